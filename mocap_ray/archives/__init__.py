@@ -1,0 +1,1 @@
+"""One file per motion archive, and the table that names them (floor 2)."""

@@ -1,0 +1,132 @@
+"""The states a piece of motion goes through, as types: Recording -> Motion -> Clip, or Rejection.
+
+A bad file is a value, not an exception: whoever cannot go on returns a `Rejection` with a reason from a
+closed list and a sentence of detail, and the run counts it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+import numpy as np
+from jaxtyping import Float
+
+
+class Reason(StrEnum):
+    """Why a recording, or a piece of one, is left out: a closed list, counted in the manifest."""
+
+    NOT_MOTION = "not_motion"  # recognised, but no motion: shape.npz, *_stagei.npz, DMPL-only files
+    UNREADABLE = "unreadable"  # truncated, failed checksum, not the container its name says
+    UNSAFE = "unsafe"  # holds pickled objects that we do not load
+    MISSING_KEYS = "missing_keys"
+    BAD_SHAPE = "bad_shape"  # arrays that contradict each other or no known format
+    BAD_VALUE = "bad_value"  # a frame rate of 0, an unknown gender code
+    NON_FINITE = "non_finite"
+    TOO_SHORT = "too_short"
+    TELEPORT = "teleport"  # root acceleration above the limit
+    UNSTABLE = "unstable"  # angular acceleration of a body joint above the limit
+    UNDEFINED_FACING = "undefined_facing"  # the line across hips and shoulders is vertical
+    UNDEFINED_BONE = "undefined_bone"  # a bone of zero length, or exactly against its rest direction
+    WORKER_DIED = "worker_died"  # the process that read it was killed (out of memory, segfault)
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """One source file of an archive, known by its listing only.
+
+    Attributes:
+        dataset: name of the sub-dataset (`CMU`).
+        name: path below the archive root without its ending (`CMU/01/01_01_poses`); unique in an archive.
+        subject: who moves, unique in an archive (`CMU/01`).
+        source: path below the archive root with its ending, `/` between parts.
+        size: bytes.
+        fingerprint: changes when the file changes (modification time in ns as listed).
+    """
+
+    dataset: str
+    name: str
+    subject: str
+    source: str
+    size: int
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rejection:
+    """A recording, or the piece of it that starts at `first_frame`, left out with its reason."""
+
+    recording: Recording
+    reason: Reason
+    detail: str
+    first_frame: int = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Motion:
+    """Parameters of a SMPL-family body over time, as read.
+
+    Attributes:
+        recording: where it comes from.
+        family: smpl (24 joints), smplh (52) or smplx (55).
+        gender: neutral, male or female, as the file says; `unknown` where it says nothing usable.
+        fps: frames per second of these arrays.
+        source_fps: frames per second of the file.
+        poses: [T, J, 3] axis-angle, rad, joint order of the family, global_orient first; float32 or
+            float64 and possibly a read-only view of the file.
+        trans: [T, 3] metres.
+        betas: [B] *shape* coefficients (expression directions are not part of it).
+        R_yup_source: [3, 3] rotation from the archive's axes to Y up (the identity once done).
+        first_frame: index in the file of the first frame, at the file's rate.
+        action, style, texts: labels known from names or annotations.
+    """
+
+    recording: Recording
+    family: str
+    gender: str
+    fps: float
+    source_fps: float
+    poses: Float[np.ndarray, "T J 3"]
+    trans: Float[np.ndarray, "T 3"]
+    betas: Float[np.ndarray, "B"]
+    R_yup_source: Float[np.ndarray, "3 3"]
+    first_frame: int = 0
+    action: str | None = None
+    style: str | None = None
+    texts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Clip:
+    """One finished row of the data set; the columns are described in `mocap_ray/dataset/schema.py`.
+
+    Attributes:
+        clip_id: `<recording>@<first source frame>`; a mirrored twin ends in `~M`; unique.
+        features: [R, 263] float32; R = T - 1 in the humanml3d profile, T in flowmimic.
+        joints: [T, 22, 3] float32 metres, Y up, as fed to the encoder.
+        poses: [T, 55, 3] float32 axis-angle rad, angle in [0, pi], Y up; None for mirrored twins.
+        trans: [T, 3] float32 metres, Y up; None where poses is None.
+        vertices: [T, V, 3] float32 metres, Y up, if the run asks for meshes.
+    """
+
+    clip_id: str
+    recording: Recording
+    gender: str
+    family: str
+    fps: float
+    source_fps: float
+    betas: Float[np.ndarray, "B"]
+    features: Float[np.ndarray, "R 263"]
+    joints: Float[np.ndarray, "T 22 3"]
+    poses: Float[np.ndarray, "T 55 3"] | None = None
+    trans: Float[np.ndarray, "T 3"] | None = None
+    stick: Float[np.ndarray, "T 20"] | None = None
+    vertices: Float[np.ndarray, "T V 3"] | None = None
+    action: str | None = None
+    style: str | None = None
+    texts: tuple[str, ...] = field(default=())
+
+    @property
+    def num_frames(self) -> int:
+        """Rows of `features`."""
+        return len(self.features)

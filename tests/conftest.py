@@ -1,0 +1,36 @@
+"""Shared fixtures: where ../shared is, and shape checks on every function of the package.
+
+Kernel modules are left out of the import hook: numba compiles them and must see them undecorated.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import pkgutil
+from pathlib import Path
+
+import pytest
+from jaxtyping import install_import_hook
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def _modules() -> list[str]:
+    spec = importlib.util.find_spec("mocap_ray")
+    assert spec is not None
+    assert spec.submodule_search_locations is not None
+    found = pkgutil.walk_packages(spec.submodule_search_locations, "mocap_ray.", onerror=lambda name: None)
+    # `distributed` is left out too: Ray pickles its functions, decorated ones cannot be sent by value.
+    return [m.name for m in found if "kernels" not in m.name and not m.ispkg and ".distributed" not in m.name]
+
+
+_hook = install_import_hook(_modules(), "beartype.beartype")
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder ../shared, or a skip that says why."""
+    folder = ROOT.parent / "shared"
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is absent: real motion and reference outputs are not shipped")
+    return folder
