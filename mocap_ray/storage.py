@@ -1,4 +1,4 @@
-"""Files on any disk or bucket behind `pyarrow.fs`: resolve an address, list, read, publish whole (floor 0)."""
+"""Files on a disk or in a bucket, through `pyarrow.fs`: resolve, list, read, publish whole (floor 0)."""
 
 from __future__ import annotations
 
