@@ -1,0 +1,177 @@
+"""The central directory of a zip archive, distrusted (floor 0).
+
+Source: PKWARE's APPNOTE 6.3.10, sections 4.3.7 (local header), 4.3.12 (directory), 4.3.14-16 (end records)
+and 4.5.3 (zip64). Stricter than `zipfile`: nothing may stand before the archive, members may not overlap and
+names may not repeat; no writer of .npz files does any of it.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import NamedTuple
+
+from mocap_ray.npz.faults import BadNpz
+from mocap_ray.npz.sources import TAIL, Source
+
+INFLATED_LIMIT = 1 << 30
+"""Bytes of one deflated member; an hour of SMPL-X at 120 fps in float64 has 0.57e9."""
+DIRECTORY_LIMIT = 4 << 20
+"""Bytes of directory: some 60,000 members."""
+WHOLE_LIMIT = 64 << 20
+"""Bytes: a remote file up to here is fetched whole where its tail does not hold the directory."""
+
+_END = struct.Struct("<4s4H2LH")
+_END64_LOCATOR = struct.Struct("<4sLQL")
+_END64 = struct.Struct("<4sQ2H2L4Q")
+_ENTRY = struct.Struct("<4s6H3L5H2L")
+_LOCAL = struct.Struct("<4s5H3L2H")
+_ENCRYPTED, _UTF8 = 0x1, 0x800
+_FULL = 0xFFFFFFFF
+STORED, DEFLATED = 0, 8
+
+
+class Member(NamedTuple):
+    """One .npy member as the central directory has it."""
+
+    name: str  # without .npy
+    raw_name: bytes
+    offset: int  # of the local header
+    end: int  # nothing of this member lies at or beyond
+    packed: int  # bytes in the file
+    size: int  # bytes of the .npy
+    crc: int
+    method: int
+    flags: int
+
+
+def directory(source: Source) -> dict[str, Member]:
+    """All .npy members by name, in the order in which they lie in the file.
+
+    Raises:
+        BadNpz: the archive does not add up.
+        OSError: it cannot be read.
+    """
+    count, first, stop = _end_records(source)
+    if stop - first > DIRECTORY_LIMIT:
+        raise BadNpz("unreadable", f"its directory has {stop - first} bytes: no motion file needs as much")
+    if first + TAIL < source.size <= WHOLE_LIMIT:
+        # Thousands of members: the tail does not hold the directory, and one more request may come after.
+        source.fetch([(0, source.size)])
+    members = sorted(_entries(source.block(first, stop), count), key=lambda m: m.offset)
+    found: dict[str, Member] = {}
+    for k, member in enumerate(members):
+        limit = members[k + 1].offset if k + 1 < len(members) else first
+        least = member.offset + _LOCAL.size + len(member.raw_name) + member.packed
+        if least > limit:
+            raise BadNpz("unreadable", f"'{member.name}' reaches into what follows it: overlapping members")
+        if member.name in found:
+            raise BadNpz("unreadable", f"it has two members '{member.name}'")
+        if member.raw_name.endswith(b".npy"):
+            # The local header ends in an extra field of at most 65,535 bytes, of unknown length as yet.
+            found[member.name] = member._replace(end=min(limit, least + 0xFFFF))
+    return found
+
+
+def packed_bytes(source: Source, member: Member) -> memoryview:
+    """The bytes of a member as they stand in the file, packed or not.
+
+    Raises:
+        BadNpz: its local header contradicts the directory, or it is packed in a way that numpy never uses.
+    """
+    window = source.block(member.offset, member.end)
+    if len(window) < _LOCAL.size or window[:4].tobytes() != b"PK\x03\x04":
+        raise BadNpz("unreadable", f"'{member.name}' has no local header where the directory says")
+    *_, named, extra = _LOCAL.unpack_from(window)
+    start = _LOCAL.size + named + extra
+    if window[_LOCAL.size : _LOCAL.size + named].tobytes() != member.raw_name:
+        raise BadNpz("unreadable", f"the local header of '{member.name}' has another name")
+    if start + member.packed > len(window):
+        raise BadNpz("unreadable", f"'{member.name}' reaches into what follows it: overlapping members")
+    if member.flags & _ENCRYPTED or member.method not in (STORED, DEFLATED):
+        raise BadNpz("unreadable", f"'{member.name}' is encrypted or packed by method {member.method}")
+    if member.method == STORED and member.packed != member.size:
+        raise BadNpz("unreadable", f"'{member.name}' is stored, yet its two sizes differ")
+    # Deflate cannot do better than 1032 : 1.
+    if member.method == DEFLATED and member.size > min(INFLATED_LIMIT, 1032 * member.packed + 64):
+        raise BadNpz(
+            "unreadable", f"'{member.name}' claims to inflate from {member.packed} to {member.size} bytes"
+        )
+    return window[start : start + member.packed]
+
+
+def _end_records(source: Source) -> tuple[int, int, int]:
+    """Number of members, first byte of the directory, first byte after it."""
+    size = source.size
+    start = max(0, size - TAIL)
+    tail = source.block(start, size)
+    at = len(tail) - _END.size
+    if at < 0 or tail[at : at + 4].tobytes() != b"PK\x05\x06" or tail[-2:].tobytes() != b"\0\0":
+        at = _commented_end(tail.tobytes())
+    if at < 0:
+        is_zip = source.block(0, min(4, size)).tobytes() == b"PK\x03\x04"
+        what = "a zip archive without its end, cut short" if is_zip else "not a zip archive"
+        raise BadNpz("unreadable", f"{size} bytes, {what}. Expected an .npz file; copy or download it again")
+    _, _, _, _, count, length, first, _ = _END.unpack_from(tail, at)
+    stop = start + at
+    if count == 0xFFFF or _FULL in (length, first):
+        count, length, first, stop = _end64(tail, at, start)
+    if first + length != stop or count * _ENTRY.size > length:
+        raise BadNpz("unreadable", "its end record contradicts its size: bytes are missing or too many")
+    return count, first, stop
+
+
+def _end64(tail: memoryview, at: int, start: int) -> tuple[int, int, int, int]:
+    """Count, length and first byte of the directory, and where it ends, of the zip64 record before `at`."""
+    locator = at - _END64_LOCATOR.size
+    if locator >= 0:
+        sign, _, stop, _ = _END64_LOCATOR.unpack_from(tail, locator)
+        if sign == b"PK\x06\x07" and start <= stop <= start + locator - _END64.size:
+            sign, *_, count, length, first = _END64.unpack_from(tail, stop - start)
+            if sign == b"PK\x06\x06":
+                return count, length, first, stop
+    raise BadNpz("unreadable", "its zip64 end record is missing")
+
+
+def _commented_end(tail: bytes) -> int:
+    """Where the end record stands if a comment follows it, or -1."""
+    at = tail.rfind(b"PK\x05\x06")
+    while at >= 0:
+        if at + _END.size + int.from_bytes(tail[at + 20 : at + 22], "little") == len(tail):
+            return at
+        at = tail.rfind(b"PK\x05\x06", 0, at)
+    return -1
+
+
+def _entries(block: memoryview, count: int) -> list[Member]:
+    members: list[Member] = []
+    at = 0
+    for _ in range(count):
+        if at + _ENTRY.size > len(block) or block[at : at + 4].tobytes() != b"PK\x01\x02":
+            raise BadNpz("unreadable", "its directory is damaged")
+        (_, _, _, flags, method, _, _, crc, packed, size, named, extra, comment, _, _, _, offset) = (
+            _ENTRY.unpack_from(block, at)
+        )
+        at += _ENTRY.size
+        raw = block[at : at + named].tobytes()
+        if _FULL in (size, packed, offset):
+            size, packed, offset = _wide(
+                block[at + named : at + named + extra].tobytes(), size, packed, offset
+            )
+        at += named + extra + comment
+        text = raw.decode("utf-8" if flags & _UTF8 else "cp437", errors="replace")
+        members.append(Member(text.removesuffix(".npy"), raw, offset, 0, packed, size, crc, method, flags))
+    if at != len(block):
+        raise BadNpz("unreadable", "its directory is damaged")
+    return members
+
+
+def _wide(extra: bytes, *fields: int) -> list[int]:
+    """The fields, those that are full replaced in order by the 64-bit ones of extra block 1."""
+    while len(extra) >= 4:
+        tag, length = struct.unpack_from("<2H", extra)
+        wide = extra[4 : 4 + length]
+        if tag == 1 and len(wide) >= 8 * fields.count(_FULL):
+            numbers = iter(struct.unpack_from(f"<{len(wide) // 8}Q", wide))
+            return [next(numbers) if field == _FULL else field for field in fields]
+        extra = extra[4 + length :]
+    raise BadNpz("unreadable", "its directory lacks the 64-bit sizes of a member")

@@ -1,0 +1,134 @@
+"""Open an .npz file and read chosen members (floor 0)."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from mocap_ray.npz import npy
+from mocap_ray.npz.directory import DEFLATED, Member, directory, packed_bytes
+from mocap_ray.npz.faults import BadNpz
+from mocap_ray.npz.sources import Mapped, Remote, Source
+from mocap_ray.storage import Place
+
+_PEEK = npy.HEADER_LIMIT + 12
+
+
+class NpzFile:
+    """The members of an open .npz file; a context manager.
+
+    Attributes:
+        name: path of the file below its place.
+        size: bytes.
+        members: the .npy members by name, in the order in which they lie in the file.
+    """
+
+    def __init__(self, name: str, source: Source) -> None:
+        self.name = name
+        self.size = source.size
+        self._source = source
+        self.members: dict[str, Member] = directory(source)
+
+    def __enter__(self) -> NpzFile:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._source.close()
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.members
+
+    @property
+    def keys(self) -> str:
+        """The names of the members in alphabetical order, for messages; no more than 40 of them."""
+        names = sorted(self.members)
+        return ", ".join(names[:40]) + (f" and {len(names) - 40} more" if len(names) > 40 else "")
+
+    def prefetch(self, names: Iterable[str]) -> None:
+        """Bring members near in one request; names that are not there are ignored, local files need none.
+
+        Raises:
+            OSError: the network failed.
+        """
+        members = [self.members[name] for name in names if name in self.members]
+        self._source.fetch([(member.offset, member.end) for member in members])
+
+    def describe(self, name: str) -> npy.Header:
+        """Type and shape of a member from its header alone: the numbers are neither read nor checked.
+
+        Raises:
+            BadNpz: no such member, or its header is damaged or contradicts its size.
+            OSError: the disk or the network failed.
+        """
+        member = self._member(name)
+        packed = packed_bytes(self._source, member)
+        start = packed[:_PEEK] if member.method != DEFLATED else _inflate(member, packed, _PEEK)
+        return npy.header(name, start, member.size)
+
+    def read(self, name: str) -> np.ndarray[Any, np.dtype[Any]]:
+        """One member as a read-only array, its checksum compared.
+
+        A stored member is a view of the file: in the file's byte order, aligned to nothing, and valid
+        after the file is closed.
+
+        Raises:
+            BadNpz: missing_keys (no such member), unreadable (checksum, deflate stream, not .npy), unsafe
+                (object array), bad_shape (the declared shape contradicts the number of bytes).
+            OSError: the disk or the network failed; trying again may help.
+        """
+        member = self._member(name)
+        content = packed_bytes(self._source, member)
+        if member.method == DEFLATED:
+            self.describe(name)  # before memory for the whole is asked for
+            content = _inflate(member, content, member.size + 1)
+            if len(content) != member.size:
+                raise BadNpz("unreadable", f"'{name}' does not inflate to its declared {member.size} bytes")
+        if zlib.crc32(content) != member.crc:
+            raise BadNpz("unreadable", f"the checksum of '{name}' does not fit its bytes: it is damaged")
+        return npy.array(name, content, npy.header(name, content, member.size))
+
+    def _member(self, name: str) -> Member:
+        member = self.members.get(name)
+        if member is None:
+            raise BadNpz("missing_keys", f"no '{name}' (keys: {self.keys})")
+        return member
+
+
+def open_npz(place: Place, source: str, *, size: int | None = None) -> NpzFile:
+    """Open an .npz file below `place` and read its directory.
+
+    Local files are mapped. A remote file costs one request to open, one for the whole of it up to 256 KiB,
+    else one for its tail and, after `prefetch`, one for the members wanted: three in all.
+
+    Args:
+        place: the folder.
+        source: path of the file below it.
+        size: bytes as listed. Another size now means that it changes under our hands: an OSError.
+
+    Raises:
+        BadNpz: it is no sound zip archive.
+        OSError: it cannot be opened or read.
+    """
+    local = place.local
+    opened: Source = (
+        Mapped(f"{local}/{source}", source, size) if local is not None else Remote(place, source, size)
+    )
+    try:
+        return NpzFile(source, opened)
+    except BaseException:
+        opened.close()
+        raise
+
+
+def _inflate(member: Member, packed: memoryview, most: int) -> memoryview:
+    """At most `most` bytes of a member's raw deflate stream."""
+    try:
+        return memoryview(zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, most))
+    except zlib.error as error:
+        raise BadNpz("unreadable", f"the deflate stream of '{member.name}' is damaged: {error}") from error
