@@ -106,6 +106,8 @@ class Clip:
         joints: [T, 22, 3] float32 metres, Y up, as fed to the encoder.
         poses: [T, 55, 3] float32 axis-angle rad, angle in [0, pi], Y up; None for mirrored twins.
         trans: [T, 3] float32 metres, Y up; None where poses is None.
+        body_gender: gender of the body model that was used; another than `gender` after a fallback.
+        stick: [T, 20] float32 five stick-figure lines, if the run asks for them.
         vertices: [T, V, 3] float32 metres, Y up, if the run asks for meshes.
     """
 
@@ -118,6 +120,7 @@ class Clip:
     betas: Float[np.ndarray, "B"]
     features: Float[np.ndarray, "R 263"]
     joints: Float[np.ndarray, "T 22 3"]
+    body_gender: str
     poses: Float[np.ndarray, "T 55 3"] | None = None
     trans: Float[np.ndarray, "T 3"] | None = None
     stick: Float[np.ndarray, "T 20"] | None = None

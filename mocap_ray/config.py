@@ -1,0 +1,165 @@
+"""The only reader of YAML: strict, and all problems of a file reported at once (floor 4)."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, Field, ValidationError
+
+from mocap_ray.dataset.options import BodyOptions, MotionOptions, OutputOptions, Section, SourceOptions
+
+CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+
+
+class RayOptions(Section):
+    """Where a run computes."""
+
+    address: str | None = None
+    """None: the cluster that runs this job under `ray job submit`, otherwise a Ray of our own on this
+    machine. `auto`, `host:port` or `ray://host:port` join a running cluster; nothing else ever does."""
+    workers: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+    """Processes at once; `auto`: one per CPU."""
+
+
+class ExtractConfig(Section):
+    """One extraction: an archive becomes a data set."""
+
+    source: SourceOptions
+    body: BodyOptions
+    motion: MotionOptions = MotionOptions()
+    output: OutputOptions
+    ray: RayOptions = RayOptions()
+
+
+class ConfigError(ValueError):
+    """A config cannot be used; the message lists every problem."""
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def find(name: str, *, kind: str) -> Path:
+    """A config by path, or by bare name among `configs/<kind>/*.yaml` here or in the current folder.
+
+    Raises:
+        ConfigError: nothing there; names what exists.
+    """
+    path = Path(name).expanduser()
+    if path.is_file():
+        return path
+    folders = [Path("configs") / kind, CONFIGS / kind]
+    if path.name == name:
+        for folder in folders:
+            candidate = folder / f"{path.stem if path.suffix == '.yaml' else name}.yaml"
+            if candidate.is_file():
+                return candidate
+    known = sorted({p.stem for folder in folders for p in folder.glob("*.yaml")})
+    hint = f" or one of: {', '.join(known)}" if known else ""
+    raise ConfigError(f"{name}: no such config. Expected a path to a YAML file{hint}.")
+
+
+def load(name: str, schema: type[Model], *, kind: str, overrides: Sequence[str] = ()) -> Model:
+    """Read, override and validate a config.
+
+    Args:
+        name: path or bare name.
+        schema: the pydantic model of its keys.
+        kind: folder below `configs/` for bare names.
+        overrides: `key.sub=value` texts; values are read as YAML.
+
+    Raises:
+        ConfigError: every problem of file and overrides in one message.
+    """
+    path = find(name, kind=kind)
+    tree = read_yaml(path)
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path}: {type(tree).__name__} found. Expected keys such as source: and output:.")
+    problems = [problem for text in overrides if (problem := _override(tree, text))]
+    try:
+        config = schema.model_validate(tree)
+    except ValidationError as error:
+        problems += [_sentence(e, schema) for e in error.errors()]
+    else:
+        if not problems:
+            return config
+    lines = "".join(f"\n  {problem}" for problem in problems)
+    count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
+    raise ConfigError(f"{path}: {count}{lines}")
+
+
+def read_yaml(path: Path) -> Any:
+    """A YAML file as plain values; duplicate keys are errors. Raises ConfigError."""
+    try:
+        return yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: not a YAML file: {error}") from error
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}. Expected a YAML file.") from error
+
+
+def dump_yaml(values: Mapping[str, Any]) -> str:
+    """Plain values as YAML text, in their order."""
+    return yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True)
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """The safe loader, except that a key given twice is an error and not a silent overwrite."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]  # type: ignore[no-untyped-call]
+        twice = [k for k in keys if keys.count(k) > 1]
+        if twice:
+            raise yaml.constructor.ConstructorError(None, None, f"key {twice[0]!r} twice", node.start_mark)
+        return super().construct_mapping(node, deep)
+
+
+def _override(tree: dict[str, Any], text: str) -> str | None:
+    """Set `a.b=value` in the tree; returns the problem if there is one."""
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        return f"--override {text!r}: expected key=value, such as motion.mirror=true"
+    node = tree
+    parts = key.split(".")
+    for part in parts[:-1]:
+        child = node.setdefault(part, {})
+        if child is None:
+            child = node[part] = {}
+        if not isinstance(child, dict):
+            return f"--override {key}: {part!r} is a value, not a section"
+        node = child
+    try:
+        node[parts[-1]] = yaml.load(value, Loader=_StrictLoader) if value else ""
+    except yaml.YAMLError as error:
+        return f"--override {key}: {value!r} is not a YAML value ({error})"
+    return None
+
+
+def _sentence(error: Any, schema: type[BaseModel]) -> str:
+    """One pydantic error as: where, what was found, what was expected."""
+    where = ".".join(str(p) for p in error["loc"])
+    if error["type"] == "extra_forbidden":
+        known = _keys_at(schema, error["loc"][:-1])
+        close = difflib.get_close_matches(str(error["loc"][-1]), known, n=1, cutoff=0.5)
+        hint = f" Did you mean {close[0]!r}?" if close else f" Known here: {', '.join(known)}."
+        return f"{where}: unknown key.{hint}"
+    if error["type"] == "missing":
+        return f"{where}: missing. Set it in the file or with --override {where}=..."
+    message = error["msg"].removeprefix("Value error, ")
+    found = "" if isinstance(error["input"], dict | BaseModel) else f" (found {error['input']!r})"
+    return f"{where or 'config'}: {message}{found}"
+
+
+def _keys_at(schema: type[BaseModel], loc: Iterable[Any]) -> list[str]:
+    """The keys that a section of the schema knows."""
+    for part in loc:
+        field = schema.model_fields.get(str(part))
+        if field is None or not (
+            isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+        ):
+            return []
+        schema = field.annotation
+    return list(schema.model_fields)

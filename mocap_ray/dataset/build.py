@@ -1,0 +1,218 @@
+"""A run, prepared and surveyed before any work: what to make, what is done, what is superseded (floor 3)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+from mocap_ray import __version__
+from mocap_ray.archives import find_archive
+from mocap_ray.archives.splits import assign
+from mocap_ray.body.model import Bodies
+from mocap_ray.dataset import manifest, receipts
+from mocap_ray.dataset.options import BodyOptions, MotionOptions, OutputOptions, SourceOptions
+from mocap_ray.dataset.process import Plan
+from mocap_ray.dataset.receipts import Input, Receipt
+from mocap_ray.dataset.recipe import differences, digest, recipe
+from mocap_ray.dataset.schema import SCHEMA_VERSION
+from mocap_ray.dataset.shards import Group, group
+from mocap_ray.motion.clip import Recording, Rejection
+from mocap_ray.storage import Place, place
+
+RECIPE_NAME = "recipe.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """Everything that is known before the first recording is processed.
+
+    Attributes:
+        plan: how to process a recording.
+        out: root of the data set.
+        recipe, recipe_hash: the settings that change rows.
+        metadata: schema metadata of every file.
+        groups: the shards of the finished data set.
+        done: receipts that are valid for these groups, by shard name.
+        superseded: paths of files that do not belong to the finished data set.
+        complete: a manifest exists and nothing is left to do.
+    """
+
+    plan: Plan
+    out: Place
+    recipe: dict[str, Any]
+    recipe_hash: str
+    metadata: dict[str, str]
+    groups: tuple[Group, ...]
+    done: dict[str, Receipt]
+    superseded: tuple[str, ...]
+    complete: bool
+
+    @property
+    def todo(self) -> list[Group]:
+        """Groups without a valid receipt, the largest first so that the last worker does not lag."""
+        return sorted((g for g in self.groups if g.name not in self.done), key=lambda g: (-g.size, g.name))
+
+
+def prepare(
+    source: SourceOptions,
+    body: BodyOptions,
+    motion: MotionOptions,
+    output: OutputOptions,
+    *,
+    lists: Mapping[str, Any] | None = None,
+    overwrite: bool = False,
+    prune: bool = False,
+) -> Build:
+    """List the archive, load and check the body models, and compare with what stands in the output.
+
+    Args:
+        source, body, motion, output: sections of the config.
+        lists: content of the YAML file that `source.split` names, if it names one.
+        overwrite: what stands in the output by another recipe is to be replaced.
+        prune: recordings that the archive no longer has may leave the data set.
+
+    Raises:
+        ValueError: bad paths, an empty archive, a missing body model, an empty split, another recipe in
+            the output, recordings that vanished: a sentence with the remedy. Nothing was changed.
+    """
+    archive = find_archive(source.archive)
+    root = place(source.root)
+    listed = archive.discover(root, dataset=source.dataset)
+    bodies = Bodies.load(body.root, gender=body.gender, families=body.families)
+    out = place(output.root)
+    settings = recipe(source, body, motion, output, bodies, lists)
+    recipe_hash = digest(settings)
+    old = {} if overwrite else receipts.read_all(out)
+    if not overwrite:
+        _same_recipe(out, settings)
+    recordings = _selected(listed, source, old, prune=prune, out=out)
+    plan = Plan(
+        archive=archive,
+        place=root,
+        bodies=bodies,
+        body=body,
+        motion=motion,
+        columns=output.columns,
+        fps=source.fps,
+    )
+    _need_bodies(recordings, plan)
+    splits = assign(recordings, split=source.split, fractions=source.fractions.model_dump(), lists=lists)
+    groups = group(recordings, splits, target=int(output.shard_mb * 2**20))
+    done = _valid(groups, old, recipe_hash, out)
+    superseded = _superseded(out, groups)
+    return Build(
+        plan=plan,
+        out=out,
+        recipe=settings,
+        recipe_hash=recipe_hash,
+        metadata={
+            "schema_version": str(SCHEMA_VERSION),
+            "package_version": __version__,
+            "profile": motion.profile,
+        },
+        groups=tuple(groups),
+        done=done,
+        superseded=superseded,
+        complete=len(done) == len(groups) and not superseded and not overwrite and out.exists(manifest.NAME),
+    )
+
+
+def _selected(
+    listed: Sequence[Recording],
+    source: SourceOptions,
+    old: Mapping[str, Receipt],
+    *,
+    prune: bool,
+    out: Place,
+) -> list[Recording]:
+    """The recordings of the finished data set: what the config selects, and what is in it already.
+
+    A narrower selection than last time takes nothing away, so that A then B gives A + B.
+    """
+
+    def chosen(name: str) -> bool:
+        taken = not source.include or any(fnmatchcase(name, g) for g in source.include)
+        return taken and not any(fnmatchcase(name, g) for g in source.exclude)
+
+    selected = [r for r in listed if chosen(r.name)][: source.limit]
+    if not selected:
+        raise ValueError(
+            f"{source.root}: none of the {len(listed)} recordings is selected by include {list(source.include)} "
+            f"and exclude {list(source.exclude)}. Globs match names such as {listed[0].name!r}."
+        )
+    names = {r.name for r in listed}
+    present = {i.name for receipt in old.values() for i in receipt.inputs}
+    gone = sorted(present - names)
+    if gone and not prune:
+        raise ValueError(
+            f"{out.uri} holds {len(gone)} recordings that {source.root} does not list any more (first: {gone[0]}). "
+            "Point source.root to an archive that has them, choose another output.root, or pass --prune to drop them."
+        )
+    wanted = {r.name for r in selected} | present
+    return [r for r in listed if r.name in wanted]
+
+
+def _need_bodies(recordings: Sequence[Recording], plan: Plan) -> None:
+    """Stop before any work where a body model is missing, as far as one file of each dataset shows it."""
+    smallest: dict[str, Recording] = {}
+    for recording in recordings:
+        known = smallest.get(recording.dataset)
+        if known is None or recording.size < known.size:
+            smallest[recording.dataset] = recording
+    # Workers meet the rest: MissingBody fails the run there too, only later.
+    for recording in smallest.values():
+        motion = plan.archive.read(plan.place, recording, fps=plan.fps)
+        if not isinstance(motion, Rejection):
+            plan.bodies.choose(motion.family, motion.gender)
+
+
+def _same_recipe(out: Place, settings: Mapping[str, Any]) -> None:
+    """Refuse to mix two recipes in one data set, or to write among foreign files."""
+    if out.exists(RECIPE_NAME):
+        there = json.loads(out.read(RECIPE_NAME))
+        lines = differences(there, settings)
+        if lines:
+            listing = "".join(f"\n  {line}" for line in lines)
+            raise ValueError(
+                f"{out.uri} was made by another recipe:{listing}\n"
+                "Pass --overwrite to replace it, or choose another output.root."
+            )
+        return
+    strangers = [
+        out.relative(i.path)
+        for i in out.files()
+        if not out.relative(i.path).startswith((".lock", "_runs/", ".tmp-"))
+    ]
+    if strangers:
+        raise ValueError(
+            f"{out.uri} holds {len(strangers)} files that no extraction wrote (first: {strangers[0]}). "
+            "Choose an empty or new folder as output.root, or pass --overwrite to replace what stands there."
+        )
+
+
+def _valid(
+    groups: Sequence[Group], old: Mapping[str, Receipt], recipe_hash: str, out: Place
+) -> dict[str, Receipt]:
+    """Receipts whose inputs are unchanged and whose file stands there in full."""
+    sizes = {out.relative(i.path): i.size for i in out.files("clips")}
+    valid = {}
+    for g in groups:
+        receipt = old.get(g.name)
+        if (
+            receipt is not None
+            and receipt.recipe_hash == recipe_hash
+            and receipt.inputs == tuple(Input.of(r) for r in g.recordings)
+            and (receipt.sha256 is None or sizes.get(receipt.path) == receipt.bytes)
+        ):
+            valid[g.name] = receipt
+    return valid
+
+
+def _superseded(out: Place, groups: Sequence[Group]) -> tuple[str, ...]:
+    """Files of shards that are not part of the finished data set, and what a killed run left half written."""
+    keep = {g.path for g in groups} | {f"receipts/{g.name}.json" for g in groups}
+    found = [out.relative(i.path) for folder in ("clips", "receipts") for i in out.files(folder)]
+    return tuple(p for p in found if p not in keep)

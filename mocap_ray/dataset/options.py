@@ -1,0 +1,132 @@
+"""The settings that change rows, as typed sections of a config (floor 3).
+
+They stand here, beside the code that obeys them, because together they are the recipe of a data set;
+`mocap_ray/config.py` reads them from YAML.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from mocap_ray.dataset.schema import OPTIONAL_COLUMNS
+
+
+class Section(BaseModel):
+    """A part of a config: unknown keys are errors, values do not change after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class Fractions(Section):
+    """Shares of the subjects in each split; they sum to 1."""
+
+    train: Annotated[float, Field(ge=0, le=1)] = 0.8
+    val: Annotated[float, Field(ge=0, le=1)] = 0.1
+    test: Annotated[float, Field(ge=0, le=1)] = 0.1
+
+    @model_validator(mode="after")
+    def _sum_to_one(self) -> Fractions:
+        total = self.train + self.val + self.test
+        if abs(total - 1) > 1e-6:
+            raise ValueError(f"train + val + test is {total:g}; expected 1")
+        return self
+
+
+class SourceOptions(Section):
+    """Where the recordings come from."""
+
+    archive: str = "amass"
+    """A name of the archives table (`mocap-ray archives`), or `package.module:NAME` of your own `Archive`."""
+    root: str
+    """Folder of the archive: a path, or s3://..., gs://..."""
+    dataset: str | None = None
+    """Name of the sub-dataset when `root` is the folder of a single one; else the first folder below root."""
+    split: str = "subject"
+    """`subject` (hash of the subject), `amass` (published, by sub-dataset), `none` (all train), or a path to
+    a YAML file or a folder with train.txt, val.txt, test.txt."""
+    fractions: Fractions = Fractions()
+    fps: Annotated[float, Field(gt=0)] | None = None
+    """Overrides the frame rate that the files give."""
+    include: tuple[str, ...] = ()
+    """Globs on recording names (`CMU/*`); empty takes all."""
+    exclude: tuple[str, ...] = ()
+    limit: Annotated[int, Field(gt=0)] | None = None
+    """Takes the first so many recordings, for a trial."""
+
+
+class BodyOptions(Section):
+    """Body models, which turn pose parameters into joints."""
+
+    root: str
+    """Local folder of the SMPL, SMPL+H and SMPL-X files; `mocap-ray body check ROOT` shows what is found."""
+    gender: Literal["recorded", "neutral", "humanml3d"] = "recorded"
+    families: tuple[Literal["smpl", "smplh", "smplx"], ...] = ("smpl", "smplh", "smplx")
+    """Families to take from root. Naming them keeps the recipe when other models are added there later."""
+    betas: Annotated[int, Field(ge=0)] | None = None
+    """At most so many shape coefficients (HumanML3D: 10); else as many as file and model share."""
+
+
+class QualityOptions(Section):
+    """Limits above which frames count as broken; see `motion/quality.py`."""
+
+    root_acceleration: Annotated[float, Field(gt=0)] = 1500.0
+    """m/s^2, at the source's own frame rate."""
+    angular_acceleration: Annotated[float, Field(gt=0)] = 100_000.0
+    """rad/s^2, geodesic, of any body joint, at the source's own frame rate."""
+    multiplier: Annotated[float, Field(gt=0)] = 1.0
+    """Multiplies both limits."""
+    cut: bool = False
+    """Keep the good stretches of a recording with bad frames, each its own clip, instead of rejecting it."""
+
+
+class MotionOptions(Section):
+    """From motion to features."""
+
+    profile: Literal["humanml3d", "flowmimic"] = "humanml3d"
+    resample: Literal["stride", "interpolate"] = "interpolate"
+    yaw: Literal["continuous", "reference"] = "continuous"
+    mirror: bool = False
+    """Add a left-right mirrored twin of each clip."""
+    min_frames: Annotated[int, Field(ge=1)] = 20
+    """Shortest clip, in rows of `features`."""
+    window: Annotated[int, Field(ge=1)] | None = None
+    """Cut clips into windows of so many rows; the rest is dropped."""
+    window_stride: Annotated[int, Field(ge=1)] | None = None
+    """Rows between the starts of windows; default: `window`, without overlap."""
+    quality: QualityOptions = QualityOptions()
+
+    @property
+    def fps(self) -> float:
+        """Frame rate of the profile, Hz."""
+        return 20.0 if self.profile == "humanml3d" else 30.0
+
+    @model_validator(mode="after")
+    def _windows(self) -> MotionOptions:
+        if self.window_stride is not None and self.window is None:
+            raise ValueError("window_stride without window; set window as well")
+        if self.window is not None and self.window < self.min_frames:
+            raise ValueError(f"window {self.window} is shorter than min_frames {self.min_frames}")
+        return self
+
+
+Column = Literal["features", "joints", "poses", "trans", "stick", "vertices"]
+
+
+class OutputOptions(Section):
+    """What is written, and where."""
+
+    root: str
+    """Folder of the data set: a path, or s3://..., gs://..."""
+    columns: tuple[Column, ...] = ("features", "joints", "poses", "trans")
+    shard_mb: Annotated[float, Field(gt=0)] = 32.0
+    """Source bytes of a shard, aimed at; at least half and at most twice as many."""
+
+    @model_validator(mode="after")
+    def _columns(self) -> OutputOptions:
+        if "features" not in self.columns:
+            raise ValueError(f"columns without features; choose features and any of {OPTIONAL_COLUMNS[1:]}")
+        if len(set(self.columns)) < len(self.columns):
+            raise ValueError(f"columns named twice in {list(self.columns)}")
+        return self

@@ -1,0 +1,191 @@
+"""One recording's whole way, as one plain function: recording -> clips, without Ray (floor 3)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from mocap_ray.archives import Archive
+from mocap_ray.body.mesh import vertices
+from mocap_ray.body.model import Bodies, BodyModel
+from mocap_ray.dataset.options import BodyOptions, MotionOptions
+from mocap_ray.motion import quality
+from mocap_ray.motion.axes import poses_smplx, to_y_up
+from mocap_ray.motion.clip import Clip, Motion, Reason, Recording, Rejection
+from mocap_ray.motion.features import UndefinedFeatures, encode
+from mocap_ray.motion.mirror import mirror_joints, mirror_text
+from mocap_ray.motion.resample import resample
+from mocap_ray.motion.stick import stick
+from mocap_ray.motion.windows import windows
+from mocap_ray.storage import Place
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything that turns a recording into clips; small, so that it travels to every worker.
+
+    Attributes:
+        archive: how to read.
+        place: root of the archive.
+        bodies: reduced body models and the gender policy.
+        body: options of the body section.
+        motion: options of the motion section.
+        columns: frame columns to make.
+        fps: overrides the frame rate of the files.
+    """
+
+    archive: Archive
+    place: Place
+    bodies: Bodies
+    body: BodyOptions
+    motion: MotionOptions
+    columns: tuple[str, ...]
+    fps: float | None = None
+
+    @property
+    def limits(self) -> quality.Limits:
+        """Quality limits in the form that `motion.quality` takes."""
+        q = self.motion.quality
+        return quality.Limits(
+            root_acceleration=q.root_acceleration,
+            angular_acceleration=q.angular_acceleration,
+            multiplier=q.multiplier,
+        )
+
+
+def process(recording: Recording, plan: Plan) -> list[Clip | Rejection]:
+    """Turn one recording into its clips and rejections.
+
+    Returns:
+        Clips in order of time, a mirrored twin right after its original; rejections of the recording or
+        of the pieces that were cut from it. Never empty.
+
+    Raises:
+        OSError: the file could not be read just now; its bytes prove nothing.
+        MissingBody: no body model of the family that the file needs.
+    """
+    motion = plan.archive.read(plan.place, recording, fps=plan.fps)
+    if isinstance(motion, Rejection):
+        return [motion]
+    choice = plan.bodies.choose(motion.family, motion.gender)
+    found: list[Clip | Rejection] = []
+    for piece in _pieces(motion, plan):
+        if isinstance(piece, Rejection):
+            found.append(piece)
+        else:
+            found += _clips(piece, choice.model, plan)
+    return found
+
+
+def _pieces(motion: Motion, plan: Plan) -> Iterator[Motion | Rejection]:
+    """The stretches of a recording that pass the quality checks, at the source's rate."""
+    options = plan.motion
+    measured = quality.measure(motion, plan.limits)
+    least = _source_frames(options.min_frames, motion.source_fps, options)
+    for part in quality.stretches(motion, measured, cut=options.quality.cut, min_frames=least):
+        if isinstance(part, Rejection):
+            yield part
+        elif part == slice(0, len(motion.trans)):
+            yield motion
+        else:
+            yield replace(motion, poses=motion.poses[part], trans=motion.trans[part], first_frame=part.start)
+
+
+def _source_frames(rows: int, source_fps: float, options: MotionOptions) -> int:
+    """Fewest source frames that can give so many feature rows."""
+    joints = rows + 1 if options.profile == "humanml3d" else rows
+    if options.resample == "stride":
+        stride = max(1, math.floor(source_fps / options.fps))
+        return (joints - 1) * stride + 1
+    return math.ceil((joints - 1) * source_fps / options.fps - 1e-9) + 1
+
+
+def _clips(piece: Motion, model: BodyModel, plan: Plan) -> Iterator[Clip | Rejection]:
+    """A good stretch at the source's rate as clips at the profile's."""
+    options = plan.motion
+    betas = piece.betas[: plan.body.betas]
+    body = model.shaped(betas)
+    motion = resample(piece, fps=options.fps, method=options.resample)
+    motion = to_y_up(motion, body.rest[0])
+    joints = body.joints(motion.poses, motion.trans)
+    poses = poses_smplx(motion) if "poses" in plan.columns else None
+    betas = betas[: model.shape_directions.shape[-1]]
+    rows = len(joints) - 1 if options.profile == "humanml3d" else len(joints)
+    for start, stop in _spans(rows, options):
+        # One joint frame more than rows in the humanml3d profile: velocities need the next frame.
+        part = slice(start, stop + (len(joints) - rows))
+        first = piece.first_frame + round(start * piece.source_fps / motion.fps)
+        base = Clip(
+            clip_id=f"{piece.recording.name}@{first}",
+            recording=piece.recording,
+            gender=piece.gender,
+            family=piece.family,
+            fps=motion.fps,
+            source_fps=piece.source_fps,
+            betas=betas,
+            features=np.zeros((0, 263), np.float32),
+            joints=joints[part],
+            body_gender=model.gender,
+            action=piece.action,
+            style=piece.style,
+            texts=piece.texts,
+        )
+        clip = _encoded(base, first, plan)
+        if isinstance(clip, Rejection):
+            yield clip
+            continue
+        yield replace(
+            clip,
+            poses=None if poses is None else poses[part],
+            trans=motion.trans[part].astype(np.float32),
+            vertices=_meshes(motion, part, betas, model) if "vertices" in plan.columns else None,
+        )
+        if options.mirror:
+            # The mirrored pose on an asymmetric body would not give the mirrored joints: no poses here.
+            twin = replace(
+                base,
+                clip_id=f"{base.clip_id}~M",
+                joints=mirror_joints(base.joints),
+                texts=tuple(mirror_text(t) for t in base.texts),
+            )
+            yield _encoded(twin, first, plan)
+
+
+def _spans(rows: int, options: MotionOptions) -> list[tuple[int, int]]:
+    """Row ranges of the clips of a stretch: all of it, or its windows."""
+    if options.window is None:
+        return [(0, rows)]
+    return [
+        (s.start, s.stop)
+        for s in windows(rows, length=options.window, stride=options.window_stride or options.window)
+    ]
+
+
+def _encoded(clip: Clip, first_frame: int, plan: Plan) -> Clip | Rejection:
+    """The clip with its features, and its joints as float32 columns."""
+    options = plan.motion
+    try:
+        features = encode(clip.joints, profile=options.profile, yaw=options.yaw)
+    except UndefinedFeatures as error:
+        return Rejection(clip.recording, Reason(error.reason), str(error), first_frame)
+    return replace(
+        clip,
+        features=features,
+        joints=clip.joints.astype(np.float32),
+        stick=stick(clip.joints) if "stick" in plan.columns else None,
+    )
+
+
+def _meshes(motion: Motion, part: slice, betas: np.ndarray, model: BodyModel) -> np.ndarray:
+    """Full vertices [T, V, 3] of some frames, by smplx."""
+    return vertices(
+        model.source,
+        family=model.family,
+        gender=model.gender,
+        poses=motion.poses[part],
+        trans=motion.trans[part],
+        betas=betas,
+    )

@@ -1,0 +1,67 @@
+"""The recipe: every setting that changes rows, and its hash; never roots, addresses or worker counts (floor 3)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from mocap_ray.body.model import Bodies
+from mocap_ray.dataset.options import BodyOptions, MotionOptions, OutputOptions, SourceOptions
+
+RECIPE_VERSION = 1
+"""Raised by hand when the code changes the rows that a recipe gives."""
+
+
+def recipe(
+    source: SourceOptions,
+    body: BodyOptions,
+    motion: MotionOptions,
+    output: OutputOptions,
+    bodies: Bodies,
+    lists: Mapping[str, Any] | None,
+) -> dict[str, Any]:
+    """The recipe as plain values.
+
+    Args:
+        source, body, motion, output: the sections of the config.
+        bodies: the models found, by their sha256.
+        lists: content of the split file, where `source.split` names one; its path is not part of a recipe.
+    """
+    subject = source.split == "subject"
+    return {
+        "recipe_version": RECIPE_VERSION,
+        "archive": source.archive,
+        "dataset": source.dataset,
+        "fps": source.fps,
+        "split": {"lists": digest(lists)} if lists is not None else source.split,
+        "fractions": source.fractions.model_dump() if subject else None,
+        "body": {
+            "gender": body.gender,
+            "betas": body.betas,
+            "sha256": bodies.sha256(),
+            "standin": bodies.standin,
+        },
+        "motion": motion.model_dump(mode="json"),
+        "columns": sorted(output.columns),
+        "shard_mb": output.shard_mb,
+    }
+
+
+def digest(value: Any) -> str:
+    """sha256 of plain values, independent of the order of keys."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any], *, prefix: str = "") -> list[str]:
+    """One line for each setting in which two recipes differ."""
+    lines = []
+    for key in sorted({*old, *new}):
+        a, b = old.get(key), new.get(key)
+        if isinstance(a, Mapping) and isinstance(b, Mapping):
+            lines += differences(a, b, prefix=f"{prefix}{key}.")
+        elif a != b:
+            lines.append(f"{prefix}{key}: {a!r} there, {b!r} now")
+    return lines

@@ -1,0 +1,97 @@
+"""Join the Ray that a config names, or start one of our own; never somebody else's (floor 6)."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import ray
+
+from mocap_ray.config import RayOptions
+
+OBJECT_STORE_BYTES = 256 * 2**20
+"""Object store of a Ray of our own: only small rows travel through it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """The Ray that a run computes on."""
+
+    workers: int
+    nodes: int
+    own: bool
+
+
+class NoCluster(ValueError):
+    """The cluster that the config names cannot be joined."""
+
+
+@contextmanager
+def connected(options: RayOptions) -> Iterator[Cluster]:
+    """Connect for the time of the block.
+
+    Without an address: the cluster that runs this process as a job, if `ray job submit` started it; else a
+    local Ray with its own temporary folder, which is stopped and removed afterwards. Somebody else's Ray on
+    the same machine is only joined where `ray.address` says so.
+
+    Raises:
+        NoCluster: nothing answers at the address, or it has fewer CPUs than `ray.workers`.
+    """
+    address = options.address or _job_address()
+    if address is None:
+        with _own(options) as cluster:
+            yield cluster
+        return
+    try:
+        ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise NoCluster(
+            f"ray.address {address}: {str(error).splitlines()[0]}. Expected a running cluster (`ray start --head`); "
+            "leave ray.address out for a Ray of our own on this machine."
+        ) from error
+    try:
+        cpus = int(ray.cluster_resources().get("CPU", 0))
+        workers = cpus if options.workers == "auto" else options.workers
+        yield Cluster(workers=max(1, workers), nodes=len(_alive()), own=False)
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def _own(options: RayOptions) -> Iterator[Cluster]:
+    """A local Ray that nobody else sees."""
+    workers = (os.cpu_count() or 1) if options.workers == "auto" else options.workers
+    # Ray's socket paths must stay below 107 characters: a short name directly in the temporary folder.
+    folder = tempfile.mkdtemp(prefix="mocap-ray-")
+    try:
+        ray.init(
+            address="local",
+            num_cpus=workers,
+            num_gpus=0,
+            object_store_memory=OBJECT_STORE_BYTES,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            _temp_dir=folder,
+            _node_ip_address="127.0.0.1",
+        )
+        yield Cluster(workers=workers, nodes=1, own=True)
+    finally:
+        ray.shutdown()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _job_address() -> str | None:
+    """The cluster that `ray job submit` runs this process on, or None."""
+    if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ:
+        return os.environ.get("RAY_ADDRESS", "auto")
+    return None
+
+
+def _alive() -> list[dict[str, object]]:
+    return [node for node in ray.nodes() if node["Alive"]]

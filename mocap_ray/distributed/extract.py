@@ -1,0 +1,386 @@
+"""Extraction on Ray Data: one task makes one shard whole; Ray carries only small reports (floor 6)."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import platform
+import socket
+import time
+import traceback
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+import pyarrow as pa
+import ray
+import ray.data
+from ray.data import DataContext, TaskPoolStrategy
+from ray.exceptions import NodeDiedError, OutOfMemoryError, WorkerCrashedError
+
+from mocap_ray.config import ExtractConfig, dump_yaml, read_yaml
+from mocap_ray.dataset import manifest, receipts
+from mocap_ray.dataset.build import RECIPE_NAME, Build, prepare
+from mocap_ray.dataset.lock import lock
+from mocap_ray.dataset.process import Plan, process
+from mocap_ray.dataset.shards import Group, Rejected, make
+from mocap_ray.distributed.cluster import Cluster, connected
+from mocap_ray.motion.clip import Recording
+from mocap_ray.storage import Place, place
+
+TASK_RETRIES = 2
+"""How often Ray starts a shard again whose worker died, before its recordings are read one by one."""
+PROBES = 2
+"""How often a recording may kill a worker that reads nothing else, before it is rejected."""
+NO_PROGRESS_S = 300
+"""Ray Data gives up when nothing moves for so long; the longest shard takes seconds."""
+
+
+class ExtractionFailed(RuntimeError):
+    """The run could not finish; what was made stays, and the same command goes on from there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a task says of its shard; kilobytes, whatever the shard holds."""
+
+    shard: str
+    ok: bool
+    recordings: int = 0
+    clips: int = 0
+    frames: int = 0
+    rejected: int = 0
+    busy_s: float = 0.0
+    host: str = ""
+    error: str = ""
+    fatal: bool = False
+
+
+class Listener(Protocol):
+    """Who watches a run: a terminal, a log, a test."""
+
+    def prepared(self, build: Build) -> None:
+        """The archive was listed and compared with the output; work is about to start."""
+
+    def started(self, cluster: Cluster) -> None:
+        """Ray is there."""
+
+    def shard(self, report: Report) -> None:
+        """A shard was made, or failed."""
+
+    def note(self, text: str) -> None:
+        """Something a person should know."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A finished run.
+
+    Attributes:
+        manifest: of the data set, as written.
+        made, kept, removed: shards made now, found valid, and superseded files removed.
+        frames: feature rows made now.
+        work_s: seconds from the first task to the last; run_s: the whole run with Ray's start.
+        workers: processes at once.
+    """
+
+    manifest: dict[str, Any]
+    out: str
+    made: int
+    kept: int
+    removed: int
+    frames: int
+    work_s: float
+    run_s: float
+    workers: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Setup:
+    """What every task needs beside its group; kilobytes."""
+
+    plan: Plan
+    out: Place
+    recipe_hash: str
+    metadata: dict[str, str]
+    strict: bool
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What came back so far."""
+
+    reports: dict[str, Report] = field(default_factory=dict)
+    failed: list[Report] = field(default_factory=list)
+
+
+def plan(config: ExtractConfig, *, overwrite: bool = False, prune: bool = False) -> Build:
+    """List, check and compare, without changing anything. Raises ValueError with a remedy."""
+    lists = None
+    if Path(config.source.split).suffix in (".yaml", ".yml"):
+        lists = read_yaml(Path(config.source.split))
+    return prepare(
+        config.source,
+        config.body,
+        config.motion,
+        config.output,
+        lists=lists,
+        overwrite=overwrite,
+        prune=prune,
+    )
+
+
+def extract(
+    config: ExtractConfig,
+    listener: Listener,
+    *,
+    overwrite: bool = False,
+    prune: bool = False,
+    strict: bool = False,
+) -> Outcome:
+    """Turn an archive into a data set; run again, it goes on where it was or takes up what is new.
+
+    Args:
+        config: the whole configuration.
+        listener: is told of progress.
+        overwrite: replace a data set of another recipe.
+        prune: drop recordings that the archive no longer lists.
+        strict: fail on the first rejection.
+
+    Raises:
+        ValueError: the run cannot start; nothing was changed.
+        Locked: another run writes this data set.
+        ExtractionFailed: some shards could not be made, or every recording was rejected.
+    """
+    began = time.monotonic()
+    with lock(place(config.output.root)):
+        build = plan(config, overwrite=overwrite, prune=prune)
+        listener.prepared(build)
+        if build.complete:
+            there = json.loads(build.out.read(manifest.NAME))
+            return _outcome(build, there, _Tally(), 0.0, began, workers=0)
+        log = _RunLog(build, config)
+        _begin(build, overwrite=overwrite)
+        tally, work_s, workers = _Tally(), 0.0, 0
+        if build.todo:
+            with connected(config.ray) as cluster:
+                listener.started(cluster)
+                workers, since = cluster.workers, time.monotonic()
+                tally = _work(build, cluster, listener, strict=strict)
+                work_s = time.monotonic() - since
+        made = _finish(build, tally)
+        outcome = _outcome(build, made, tally, work_s, began, workers=workers)
+        log.close(outcome, tally)
+        return outcome
+
+
+def _begin(build: Build, *, overwrite: bool) -> None:
+    """From here on the data set is unfinished, until the manifest stands again."""
+    out = build.out
+    out.remove(manifest.NAME)
+    if overwrite:
+        for info in out.files():
+            relative = out.relative(info.path)
+            if relative.startswith(("clips/", "receipts/")):
+                out.remove(relative)
+    out.publish(json.dumps(build.recipe, indent=1, sort_keys=True).encode(), RECIPE_NAME)
+
+
+def _work(build: Build, cluster: Cluster, listener: Listener, *, strict: bool) -> _Tally:
+    """Make every shard that is left; a shard whose workers keep dying is taken apart."""
+    setup = _Setup(build.plan, build.out, build.recipe_hash, build.metadata, strict)
+    tally = _Tally()
+    todo = build.todo
+    for report in _on_ray_data(todo, setup, cluster):
+        _take(report, tally, listener)
+    for group in todo:
+        if group.name in tally.reports:
+            continue
+        listener.note(
+            f"{group.path}: its workers died {TASK_RETRIES + 1} times; reading its files one by one"
+        )
+        dead = _dead_recordings(group, setup, cluster)
+        for name in dead:
+            listener.note(f"{name}: kills the process that reads it; rejected")
+        for report in _on_ray_data([group], setup, cluster, dead=dead):
+            _take(report, tally, listener)
+        if group.name not in tally.reports:
+            _take(
+                Report(
+                    group.name,
+                    ok=False,
+                    error=f"{group.path}: its workers die, and no single recording does it; is memory short?",
+                ),
+                tally,
+                listener,
+            )
+    return tally
+
+
+def _take(report: Report, tally: _Tally, listener: Listener) -> None:
+    """Count a report. Raises ExtractionFailed where going on makes no sense."""
+    tally.reports[report.shard] = report
+    listener.shard(report)
+    if not report.ok:
+        tally.failed.append(report)
+    if report.fatal:
+        raise ExtractionFailed(report.error)
+
+
+def _on_ray_data(
+    groups: Sequence[Group], setup: _Setup, cluster: Cluster, *, dead: dict[str, str] | None = None
+) -> Iterator[Report]:
+    """Reports of the groups as their shards are made, in any order; none for a group whose workers died."""
+    context = DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    context.execution_no_progress_timeout_s = NO_PROGRESS_S
+    # A task whose worker died too often is dropped here and seen by its missing report.
+    context.max_errored_blocks = -1
+    items = [{"group": pickle.dumps(g)} for g in groups]
+    data = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
+        make_batch,
+        batch_size=1,
+        batch_format="pyarrow",
+        compute=TaskPoolStrategy(size=cluster.workers),
+        fn_kwargs={"setup": setup, "dead": dead or {}},
+        num_cpus=1,
+        max_retries=TASK_RETRIES,
+    )
+    for batch in data.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+        for text in batch["report"].to_pylist():
+            yield Report(**json.loads(text))
+
+
+def make_batch(batch: pa.Table, setup: _Setup, dead: dict[str, str]) -> pa.Table:
+    """The task: make the shards of a batch of pickled groups (one); errors come back as reports."""
+    pa.set_cpu_count(1)
+    reports = [_make_one(pickle.loads(item), setup, dead) for item in batch["group"].to_pylist()]
+    return pa.table({"report": [json.dumps(asdict(r)) for r in reports]})
+
+
+def _make_one(group: Group, setup: _Setup, dead: dict[str, str]) -> Report:
+    """One shard, and what to say of it."""
+    since = time.monotonic()
+    try:
+        receipt = make(
+            group,
+            setup.plan,
+            setup.out,
+            recipe_hash=setup.recipe_hash,
+            metadata=setup.metadata,
+            dead=dead,
+            strict=setup.strict,
+        )
+    except (Rejected, ValueError) as error:
+        return Report(group.name, ok=False, error=str(error), fatal=True)
+    except OSError as error:
+        return Report(group.name, ok=False, error=str(error), fatal=str(error).startswith("writing"))
+    except Exception:
+        return Report(group.name, ok=False, error=f"{group.path}: {traceback.format_exc()}")
+    return Report(
+        group.name,
+        ok=True,
+        recordings=len(receipt.inputs),
+        clips=receipt.rows,
+        frames=receipt.frames,
+        rejected=len(receipt.rejections),
+        busy_s=time.monotonic() - since,
+        host=socket.gethostname(),
+    )
+
+
+def _dead_recordings(group: Group, setup: _Setup, cluster: Cluster) -> dict[str, str]:
+    """Read each recording of a group in a task of its own, and name those that kill their process."""
+    probe = ray.remote(num_cpus=1, max_retries=0)(_probe)
+    deaths = {r.name: 0 for r in group.recordings}
+    suspects = list(group.recordings)
+    for _ in range(PROBES):
+        killers = []
+        for start in range(0, len(suspects), cluster.workers):
+            window = suspects[start : start + cluster.workers]
+            tasks = [probe.remote(recording, setup) for recording in window]
+            for recording, task in zip(window, tasks, strict=True):
+                try:
+                    ray.get(task)
+                except (WorkerCrashedError, OutOfMemoryError, NodeDiedError):
+                    deaths[recording.name] += 1
+                    killers.append(recording)
+        suspects = killers
+    text = (
+        f"the process that read it died {TASK_RETRIES + 1} times with its neighbours and {PROBES} times alone: "
+        "out of memory, or a crash in native code"
+    )
+    return {r.name: text for r in suspects if deaths[r.name] == PROBES}
+
+
+def _probe(recording: Recording, setup: _Setup) -> None:
+    """Whether reading a recording kills its process; what else goes wrong shows when its shard is made."""
+    try:
+        process(recording, setup.plan)
+    except Exception:
+        return
+
+
+def _finish(build: Build, tally: _Tally) -> dict[str, Any]:
+    """Remove what is superseded and write the manifest. Raises ExtractionFailed where shards are missing."""
+    if tally.failed:
+        lines = "".join(f"\n  {r.error}" for r in tally.failed[:20])
+        raise ExtractionFailed(
+            f"{len(tally.failed)} of {len(build.groups)} shards could not be made:{lines}\n"
+            "What was made is kept; run the same command again to go on."
+        )
+    there = receipts.read_all(build.out)
+    finished = [there[g.name] for g in build.groups if g.name in there]
+    assert len(finished) == len(build.groups), "a reported shard left no receipt"
+    if all(r.rows == 0 for r in finished):
+        reasons = [f"{x.recording}: {x.reason}: {x.detail}" for r in finished for x in r.rejections]
+        shown = "".join(f"\n  {text}" for text in reasons[:5])
+        raise ExtractionFailed(f"every recording was rejected ({len(reasons)} rejections), such as:{shown}")
+    for path in build.superseded:
+        build.out.remove(path)
+    return manifest.finish(build.out, finished, build.recipe, build.recipe_hash, build.plan.archive)
+
+
+def _outcome(
+    build: Build, made: dict[str, Any], tally: _Tally, work_s: float, began: float, *, workers: int
+) -> Outcome:
+    return Outcome(
+        manifest=made,
+        out=build.out.uri,
+        made=len(tally.reports),
+        kept=len(build.done),
+        removed=len(build.superseded),
+        frames=sum(r.frames for r in tally.reports.values()),
+        work_s=work_s,
+        run_s=time.monotonic() - began,
+        workers=workers,
+    )
+
+
+class _RunLog:
+    """`_runs/<id>/`: what may differ between runs of the same data set: times, hosts, the configuration."""
+
+    def __init__(self, build: Build, config: ExtractConfig) -> None:
+        self.out = build.out
+        self.began = datetime.now(UTC)
+        self.id = f"{self.began:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:6]}"
+        text = dump_yaml(config.model_dump(mode="json"))
+        # Also the proof, before any work, that the output can be written.
+        self.out.publish(text.encode(), "_runs", self.id, "config.yaml")
+
+    def close(self, outcome: Outcome, tally: _Tally) -> None:
+        """Write what the run did."""
+        values = {
+            "began": self.began.isoformat(),
+            "ended": datetime.now(UTC).isoformat(),
+            "driver": socket.gethostname(),
+            "python": platform.python_version(),
+            "ray": ray.__version__,
+            **{k: v for k, v in asdict(outcome).items() if k not in ("manifest", "out")},
+            "shards": [asdict(r) for r in tally.reports.values()],
+        }
+        self.out.publish(json.dumps(values, indent=1).encode(), "_runs", self.id, "run.json")
