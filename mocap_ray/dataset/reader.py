@@ -1,0 +1,376 @@
+"""Open a finished data set without Ray: clips as numpy arrays, statistics, splits (floor 3).
+
+    ds = mocap_ray.open("out/cmu")
+    for clip in ds.clips(split="train", columns=["features"]):
+        print(clip.clip_id, clip.features.shape, clip.fps)
+
+`manifest.json` is the truth: only the shards it lists are read, and its presence means that the run
+finished. Works alike on a local folder and on `s3://` or `gs://`. `ds.torch(...)` gives a torch `Dataset`.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from jaxtyping import Float
+
+from mocap_ray import __version__
+from mocap_ray.dataset import schema
+from mocap_ray.dataset.views import ClipView, DataSetError, Statistics, not_written
+from mocap_ray.storage import Place, place
+
+if TYPE_CHECKING:
+    from mocap_ray.dataset.tensors import ClipTensors
+
+PLAIN_COLUMNS: tuple[str, ...] = tuple(f.name for f in schema.schema(()))
+"""Columns with one value per clip; always read, since they are small."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """One Parquet file as the manifest lists it; `path` is relative to the root."""
+
+    path: str
+    dataset: str
+    split: str
+    rows: int
+
+
+def open(root: str | os.PathLike[str]) -> DataSet:
+    """Open a finished data set.
+
+    Args:
+        root: its folder, or an address such as `s3://bucket/folder`.
+
+    Raises:
+        DataSetError: no folder, no manifest (an unfinished run, or not a data set), a manifest that cannot
+            be read, or one of a newer format.
+    """
+    where = place(root)
+    try:
+        data = where.read("manifest.json")
+    except (FileNotFoundError, NotADirectoryError):
+        raise _no_manifest(where) from None
+    try:
+        manifest = json.loads(data)
+        version = int(manifest["schema_version"])
+        shards = (
+            tuple(_shard(entry) for entry in manifest["shards"]) if version <= schema.SCHEMA_VERSION else ()
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataSetError(
+            f"{where.uri}/manifest.json: not a manifest of a data set ({type(error).__name__}: {error}). "
+            "Copy the folder again, or run the same extract command again: finished shards are kept."
+        ) from error
+    if version > schema.SCHEMA_VERSION:
+        raise DataSetError(
+            f"{where.uri}: written in format {version} by mocap_ray {manifest.get('package_version', '?')}; "
+            f"this is mocap_ray {__version__}, which reads up to format {schema.SCHEMA_VERSION}. "
+            "Upgrade mocap_ray to read it."
+        )
+    return DataSet(where, manifest, shards)
+
+
+def _no_manifest(where: Place) -> DataSetError:
+    """Why a folder without a manifest cannot be opened, from what stands there."""
+    if where.local is not None and not where.exists():
+        return DataSetError(
+            f"{where.uri}: there is no such folder. Expected a data set that `mocap-ray extract` wrote."
+        )
+    found = sorted({where.relative(info.path).split("/")[0] for info in where.files()})
+    if "receipts" in found or "clips" in found:
+        return DataSetError(
+            f"{where.uri}: no manifest.json, so the run that writes this data set has not finished. "
+            "Run the same extract command again: finished shards are kept, and the manifest comes last."
+        )
+    names = ", ".join(found[:5]) + (", ..." if len(found) > 5 else "") if found else "nothing"
+    return DataSetError(
+        f"{where.uri}: not a data set: no manifest.json (found {names}). "
+        "Expected the folder named as output.root of a `mocap-ray extract` run."
+    )
+
+
+def _shard(entry: dict[str, Any]) -> Shard:
+    """A manifest entry; dataset and split come from the Hive parts of its path."""
+    path = str(entry["path"])
+    if path.startswith("/") or ".." in path.split("/"):
+        raise ValueError(f"shard path {path!r} leaves the data set")
+    parts = dict(part.split("=", 1) for part in path.split("/") if "=" in part)
+    return Shard(path, unquote(parts["dataset"]), unquote(parts["split"]), int(entry["rows"]))
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """A finished data set; get one by `open`. Holds no open files, so it can be pickled and copied.
+
+    Attributes:
+        place: where it lies.
+        manifest: `manifest.json` as read; counts, recipe and totals stand there.
+        shards: the files it lists, in its order.
+    """
+
+    place: Place
+    manifest: dict[str, Any]
+    shards: tuple[Shard, ...]
+
+    def __len__(self) -> int:
+        return sum(s.rows for s in self.shards)
+
+    def __repr__(self) -> str:
+        return (
+            f"DataSet({self.place.uri!r}: {len(self)} clips, {self.profile}, splits {', '.join(self.splits)})"
+        )
+
+    @property
+    def profile(self) -> str:
+        """`humanml3d` or `flowmimic`."""
+        return str(self.manifest["profile"])
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The frame columns that were written."""
+        return tuple(self.manifest["columns"])
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Splits that have clips, train, val and test first."""
+        found = {s.split for s in self.shards}
+        usual = [name for name in ("train", "val", "test") if name in found]
+        return (*usual, *sorted(found - set(usual)))
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """Sub-datasets that have clips."""
+        return tuple(sorted({s.dataset for s in self.shards}))
+
+    @cached_property
+    def statistics(self) -> Statistics:
+        """Mean and std of the train split. Raises DataSetError where the data set has none."""
+        try:
+            data = self.place.read("statistics.npz")
+        except FileNotFoundError:
+            raise DataSetError(
+                f"{self.place.uri}: no statistics.npz. It is made from the train split; the splits here are "
+                f"{', '.join(self.splits) or 'none'}."
+            ) from None
+        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+            return Statistics(arrays["mean"].astype(np.float32), arrays["std"].astype(np.float32))
+
+    def normalised(self, features: Float[np.ndarray, "*B 263"]) -> Float[np.ndarray, "*B 263"]:
+        """Features minus mean, divided by std (by 1 where std is 0); float32."""
+        s = self.statistics
+        return np.asarray((features - s.mean) / s.divisor, np.float32)
+
+    def denormalised(self, features: Float[np.ndarray, "*B 263"]) -> Float[np.ndarray, "*B 263"]:
+        """The inverse of `normalised`."""
+        s = self.statistics
+        return np.asarray(features * s.divisor + s.mean, np.float32)
+
+    @cached_property
+    def index(self) -> pa.Table:
+        """One row per clip without its frames: `PLAIN_COLUMNS` plus dataset and split, in reading order.
+
+        `ds.index.to_pandas()` is the quick way to look around; row k is clip k of `ClipReader`.
+        """
+        parts = []
+        for number, shard in enumerate(self.shards):
+            with self.open_shard(number) as file:
+                part = file.read(columns=[name for name in PLAIN_COLUMNS if name in file.schema_arrow.names])
+            for name, value in (("dataset", shard.dataset), ("split", shard.split)):
+                part = part.append_column(name, pa.repeat(pa.scalar(value), len(part)))
+            parts.append(part)
+        if parts:
+            return pa.concat_tables([part.replace_schema_metadata(None) for part in parts])
+        names = (*schema.schema(()), pa.field("dataset", pa.string()), pa.field("split", pa.string()))
+        return pa.schema(names).empty_table()
+
+    def selected(self, *, split: str | None = None, dataset: str | None = None) -> tuple[int, ...]:
+        """Numbers of the shards of a split and sub-dataset; all by default.
+
+        Raises:
+            DataSetError: no clip has that split or sub-dataset; says which exist.
+        """
+        for kind, asked, known in (("split", split, self.splits), ("dataset", dataset, self.datasets)):
+            if asked is not None and asked not in known:
+                raise DataSetError(
+                    f"{self.place.uri}: no {kind} '{asked}' here. There is {', '.join(known) or 'none'}."
+                )
+        return tuple(
+            k
+            for k, s in enumerate(self.shards)
+            if (split is None or s.split == split) and (dataset is None or s.dataset == dataset)
+        )
+
+    def checked_columns(self, columns: Sequence[str] | None) -> tuple[str, ...]:
+        """`columns`, or all that were written. Raises DataSetError for one that was not."""
+        if columns is None:
+            return self.columns
+        for name in columns:
+            if name not in self.columns:
+                raise not_written(self.place.uri, name, self.columns)
+        return tuple(columns)
+
+    def open_shard(self, number: int) -> pq.ParquetFile:
+        """Shard `number` as an open Parquet file, checked against the manifest; the caller closes it.
+
+        Raises:
+            DataSetError: absent, damaged, or not the file that the manifest lists.
+        """
+        shard = self.shards[number]
+        where = f"{self.place.uri}/{shard.path}"
+        remedy = "Copy the data set again, or run the same extract command again: it makes this shard anew."
+        try:
+            file = pq.ParquetFile(self.place.join(shard.path), filesystem=self.place.fs, pre_buffer=True)
+        except FileNotFoundError:
+            raise DataSetError(f"{where}: listed in the manifest, but absent. {remedy}") from None
+        except pa.ArrowInvalid as error:
+            raise DataSetError(f"{where}: damaged ({error}). {remedy}") from error
+        if file.metadata.num_rows != shard.rows:
+            found = file.metadata.num_rows
+            file.close()
+            raise DataSetError(f"{where}: {found} rows, but the manifest lists {shard.rows}. {remedy}")
+        return file
+
+    def __iter__(self) -> Iterator[ClipView]:
+        return self.clips()
+
+    def clips(
+        self,
+        *,
+        split: str | None = None,
+        dataset: str | None = None,
+        columns: Sequence[str] | None = None,
+    ) -> Iterator[ClipView]:
+        """Clips one after another, reading one row group (about 100 clips) at a time.
+
+        Args:
+            split: only clips of this split.
+            dataset: only clips of this sub-dataset.
+            columns: frame columns to read, all that were written by default; fewer read faster.
+
+        Raises:
+            DataSetError: unknown split, dataset or column, before the first clip is read.
+        """
+        numbers = self.selected(split=split, dataset=dataset)
+        chosen = self.checked_columns(columns)
+        return (
+            clip
+            for number in numbers
+            for table in self._groups(number, chosen)
+            for clip in self.views(table, number)
+        )
+
+    def _groups(self, number: int, columns: Sequence[str]) -> Iterator[pa.Table]:
+        with self.open_shard(number) as file:
+            for group in range(file.num_row_groups):
+                yield file.read_row_group(group, columns=[*PLAIN_COLUMNS, *columns])
+
+    def views(self, table: pa.Table, number: int, rows: Sequence[int] | None = None) -> Iterator[ClipView]:
+        """Rows of a table that was read from shard `number`, all by default, as `ClipView`s."""
+        shard = self.shards[number]
+        names = [name for name in self.columns if name in table.column_names]
+        chunks = {name: contiguous(table[name]) for name in names}
+        for row in range(len(table)) if rows is None else rows:
+            plain = {name: table[name][row].as_py() for name in PLAIN_COLUMNS}
+            plain["texts"] = tuple(plain["texts"])
+            plain["betas"] = np.asarray(plain["betas"], np.float32)
+            yield ClipView(
+                **plain,
+                dataset=shard.dataset,
+                split=shard.split,
+                frames={name: owned(chunks[name], row) for name in names},
+                written=self.columns,
+            )
+
+    def clip(self, clip_id: str, *, columns: Sequence[str] | None = None) -> ClipView:
+        """One clip by its id. Raises DataSetError where there is none of that id."""
+        chosen = self.checked_columns(columns)
+        position = pc.index(self.index["clip_id"], pa.scalar(clip_id)).as_py()
+        if position < 0:
+            names = self.index["clip_id"][:3].to_pylist()
+            raise DataSetError(
+                f"{self.place.uri}: no clip '{clip_id}'. Ids look like {', '.join(names) or 'none'}."
+            )
+        ends = np.cumsum([s.rows for s in self.shards])
+        number = int(np.searchsorted(ends, position, side="right"))
+        row = position - int(ends[number] - self.shards[number].rows)
+        with self.open_shard(number) as file:
+            group, row = group_of(file, row)
+            table = file.read_row_group(group, columns=[*PLAIN_COLUMNS, *chosen])
+        return next(self.views(table, number, [row]))
+
+    def joints(self, clip: ClipView) -> Float[np.ndarray, "T 22 3"]:
+        """[T, 22, 3] metres: the joints column where it was read, else decoded from the features.
+
+        Decoded joints start at the origin, face +Z in frame 0 and have as many frames as `features` rows.
+        """
+        if clip.frames.get("joints") is not None:
+            found = clip.joints
+            assert found is not None
+            return found
+        from mocap_ray.motion.features import decode
+
+        return np.asarray(decode(clip.features), np.float32)
+
+    def torch(
+        self,
+        *,
+        split: str | None = None,
+        dataset: str | None = None,
+        length: int | None = None,
+        stride: int | None = None,
+        normalise: bool = True,
+        columns: Sequence[str] = ("features",),
+    ) -> ClipTensors:
+        """A map-style torch `Dataset` of windows or whole clips; see `tensors.ClipTensors`.
+
+        Args:
+            split: only clips of this split.
+            dataset: only clips of this sub-dataset.
+            length: rows of a window; None gives whole clips (use `tensors.pad` as `collate_fn`).
+            stride: rows between the starts of windows; `length` by default.
+            normalise: features as `normalised` gives them.
+            columns: frame columns in an item.
+        """
+        from mocap_ray.dataset.tensors import ClipTensors
+
+        return ClipTensors(
+            self,
+            shards=self.selected(split=split, dataset=dataset),
+            length=length,
+            stride=stride,
+            normalise=normalise,
+            columns=self.checked_columns(columns),
+        )
+
+
+def group_of(file: pq.ParquetFile, row: int) -> tuple[int, int]:
+    """Row group that holds `row` of a file, and the row's number within it."""
+    for group in range(file.num_row_groups):
+        rows = file.metadata.row_group(group).num_rows
+        if row < rows:
+            return group, row
+        row -= rows
+    raise AssertionError("row beyond the end of the file")
+
+
+def contiguous(column: pa.ChunkedArray) -> pa.Array:
+    """A column as one array; a copy only where Parquet gave it in pieces."""
+    return column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks)
+
+
+def owned(column: pa.Array, row: int) -> np.ndarray | None:
+    """A frame entry as an array of its own: a view would keep its whole row group in memory."""
+    array = schema.frames(column, row)
+    return None if array is None else array.copy()

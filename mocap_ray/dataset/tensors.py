@@ -1,0 +1,185 @@
+"""A torch `Dataset` over a finished data set; imported by `DataSet.torch` alone, since it imports torch."""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from torch.utils.data import Dataset, Sampler
+
+from mocap_ray.dataset.reader import DataSet, contiguous, group_of, owned
+from mocap_ray.dataset.views import DataSetError
+
+
+class ClipTensors(Dataset[dict[str, Any]]):
+    """Windows of fixed length, or whole clips, as float32 tensors.
+
+    An item is a dict: one tensor per frame column, cut to the rows of `features` so that row t of each
+    means the same moment; `length`, its rows; `start`, the first row within the clip; `clip_id`.
+
+    Files are opened by the process that reads them, never before, so it works in `DataLoader` workers
+    started by fork or by spawn (use spawn for `s3://`). A process keeps the last `cached_groups` row groups
+    (about 100 clips each) and nothing else. Random order over a large data set would read a group for each
+    item: give the `DataLoader` `sampler=windows.sampler(seed=epoch)`, which shuffles within reach of it.
+
+    Attributes:
+        left_out: clips shorter than `length`.
+    """
+
+    def __init__(
+        self,
+        source: DataSet,
+        *,
+        shards: Sequence[int],
+        length: int | None,
+        stride: int | None,
+        normalise: bool,
+        columns: Sequence[str],
+        cached_groups: int = 8,
+    ) -> None:
+        for name, value in (("length", length), ("stride", stride)):
+            if value is not None and value < 1:
+                raise DataSetError(f"{name} is {value}; expected None or at least 1 row.")
+        if stride is not None and length is None:
+            raise DataSetError("stride is given without length; whole clips have no windows.")
+        self.source, self.columns, self.length = source, tuple(columns), length
+        statistics = source.statistics if normalise else None
+        self._mean = None if statistics is None else statistics.mean
+        self._divisor = None if statistics is None else statistics.divisor
+        self._cached_groups = cached_groups
+        self._items, self.left_out = _windows(source, shards, length=length, stride=stride or length)
+        self._forget()
+
+    def _forget(self) -> None:
+        self._pid = os.getpid()
+        self._files: dict[int, pq.ParquetFile] = {}
+        self._groups: OrderedDict[tuple[int, int], pa.Table] = OrderedDict()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {k: v for k, v in self.__dict__.items() if k not in ("_pid", "_files", "_groups")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._forget()
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __getitem__(self, item: int) -> dict[str, Any]:
+        shard, row, start, rows = (int(x) for x in self._items[range(len(self))[item]])
+        table, row = self._table(shard, row)
+        out: dict[str, Any] = {"clip_id": table["clip_id"][row].as_py(), "start": start, "length": rows}
+        for name in self.columns:
+            array = owned(contiguous(table[name]), row)
+            if array is None:
+                raise DataSetError(
+                    f"{out['clip_id']}: no {name} (mirrored twins and sources of joints alone have none). "
+                    f"Leave {name} out of columns, or use torch.utils.data.Subset."
+                )
+            array = array[start : start + rows]
+            if name == "features" and self._mean is not None and self._divisor is not None:
+                array = (array - self._mean) / self._divisor
+            if name in ("joints", "poses"):
+                array = array.reshape(rows, -1, 3)
+            out[name] = torch.from_numpy(np.ascontiguousarray(array))
+        return out
+
+    def _table(self, shard: int, row: int) -> tuple[pa.Table, int]:
+        """The row group with `row` of a shard, from the cache or the file, and the row within it."""
+        if self._pid != os.getpid():  # forked: the parent's file positions are not ours to move
+            self._forget()
+        if shard not in self._files:
+            if len(self._files) >= 64:
+                self._files.pop(next(iter(self._files))).close()
+            self._files[shard] = self.source.open_shard(shard)
+        file = self._files[shard]
+        group, row = group_of(file, row)
+        table = self._groups.pop((shard, group), None)
+        if table is None:
+            # One thread: a DataLoader's workers already fill the cores.
+            table = file.read_row_group(group, columns=["clip_id", *self.columns], use_threads=False)
+        self._groups[(shard, group)] = table
+        if len(self._groups) > self._cached_groups:
+            self._groups.popitem(last=False)
+        return table, row
+
+    def denormalised(self, features: torch.Tensor) -> torch.Tensor:
+        """[..., 263] features of this data set's units again, on the tensor's own device."""
+        if self._mean is None or self._divisor is None:
+            return features
+        mean, divisor = (torch.from_numpy(a).to(features) for a in (self._mean, self._divisor))
+        return features * divisor + mean
+
+    def sampler(self, *, seed: int, groups: int = 4) -> NearbyShuffle:
+        """An order that is random yet reads each row group about once; another seed, another order."""
+        return NearbyShuffle(self._items, seed=seed, groups=min(groups, self._cached_groups))
+
+
+def _windows(
+    source: DataSet, shards: Sequence[int], *, length: int | None, stride: int | None
+) -> tuple[np.ndarray, int]:
+    """[N, 4] int64 (shard, row in it, first feature row, feature rows), and how many clips are too short."""
+    frames = np.asarray(source.index["num_frames"], np.int64)
+    starts = np.concatenate([[0], np.cumsum([s.rows for s in source.shards])]).astype(np.int64)
+    parts, left_out = [np.zeros((0, 4), np.int64)], 0
+    for shard in shards:
+        rows = frames[starts[shard] : starts[shard + 1]]
+        if length is None or stride is None:
+            row = np.arange(len(rows))
+            first, size = np.zeros_like(row), rows
+        else:
+            many = np.maximum((rows - length) // stride + 1, 0)
+            left_out += int(np.sum(many == 0))
+            row = np.repeat(np.arange(len(rows)), many)
+            first = (np.arange(len(row)) - np.repeat(np.cumsum(many) - many, many)) * stride
+            size = np.full_like(row, length)
+        parts.append(np.stack([np.full_like(row, shard), row, first, size], axis=1))
+    return np.concatenate(parts), left_out
+
+
+class NearbyShuffle(Sampler[int]):
+    """Items in random order within runs of a few row groups, the runs' groups drawn at random.
+
+    A row group is taken to be 100 clips (`schema.ROW_GROUP_CLIPS`); where a file differs, only speed does.
+    """
+
+    def __init__(self, items: np.ndarray, *, seed: int, groups: int) -> None:
+        from mocap_ray.dataset.schema import ROW_GROUP_CLIPS
+
+        self._blocks = np.unique(items[:, :2] // (1, ROW_GROUP_CLIPS), axis=0, return_inverse=True)[1].ravel()
+        self._seed, self._groups = seed, groups
+
+    def __len__(self) -> int:
+        return len(self._blocks)
+
+    def __iter__(self) -> Iterator[int]:
+        rng = np.random.default_rng(self._seed)
+        order = np.argsort(self._blocks, kind="stable")
+        pieces = np.split(order, np.flatnonzero(np.diff(self._blocks[order])) + 1) if len(order) else []
+        drawn = rng.permutation(len(pieces))
+        for at in range(0, len(drawn), self._groups):
+            run = np.concatenate([pieces[k] for k in drawn[at : at + self._groups]])
+            yield from rng.permutation(run).tolist()
+
+
+def pad(items: list[dict[str, Any]]) -> dict[str, Any]:
+    """`collate_fn` for whole clips: frame columns padded with zeros to [N, longest, ...].
+
+    `mask` [N, longest] is True where a row is real; `length` and `start` become int64 tensors and `clip_id`
+    a list.
+    """
+    assert items, "a DataLoader never collates an empty batch"
+    out: dict[str, Any] = {"clip_id": [item["clip_id"] for item in items]}
+    for name in ("length", "start"):
+        out[name] = torch.tensor([item[name] for item in items])
+    for name, value in items[0].items():
+        if isinstance(value, torch.Tensor):
+            out[name] = torch.nn.utils.rnn.pad_sequence([item[name] for item in items], batch_first=True)
+    out["mask"] = torch.arange(int(out["length"].max()))[None] < out["length"][:, None]
+    return out
