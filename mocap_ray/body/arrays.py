@@ -1,0 +1,89 @@
+"""The plain arrays inside a model file, NPZ or PKL, without running anything of it (floor 1)."""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mocap_ray import pickles
+
+STANDIN_KEY = "mocap_ray_standin"
+"""Member that marks a model as one of this project's stand-ins."""
+
+
+def read_arrays(
+    path: Path, *, names: Sequence[str] | None = None
+) -> dict[str, np.ndarray[Any, np.dtype[Any]]]:
+    """Members of a model file that are plain arrays of numbers or text; others are left out.
+
+    Sparse matrices come back dense. Of an NPZ only the wanted members are read, so that objects beside them
+    (SMPL-X holds some) are never touched; a PKL is read whole by the restricted unpickler.
+
+    Args:
+        path: a local file.
+        names: members that are wanted, all by default; absent ones are left out.
+
+    Raises:
+        UnsafePickle: a PKL names something outside the closed list.
+        ValueError: neither format, truncated, or damaged.
+        OSError: not there, not readable.
+    """
+    if path.suffix.lower() == ".pkl":
+        with path.open("rb") as file:
+            loaded = pickles.load(file, where=str(path))
+        if not isinstance(loaded, dict):
+            raise ValueError(
+                f"{path}: holds a {type(loaded).__name__}. Expected the dictionary of a body model."
+            )
+        wanted = {
+            key: loaded[key] for key in loaded if isinstance(key, str) and (names is None or key in names)
+        }
+        return {key: array for key, value in wanted.items() if (array := _plain(value)) is not None}
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise ValueError("a single array, not an archive of them")
+            return _members(archive, names)
+    except (ValueError, zipfile.BadZipFile, zlib.error, EOFError, KeyError, MemoryError) as error:
+        raise ValueError(
+            f"{path}: cannot be read as a body model ({error}). Expected a whole NPZ or PKL file of the SMPL "
+            "family; download it again if it may be truncated."
+        ) from error
+
+
+def _members(
+    archive: np.lib.npyio.NpzFile, names: Sequence[str] | None
+) -> dict[str, np.ndarray[Any, np.dtype[Any]]]:
+    found: dict[str, np.ndarray[Any, np.dtype[Any]]] = {}
+    for key in archive.files:
+        if names is not None and key not in names:
+            continue
+        try:
+            found[key] = archive[key]
+        except ValueError as error:
+            # numpy's refusal to unpickle; a member that somebody asked for has to be a plain array.
+            if "allow_pickle" not in str(error) or names is not None:
+                raise
+    return found
+
+
+def _plain(value: object) -> np.ndarray[Any, np.dtype[Any]] | None:
+    """A value as an array of numbers or text, or None if it is neither."""
+    from scipy import sparse
+
+    if sparse.issparse(value):
+        rows, columns = value.shape  # type: ignore[attr-defined]
+        # A regressor has one row per joint and one column per vertex; more is no body.
+        return np.asarray(value.toarray()) if rows * columns < 10**7 else None  # type: ignore[attr-defined]
+    if isinstance(value, np.ndarray):
+        return None if value.dtype.hasobject else value
+    if isinstance(value, str | bool | int | float | np.generic):
+        return np.asarray(value)
+    if isinstance(value, list | tuple) and all(isinstance(v, bool | int | float) for v in value):
+        return np.asarray(value)
+    return None

@@ -1,0 +1,46 @@
+"""Storages inside plain pickles of torch tensors, read without torch (floor 0).
+
+`pickle.dump(tensor)` stores a call of `torch.storage._load_from_bytes`, which is a full, unrestricted
+`torch.load`. Its bytes are torch's format from before 1.6: four pickles (magic number, version, system,
+the object with a persistent id for each storage), the list of storage keys, then per key the number of
+elements as int64 and the raw values.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from mocap_ray.pickles.machine import load_from
+from mocap_ray.pickles.rebuild import TORCH_STORAGES, Global
+
+_MAGIC = 0x1950A86A20F9469CFC6C
+
+
+def read_storage(data: bytes, *, where: str) -> np.ndarray[Any, np.dtype[Any]]:
+    """The one storage in `data` as a vector. Raises ValueError where the layout differs."""
+    found: list[tuple[str, str, int]] = []
+
+    def note(identifier: object) -> object:
+        if not isinstance(identifier, tuple) or len(identifier) < 5 or identifier[0] != "storage":
+            raise ValueError("a torch storage with an unknown persistent id")
+        kind, key, _, count = identifier[1:5]
+        if not isinstance(kind, Global) or kind.module != "torch" or kind.name not in TORCH_STORAGES:
+            raise ValueError("a torch storage of an unknown type")
+        if not isinstance(key, str) or type(count) is not int:
+            raise ValueError("a torch storage without key and size")
+        found.append((TORCH_STORAGES[kind.name], key, count))
+        return None
+
+    at, heads = 0, []
+    for _ in range(5):
+        head, at = load_from(data, at, where=where, persistent=note)
+        heads.append(head)
+    if heads[0] != _MAGIC or len(found) != 1 or heads[4] != [found[0][1]]:
+        raise ValueError("a torch storage in another layout than torch's own from before 1.6")
+    dtype, _, count = found[0]
+    raw, stored = data[at + 8 :], int.from_bytes(data[at : at + 8], "little")
+    if stored != count or len(raw) != count * np.dtype(dtype).itemsize:
+        raise ValueError(f"a torch storage of {count} elements with {len(raw)} bytes")
+    return np.frombuffer(raw, dtype=dtype)
