@@ -1,0 +1,121 @@
+"""The data card of a data set: its README.md, for people who find the folder (floor 3).
+
+Made from the manifest and the archive's sources alone: no time, host or path of a machine, so the same data
+set has the same card, byte by byte. It opens with the YAML header that the Hugging Face Hub reads.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from mocap_ray.dataset import schema
+from mocap_ray.dataset.snippets import snippets, splits_of
+
+
+class Source(NamedTuple):
+    """Where a sub-dataset comes from and what one may do with it; a plain tuple of four does as well."""
+
+    title: str
+    licence: str
+    citation: str
+    url: str
+
+
+_NOTES: dict[str, tuple[str, str]] = {
+    "clip_id": ("", "`<recording>@<first source frame>`; mirrored twins end in `~M`; unique"),
+    "recording": ("", "path of the source below the archive root, without its ending"),
+    "subject": ("", "who moves; splits never share a subject unless they were given as lists"),
+    "gender": ("", "as the source says: neutral, male, female or unknown"),
+    "family": ("", "body family of the source: smpl, smplh, smplx or joints"),
+    "action": ("", "label from names or annotations"),
+    "style": ("", "label from names or annotations"),
+    "texts": ("", "captions, may be empty"),
+    "fps": ("1/s", "frames per second of the frame columns"),
+    "source_fps": ("1/s", "frames per second of the source file"),
+    "num_frames": ("rows", "rows of `features`"),
+    "betas": ("", "shape coefficients, may be empty"),
+    "features": ("m, rad, per frame", "the 263 motion features, not normalised"),
+    "joints": ("m", "22 joints x (x, y, z), Y up, as fed to the encoder"),
+    "poses": (
+        "rad",
+        "55 joints x axis-angle in SMPL-X order, Y up, angle in [0, pi]; null for mirrored twins",
+    ),
+    "trans": ("m", "translation that belongs to `poses`, Y up; null where `poses` is"),
+    "stick": ("", "five stick-figure lines (x1, y1, x2, y2)"),
+    "vertices": ("m", "mesh vertices x (x, y, z), Y up"),
+}
+
+
+def schema_rows(columns: list[str]) -> Iterator[tuple[str, str, str, str]]:
+    """Name, Arrow type, unit and meaning of each column, the two Hive partitions last."""
+    for field in schema.schema(columns):
+        kind = str(field.type).replace("element: ", "").replace("item: ", "").replace("float", "float32")
+        kind = kind.replace("double", "float64")
+        unit, meaning = _NOTES[field.name]
+        yield field.name, kind + (" or null" if field.nullable else ""), unit, meaning
+    yield "dataset", "Hive partition", "", "sub-dataset"
+    yield "split", "Hive partition", "", "train, val or test"
+
+
+def settings(recipe: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    """A nested recipe as flat `a.b.c` keys with JSON values, sorted."""
+    for key, value in sorted(recipe.items()):
+        if isinstance(value, Mapping) and value:
+            yield from settings(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", json.dumps(value, sort_keys=True)
+
+
+def reasons(rejected: Mapping[str, int]) -> str:
+    """Counts by reason in words, the most frequent first."""
+    ordered = sorted(rejected.items(), key=lambda item: (-item[1], item[0]))
+    return ", ".join(f"{count:,} {reason.replace('_', ' ')}" for reason, count in ordered) or "none"
+
+
+def duration(seconds: float) -> str:
+    """A duration in the unit that reads best."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:,.1f} h"
+
+
+def cell(text: object) -> str:
+    """Text for a Markdown table cell: no line breaks, pipes and angle brackets escaped."""
+    flat = " ".join(str(text).split())
+    return flat.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
+
+
+def card(manifest: Mapping[str, Any], sources: Mapping[str, tuple[str, str, str, str]] | None = None) -> str:
+    """README.md of a data set.
+
+    Args:
+        manifest: as in `manifest.json`.
+        sources: sub-dataset -> (title, licence, citation, url); those not named are listed as unknown.
+
+    Returns:
+        Markdown that ends in a line break; the same arguments give the same text.
+    """
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("mocap_ray.dataset", "templates"),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,  # Markdown, not HTML: cells go through `cell`
+    )
+    environment.filters.update(cell=cell, duration=duration, reasons=reasons)
+    datasets = sorted({count["dataset"] for count in manifest["counts"]})
+    given = {name: Source(*value) for name, value in (sources or {}).items()}
+    return environment.get_template("card.md.j2").render(
+        manifest=manifest,
+        totals=manifest["totals"],
+        splits=splits_of(manifest),
+        sources=[(name, given.get(name)) for name in datasets],
+        schema_rows=list(schema_rows(list(manifest["columns"]))),
+        settings=list(settings(manifest["recipe"])),
+        snippets=snippets(manifest),
+    )

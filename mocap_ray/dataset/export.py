@@ -1,0 +1,250 @@
+"""Write a finished data set as folders of .npy files, the way existing trainers read them (floor 3).
+
+Both exports can be stopped at any moment and run again: each file appears whole or not at all, a file that is
+already complete is kept, and the lists that a trainer opens first are written last. `export.json` in the
+folder names the data set that it came from, so that two are never mixed.
+"""
+
+from __future__ import annotations
+
+import csv
+import errno
+import hashlib
+import io
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from mocap_ray.dataset.captions import captions, text_lines
+from mocap_ray.dataset.reader import DataSet, open
+from mocap_ray.dataset.views import ClipView, DataSetError
+from mocap_ray.storage import Place, place
+
+MARK = "export.json"
+SPLIT_LISTS = ("train", "val", "test")
+Progress = Callable[[int, int], None]
+"""Called with the clips done and the clips in all."""
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """What an export did.
+
+    Attributes:
+        folder: where it was written.
+        clips: clips in the folder.
+        written: files written by this run.
+        kept: files that an earlier run had already completed.
+        placeholders: clips without text and action, whose caption is `captions.PLACEHOLDER`.
+    """
+
+    folder: str
+    clips: int
+    written: int
+    kept: int
+    placeholders: int = 0
+
+
+def export_humanml3d(
+    root: str | os.PathLike[str], out: str | os.PathLike[str], *, progress: Progress | None = None
+) -> Export:
+    """Write the folder that HumanML3D trainers read.
+
+    Clips are numbered from 000000 in the order of their ids; a mirrored twin is `M` and its original's number.
+    `new_joint_vecs/` [T-1, 263] and `new_joints/` [T-1, 22, 3] (decoded from the vectors) are float32;
+    `texts/` as in `captions`; `Mean.npy` and `Std.npy` [263] float32, a std of 0 written as 1 because trainers
+    divide by it. The lists hold the splits train, val and test, `train_val.txt` both first, and `all.txt`
+    every clip. `index.csv` maps names to clips. The frame rate is the data set's own.
+
+    Raises:
+        DataSetError: not a data set of the humanml3d profile, or `out` holds something else.
+        OSError: disk full and the like; the same call goes on from there.
+    """
+    ds = open(root)
+    if ds.profile != "humanml3d":
+        raise DataSetError(
+            f"{ds.place.uri}: the profile is {ds.profile}, but HumanML3D trainers need humanml3d (20 fps, its "
+            "target skeleton and statistics). Extract again into another root with --override "
+            "motion.profile=humanml3d, or use `mocap-ray export npy`, which takes any profile."
+        )
+    from mocap_ray.motion.features import decode
+
+    job = _Job(ds, place(out), kind="humanml3d")
+    names = humanml3d_names(ds.index["clip_id"].to_pylist())
+    sources: list[str] = []
+    for k, clip in enumerate(job.clips(progress)):
+        name = f"{names[k]}.npy"
+        if job.lacks("new_joint_vecs", name, shape=(clip.num_frames, 263)):
+            job.publish(npy(clip.features), "new_joint_vecs", name)
+        if job.lacks("new_joints", name, shape=(clip.num_frames, 22, 3)):
+            job.publish(npy(decode(clip.features)), "new_joints", name)
+        kind, texts = captions(clip)
+        sources.append(kind)
+        job.data(text_lines(texts), "texts", f"{names[k]}.txt")
+    statistics = ds.statistics
+    job.data(npy(statistics.mean), "Mean.npy")
+    job.data(npy(statistics.divisor), "Std.npy")
+    job.index(names, extra={"caption_source": sources})
+    splits = ds.index["split"].to_pylist()
+    by_split = {
+        split: sorted(n for n, s in zip(names, splits, strict=True) if s == split) for split in SPLIT_LISTS
+    }
+    lists = {**by_split, "train_val": sorted(by_split["train"] + by_split["val"]), "all": sorted(names)}
+    for name, members in lists.items():
+        job.data("".join(f"{n}\n" for n in members).encode(), f"{name}.txt")
+    return job.done(placeholders=sources.count("placeholder"))
+
+
+def humanml3d_names(clip_ids: list[str]) -> list[str]:
+    """Names in HumanML3D's manner, in the order given: six digits by sorted id, `M` before a mirrored twin.
+
+    >>> humanml3d_names(["b@0", "a@0~M", "a@0"])
+    ['000001', 'M000000', '000000']
+    """
+    originals = {clip_id: clip_id.removesuffix("~M") for clip_id in clip_ids}
+    number = {original: k for k, original in enumerate(sorted(set(originals.values())))}
+    return [("M" if o != c else "") + f"{number[o]:06d}" for c, o in ((c, originals[c]) for c in clip_ids)]
+
+
+def export_npy(
+    root: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    joints: bool = True,
+    progress: Progress | None = None,
+) -> Export:
+    """Write one .npy per clip: `features/<clip id>.npy` [R, 263] and `joints/<clip id>.npy` [T, 22, 3].
+
+    Joints are the data set's own column where it has one, else decoded from the features. `mean.npy`,
+    `std.npy` [263] (where there is a train split) and `index.csv` come last.
+
+    Raises:
+        DataSetError: a clip id that is no safe path, or `out` holds something else.
+        OSError: disk full and the like; the same call goes on from there.
+    """
+    ds = open(root)
+    job = _Job(ds, place(out), kind="npy", options={"joints": joints})
+    own = joints and "joints" in ds.columns
+    more = 1 if own and ds.profile == "humanml3d" else 0  # the encoder turns T frames into T - 1 rows
+    names = [_safe(clip_id) for clip_id in ds.index["clip_id"].to_pylist()]
+    for k, clip in enumerate(job.clips(progress, columns=("features", "joints") if own else ("features",))):
+        name = f"{names[k]}.npy"
+        if job.lacks("features", name, shape=(clip.num_frames, 263)):
+            job.publish(npy(clip.features), "features", name)
+        if joints and job.lacks("joints", name, shape=(clip.num_frames + more, 22, 3)):
+            job.publish(npy(ds.joints(clip)), "joints", name)
+    if "train" in ds.splits:
+        job.data(npy(ds.statistics.mean), "mean.npy")
+        job.data(npy(ds.statistics.std), "std.npy")
+    job.index(names, extra={})
+    return job.done()
+
+
+def _safe(clip_id: str) -> str:
+    """A clip id as a path below a folder. Raises DataSetError for one that would leave it."""
+    if "\\" in clip_id or "\0" in clip_id or any(part in ("", ".", "..") for part in clip_id.split("/")):
+        raise DataSetError(
+            f"clip id {clip_id!r} is not a safe path below a folder; expected names joined by '/'."
+        )
+    return clip_id
+
+
+def npy(array: np.ndarray) -> bytes:
+    """An array as the bytes of a .npy file, float32, C order."""
+    sink = io.BytesIO()
+    np.save(sink, np.ascontiguousarray(array, np.float32), allow_pickle=False)
+    return sink.getvalue()
+
+
+class _Job:
+    """One export on its way: which files are there, what was written, and how a full disk is reported."""
+
+    def __init__(self, ds: DataSet, out: Place, *, kind: str, options: dict[str, bool] | None = None) -> None:
+        self.ds, self.out, self.kind = ds, out, kind
+        self.written = self.kept = 0
+        content = json.dumps(ds.manifest, sort_keys=True).encode()
+        mark = {"kind": kind, "data_set": hashlib.sha256(content).hexdigest(), **(options or {})}
+        infos = out.files()
+        self._sizes = {out.relative(info.path): info.size for info in infos}
+        for path in [p for p in self._sizes if p.rsplit("/", 1)[-1].startswith(".tmp-")]:
+            out.remove(path)  # of a run that was killed between writing and renaming
+            del self._sizes[path]
+        if MARK in self._sizes:
+            self._same(json.loads(out.read(MARK)), mark)
+        elif self._sizes:
+            found = ", ".join(sorted(self._sizes)[:3])
+            raise DataSetError(
+                f"{out.uri}: holds files that no export wrote ({found}). Name a new or an empty folder."
+            )
+        else:
+            self.publish(json.dumps(mark, indent=1, sort_keys=True).encode(), MARK)
+
+    def _same(self, found: dict[str, object], mark: dict[str, object]) -> None:
+        """Refuse to mix two exports in one folder."""
+        if found == mark:
+            return
+        what = (
+            f"an export of kind {found.get('kind')}, and this one is {self.kind}"
+            if found.get("kind") != self.kind
+            else "an export of another data set, of an earlier state of this one, or with other options"
+        )
+        raise DataSetError(f"{self.out.uri}: holds {what}. Name a new folder, or delete this one first.")
+
+    def clips(
+        self, progress: Progress | None, columns: tuple[str, ...] = ("features",)
+    ) -> Iterator[ClipView]:
+        """All clips in reading order, telling `progress` after each."""
+        total = len(self.ds)
+        for k, clip in enumerate(self.ds.clips(columns=columns)):
+            yield clip
+            if progress is not None:
+                progress(k + 1, total)
+
+    def lacks(self, *parts: str, shape: tuple[int, ...]) -> bool:
+        """Whether the .npy of a float32 array is not there in its full size; counts it as kept if it is."""
+        size = len(npy(np.zeros((0, *shape[1:])))) + 4 * int(np.prod(shape))  # such headers are 128 bytes
+        if self._sizes.get("/".join(parts)) != size:
+            return True
+        self.kept += 1
+        return False
+
+    def data(self, data: bytes, *parts: str) -> None:
+        """Write a small file unless it is there with this content."""
+        if self._sizes.get("/".join(parts)) == len(data) and self.out.read(*parts) == data:
+            self.kept += 1
+            return
+        self.publish(data, *parts)
+
+    def publish(self, data: bytes, *parts: str) -> None:
+        """Write a file whole. Raises OSError; that of a full disk says how to go on."""
+        try:
+            self.out.publish(data, *parts)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                raise
+            raise OSError(
+                error.errno,
+                f"{error.strerror}; {self.written} files are written and stay. Make room and run the same "
+                "command again: it goes on from here",
+                f"{self.out.uri}/{'/'.join(parts)}",
+            ) from error
+        self.written += 1
+
+    def index(self, names: list[str], *, extra: dict[str, list[str]]) -> None:
+        """index.csv: name, clip id, recording, dataset, split, frames, fps, action, sorted by name."""
+        table = self.ds.index
+        columns = ["clip_id", "recording", "dataset", "split", "num_frames", "fps", "action"]
+        cells = [names, *(table[c].to_pylist() for c in columns), *extra.values()]
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["name", "clip_id", "source", "dataset", "split", "frames", "fps", "action", *extra])
+        order = np.argsort(names, kind="stable")
+        writer.writerows([column[k] for column in cells] for k in order)
+        self.data(text.getvalue().encode(), "index.csv")
+
+    def done(self, *, placeholders: int = 0) -> Export:
+        """The report."""
+        return Export(self.out.uri, len(self.ds), self.written, self.kept, placeholders)

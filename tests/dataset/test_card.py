@@ -1,0 +1,115 @@
+"""The data card tells the truth, is the same each time, and its code runs."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from made import make
+
+from mocap_ray.dataset.card import Source, card, cell
+from mocap_ray.dataset.snippets import snippets
+
+SOURCES = {
+    "CMU": Source("CMU Motion Capture", "free for all uses", "NSF EIA-0196217", "http://mocap.cs.cmu.edu")
+}
+
+
+def manifest_of(root: Path) -> dict[str, object]:
+    return json.loads((root / "manifest.json").read_text())
+
+
+def test_the_card_states_counts_sources_and_recipe(tmp_path: Path) -> None:
+    make(tmp_path / "set")
+    text = card(manifest_of(tmp_path / "set"), SOURCES)
+    assert "18 clips of human motion, 72 s" in text
+    assert "| CMU | train | 7 | 10 | 800 | 40 s | 1 teleport, 1 too short |" in text
+    assert "**CMU**: CMU Motion Capture (<http://mocap.cs.cmu.edu>)\n  - Licence: free for all uses" in text
+    assert "**BMLrub**: no licence is on record here" in text
+    assert '| `motion.yaw` | `"continuous"` |' in text
+    assert "gender fallback: 3" in text
+
+
+def test_the_card_is_made_of_its_arguments_alone(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        make(tmp_path / name)
+    one, two = (card(manifest_of(tmp_path / name), SOURCES) for name in ("a", "b"))
+    assert one == two
+    assert str(tmp_path) not in one
+    assert one.endswith("|\n")
+
+
+@pytest.mark.parametrize("standin", [True, False])
+def test_a_standin_body_is_announced(tmp_path: Path, standin: bool) -> None:
+    make(tmp_path / "set", standin=standin)
+    assert ("Stand-in body." in card(manifest_of(tmp_path / "set"))) == standin
+
+
+def test_every_column_of_the_files_is_described(tmp_path: Path) -> None:
+    columns = ("features", "joints", "poses", "trans", "stick", "vertices")
+    make(tmp_path / "set")
+    shard = next((tmp_path / "set" / "clips").rglob("*.parquet"))
+    text = card({**manifest_of(tmp_path / "set"), "columns": columns})
+    for name in (*pq.read_schema(shard).names, *columns, "dataset", "split"):
+        assert f"\n| `{name}` | `" in text
+
+
+def test_the_header_is_yaml_that_names_every_split(tmp_path: Path) -> None:
+    make(tmp_path / "set")
+    header = yaml.safe_load(card(manifest_of(tmp_path / "set")).split("---\n")[1])
+    files = header["configs"][0]["data_files"]
+    assert [f["split"] for f in files] == ["train", "val", "test"]
+    for f in files:
+        assert list((tmp_path / "set").glob(f["path"]))
+
+
+def test_an_empty_data_set_has_a_card(tmp_path: Path) -> None:
+    make(tmp_path / "set")
+    totals = {"recordings": 0, "clips": 0, "frames": 0, "seconds": 0.0, "rejected": {}}
+    empty = {**manifest_of(tmp_path / "set"), "shards": [], "counts": [], "totals": totals}
+    assert "0 clips of human motion, 0 s" in card(empty)
+
+
+def test_names_cannot_break_a_table() -> None:
+    assert cell("a|b\n<c>\\") == "a\\|b &lt;c>\\\\"
+
+
+def snippets_of(text: str) -> dict[str, str]:
+    """Title -> code, read from the finished card as a person would."""
+    return dict(re.findall(r"### ([^\n]+)\n.*?```python\n(.*?)\n```", text, flags=re.DOTALL))
+
+
+def test_every_snippet_stands_in_the_card_and_is_python(tmp_path: Path) -> None:
+    make(tmp_path / "set")
+    manifest = manifest_of(tmp_path / "set")
+    found = snippets_of(card(manifest))
+    assert found == {s.title: s.code.rstrip("\n") for s in snippets(manifest)}
+    for code in found.values():
+        ast.parse(code)
+
+
+@pytest.mark.parametrize("title", ["mocap_ray", "pyarrow", "pandas", "DuckDB"])
+def test_snippets_of_the_card_run_in_the_folder(tmp_path: Path, title: str) -> None:
+    make(tmp_path / "set")
+    code = snippets_of(card(manifest_of(tmp_path / "set")))[title]
+    code += "\nif 'features' in dir(): assert features.ndim == 2 and features.shape[1] == 263\n"
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path / "set",
+        env={**os.environ, "PYTHONPATH": str(root)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
