@@ -1,0 +1,255 @@
+"""Parameters of the SMPL family in .npz files, told apart by keys and shapes alone (floor 2).
+
+| columns of `poses` | family | order |
+|---|---|---|
+| 156 | smplh, 52 joints | root, 21 body, 15 left hand, 15 right hand |
+| 165 | smplx, 55 joints | root, 21 body, jaw, 2 eyes, 15 left hand, 15 right hand |
+| 162 | smplx, 54 joints | root, 21 body, then 96 columns on which no published text can be relied |
+| 72 | smpl, 24 joints | root, 21 body, 2 hands |
+
+Stage-II files hold the same angles in parts as well: root_orient, pose_body, pose_jaw, pose_eye, pose_hand.
+
+On 162 columns: the one public program that names the layout (gestura-ai/stick-gen) takes the first 66 as root
+and body and the next 90 as hands, but its own description adds up to 169; 54 joints are also SMPL-X without
+its jaw, or without its root. So where the file has the parts, they are taken; else the 22 body joints are, and
+jaw, eyes and hands stay at rest rather than wrong.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from mocap_ray.motion.clip import Reason
+from mocap_ray.npz import BadNpz, NpzFile
+
+COLUMNS: dict[int, str] = {156: "smplh", 165: "smplx", 162: "smplx", 72: "smpl"}
+JOINTS: dict[str, int] = {"smpl": 24, "smplh": 52, "smplx": 55}
+RATE_KEYS = ("mocap_framerate", "mocap_frame_rate", "fps")
+PARTS: dict[str, tuple[str, ...]] = {
+    "smpl": ("root_orient", "pose_body"),
+    "smplh": ("root_orient", "pose_body", "pose_hand"),
+    "smplx": ("root_orient", "pose_body", "pose_jaw", "pose_eye", "pose_hand"),
+}
+PART_COLUMNS: dict[str, int] = {
+    "root_orient": 3,
+    "pose_body": 63,
+    "pose_jaw": 3,
+    "pose_eye": 6,
+    "pose_hand": 90,
+}
+MOST_BETAS = 300
+"""Shape directions that SMPL-X and SMPL have at most; further columns are expression."""
+
+_EXPECTED = "Expected 156 columns (SMPL+H), 165 or 162 (SMPL-X) or 72 (SMPL)"
+_GENDERS = {
+    "m": "male",
+    "male": "male",
+    "f": "female",
+    "female": "female",
+    "n": "neutral",
+    "neutral": "neutral",
+}
+
+
+class Unusable(Exception):
+    """The file is sound, but holds no motion that can be read; becomes a Rejection."""
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        super().__init__(reason, detail)
+        self.reason = reason
+        self.detail = detail
+
+
+def has_parts(file: NpzFile) -> bool:
+    """Whether the file holds the angles of root and body as arrays of their own."""
+    return "root_orient" in file and "pose_body" in file
+
+
+def wanted(file: NpzFile) -> list[str]:
+    """Members that a reader needs, as far as the directory shows it."""
+    names = ["trans", "betas", "num_betas", "gender", *RATE_KEYS]
+    if "poses" in file:
+        names.append("poses")
+        if has_parts(file):
+            # 54 times as long as the root's three columns: 162 columns, so the parts will be needed.
+            sizes = [file.members[name].size - 128 for name in ("poses", "root_orient")]
+            if sizes[0] != 54 * sizes[1]:
+                return names
+    return [*names, *PARTS["smplx"], "surface_model_type"]
+
+
+def motion_arrays(file: NpzFile) -> tuple[str, np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Family, poses [T, J, 3] rad and trans [T, 3] m; views of the file where its layout allows.
+
+    Raises:
+        Unusable: missing or contradicting arrays, or no frame at all.
+        BadNpz: damaged members.
+    """
+    poses = None
+    if "poses" in file:
+        poses = numbers(file, "poses")
+        if poses.ndim == 3 and poses.shape[2] == 3:
+            poses = poses.reshape(len(poses), math.prod(poses.shape[1:]))
+        if poses.ndim != 2 or poses.shape[1] not in COLUMNS:
+            raise Unusable(Reason.BAD_SHAPE, f"'poses' is {_shape(poses)}. {_EXPECTED}")
+    elif not has_parts(file):
+        raise Unusable(
+            Reason.MISSING_KEYS,
+            f"no 'poses' (keys: {file.keys}). Expected an AMASS SMPL+H, SMPL-X or SMPL file",
+        )
+    if "trans" not in file:
+        raise Unusable(Reason.MISSING_KEYS, f"no 'trans' (keys: {file.keys}). Expected an AMASS SMPL+H file")
+    trans = numbers(file, "trans")
+    frames = len(poses) if poses is not None else len(trans) if trans.ndim else 0
+    if trans.shape != (frames, 3):
+        raise Unusable(
+            Reason.BAD_SHAPE,
+            f"'trans' is {_shape(trans)} where the poses have {frames} frames. Expected {frames}x3",
+        )
+    if frames == 0:
+        raise Unusable(Reason.TOO_SHORT, "it has 0 frames. Expected at least one")
+    if poses is None or (poses.shape[1] == 162 and has_parts(file)):
+        family, poses = _from_parts(file, frames)
+    else:
+        family = COLUMNS[poses.shape[1]]
+        if poses.shape[1] == 162:
+            body, poses = poses[:, :66], np.zeros((frames, 165), poses.dtype)
+            poses[:, :66] = body
+    return family, poses.reshape(frames, JOINTS[family], 3), trans
+
+
+def _from_parts(file: NpzFile, frames: int) -> tuple[str, np.ndarray[Any, Any]]:
+    """Family and poses [T, 3J] from the arrays of a stage-II file; parts that it lacks stay at rest."""
+    model = (text(file, "surface_model_type") or "smplx").lower()
+    family = next((name for name in ("smplx", "smplh", "smpl") if model.startswith(name)), "smplx")
+    poses, column = np.zeros((frames, 3 * JOINTS[family])), 0
+    for name in PARTS[family]:
+        width = PART_COLUMNS[name]
+        if name in file:
+            part = numbers(file, name)
+            if part.shape != (frames, width):
+                raise Unusable(Reason.BAD_SHAPE, f"'{name}' is {_shape(part)}. Expected {frames}x{width}")
+            poses[:, column : column + width] = part
+        column += width
+    return family, poses
+
+
+def frame_rate(file: NpzFile) -> float:
+    """Frames per second as the file says, rounded where it means a whole number (120.0000458; not 59.94).
+
+    Raises:
+        Unusable: there is none, or it is no positive number.
+    """
+    key = next((key for key in RATE_KEYS if key in file), None)
+    if key is None:
+        raise Unusable(
+            Reason.MISSING_KEYS,
+            f"no 'mocap_framerate' (keys: {file.keys}). Expected an AMASS SMPL+H file; "
+            "pass source.fps in the config to override.",
+        )
+    array = file.read(key)
+    value = float(array.reshape(-1)[0]) if array.size == 1 and array.dtype.kind in "iuf" else math.nan
+    if not 0 < value <= 10_000:
+        shown = (
+            value if array.size == 1 and array.dtype.kind in "iuf" else f"{_shape(array)} of {array.dtype}"
+        )
+        raise Unusable(
+            Reason.BAD_VALUE,
+            f"'{key}' is {shown}. Expected frames per second; pass source.fps in the config to override.",
+        )
+    whole = round(value)
+    return float(whole) if abs(value - whole) <= 1e-4 * value else value
+
+
+def shape_coefficients(file: NpzFile, family: str) -> Float[np.ndarray, "B"]:
+    """Shape coefficients [B], float64, without expression; none where the file has none (the mean shape).
+
+    `num_betas` decides how many of them are shape; else a SMPL-X file with exactly 20 has 10 of shape and
+    10 of expression, and never more than 300 are shape. [1, B] counts as [B], and so do rows that are all equal.
+
+    Raises:
+        Unusable: no vector, or one that changes over time.
+    """
+    if "betas" not in file:
+        return np.zeros(0)
+    betas = numbers(file, "betas")
+    if betas.ndim == 2 and len(betas) and (len(betas) == 1 or bool((betas == betas[0]).all())):
+        betas = betas[0]
+    if betas.ndim != 1:
+        raise Unusable(
+            Reason.BAD_SHAPE,
+            f"'betas' is {_shape(betas)}. Expected 10 to {MOST_BETAS} coefficients for all frames",
+        )
+    count = len(betas)
+    told = _count(file, "num_betas")
+    if told is not None and 0 < told <= count:
+        count = told
+    elif family == "smplx" and count == 20:
+        count = 10
+    return np.array(betas[: min(count, MOST_BETAS)], np.float64)
+
+
+def gender(file: NpzFile) -> str:
+    """male, female or neutral; unknown where the file says nothing usable (also as a pickled object)."""
+    said = (text(file, "gender") or "").strip().lower()
+    if said.startswith(("b'", 'b"')):  # str() of bytes, as some converters wrote
+        said = said[2:-1]
+    return _GENDERS.get(said, "unknown")
+
+
+def text(file: NpzFile, name: str) -> str | None:
+    """A text of up to 64 letters, stored as str or bytes with one element; None where there is none.
+
+    A pickled object counts as none: texts are never worth a whole recording.
+    """
+    if name not in file:
+        return None
+    try:
+        array = file.read(name)
+    except BadNpz as error:
+        if error.kind == "unsafe":
+            return None
+        raise
+    if array.size != 1 or array.dtype.kind not in "US" or array.dtype.itemsize > 256:
+        return None
+    try:
+        value = array.reshape(-1)[0]
+        return value.decode("ascii") if isinstance(value, bytes) else str(value)
+    except ValueError:  # no such letters
+        return None
+
+
+def numbers(file: NpzFile, name: str) -> np.ndarray[Any, Any]:
+    """A member as native float32 or float64; a view of the file where it is one already.
+
+    Raises:
+        Unusable: it holds no real numbers.
+    """
+    array = file.read(name)
+    if array.dtype in (np.float32, np.float64) and array.dtype.isnative:
+        return array
+    if array.dtype.kind not in "iuf":
+        raise Unusable(Reason.BAD_SHAPE, f"'{name}' is of type {array.dtype}. Expected float32 or float64")
+    array = array.astype(np.float32 if array.dtype.kind == "f" and array.dtype.itemsize <= 4 else np.float64)
+    array.flags.writeable = False
+    return array
+
+
+def _count(file: NpzFile, name: str) -> int | None:
+    if name not in file:
+        return None
+    try:
+        array = file.read(name)
+    except BadNpz as error:
+        if error.kind == "unsafe":
+            return None
+        raise
+    return int(array.reshape(-1)[0]) if array.size == 1 and array.dtype.kind in "iu" else None
+
+
+def _shape(array: np.ndarray[Any, Any]) -> str:
+    return "x".join(map(str, array.shape)) or "a single value"

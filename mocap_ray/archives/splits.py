@@ -1,0 +1,146 @@
+"""Which recording belongs to which split: by subject, by sub-dataset as published, or by lists (floor 2)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+
+from pyarrow import fs as pafs
+
+from mocap_ray.motion.clip import Recording
+from mocap_ray.storage import place
+
+FRACTIONS: Mapping[str, float] = MappingProxyType({"train": 0.8, "val": 0.1, "test": 0.1})
+
+PUBLISHED: Mapping[str, str] = MappingProxyType(
+    {
+        **dict.fromkeys(("HumanEva", "MPI_HDM05", "HDM05", "SFU", "MPI_mosh", "MPImosh", "MoSh"), "val"),
+        **dict.fromkeys(("Transitions_mocap", "Transitions", "SSM_synced", "SSM"), "test"),
+    }
+)
+"""Sub-dataset -> split as the authors of AMASS recommend (theirs calls val `vald`), in both spellings of the
+site; everything else trains. Source: nghorbani/amass, its README's `amass_splits`."""
+
+Lists = Mapping[str, Sequence[str]]
+
+
+def assign(
+    recordings: Sequence[Recording],
+    *,
+    split: str,
+    fractions: Mapping[str, float] = FRACTIONS,
+    lists: Lists | None = None,
+) -> dict[str, str]:
+    """The split of each recording by its name.
+
+    Args:
+        recordings: all of an archive.
+        split: `subject`: a hash of the subject decides, so that new data moves nobody and nobody is in two
+            splits; `amass`: the published one; `none`: all train; else the address of a folder with
+            train.txt, val.txt, test.txt (`read_lists`).
+        fractions: share of the subjects in each split, in this order along the hash; sum 1.
+        lists: split -> names, subjects, sub-datasets or folders, as a YAML file gives it; wins over `split`.
+            The most exact entry decides; `*` is everything else. Recordings in no list are left out of the
+            result, and so of the data set.
+
+    Raises:
+        ValueError: unknown `split`, bad fractions, a recording in two lists, or a split that ought to have
+            recordings and has none, with the counts and the remedies.
+    """
+    if lists is None and split not in ("subject", "amass", "none"):
+        lists = read_lists(split)
+    if lists is not None:
+        found = _by_lists(recordings, lists)
+        _none_empty(
+            found, [name for name, entries in lists.items() if entries], recordings, "Correct that list"
+        )
+        return found
+    if split == "none":
+        return {r.name: "train" for r in recordings}
+    total = sum(fractions.values())
+    if abs(total - 1) > 1e-6 or any(share < 0 for share in fractions.values()):
+        raise ValueError(f"source.fractions {dict(fractions)}: expected shares from 0 to 1 that sum to 1.")
+    if split == "amass":
+        found = {r.name: PUBLISHED.get(r.dataset, "train") for r in recordings}
+    else:
+        by_subject = {s: _hashed(s, fractions) for s in {r.subject for r in recordings}}
+        found = {r.name: by_subject[r.subject] for r in recordings}
+    needed = [name for name, share in fractions.items() if share > 0]
+    _none_empty(found, needed, recordings, "Set its fraction to 0 and raise another (source.fractions)")
+    return found
+
+
+def read_lists(address: str) -> dict[str, list[str]]:
+    """Lists from a folder of .txt files, one entry a line; the name of a file is that of the split.
+
+    Blank lines and those that start with # are skipped.
+
+    Raises:
+        ValueError: no such folder, or no list in it.
+    """
+    folder = place(address)
+    is_folder = folder.fs.get_file_info(folder.path).type == pafs.FileType.Directory
+    files = [info for info in folder.files() if info.path.endswith(".txt")] if is_folder else []
+    files = [info for info in files if "/" not in folder.relative(info.path)]
+    if not files:
+        raise ValueError(
+            f"source.split {address!r}: neither subject, amass or none, nor a folder with train.txt, val.txt and "
+            "test.txt, nor a YAML file that is there."
+        )
+    lists: dict[str, list[str]] = {}
+    for info in files:
+        name = folder.relative(info.path)
+        try:
+            lines = [line.strip() for line in folder.read(name).decode("utf-8-sig").splitlines()]
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{address}/{name}: {error}. Expected names in UTF-8, one a line.") from error
+        lists[name.removesuffix(".txt")] = [line for line in lines if line and not line.startswith("#")]
+    return lists
+
+
+def _hashed(subject: str, fractions: Mapping[str, float]) -> str:
+    """The split in whose stretch of [0, 1) the hash of a subject falls."""
+    number = int.from_bytes(hashlib.sha256(subject.encode()).digest()[:8], "big") / 2**64
+    upper = 0.0
+    for name, share in fractions.items():
+        upper += share
+        if number < upper:
+            return name
+    return [name for name, share in fractions.items() if share > 0][-1]  # the sum fell short of 1 by rounding
+
+
+def _by_lists(recordings: Sequence[Recording], lists: Lists) -> dict[str, str]:
+    homes: dict[str, str] = {}
+    for split, entries in lists.items():
+        for entry in entries:
+            key = entry.removeprefix("./").removesuffix(".npz").strip("/")
+            if homes.setdefault(key, split) != split:
+                raise ValueError(f"source.split: {entry!r} stands in two lists, {homes[key]} and {split}.")
+    found: dict[str, str] = {}
+    for recording in recordings:
+        parts = recording.name.split("/")
+        keys = ["/".join(parts[:count]) for count in range(len(parts), 0, -1)]
+        # A subject is more exact than a sub-dataset, and less than the folders below it.
+        keys[-1:-1] = [recording.subject]
+        home = next((homes[key] for key in (*keys, "*") if key in homes), None)
+        if home is not None:
+            found[recording.name] = home
+    return found
+
+
+def _none_empty(
+    found: dict[str, str], needed: Sequence[str], recordings: Sequence[Recording], remedy: str
+) -> None:
+    counts = Counter(found.values())
+    empty = [name for name in needed if not counts[name]]
+    if not empty:
+        return
+    shown = ", ".join(f"{name} {counts[name]}" for name in dict.fromkeys((*needed, *sorted(counts))))
+    subjects = len({r.subject for r in recordings})
+    raise ValueError(
+        f"No recording falls into split {' or '.join(empty)} ({shown}; {len(recordings)} recordings of {subjects} "
+        f"subjects in {len({r.dataset for r in recordings})} sub-datasets). {remedy}, set source.split to none, or "
+        "to a file or folder with lists."
+    )
