@@ -69,7 +69,7 @@ class ExtractView:
         if build.superseded:
             parts.append(f"{len(build.superseded)} superseded files to remove")
         self.console.print("; ".join(parts))
-        if build.recipe["body"]["standin"]:
+        if any(m["standin"] for m in build.recipe["body"]["models"].values()):
             self.console.print(
                 "[yellow]The body is a licence-free stand-in:[/] fine for trials, not for research."
             )

@@ -10,8 +10,8 @@ from typing import Any
 
 from mocap_ray import __version__
 from mocap_ray.archives import find_archive
-from mocap_ray.archives.splits import assign
-from mocap_ray.body.model import Bodies
+from mocap_ray.archives.splits import assign, read_lists
+from mocap_ray.body.bodies import Bodies
 from mocap_ray.dataset import manifest, receipts
 from mocap_ray.dataset.options import BodyOptions, MotionOptions, OutputOptions, SourceOptions
 from mocap_ray.dataset.process import Plan
@@ -79,6 +79,8 @@ def prepare(
             the output, recordings that vanished: a sentence with the remedy. Nothing was changed.
     """
     archive = find_archive(source.archive)
+    if lists is None and source.split not in ("subject", "amass", "none"):
+        lists = read_lists(source.split)
     root = place(source.root)
     listed = archive.discover(root, dataset=source.dataset)
     bodies = Bodies.load(body.root, gender=body.gender, families=body.families)

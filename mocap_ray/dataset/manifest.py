@@ -45,7 +45,7 @@ def finish(
         "recipe_hash": recipe_hash,
         "profile": profile,
         "columns": [c for c in OPTIONAL_COLUMNS if c in recipe["columns"]],
-        "standin_body": recipe["body"]["standin"],
+        "standin_body": any(m["standin"] for m in recipe["body"]["models"].values()),
         "shards": [
             {"path": r.path, "sha256": r.sha256, "rows": r.rows, "frames": r.frames, "bytes": r.bytes}
             for r in receipts
@@ -61,7 +61,9 @@ def finish(
         ],
         "totals": _count(receipts),
     }
-    out.publish(card(manifest, archive).encode(), "README.md")
+    source = (archive.title, archive.licence, archive.citation, archive.url)
+    sources = {row["dataset"]: source for row in manifest["counts"]}
+    out.publish(card(manifest, sources).encode(), "README.md")
     out.publish(json.dumps(manifest, indent=1, sort_keys=True).encode(), NAME)
     return manifest
 

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from mocap_ray.dataset.schema import OPTIONAL_COLUMNS
+from mocap_ray.motion.quality import Limits
 
 
 class Section(BaseModel):
@@ -79,6 +80,10 @@ class QualityOptions(Section):
     """Multiplies both limits."""
     cut: bool = False
     """Keep the good stretches of a recording with bad frames, each its own clip, instead of rejecting it."""
+
+    def limits(self) -> Limits:
+        """As `motion.quality` takes them."""
+        return Limits(self.root_acceleration, self.angular_acceleration, self.multiplier)
 
 
 class MotionOptions(Section):

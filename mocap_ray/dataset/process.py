@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mocap_ray.archives import Archive
+from mocap_ray.body.bodies import Bodies
 from mocap_ray.body.mesh import vertices
-from mocap_ray.body.model import Bodies, BodyModel
+from mocap_ray.body.model import BodyModel
 from mocap_ray.dataset.options import BodyOptions, MotionOptions
 from mocap_ray.motion import quality
 from mocap_ray.motion.axes import poses_smplx, to_y_up
@@ -45,16 +46,6 @@ class Plan:
     columns: tuple[str, ...]
     fps: float | None = None
 
-    @property
-    def limits(self) -> quality.Limits:
-        """Quality limits in the form that `motion.quality` takes."""
-        q = self.motion.quality
-        return quality.Limits(
-            root_acceleration=q.root_acceleration,
-            angular_acceleration=q.angular_acceleration,
-            multiplier=q.multiplier,
-        )
-
 
 def process(recording: Recording, plan: Plan) -> list[Clip | Rejection]:
     """Turn one recording into its clips and rejections.
@@ -83,7 +74,7 @@ def process(recording: Recording, plan: Plan) -> list[Clip | Rejection]:
 def _pieces(motion: Motion, plan: Plan) -> Iterator[Motion | Rejection]:
     """The stretches of a recording that pass the quality checks, at the source's rate."""
     options = plan.motion
-    measured = quality.measure(motion, plan.limits)
+    measured = quality.measure(motion, options.quality.limits())
     least = _source_frames(options.min_frames, motion.source_fps, options)
     for part in quality.stretches(motion, measured, cut=options.quality.cut, min_frames=least):
         if isinstance(part, Rejection):

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from mocap_ray.body.model import Bodies
+from mocap_ray.body.bodies import Bodies
 from mocap_ray.dataset.options import BodyOptions, MotionOptions, OutputOptions, SourceOptions
 
 RECIPE_VERSION = 1
@@ -40,8 +40,7 @@ def recipe(
         "body": {
             "gender": body.gender,
             "betas": body.betas,
-            "sha256": bodies.sha256(),
-            "standin": bodies.standin,
+            "models": bodies.identities(),
         },
         "motion": motion.model_dump(mode="json"),
         "columns": sorted(output.columns),

@@ -1,0 +1,52 @@
+"""What a run would take, from a sample of its recordings (floor 3)."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from mocap_ray.dataset import schema
+from mocap_ray.dataset.build import Build
+from mocap_ray.dataset.process import process
+from mocap_ray.motion.clip import Clip
+
+SAMPLE = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """Figures of a whole run, scaled up by source bytes from a sample."""
+
+    recordings: int
+    all_recordings: int
+    source_bytes: int
+    hours: float
+    output_bytes: float
+    cpu_s: float
+    sample: int
+    sample_rejected: int
+
+
+def estimate(build: Build) -> Estimate:
+    """Process a sample spread over what is to be made, write nothing, and scale up by source bytes."""
+    recordings = [r for g in build.groups if g.name not in build.done for r in g.recordings]
+    size = sum(r.size for r in recordings)
+    sample = recordings[:: max(1, len(recordings) // SAMPLE)][:SAMPLE]
+    for recording in sample[:1]:
+        process(recording, build.plan)  # compiles the kernels, which a worker does once
+    since = time.perf_counter()
+    found = [process(r, build.plan) for r in sample]
+    clips = [c for items in found for c in items if isinstance(c, Clip)]
+    data = schema.to_parquet(schema.to_table(clips, schema.schema(build.plan.columns))) if clips else b""
+    spent = time.perf_counter() - since
+    scale = size / max(1, sum(r.size for r in sample))
+    return Estimate(
+        recordings=len(recordings),
+        all_recordings=sum(len(g.recordings) for g in build.groups),
+        source_bytes=size,
+        hours=scale * sum(c.num_frames / c.fps for c in clips) / 3600,
+        output_bytes=scale * len(memoryview(data)),
+        cpu_s=scale * spent,
+        sample=len(sample),
+        sample_rejected=sum(all(not isinstance(c, Clip) for c in items) for items in found),
+    )
