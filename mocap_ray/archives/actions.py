@@ -23,9 +23,9 @@ ACTIONS: dict[str, tuple[str, ...]] = {
     "clap": ("clap", "claps", "clapping"),
     "pick": ("pick", "pickup", "picking", "lift", "lifts", "lifting"),
     "stretch": ("stretch", "stretches", "stretching", "yoga"),
-    "turn": ("turn", "turns", "turning", "spin", "spinning"),
     "run": ("run", "runs", "running", "jog", "jogs", "jogging", "sprint", "sprinting"),
     "walk": ("walk", "walks", "walking", "march", "marching", "stroll", "gait", "treadmill"),
+    "turn": ("turn", "turns", "turning", "spin", "spinning"),
     "stand": ("stand", "stands", "standing", "idle"),
 }
 """Label -> the words that mean it, in order of preference."""
