@@ -1,0 +1,1 @@
+"""Speed against baselines and floors, as ratios in one run: `make bench`."""

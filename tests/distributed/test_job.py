@@ -1,0 +1,76 @@
+"""The job as a lab operator starts it: `ray start --head`, then `ray job submit` of jobs/extract.py."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from .conftest import Run
+
+pytestmark = pytest.mark.ray
+ROOT = Path(__file__).resolve().parents[2]
+RAY = str(Path(sys.executable).with_name("ray"))
+
+
+def _free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return int(s.getsockname()[1])
+
+
+@pytest.fixture
+def cluster() -> Iterator[dict[str, str]]:
+    """A head node of our own on loopback; yields the environment in which `ray` finds it."""
+    with tempfile.TemporaryDirectory(prefix="mr-", ignore_cleanup_errors=True) as folder:
+        token = Path(folder) / "token"
+        token.write_text("a-token-for-this-test-only-0123456789abcdef")
+        port, dashboard = _free_port(), _free_port()
+        environment = {
+            **os.environ,
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN_PATH": str(token),
+            "RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{dashboard}",
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        }
+        head = subprocess.Popen(
+            [
+                RAY, "start", "--head", "--block", "--num-cpus=2", f"--port={port}", "--node-ip-address=127.0.0.1",
+                f"--dashboard-port={dashboard}", "--dashboard-host=127.0.0.1", f"--temp-dir={folder}/ray",
+                "--object-store-memory=200000000",
+            ],
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )  # fmt: skip
+        try:
+            yield environment
+        finally:
+            head.terminate()
+            head.wait(timeout=30)
+
+
+def test_a_submitted_job_makes_the_same_data_set(
+    cluster: dict[str, str], run: Callable[..., Run], tmp_path: Path
+) -> None:
+    plain = run("plain")
+    plain.plain()
+    job = run("job")
+    overrides = [
+        f"source.root={job.archive}", f"body.root={job.bodies}", f"output.root={job.out}", "output.shard_mb=2",
+    ]  # fmt: skip
+    command = [
+        RAY, "job", "submit", "--working-dir", str(ROOT), "--", "python", "jobs/extract.py", "amass",
+        "--override", *overrides,
+    ]  # fmt: skip
+    done = subprocess.run(command, env=cluster, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert "is complete" in done.stdout
+    assert job.files() == plain.files()

@@ -1,0 +1,141 @@
+"""What stands on disk after a run depends on the archive and the recipe alone, not on how one got there."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mocap_ray.dataset.lock import Locked, lock
+from mocap_ray.storage import place
+
+from .conftest import Run
+
+Runs = Callable[..., Run]
+
+
+def test_a_then_b_equals_a_and_b_at_once(run: Runs, archive: Path) -> None:
+    whole = run("whole")
+    whole.plain()
+    first = run("parts", source={"include": ["*0?_*", "*1?_*"], "split": "none"})
+    assert run("whole", source={"split": "none"}).config().source.split == "none"
+    # By a narrower selection first...
+    both = run("both", source={"split": "none"})
+    both.plain()
+    names = sorted(p.relative_to(archive).as_posix().removesuffix(".npz") for p in archive.rglob("*.npz"))
+    half = run("parts", source={"split": "none", "include": names[::2]})
+    half.plain()
+    assert half.files() != both.files()
+    run("parts", source={"split": "none"}).plain()
+    assert run("parts").files() == both.files()
+    # ...and again: a narrower selection takes nothing away.
+    half.plain()
+    assert first.files() == both.files()
+
+
+def test_new_and_changed_recordings_are_taken_up_and_the_rest_is_kept(run: Runs, archive: Path) -> None:
+    job = run(source={"split": "none"})
+    job.plain()
+    before = {p: p.stat().st_mtime_ns for p in job.out.rglob("*.parquet") if "clips" in p.parts}
+    source = next(p for p in sorted(archive.rglob("*.npz")) if "shape" not in p.name)
+    shutil.copy(source, source.with_name("zz_new_poses.npz"))
+    job.plain()
+    after = {p: p.stat().st_mtime_ns for p in job.out.rglob("*.parquet") if "clips" in p.parts}
+    kept = {p for p in before if after.get(p) == before[p]}
+    assert kept
+    assert len(after.keys() - kept) <= 3
+    fresh = run("fresh", source={"split": "none"})
+    fresh.plain()
+    assert job.files() == fresh.files()
+
+
+def test_a_vanished_recording_is_refused_until_pruned(run: Runs, archive: Path) -> None:
+    job = run(source={"split": "none"})
+    job.plain()
+    gone = sorted(archive.rglob("*_poses.npz"))[3]
+    gone.unlink()
+    before = job.files()
+    with pytest.raises(ValueError, match=r"1 recordings .*--prune"):
+        job.plain()
+    assert job.files() == before
+    job.plain(prune=True)
+    fresh = run("fresh", source={"split": "none"})
+    fresh.plain()
+    assert job.files() == fresh.files()
+
+
+def test_another_recipe_is_refused_with_what_differs(run: Runs) -> None:
+    run().plain()
+    with pytest.raises(
+        ValueError, match=r"motion.profile: 'humanml3d' there, 'flowmimic' now[\s\S]*--overwrite"
+    ):
+        run(motion={"profile": "flowmimic"}).plain()
+
+
+def test_a_foreign_folder_is_refused(run: Runs) -> None:
+    job = run()
+    job.out.mkdir()
+    (job.out / "thesis.tex").write_text("precious")
+    with pytest.raises(ValueError, match=r"thesis.tex"):
+        job.plain()
+    assert (job.out / "thesis.tex").read_text() == "precious"
+
+
+def test_half_written_files_of_a_killed_run_are_cleaned_up(run: Runs) -> None:
+    job = run()
+    job.plain()
+    before = job.files()
+    folder = next(p for p in job.out.rglob("*.parquet") if "clips" in p.parts).parent
+    (folder / ".tmp-0123").write_bytes(b"half")
+    (folder / "0123456789abcdef.parquet").write_bytes(b"orphan")
+    next((job.out / "receipts").iterdir()).write_text("{half a receipt")
+    (job.out / "manifest.json").unlink()
+    job.plain()
+    assert job.files() == before
+
+
+def test_a_shard_whose_file_is_short_is_made_again(run: Runs) -> None:
+    job = run()
+    job.plain()
+    before = job.files()
+    shard = next(p for p in job.out.rglob("*.parquet") if "clips" in p.parts)
+    shard.write_bytes(shard.read_bytes()[:-1])
+    job.plain()
+    assert job.files() == before
+
+
+def test_one_run_at_a_time(tmp_path: Path) -> None:
+    out = place(tmp_path / "out")
+    with lock(out), pytest.raises(Locked, match=rf"pid {os.getpid()} on "), lock(out):
+        pass
+
+
+def test_a_refused_run_leaves_no_empty_folder(tmp_path: Path) -> None:
+    with lock(place(tmp_path / "typo")):
+        pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_manifest_names_no_machine(run: Runs, tmp_path: Path) -> None:
+    job = run()
+    text = json.dumps(job.plain())
+    for word in (str(tmp_path), os.uname().nodename):
+        assert word not in text
+    card = (job.out / "README.md").read_text()
+    assert str(tmp_path) not in card
+
+
+def test_counts_add_up(run: Runs, archive: Path) -> None:
+    job = run()
+    made = job.plain()
+    totals = made["totals"]
+    assert totals["recordings"] == len(list(archive.rglob("*.npz")))
+    assert totals["recordings"] == totals["clips"] + sum(totals["rejected"].values())
+    assert totals["rejected"]
+    assert sum(row["clips"] for row in made["counts"]) == totals["clips"]
+    assert sum(s["rows"] for s in made["shards"]) == totals["clips"]
+    assert len(job.rejected()) == sum(totals["rejected"].values())
