@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -87,3 +88,10 @@ def _plain(value: object) -> np.ndarray[Any, np.dtype[Any]] | None:
     if isinstance(value, list | tuple) and all(isinstance(v, bool | int | float) for v in value):
         return np.asarray(value)
     return None
+
+
+def npz_bytes(arrays: dict[str, np.ndarray[Any, np.dtype[Any]]]) -> bytes:
+    """A compressed NPZ whose bytes depend on the arrays alone (numpy dates its members 1980)."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
+    return buffer.getvalue()

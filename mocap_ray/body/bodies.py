@@ -98,6 +98,8 @@ class Bodies:
                     self.choose(family, gender)
                 except MissingBody as error:
                     lacking[str(error)] = None
+            # A recording of any gender may come: one whose file is broken must not get another body.
+            lacking |= {text: None for (broken, _), text in self.problems.items() if broken == family}
         if lacking:
             raise MissingBody("\n".join(lacking))
 

@@ -46,7 +46,7 @@ def find(root: str | Path) -> dict[tuple[str, str], Path]:
             for _, _, gender, path in candidates:
                 if path.suffix.lower() == f".{ending}":
                     found.setdefault((family, gender), path)
-    return found
+    return {(f, g): found[f, g] for f in FAMILIES for g in GENDERS if (f, g) in found}
 
 
 def _candidates(root: Path, family: str) -> Iterator[tuple[int, int, str, Path]]:

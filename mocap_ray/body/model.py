@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, Shaped
+from jaxtyping import Float, Int, Shaped
 
 from mocap_ray.body.arrays import STANDIN_KEY, read_arrays
 from mocap_ray.body.kernels import forward, shape_rest
@@ -55,9 +55,7 @@ class BodyModel:
         shape_rest(self.rest_joints, self.shape_directions, np.array(betas[:count], dtype=np.float64), rest)
         offsets = rest.copy()
         offsets[1:] -= rest[self.parents[1:]]
-        has_child = np.zeros(len(rest), dtype=bool)
-        has_child[self.parents[1:]] = True
-        return ShapedBody(rest, offsets, self.parents, has_child)
+        return ShapedBody(rest, offsets, self.parents)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,13 +66,11 @@ class ShapedBody:
         rest: [J, 3] metres, joints of the rest pose; row 0 is the pelvis, which is not the origin.
         offsets: [J, 3] joint minus parent, row 0 the pelvis itself.
         parents: [J].
-        has_child: [J], False for joints that end a chain.
     """
 
     rest: Float[np.ndarray, "J 3"]
     offsets: Float[np.ndarray, "J 3"]
     parents: Int[np.ndarray, "J"]
-    has_child: Bool[np.ndarray, "J"]
 
     def joints(
         self, poses: Float[np.ndarray, "T K 3"], trans: Float[np.ndarray, "T 3"], *, count: int = 22
