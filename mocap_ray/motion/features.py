@@ -49,7 +49,7 @@ GROUPS: tuple[Group, ...] = (
 """The groups in column order; their std is shared within a group by the rule of HumanML3D."""
 
 
-def columns() -> tuple[str, ...]:
+def column_names() -> tuple[str, ...]:
     """The 263 column names, `group` or `group.joint.component`."""
     feet = ("left_ankle", "left_foot", "right_ankle", "right_foot")
     six = ("xx", "yx", "zx", "xy", "yy", "zy")  # row and column of the matrix, column by column

@@ -11,7 +11,7 @@ from mocap_ray.motion.features import (
     GROUPS,
     UndefinedFeatures,
     canonical,
-    columns,
+    column_names,
     decode,
     decode_torch,
     encode,
@@ -257,7 +257,7 @@ def test_other_shapes_profiles_and_yaws_are_named():
 
 
 def test_columns_are_named_once_and_groups_cover_them():
-    names = columns()
+    names = column_names()
     assert len(names) == len(set(names)) == 263
     assert [g.start for g in GROUPS] == [0, *(g.stop for g in GROUPS[:-1])]
     assert GROUPS[-1].stop == 263
@@ -269,7 +269,7 @@ def test_columns_describe_the_layout():
     joints = person(13, 20)
     features = encode(joints, profile="flowmimic")
     placed = canonical(joints, profile="flowmimic")
-    names = list(columns())
+    names = list(column_names())
     np.testing.assert_allclose(features[:-1, names.index("ric.head.y")], placed[:-1, 15, 1], atol=1e-6)
     step = placed[1:, 20, 1] - placed[:-1, 20, 1]
     np.testing.assert_allclose(features[:-1, names.index("local_vel.left_wrist.y")], step, atol=1e-6)
