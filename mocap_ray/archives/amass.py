@@ -58,6 +58,8 @@ def discover(
     shown = re.sub(r"//[^/@]*@", "//", place.uri)  # without credentials
     if dataset is not None and not re.fullmatch(r"[^/.=][^/=]*", dataset):
         raise ValueError(f"source.dataset {dataset!r}: expected the plain name of a sub-dataset such as CMU.")
+    if place.fs.get_file_info(place.path).type == pafs.FileType.File:
+        raise ValueError(f"{shown}: a file. Expected the folder that holds AMASS sub-datasets (source.root).")
     infos = place.files()
     found = [_recording(place, info, dataset) for info in infos if _is_npz(place.relative(info.path))]
     if not found:
@@ -89,7 +91,7 @@ def read(place: Place, recording: Recording, *, fps: float | None = None) -> Mot
 
     Returns:
         Poses and trans are read-only; for the usual files they are views of the mapped file in its own type,
-        aligned to nothing.
+        aligned to nothing, and change with it if somebody writes into it: use them soon.
 
     Raises:
         OSError: the file cannot be read now, or its size is not the listed one any more.
@@ -110,6 +112,8 @@ def read(place: Place, recording: Recording, *, fps: float | None = None) -> Mot
         reason, detail = Reason(error.kind), error.message
     except layouts.Unusable as error:
         reason, detail = error.reason, error.detail
+    # Names and shapes in it come from the file: no control characters, and no novel.
+    detail = "".join(letter if letter.isprintable() else "?" for letter in detail[:600])
     return Rejection(recording, reason, f"{recording.source}: {detail.rstrip('.')}.")
 
 
@@ -138,7 +142,7 @@ def _require_motion(file: NpzFile) -> None:
         return
     if "v_template" in file or "eigvec" in file:
         what = "a body model; it belongs below body.root"
-    elif "dmpls" in file:
+    elif "dmpls" in file and "trans" not in file:
         what = "soft-tissue coefficients (DMPL) without poses. Download the SMPL+H G files"
     elif "markers_latent" in file and "trans" not in file:
         what = "the placement of markers (stage I), no motion. Nothing to do"
@@ -184,13 +188,10 @@ def _matches(recording: Recording, glob: str) -> bool:
 
 def _nothing_found(place: Place, shown: str, paths: list[str]) -> str:
     """Why there is no recording, and what to do."""
-    kind = place.fs.get_file_info(place.path).type
-    if kind == pafs.FileType.NotFound:
+    if not paths and not place.exists():
         return (
             f"{shown}: there is no such folder. Expected the one that holds AMASS sub-datasets; {REGISTER}."
         )
-    if kind == pafs.FileType.File:
-        return f"{shown}: a file. Expected the folder that holds AMASS sub-datasets (source.root)."
     packed = [path for path in paths if path.endswith(_PACKED)]
     if packed:
         return (

@@ -120,12 +120,12 @@ class _Body:
     """Local rotations of the body joints as quaternions [T, 4] (w, x, y, z), filled in step by step."""
 
     def __init__(self, frames: int) -> None:
-        self.joints: dict[str, np.ndarray[Any, Any]] = {}
+        self.joints: dict[str, np.ndarray] = {}
         self.frames = frames
         self.q_world_body = np.zeros((frames, 4))
         self.root = np.zeros((frames, 3))
 
-    def stand(self, root: np.ndarray[Any, Any], angle: np.ndarray[Any, Any], *, lean: float = 0.0) -> None:
+    def stand(self, root: np.ndarray, angle: np.ndarray, *, lean: float = 0.0) -> None:
         """Put the pelvis there, upright, facing `angle` about the vertical (0: along world X)."""
         # SMPL's Y becomes the world's Z and its Z (forward) the world's X, then the turn.
         upright = _times(_about("z", angle + np.pi / 2), _about("x", np.full(self.frames, np.pi / 2)))
@@ -133,7 +133,7 @@ class _Body:
         self.joints["pelvis"] = upright
         self.joints["spine2"] = _about("x", np.full(self.frames, lean))
 
-    def reach(self, side: str, foot: np.ndarray[Any, Any], pitch: np.ndarray[Any, Any]) -> None:
+    def reach(self, side: str, foot: np.ndarray, pitch: np.ndarray) -> None:
         """Bend a leg so that its ankle comes to `foot` [T, 3] (world), the sole pitched toes-down by `pitch`."""
         hip = HIP * (1 if side == "left" else -1, 1, 1)
         d = _rotate(_conjugate(self.q_world_body), foot - self.root) - hip
@@ -147,7 +147,7 @@ class _Body:
         leg = _times(self.joints[f"{side}_hip"], self.joints[f"{side}_knee"])
         self.joints[f"{side}_ankle"] = _times(_conjugate(leg), _about("x", pitch))
 
-    def arm(self, side: str, forward: np.ndarray[Any, Any], *, bend: float) -> None:
+    def arm(self, side: str, forward: np.ndarray, *, bend: float) -> None:
         """Hang an arm down from the T-pose, swung `forward` and bent at the elbow, rad."""
         sign = 1 if side == "left" else -1
         self.joints[f"{side}_shoulder"] = _times(
@@ -156,9 +156,7 @@ class _Body:
         # With the arm hanging, the forearm comes forward about the arm's own vertical axis.
         self.joints[f"{side}_elbow"] = _about("y", np.full(self.frames, -bend * sign))
 
-    def turn(
-        self, joint: str, *, x: np.ndarray[Any, Any] | None = None, y: np.ndarray[Any, Any] | None = None
-    ) -> None:
+    def turn(self, joint: str, *, x: np.ndarray | None = None, y: np.ndarray | None = None) -> None:
         """Rotate one joint about an axis of its own."""
         self.joints[joint] = _about("x", x) if x is not None else _about("y", y)
 
@@ -172,13 +170,13 @@ class _Body:
 
 
 def _standing(
-    t: np.ndarray[Any, Any],
+    t: np.ndarray,
     style: Style,
     *,
-    drop: np.ndarray[Any, Any],
-    rise: np.ndarray[Any, Any] | float = 0.0,
-    back: np.ndarray[Any, Any] | float = 0.0,
-) -> tuple[_Body, np.ndarray[Any, Any]]:
+    drop: np.ndarray,
+    rise: np.ndarray | float = 0.0,
+    back: np.ndarray | float = 0.0,
+) -> tuple[_Body, np.ndarray]:
     """Both feet on one spot; the pelvis lowered by `drop` and moved `back`, everything lifted by `rise`."""
     body = _Body(len(t))
     forward = np.array([np.cos(style.heading), np.sin(style.heading), 0.0])
@@ -193,7 +191,7 @@ def _standing(
     return body, root
 
 
-def _path(t: np.ndarray[Any, Any], style: Style) -> np.ndarray[Any, Any]:
+def _path(t: np.ndarray, style: Style) -> np.ndarray:
     """Point of the path over the floor at times t: an arc, or a line."""
     if abs(style.turn) < 1e-6:
         x, y = style.speed * t, np.zeros_like(t)
@@ -204,9 +202,7 @@ def _path(t: np.ndarray[Any, Any], style: Style) -> np.ndarray[Any, Any]:
     return np.stack([c * x - s * y, s * x + c * y, np.zeros_like(t)], axis=1)
 
 
-def _foot(
-    phase: np.ndarray[Any, Any], shift: float, side: int, style: Style
-) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+def _foot(phase: np.ndarray, shift: float, side: int, style: Style) -> tuple[np.ndarray, np.ndarray]:
     """Ankle [T, 3] in the world and pitch of the sole [T], of a foot whose stance begins at whole phases."""
     cycle = np.floor(phase)
     clock = phase - cycle
@@ -221,29 +217,29 @@ def _foot(
     return place, pitch
 
 
-def _spot(cycle: np.ndarray[Any, Any], shift: float, side: int, style: Style) -> np.ndarray[Any, Any]:
+def _spot(cycle: np.ndarray, shift: float, side: int, style: Style) -> np.ndarray:
     """Where a foot stands in a cycle: beside the path's point in the middle of its stance, a little behind."""
     t = (cycle - shift + STANCE / 2) / style.cadence
     angle = style.heading + style.turn * t
     forward = _forward(angle)
     left = forward[:, [1, 0, 2]] * (-1, 1, 1)
-    spot: np.ndarray[Any, Any] = _path(t, style) + side * 0.09 * left - 0.04 * forward
+    spot: np.ndarray = _path(t, style) + side * 0.09 * left - 0.04 * forward
     return spot
 
 
-def _forward(angle: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def _forward(angle: np.ndarray) -> np.ndarray:
     """Unit vectors over the floor in the direction of `angle`."""
     return np.stack([np.cos(angle), np.sin(angle), np.zeros_like(angle)], axis=1)
 
 
-def _smooth(x: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def _smooth(x: np.ndarray) -> np.ndarray:
     """0 to 1 with no jump in speed or acceleration."""
     x = np.clip(x, 0, 1)
-    smooth: np.ndarray[Any, Any] = x**3 * (10 - 15 * x + 6 * x**2)
+    smooth: np.ndarray = x**3 * (10 - 15 * x + 6 * x**2)
     return smooth
 
 
-def _about(axis: str, angle: Any) -> np.ndarray[Any, Any]:
+def _about(axis: str, angle: Any) -> np.ndarray:
     """Quaternion (w, x, y, z) of a turn about one axis."""
     angle = np.asarray(angle, np.float64)
     q = np.zeros((*angle.shape, 4))
@@ -252,26 +248,26 @@ def _about(axis: str, angle: Any) -> np.ndarray[Any, Any]:
     return q
 
 
-def _times(p: np.ndarray[Any, Any], q: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def _times(p: np.ndarray, q: np.ndarray) -> np.ndarray:
     """Hamilton product: first q, then p."""
     w = p[..., :1] * q[..., :1] - (p[..., 1:] * q[..., 1:]).sum(-1, keepdims=True)
     v = p[..., :1] * q[..., 1:] + q[..., :1] * p[..., 1:] + np.cross(p[..., 1:], q[..., 1:])
     return np.concatenate([w, v], axis=-1)
 
 
-def _conjugate(q: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def _conjugate(q: np.ndarray) -> np.ndarray:
     return q * (1, -1, -1, -1)
 
 
-def _rotate(q: np.ndarray[Any, Any], v: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def _rotate(q: np.ndarray, v: np.ndarray) -> np.ndarray:
     pure = np.concatenate([np.zeros((*v.shape[:-1], 1)), v], axis=-1)
     return _times(_times(q, pure), _conjugate(q))[..., 1:]
 
 
-def _rotation_vector(q: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def _rotation_vector(q: np.ndarray) -> np.ndarray:
     """Axis times angle in [0, pi], rad."""
     q = np.where(q[..., :1] < 0, -q, q)
     sine = np.linalg.norm(q[..., 1:], axis=-1, keepdims=True)
     angle = 2 * np.arctan2(sine, q[..., :1])
-    vector: np.ndarray[Any, Any] = q[..., 1:] * (angle / np.maximum(sine, 1e-12))
+    vector: np.ndarray = q[..., 1:] * (angle / np.maximum(sine, 1e-12))
     return vector

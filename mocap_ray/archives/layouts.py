@@ -18,7 +18,6 @@ jaw, eyes and hands stay at rest rather than wrong.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -82,7 +81,7 @@ def wanted(file: NpzFile) -> list[str]:
     return [*names, *PARTS["smplx"], "surface_model_type"]
 
 
-def motion_arrays(file: NpzFile) -> tuple[str, np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+def motion_arrays(file: NpzFile) -> tuple[str, np.ndarray, np.ndarray]:
     """Family, poses [T, J, 3] rad and trans [T, 3] m; views of the file where its layout allows.
 
     Raises:
@@ -108,7 +107,7 @@ def motion_arrays(file: NpzFile) -> tuple[str, np.ndarray[Any, Any], np.ndarray[
     if trans.shape != (frames, 3):
         raise Unusable(
             Reason.BAD_SHAPE,
-            f"'trans' is {_shape(trans)} where the poses have {frames} frames. Expected {frames}x3",
+            f"'trans' is {_shape(trans)} where the poses have {frames} frames. Expected ({frames}, 3)",
         )
     if frames == 0:
         raise Unusable(Reason.TOO_SHORT, "it has 0 frames. Expected at least one")
@@ -122,7 +121,7 @@ def motion_arrays(file: NpzFile) -> tuple[str, np.ndarray[Any, Any], np.ndarray[
     return family, poses.reshape(frames, JOINTS[family], 3), trans
 
 
-def _from_parts(file: NpzFile, frames: int) -> tuple[str, np.ndarray[Any, Any]]:
+def _from_parts(file: NpzFile, frames: int) -> tuple[str, np.ndarray]:
     """Family and poses [T, 3J] from the arrays of a stage-II file; parts that it lacks stay at rest."""
     model = (text(file, "surface_model_type") or "smplx").lower()
     family = next((name for name in ("smplx", "smplh", "smpl") if model.startswith(name)), "smplx")
@@ -132,7 +131,7 @@ def _from_parts(file: NpzFile, frames: int) -> tuple[str, np.ndarray[Any, Any]]:
         if name in file:
             part = numbers(file, name)
             if part.shape != (frames, width):
-                raise Unusable(Reason.BAD_SHAPE, f"'{name}' is {_shape(part)}. Expected {frames}x{width}")
+                raise Unusable(Reason.BAD_SHAPE, f"'{name}' is {_shape(part)}. Expected ({frames}, {width})")
             poses[:, column : column + width] = part
         column += width
     return family, poses
@@ -223,7 +222,7 @@ def text(file: NpzFile, name: str) -> str | None:
         return None
 
 
-def numbers(file: NpzFile, name: str) -> np.ndarray[Any, Any]:
+def numbers(file: NpzFile, name: str) -> np.ndarray:
     """A member as native float32 or float64; a view of the file where it is one already.
 
     Raises:
@@ -251,5 +250,5 @@ def _count(file: NpzFile, name: str) -> int | None:
     return int(array.reshape(-1)[0]) if array.size == 1 and array.dtype.kind in "iu" else None
 
 
-def _shape(array: np.ndarray[Any, Any]) -> str:
-    return "x".join(map(str, array.shape)) or "a single value"
+def _shape(array: np.ndarray) -> str:
+    return str(array.shape) if array.ndim else "a single value"

@@ -1,8 +1,8 @@
 """The central directory of a zip archive, distrusted (floor 0).
 
 Source: PKWARE's APPNOTE 6.3.10, sections 4.3.7 (local header), 4.3.12 (directory), 4.3.14-16 (end records)
-and 4.5.3 (zip64). Stricter than `zipfile`: nothing may stand before the archive, members may not overlap and
-names may not repeat; no writer of .npz files does any of it.
+and 4.5.3 (zip64). Stricter than `zipfile`: offsets count from the first byte of the file, members may not
+overlap and names may not repeat; no writer of .npz files does otherwise.
 """
 
 from __future__ import annotations
@@ -87,8 +87,12 @@ def packed_bytes(source: Source, member: Member) -> memoryview:
         raise BadNpz("unreadable", f"the local header of '{member.name}' has another name")
     if start + member.packed > len(window):
         raise BadNpz("unreadable", f"'{member.name}' reaches into what follows it: overlapping members")
-    if member.flags & _ENCRYPTED or member.method not in (STORED, DEFLATED):
-        raise BadNpz("unreadable", f"'{member.name}' is encrypted or packed by method {member.method}")
+    if member.flags & _ENCRYPTED:
+        raise BadNpz("unreadable", f"'{member.name}' is encrypted")
+    if member.method not in (STORED, DEFLATED):
+        raise BadNpz(
+            "unreadable", f"'{member.name}' is packed by method {member.method}. Expected stored or deflate"
+        )
     if member.method == STORED and member.packed != member.size:
         raise BadNpz("unreadable", f"'{member.name}' is stored, yet its two sizes differ")
     # Deflate cannot do better than 1032 : 1.

@@ -44,12 +44,11 @@ def header(name: str, content: memoryview, size: int) -> Header:
     dtype, fortran, shape = _fields(name, text)
     held = size - start - length
     if not dtype.hasobject and (dtype.itemsize == 0 or math.prod(shape) * dtype.itemsize != held):
-        said = "x".join(map(str, shape)) or "one"
-        raise BadNpz("bad_shape", f"'{name}' declares {said} of {dtype} but holds {held} bytes")
+        raise BadNpz("bad_shape", f"'{name}' declares {shape} of {dtype} but holds {held} bytes")
     return Header(dtype, shape, fortran, start + length)
 
 
-def array(name: str, content: memoryview, head: Header) -> np.ndarray[Any, np.dtype[Any]]:
+def array(name: str, content: memoryview, head: Header) -> np.ndarray:
     """A read-only view of a member's numbers.
 
     Raises:

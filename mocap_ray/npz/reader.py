@@ -5,7 +5,6 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable
 from types import TracebackType
-from typing import Any
 
 import numpy as np
 
@@ -71,7 +70,7 @@ class NpzFile:
         start = packed[:_PEEK] if member.method != DEFLATED else _inflate(member, packed, _PEEK)
         return npy.header(name, start, member.size)
 
-    def read(self, name: str) -> np.ndarray[Any, np.dtype[Any]]:
+    def read(self, name: str) -> np.ndarray:
         """One member as a read-only array, its checksum compared.
 
         A stored member is a view of the file: in the file's byte order, aligned to nothing, and valid

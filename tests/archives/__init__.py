@@ -1,0 +1,1 @@
+"""Tests of the archives; helpers are imported as `archives.rawzip`, with `tests/` on the path."""

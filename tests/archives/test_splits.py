@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from mocap_ray.archives.splits import FRACTIONS, assign, read_lists
+from mocap_ray.motion.clip import Recording
+
+
+def recording(name: str) -> Recording:
+    dataset, subject = name.split("/")[:2]
+    return Recording(dataset, name, f"{dataset}/{subject}", f"{name}.npz", 1, "1")
+
+
+MANY = [recording(f"{d}/s{s}/{k}_poses") for d in ("CMU", "KIT") for s in range(300) for k in range(2)]
+
+
+def test_a_subject_stays_in_one_split_and_new_data_moves_nobody() -> None:
+    few, all_of_them = assign(MANY[::3], split="subject"), assign(list(reversed(MANY)), split="subject")
+    assert all(all_of_them[name] == split for name, split in few.items())
+    homes = {(r.subject, all_of_them[r.name]) for r in MANY}
+    assert len(homes) == 600
+
+
+def test_the_splits_have_about_their_fractions() -> None:
+    counts = Counter(assign(MANY, split="subject").values())
+    for name, share in FRACTIONS.items():
+        assert abs(counts[name] / len(MANY) - share) < 0.04  # 3 sigma of 600 subjects
+    swapped = Counter(
+        assign(MANY, split="subject", fractions={"train": 0.5, "val": 0.0, "test": 0.5}).values()
+    )
+    assert set(swapped) == {"train", "test"}
+
+
+def test_hashes_never_change() -> None:
+    # Pinned: a data set made last year has to meet the same split today.
+    subjects = ["CMU/01", "CMU/02", "KIT/3", "ACCAD/Female1", "CMU/88", "SFU/0005", "DemoGym/s03"]
+    found = assign(
+        [recording(f"{s}/a") for s in subjects], split="subject", fractions={"train": 0.5, "test": 0.5}
+    )
+    assert [found[f"{s}/a"] for s in subjects] == ["test", "test", "test", "train", "train", "train", "test"]
+
+
+def test_the_published_split_goes_by_sub_dataset_in_every_spelling() -> None:
+    homes = {
+        "val": ["HumanEva", "MPI_HDM05", "HDM05", "SFU", "MPI_mosh", "MoSh"],
+        "test": ["Transitions_mocap", "Transitions", "SSM_synced", "SSM"],
+        "train": ["CMU", "KIT", "ACCAD", "BMLmovi", "SomethingNew"],
+    }
+    recordings = [recording(f"{d}/s/a") for names in homes.values() for d in names]
+    found = assign(recordings, split="amass")
+    assert all(found[f"{d}/s/a"] == split for split, names in homes.items() for d in names)
+
+
+def test_none_puts_everything_into_train() -> None:
+    assert set(assign(MANY[:3], split="none").values()) == {"train"}
+
+
+def test_an_empty_split_is_an_error_that_names_the_remedies() -> None:
+    with pytest.raises(
+        ValueError, match=r"into split val or test \(train 2, val 0, test 0; 2 recordings of 1 subjects"
+    ) as e:
+        assign([recording("CMU/01/a"), recording("CMU/01/b")], split="amass")
+    for remedy in ("fraction to 0", "source.split to none", "lists"):
+        assert remedy in str(e.value)
+    one = [recording("CMU/01/a")]
+    assert len(assign(one, split="amass", fractions={"train": 1.0, "val": 0.0, "test": 0.0})) == 1
+
+
+@pytest.mark.parametrize("fractions", [{"train": 0.8, "val": 0.1}, {"train": 1.2, "val": -0.2}])
+def test_fractions_that_are_no_shares_are_refused(fractions: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="shares from 0 to 1 that sum to 1"):
+        assign(MANY, split="subject", fractions=fractions)
+
+
+def test_the_most_exact_entry_of_a_list_decides() -> None:
+    names = ["CMU/01/a", "CMU/01/b", "CMU/02/a", "KIT/3/a", "SFU/5/a", "SFU/55/a"]
+    lists = {"train": ["CMU", "SFU/5"], "val": ["./CMU/01"], "test": ["CMU/01/b.npz"]}
+    found = assign([recording(n) for n in names], split="lists.yaml", lists=lists)
+    assert found == {
+        "CMU/01/a": "val",
+        "CMU/01/b": "test",
+        "CMU/02/a": "train",
+        "SFU/5/a": "train",
+    }  # others left out
+    rest = assign([recording(n) for n in names], split="lists.yaml", lists={**lists, "other": ["*"]})
+    assert rest == {**found, "KIT/3/a": "other", "SFU/55/a": "other"}
+
+
+def test_lists_that_contradict_or_match_nobody_are_refused() -> None:
+    with pytest.raises(ValueError, match="'CMU' stands in two lists, train and val"):
+        assign(MANY, split="x.yaml", lists={"train": ["CMU"], "val": ["CMU"]})
+    with pytest.raises(ValueError, match=r"into split val \(train 600, val 0"):
+        assign(MANY, split="x.yaml", lists={"train": ["CMU"], "val": ["CMV"]})
+
+
+def test_a_folder_of_text_files_is_a_split(tmp_path: Path) -> None:
+    (tmp_path / "train.txt").write_text("# mine\nCMU\n\n", encoding="utf-8-sig")
+    (tmp_path / "val.txt").write_text("KIT/s1\r\nKIT/s2/0_poses\r\n")
+    (tmp_path / "empty.txt").write_text("")
+    assert read_lists(str(tmp_path)) == {"empty": [], "train": ["CMU"], "val": ["KIT/s1", "KIT/s2/0_poses"]}
+    found = Counter(assign(MANY, split=str(tmp_path)).values())
+    assert found == {"train": 600, "val": 3}
+
+
+@pytest.mark.parametrize("split", ["subjekt", "lists.yaml", "."])
+def test_an_unknown_split_is_refused(split: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "lists.yaml").write_text("train: []")
+    with pytest.raises(ValueError, match="neither subject, amass or none"):
+        assign(MANY, split=split)
