@@ -76,7 +76,9 @@ def reasons(rejected: Mapping[str, int]) -> str:
 
 def duration(seconds: float) -> str:
     """A duration in the unit that reads best."""
-    if seconds < 120:
+    if 0 < seconds < 9.95:
+        return f"{seconds:.1f} s"
+    if seconds < 119.5:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:,.1f} h"
 
@@ -85,6 +87,15 @@ def cell(text: object) -> str:
     """Text for a Markdown table cell: no line breaks, pipes and angle brackets escaped."""
     flat = " ".join(str(text).split())
     return flat.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
+
+
+def grouped(datasets: list[str], given: Mapping[str, Source]) -> list[tuple[str, Source | None]]:
+    """Sub-datasets of the same source in one entry, their names joined; unknown ones (None) last."""
+    members: dict[Source | None, list[str]] = {}
+    for name in datasets:
+        members.setdefault(given.get(name), []).append(name)
+    entries = [(", ".join(names), source) for source, names in members.items()]
+    return sorted(entries, key=lambda entry: (entry[1] is None, entry[0]))
 
 
 def card(manifest: Mapping[str, Any], sources: Mapping[str, tuple[str, str, str, str]] | None = None) -> str:
@@ -108,13 +119,13 @@ def card(manifest: Mapping[str, Any], sources: Mapping[str, tuple[str, str, str,
         autoescape=False,  # Markdown, not HTML: cells go through `cell`
     )
     environment.filters.update(cell=cell, duration=duration, reasons=reasons)
-    datasets = sorted({count["dataset"] for count in manifest["counts"]})
+    datasets = sorted({str(count["dataset"]) for count in manifest["counts"]})
     given = {name: Source(*value) for name, value in (sources or {}).items()}
     return environment.get_template("card.md.j2").render(
         manifest=manifest,
         totals=manifest["totals"],
         splits=splits_of(manifest),
-        sources=[(name, given.get(name)) for name in datasets],
+        sources=grouped(datasets, given),
         schema_rows=list(schema_rows(list(manifest["columns"]))),
         settings=list(settings(manifest["recipe"])),
         snippets=snippets(manifest),

@@ -24,18 +24,22 @@ _PYARROW = """\
 import pyarrow.dataset as pads
 
 clips = pads.dataset("clips", format="parquet", partitioning="hive")
-for batch in clips.to_batches(columns=["clip_id", "features"], filter=pads.field("split") == "{split}"):
-    for clip_id, rows in zip(batch["clip_id"], batch["features"]):
-        features = rows.values.flatten().to_numpy().reshape(-1, 263)  # a view, nothing is copied
-        print(clip_id, features.shape)
+chosen = pads.field("split") == "{split}"
+for batch in clips.to_batches(columns=["features"], filter=chosen):
+    for rows in batch["features"]:
+        # a view of the file's own numbers, nothing is copied
+        flat = rows.values.flatten().to_numpy()
+        features = flat.reshape(-1, 263)
+        print(features.shape)
 """
 
 _PANDAS = """\
 import numpy as np
 import pandas as pd
 
-clips = pd.read_parquet("clips", columns=["clip_id", "fps", "num_frames", "features", "split"])
-print(clips.groupby("split", observed=True).num_frames.describe())
+clips = pd.read_parquet("clips")
+groups = clips.groupby("split", observed=True)
+print(groups.num_frames.describe())
 features = np.stack(clips.features[0])  # [rows, 263]
 """
 
@@ -43,8 +47,10 @@ _DUCKDB = """\
 import duckdb
 
 print(duckdb.sql('''
-    select dataset, split, count(*) as clips, sum(num_frames / fps) / 3600 as hours
-    from read_parquet('clips/**/*.parquet', hive_partitioning = true)
+    select dataset, split, count(*) as clips,
+           sum(num_frames / fps) / 3600 as hours
+    from read_parquet('clips/**/*.parquet',
+                      hive_partitioning = true)
     group by all order by all
 '''))
 """
@@ -52,9 +58,10 @@ print(duckdb.sql('''
 _POLARS = """\
 import polars as pl
 
-clips = pl.scan_parquet("clips/**/*.parquet", hive_partitioning=True)
-long = clips.filter(pl.col("num_frames") > 200).select("clip_id", "action", "num_frames").collect()
-print(long)
+files = "clips/**/*.parquet"
+clips = pl.scan_parquet(files, hive_partitioning=True)
+long = clips.filter(pl.col("num_frames") > 200)
+print(long.select("clip_id", "num_frames").collect())
 """
 
 _HUGGING_FACE = """\
@@ -62,8 +69,9 @@ from datasets import load_dataset
 
 files = {{
 {files}}}
-clips = load_dataset("parquet", data_files=files).with_format("numpy")
-features = clips["{split}"][0]["features"]  # [rows, 263]
+clips = load_dataset("parquet", data_files=files)
+first = clips["{split}"].with_format("numpy")[0]
+features = first["features"]  # [rows, 263]
 """
 
 _MOCAP_RAY = """\
@@ -71,9 +79,11 @@ import mocap_ray
 
 ds = mocap_ray.open(".")
 for clip in ds.clips(split="{split}", columns=["features"]):
-    print(clip.clip_id, clip.features.shape, ds.joints(clip).shape)
-    break
-windows = ds.torch(split="{split}", length=40)  # a torch Dataset of normalised windows
+    joints = ds.joints(clip)  # decoded, [rows, 22, 3]
+    print(clip.clip_id, clip.features.shape, joints.shape)
+
+# normalised windows of 40 frames, a torch Dataset
+windows = ds.torch(split="{split}", length=40)
 """
 
 

@@ -15,7 +15,7 @@ import pytest
 import yaml
 from made import make
 
-from mocap_ray.dataset.card import Source, card, cell
+from mocap_ray.dataset.card import Source, card, cell, grouped
 from mocap_ray.dataset.snippets import snippets
 
 SOURCES = {
@@ -45,6 +45,11 @@ def test_the_card_is_made_of_its_arguments_alone(tmp_path: Path) -> None:
     assert one == two
     assert str(tmp_path) not in one
     assert one.endswith("|\n")
+
+
+def test_sub_datasets_of_one_source_share_an_entry() -> None:
+    a, b = Source("A", "free", "cite A", ""), Source("B", "paid", "cite B", "")
+    assert grouped(["u", "x", "y", "z"], {"x": b, "y": a, "z": b}) == [("x, z", b), ("y", a), ("u", None)]
 
 
 @pytest.mark.parametrize("standin", [True, False])
