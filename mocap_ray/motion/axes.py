@@ -1,0 +1,74 @@
+"""From an archive's axes to Y up, and from a family's joints to those of SMPL-X (floor 1)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from jaxtyping import Float, Float32
+
+from mocap_ray.motion import kernels_poses
+from mocap_ray.motion.clip import Motion
+from mocap_ray.skeleton import TO_SMPLX
+
+
+def to_y_up(motion: Motion, rest_pelvis: Float[np.ndarray, "3"]) -> Motion:
+    """The same motion with Y up.
+
+    With A = R_yup_source: global_orient' = A R, trans' = A trans + A J0 - J0, because the body turns about
+    its rest pelvis J0 and not about the origin.
+
+    Args:
+        motion: in any axes; returned as it is where it has Y up already.
+        rest_pelvis: [3] metres, position of the shaped body's pelvis at rest.
+
+    Returns:
+        A motion with R_yup_source the identity and new poses and trans, float64; root angles in [0, pi],
+        the other joints untouched.
+
+    Raises:
+        ValueError: R_yup_source is no rotation.
+    """
+    A = np.asarray(motion.R_yup_source, dtype=np.float64)
+    if np.array_equal(A, np.eye(3)):
+        return motion
+    if not np.allclose(A @ A.T, np.eye(3), atol=1e-6) or np.linalg.det(A) < 0:
+        raise ValueError(
+            f"{motion.recording.source}: R_yup_source is {A.tolist()}. Expected a rotation matrix "
+            "(orthonormal, determinant 1); correct the archive's axes."
+        )
+    poses = np.array(motion.poses, dtype=np.float64, order="C")
+    kernels_poses.turn_roots(poses, _quaternion(A))
+    trans = np.asarray(motion.trans, dtype=np.float64) @ A.T + (A @ rest_pelvis - rest_pelvis)
+    return replace(motion, poses=poses, trans=trans, R_yup_source=np.eye(3))
+
+
+def poses_smplx(motion: Motion) -> Float32[np.ndarray, "T 55 3"]:
+    """Poses on the 55 joints of SMPL-X, angles in [0, pi] (to float32's rounding), the same rotations.
+
+    Joints that the family lacks are exactly zero, and so is each joint that was; joints that SMPL-X lacks
+    (SMPL's two hands) are left out. Angles of any size are wrapped.
+    """
+    to = np.array(TO_SMPLX[motion.family])
+    poses = np.require(motion.poses, np.float64, ["C", "A"]).view()
+    poses.flags.writeable = False  # one type for the kernel, whether a file's view or our own array
+    out = np.zeros((len(poses), 55, 3), dtype=np.float32)
+    kernels_poses.to_smplx(poses, to, out)
+    return out
+
+
+def _quaternion(R: np.ndarray) -> np.ndarray:
+    """Unit quaternion (w, x, y, z) of a rotation matrix, from the largest of its four components."""
+    xx, yy, zz = np.diag(R)
+    x, y, z = R[2, 1] - R[1, 2], R[0, 2] - R[2, 0], R[1, 0] - R[0, 1]
+    xy, xz, yz = R[0, 1] + R[1, 0], R[0, 2] + R[2, 0], R[1, 2] + R[2, 1]
+    four = np.array(  # 4 q q^T, row by row
+        [
+            [1 + xx + yy + zz, x, y, z],
+            [x, 1 + xx - yy - zz, xy, xz],
+            [y, xy, 1 - xx + yy - zz, yz],
+            [z, xz, yz, 1 - xx - yy + zz],
+        ]
+    )
+    q = four[np.argmax(np.diag(four))]
+    return np.asarray(q / np.linalg.norm(q))

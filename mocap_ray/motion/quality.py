@@ -1,0 +1,221 @@
+"""Broken frames of a recording: not finite, teleporting roots, limbs that jump (floor 1).
+
+Measured at the source's own rate, before anything is resampled away.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, UInt8
+
+from mocap_ray.motion import kernels_poses
+from mocap_ray.motion.clip import Motion, Reason, Rejection
+from mocap_ray.skeleton import BODY_JOINTS
+
+_REASONS = {
+    kernels_poses.NON_FINITE: Reason.NON_FINITE,
+    kernels_poses.TELEPORT: Reason.TELEPORT,
+    kernels_poses.UNSTABLE: Reason.UNSTABLE,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Above which a frame counts as broken.
+
+    The acceleration of frame t is that over frames t - 1, t, t + 1. A rotation per frame is at most pi, so
+    angular accelerations are at most 2 pi fps^2: up to 126 fps the default angular limit cannot trip,
+    unless the multiplier lowers it.
+
+    Attributes:
+        root_acceleration: m/s^2, of `trans`.
+        angular_acceleration: rad/s^2, geodesic, |omega_t - omega_{t-1}| fps with
+            omega_t = log(R_t^T R_{t+1}) fps, of each of the 22 body joints' own rotations.
+        multiplier: of both.
+    """
+
+    root_acceleration: float = 1500.0
+    angular_acceleration: float = 100_000.0
+    multiplier: float = 1.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Quality:
+    """What was measured.
+
+    Attributes:
+        fps: the rate it was measured at.
+        limits: what it was measured against.
+        root_acceleration, root_frame: the largest, m/s^2, and where.
+        angular_acceleration: the largest, rad/s^2; where not `exact`, a bound that it does not exceed.
+        angular_frame, angular_joint: where it is; of the bound, where not `exact`.
+        exact: whether the angular figures are exact; broken frames are in either case.
+        codes: [T] per frame one of `kernels_poses.GOOD`, NON_FINITE, TELEPORT, UNSTABLE.
+    """
+
+    fps: float
+    limits: Limits
+    root_acceleration: float
+    root_frame: int
+    angular_acceleration: float
+    angular_frame: int
+    angular_joint: int
+    exact: bool
+    codes: UInt8[np.ndarray, "T"]
+
+    @property
+    def bad(self) -> Bool[np.ndarray, "T"]:
+        """Which frames are broken."""
+        return np.asarray(self.codes != kernels_poses.GOOD)
+
+    def rows(self) -> list[tuple[str, str]]:
+        """The figures as (name, text), for people."""
+        root = self.limits.root_acceleration * self.limits.multiplier
+        angular = self.limits.angular_acceleration * self.limits.multiplier
+        joint = BODY_JOINTS[self.angular_joint]
+        at = f"in {joint}, frame {self.angular_frame}" if self.exact else "at most"
+        counts = [(str(r), int(np.count_nonzero(self.codes == code))) for code, r in _REASONS.items()]
+        broken = ", ".join(f"{name} {count:,}" for name, count in counts if count) or "none"
+        return [
+            (
+                "root acceleration",
+                f"{self.root_acceleration:,.1f} m/s^2 in frame {self.root_frame} (limit {root:,.0f})",
+            ),
+            ("angular acceleration", f"{self.angular_acceleration:,.0f} rad/s^2 {at} (limit {angular:,.0f})"),
+            ("broken frames", broken),
+        ]
+
+
+def measure(motion: Motion, limits: Limits | None = None, *, exact: bool = False) -> Quality:
+    """Accelerations and broken frames of a motion at its own rate.
+
+    Frames whose angular acceleration a cheap bound proves to be below the limit are not computed exactly,
+    unless `exact`; which frames are broken is exact in either case. Fewer than 3 frames have no
+    acceleration; frames beside one that is not finite have none either and count as good.
+
+    Args:
+        motion: at the source's rate; all its joints have to be finite, the 22 body joints are measured.
+        limits: the defaults where None.
+        exact: computes the true largest angular acceleration (microseconds a frame instead of nanoseconds).
+    """
+    limits = limits or Limits()
+    frames, joints = motion.poses.shape[:2]
+    fps2 = motion.fps * motion.fps
+    limit = limits.angular_acceleration * limits.multiplier / fps2
+    cannot_trip = 2.0 * math.pi <= limit
+    skip = -1.0 if exact else math.inf if cannot_trip else limit
+    codes, found = np.zeros(frames, np.uint8), np.zeros(5)
+    if frames:
+        kernels_poses.scan(
+            _bytes(motion.poses),
+            joints,
+            np.require(motion.trans, np.float64, ["C", "A"]).copy(),
+            limits.root_acceleration * limits.multiplier / fps2,
+            limit,
+            skip,
+            codes,
+            found,
+        )
+    if skip == math.inf and frames > 2:
+        found[2:] = 2.0 * math.pi, 1, 0
+    return Quality(
+        fps=motion.fps,
+        limits=limits,
+        root_acceleration=float(found[0]) * fps2,
+        root_frame=int(found[1]),
+        angular_acceleration=float(found[2]) * fps2,
+        angular_frame=int(found[3]),
+        angular_joint=int(found[4]),
+        exact=exact,
+        codes=codes,
+    )
+
+
+def stretches(motion: Motion, quality: Quality, *, cut: bool, min_frames: int) -> list[slice | Rejection]:
+    """What to keep of a motion and what not, in the order of time.
+
+    Each stretch that is kept passes `measure` by itself.
+
+    Args:
+        motion: what was measured.
+        quality: by `measure`.
+        cut: keeps the good stretches around broken frames; else one broken frame rejects the motion.
+        min_frames: fewest source frames worth keeping.
+
+    Returns:
+        Slices of frames to keep, and a Rejection (with its first source frame) of the motion or of each
+        run of frames between kept stretches. Never empty.
+    """
+    bad = quality.bad
+    frames = len(bad)
+    if bad.any() and not cut:
+        remedy = "Leave it out, keep its good stretches with quality.cut, or raise quality.multiplier."
+        return [_rejected(motion, quality, slice(0, frames), remedy)]
+    edges = np.flatnonzero(np.diff(np.concatenate([[True], bad, [True]])))
+    good = [slice(int(a), int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True)]
+    kept = [s for s in good if s.stop - s.start >= max(min_frames, 1)]
+    found: list[slice | Rejection] = []
+    done = 0
+    for stretch in [*kept, slice(frames, frames)]:
+        if stretch.start > done or (not found and stretch.start == stretch.stop):
+            remedy = f"Stretches of at least {min_frames} frames beside it are kept."
+            found.append(_rejected(motion, quality, slice(done, stretch.start), remedy))
+        if stretch.stop > stretch.start:
+            found.append(stretch)
+        done = stretch.stop
+    return found
+
+
+def _rejected(motion: Motion, quality: Quality, part: slice, remedy: str) -> Rejection:
+    """Why the frames `part` are left out, by the first broken one among them."""
+    start = motion.first_frame + part.start
+    count = part.stop - part.start
+    broken = part.start + np.flatnonzero(quality.bad[part])
+    if not len(broken):
+        what = f"{count} good frames at {quality.fps:g} fps are too few. Lower min_frames to keep them."
+        return Rejection(motion.recording, Reason.TOO_SHORT, what, start)
+    frame = int(broken[0])
+    reason = _REASONS[int(quality.codes[frame])]
+    what = {
+        Reason.NON_FINITE: _not_finite,
+        Reason.TELEPORT: _teleport,
+        Reason.UNSTABLE: _unstable,
+    }[reason](motion, quality, frame)
+    where = f"frame {motion.first_frame + frame}"
+    more = f"{len(broken)} of {count} frames are broken"
+    return Rejection(motion.recording, reason, f"{where}: {what}; {more}. {remedy}", start)
+
+
+def _not_finite(motion: Motion, quality: Quality, frame: int) -> str:
+    wrong = np.flatnonzero(~np.isfinite(motion.poses[frame]).all(-1))
+    where = f"the rotation of joint {wrong[0]}" if len(wrong) else "trans"
+    return f"{where} is not finite where finite numbers were expected"
+
+
+def _teleport(motion: Motion, quality: Quality, frame: int) -> str:
+    before, here, after = np.asarray(motion.trans[frame - 1 : frame + 2], dtype=np.float64)
+    value = float(np.linalg.norm(after - 2 * here + before)) * quality.fps**2
+    limit = quality.limits.root_acceleration * quality.limits.multiplier
+    return f"the root accelerates by {value:,.1f} m/s^2 where at most {limit:,.1f} were expected"
+
+
+def _unstable(motion: Motion, quality: Quality, frame: int) -> str:
+    three = np.array(motion.poses[frame - 1 : frame + 2], dtype=np.float64)
+    three.flags.writeable = False  # the type that `scan` compiled it for
+    values = [kernels_poses.angular_acceleration(three, 1, j) for j in range(22)]
+    joint = int(np.argmax(values))
+    limit = quality.limits.angular_acceleration * quality.limits.multiplier
+    return (
+        f"{BODY_JOINTS[joint]} turns with {values[joint] * quality.fps**2:,.0f} rad/s^2 where at most "
+        f"{limit:,.0f} were expected"
+    )
+
+
+def _bytes(poses: np.ndarray) -> np.ndarray:
+    """Bytes of contiguous float64 poses, read-only; no copy of what a file holds that way already."""
+    flat = np.ascontiguousarray(poses, dtype=np.float64).reshape(-1).view(np.uint8)
+    flat.flags.writeable = False
+    return flat

@@ -1,0 +1,121 @@
+"""Another frame rate, as HumanML3D does it or accurately (floor 1)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float, Float64, Int64
+
+from mocap_ray.motion import kernels_poses
+from mocap_ray.motion.clip import Motion
+
+Method = Literal["stride", "interpolate"]
+
+
+def resample(motion: Motion, *, fps: float, method: Method = "interpolate") -> Motion:
+    """The motion at another rate.
+
+    `stride` keeps every floor(source / fps)-th frame, as HumanML3D does; the result has source / stride
+    fps: 29.5 from 59 towards 20, 20.83 from 250, and the source's own below the target. `interpolate` has
+    exactly `fps`, from frame 0 up to the last that the source covers: joint rotations along the shortest
+    arc (slerp), trans by PCHIP. Where the source's rate is a whole multiple, both take frames as they are,
+    as views.
+
+    Args:
+        motion: poses may be a read-only view of a file; no more of it is read than needed.
+        fps: target, frames per second.
+
+    Degenerate input: one frame or none stays as it is.
+
+    Raises:
+        ValueError: fps is not positive, or another method.
+    """
+    if not fps > 0 or not math.isfinite(fps):
+        raise ValueError(f"resample: fps is {fps}. Expected frames per second above 0.")
+    if method not in ("stride", "interpolate"):
+        raise ValueError(f"resample is {method!r}. Expected stride or interpolate.")
+    ratio = motion.fps / fps
+    if method == "stride":
+        step = max(1, math.floor(ratio + 1e-9))
+        return _strided(motion, step, motion.fps / step)
+    step = round(ratio)
+    if step >= 1 and abs(ratio - step) < 1e-9 * ratio:
+        return _strided(motion, step, fps)
+    if len(motion.trans) < 2:
+        return replace(motion, fps=fps)
+    frame, fraction = _grid(len(motion.trans), motion.fps, fps)
+    poses = np.empty((len(frame), *motion.poses.shape[1:]))
+    kernels_poses.interpolate(
+        np.asarray(motion.poses[frame], dtype=np.float64),
+        np.asarray(motion.poses[frame + 1], dtype=np.float64),
+        fraction,
+        poses,
+    )
+    return replace(motion, fps=fps, poses=poses, trans=_pchip(motion.trans, frame, fraction))
+
+
+def interpolate_positions(
+    positions: Float[np.ndarray, "T K 3"], source_fps: float, fps: float
+) -> Float64[np.ndarray, "N K 3"]:
+    """Joint positions at another rate by PCHIP, each coordinate for itself: for sources without rotations.
+
+    Args:
+        positions: [T, K, 3] metres; fewer than 2 frames stay as they are.
+        source_fps: their frames per second.
+        fps: target, exactly reached.
+
+    Raises:
+        ValueError: a rate that is not positive.
+    """
+    for rate in (source_fps, fps):
+        if not rate > 0 or not math.isfinite(rate):
+            raise ValueError(f"interpolate_positions: a rate is {rate}. Expected frames per second above 0.")
+    values = np.asarray(positions, dtype=np.float64)
+    if len(values) < 2:
+        return values.copy()
+    return _pchip(values, *_grid(len(values), source_fps, fps))
+
+
+def _strided(motion: Motion, step: int, fps: float) -> Motion:
+    if step == 1:
+        return replace(motion, fps=fps)
+    return replace(motion, fps=fps, poses=motion.poses[::step], trans=motion.trans[::step])
+
+
+def _grid(
+    frames: int, source_fps: float, fps: float
+) -> tuple[Int64[np.ndarray, "N"], Float64[np.ndarray, "N"]]:
+    """Source frame and fraction towards the next one of t_k = k / fps, up to the last source frame."""
+    count = math.floor((frames - 1) / source_fps * fps + 1e-9) + 1
+    at = np.arange(count) * (source_fps / fps)
+    whole = np.rint(at)
+    at = np.where(np.abs(at - whole) < 1e-9 * np.maximum(whole, 1.0), whole, at)
+    frame = np.minimum(at.astype(np.int64), frames - 2)
+    return frame, np.minimum(at - frame, 1.0)
+
+
+def _pchip(
+    values: Float[np.ndarray, "T *rest"], frame: Int64[np.ndarray, "N"], fraction: Float64[np.ndarray, "N"]
+) -> Float64[np.ndarray, "N *rest"]:
+    """Monotone cubic interpolation on an even grid of at least 2 points (Fritsch and Butland 1984)."""
+    values = np.asarray(values, dtype=np.float64)
+    rise = np.diff(values, axis=0)
+    slope = np.empty_like(values)
+    if len(rise) == 1:
+        slope[:] = rise[0]
+    else:
+        a, b = rise[:-1], rise[1:]
+        same = a * b > 0
+        slope[1:-1] = np.where(same, 2 * a * b / np.where(same, a + b, 1.0), 0.0)
+        for end, first, second in ((0, rise[0], rise[1]), (-1, rise[-1], rise[-2])):
+            steep = 1.5 * first - 0.5 * second
+            steep = np.where((first * second < 0) & (np.abs(steep) > 3 * np.abs(first)), 3 * first, steep)
+            slope[end] = np.where(steep * first > 0, steep, 0.0)
+    u = fraction.reshape(-1, *[1] * (values.ndim - 1))
+    start, change = values[frame], rise[frame]
+    s0, s1 = slope[frame], slope[frame + 1]
+    smooth = start + u * (s0 + u * ((3 * change - 2 * s0 - s1) + u * (s0 + s1 - 2 * change)))
+    return np.asarray(np.where(u == 1, values[frame + 1], smooth))
