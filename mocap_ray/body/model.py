@@ -86,13 +86,12 @@ class ShapedBody:
             [T, count, 3] float64 metres. T = 0 gives an empty array; non-finite input gives NaN in its frame.
 
         Raises:
-            ValueError: more joints asked for than body or poses have, or unequal numbers of frames.
+            ValueError: more joints asked for than body or poses have.
         """
         frames, given = poses.shape[:2]
         if not 1 <= count <= min(given, len(self.rest)):
             raise ValueError(f"{count} joints asked for; the poses hold {given}, the body {len(self.rest)}.")
-        if len(trans) != frames:
-            raise ValueError(f"{frames} frames of poses but {len(trans)} of translation; expected as many.")
+        assert len(trans) == frames, "poses and trans are of one recording"
         parents = np.ascontiguousarray(self.parents[:count], dtype=np.int64)
         turns = np.zeros(count, dtype=bool)
         turns[parents[1:]] = True
