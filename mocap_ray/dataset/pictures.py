@@ -172,8 +172,8 @@ def _svg(
     style = f"<style>{STYLE}</style>" if standalone else ""
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.1f} {height:.1f}" '
-        f'preserveAspectRatio="{align}" role="img" aria-label="{escape(label, quote=True)}"><title>{escape(label)}</title>{style}'
-        f'<g class="mr-b" fill="none">{"".join(parts)}</g></svg>'
+        f'preserveAspectRatio="{align}" role="img" aria-label="{escape(label, quote=True)}">'
+        f'<title>{escape(label)}</title>{style}<g class="mr-b" fill="none">{"".join(parts)}</g></svg>'
     )
 
 

@@ -14,6 +14,7 @@ import io
 import json
 import os
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -183,17 +184,21 @@ class DataSet:
 
         `ds.index.to_pandas()` is the quick way to look around; row k is clip k of `ClipReader`.
         """
-        parts = []
-        for number, shard in enumerate(self.shards):
-            with self.open_shard(number) as file:
-                part = file.read(columns=[name for name in PLAIN_COLUMNS if name in file.schema_arrow.names])
-            for name, value in (("dataset", shard.dataset), ("split", shard.split)):
-                part = part.append_column(name, pa.repeat(pa.scalar(value), len(part)))
-            parts.append(part)
+        with ThreadPoolExecutor(8) as pool:  # on an object store each shard costs a few round trips
+            parts = list(pool.map(self._index_of, range(len(self.shards))))
         if parts:
-            return pa.concat_tables([part.replace_schema_metadata(None) for part in parts])
+            return pa.concat_tables(parts)
         names = (*schema.schema(()), pa.field("dataset", pa.string()), pa.field("split", pa.string()))
         return pa.schema(names).empty_table()
+
+    def _index_of(self, number: int) -> pa.Table:
+        """The index's rows for one shard."""
+        shard = self.shards[number]
+        with self.open_shard(number) as file:
+            part = file.read(columns=list(PLAIN_COLUMNS), use_threads=False)
+        for name, value in (("dataset", shard.dataset), ("split", shard.split)):
+            part = part.append_column(name, pa.repeat(pa.scalar(value), len(part)))
+        return part.replace_schema_metadata(None)
 
     def selected(self, *, split: str | None = None, dataset: str | None = None) -> tuple[int, ...]:
         """Numbers of the shards of a split and sub-dataset; all by default.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from torch.utils.data import DataLoader
 from mocap_ray.dataset import reader, tensors
 from mocap_ray.dataset.views import DataSetError
 from mocap_ray.motion.clip import Clip
+from mocap_ray.storage import place
 
 
 @pytest.fixture(scope="module")
@@ -228,6 +230,38 @@ def test_pickled_torch_data_holds_no_frames(made: tuple[Path, list[Clip]]) -> No
     list(windows)
     assert len(pickle.dumps(windows)) == before < 30_000
     assert torch.equal(pickle.loads(pickle.dumps(windows))[3]["features"], windows[3]["features"])
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The address of an empty S3 bucket on loopback."""
+    from moto.server import ThreadedMotoServer
+
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "test")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"s3://bucket?endpoint_override={host}:{port}&scheme=http&region=us-east-1&allow_bucket_creation=true"
+    server.stop()
+
+
+def test_a_bucket_reads_like_a_folder(bucket: str, made: tuple[Path, list[Clip]]) -> None:
+    there = place(bucket)
+    there.fs.create_dir("bucket")
+    with pytest.raises(DataSetError, match=r"not a data set: no manifest.json \(found nothing\)"):
+        reader.open(bucket)
+    for file in made[0].rglob("*"):
+        if file.is_file():
+            there.publish(file.read_bytes(), str(file.relative_to(made[0])))
+    here, remote = reader.open(made[0]), reader.open(bucket)
+    assert remote.index.equals(here.index)
+    for a, b in zip(here, remote, strict=True):
+        assert a.clip_id == b.clip_id
+        np.testing.assert_array_equal(a.features, b.features)
+    window = pickle.loads(pickle.dumps(remote.torch(length=20)))[7]
+    assert torch.equal(window["features"], here.torch(length=20)[7]["features"])
 
 
 def test_a_null_column_in_torch_says_which_clip(made: tuple[Path, list[Clip]]) -> None:
