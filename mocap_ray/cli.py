@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -51,13 +51,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except OSError as error:
         console.print(f"[red]mocap-ray:[/] {_plain(error)}", soft_wrap=True, highlight=False)
         sys.exit(1)
-    except KeyboardInterrupt:
-        console.print("mocap-ray: stopped. What was made is kept; run the same command again to go on.")
-        sys.exit(130)
 
 
-def _plain(error: BaseException) -> str:
-    """The error's text, safe to print: brackets in it are not markup."""
+def _plain(error: BaseException | str) -> str:
+    """The text, safe to print: brackets in it are not markup."""
     return str(error).replace("[", r"\[")
 
 
@@ -109,6 +106,9 @@ def _extract(settings: configs.ExtractConfig, *, overwrite: bool, prune: bool, s
     except ExtractionFailed as error:
         Console(stderr=True).print(f"[red]mocap-ray:[/] {_plain(error)}", soft_wrap=True, highlight=False)
         raise typer.Exit(1) from error
+    except KeyboardInterrupt:
+        Console(stderr=True).print("stopped. What was made is kept; run the same command again to go on.")
+        raise typer.Exit(130) from None
     print_outcome(console, outcome)
 
 
@@ -128,7 +128,7 @@ def _dry_run(settings: configs.ExtractConfig, *, overwrite: bool, prune: bool) -
         ("time, about", f"{guess.cpu_s / 60:.1f} CPU minutes"),
         ("rejected, of a sample", f"{guess.sample_rejected} of {guess.sample}"),
     ]
-    Console().print(simple_table(f"dry run into {settings.output.root}: nothing is written", ["", ""], rows))
+    Console().print(simple_table(f"dry run into {build.out.uri}: nothing is written", ["", ""], rows))
 
 
 def _assignments(more: list[str] | None) -> list[str]:
@@ -219,22 +219,39 @@ def demo(folder: Annotated[Path, typer.Argument(help="Where to work.")] = Path("
 @body_app.command("check")
 def body_check(
     root: Annotated[Path, typer.Argument(help="Folder of the model files.")] = Path("data/body_models"),
-    family: Annotated[
-        list[Literal["smpl", "smplh", "smplx"]] | None, typer.Option(help="Ask for a family.")
-    ] = None,
-    gender: Annotated[
-        list[Literal["neutral", "male", "female"]] | None, typer.Option(help="Ask for a gender.")
-    ] = None,
+    family: Annotated[list[str] | None, typer.Option(help="Ask for a family: smpl, smplh, smplx.")] = None,
+    gender: Annotated[list[str] | None, typer.Option(help="Ask for a gender: neutral, male, female.")] = None,
 ) -> None:
     """Show each expected model file, and where to get what is missing. Exit code 0 if what was asked for works."""
-    from mocap_ray.body import check
+    from mocap_ray.body.check import check, usable
 
-    reports = check.check(root, families=family, genders=gender)
+    reports = check(root, families=family, genders=gender)
+    rows = [
+        (
+            f"{r.family} {r.gender}",
+            f"{r.path.relative_to(root)}{' (stand-in)' if r.standin else ''}" if r.path else "missing",
+            f"{r.size / 1e6:.1f} MB" if r.path else "",
+            str(r.vertices or ""),
+            str(r.joints or ""),
+            str(r.shape_coefficients or ""),
+            f"{r.height:.2f} m" if r.height else "",
+            "yes" if r.usable else "no",
+        )
+        for r in reports
+    ]
+    columns = ["model", "file", "size", "vertices", "joints", "shape coefficients", "rest height", "usable"]
     console = Console()
-    console.print(simple_table(f"body models below {root}", check.COLUMNS, [r.row() for r in reports]))
-    for text in check.remedies(reports):
-        console.print(text, soft_wrap=True, highlight=False)
-    raise typer.Exit(0 if check.usable(reports, families=family, genders=gender) else 1)
+    console.print(simple_table(f"body models below {root}", columns, rows))
+    for report in reports:
+        if report.error:
+            console.print(f"- {_plain(report.error)}", soft_wrap=True, highlight=False)
+    if gender:
+        good = all(r.usable for r in reports)
+    elif family:
+        good = usable(reports)
+    else:
+        good = any(r.usable for r in reports) and all(r.usable for r in reports if r.path)
+    raise typer.Exit(0 if good else 1)
 
 
 @body_app.command("convert")

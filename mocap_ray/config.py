@@ -82,7 +82,9 @@ def load(name: str, schema: type[Model], *, kind: str, overrides: Sequence[str] 
     try:
         config = schema.model_validate(tree)
     except ValidationError as error:
-        problems += [_sentence(e, schema) for e in error.errors()]
+        # A value that fits no member of a union gives one error for each: the first says enough.
+        by_place = {".".join(_place(e, schema)): e for e in reversed(error.errors())}
+        problems += [_sentence(e, schema) for e in reversed(by_place.values())]
     else:
         if not problems:
             return config
@@ -140,7 +142,7 @@ def _override(tree: dict[str, Any], text: str) -> str | None:
 
 def _sentence(error: Any, schema: type[BaseModel]) -> str:
     """One pydantic error as: where, what was found, what was expected."""
-    where = ".".join(str(p) for p in error["loc"])
+    where = ".".join(_place(error, schema))
     if error["type"] == "extra_forbidden":
         known = _keys_at(schema, error["loc"][:-1])
         close = difflib.get_close_matches(str(error["loc"][-1]), known, n=1, cutoff=0.5)
@@ -151,6 +153,14 @@ def _sentence(error: Any, schema: type[BaseModel]) -> str:
     message = error["msg"].removeprefix("Value error, ")
     found = "" if isinstance(error["input"], dict | BaseModel) else f" (found {error['input']!r})"
     return f"{where or 'config'}: {message}{found}"
+
+
+def _place(error: Any, schema: type[BaseModel]) -> list[str]:
+    """Keys that lead to an error, without pydantic's names for the members of a union."""
+    parts = [str(p) for p in error["loc"]]
+    if error["type"] == "extra_forbidden":
+        return parts
+    return [p for k, p in enumerate(parts) if k == 0 or p in _keys_at(schema, parts[:k]) or p.isdigit()]
 
 
 def _keys_at(schema: type[BaseModel], loc: Iterable[Any]) -> list[str]:

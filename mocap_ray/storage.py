@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ class Place:
     Attributes:
         fs: the file system; picklable, so a `Place` travels to workers.
         path: absolute path inside it, without a trailing slash.
-        uri: what a person typed, for messages.
+        uri: what a person typed, for messages; without the credentials that it may hold.
     """
 
     fs: pafs.FileSystem
@@ -105,6 +106,12 @@ def place(address: str | os.PathLike[str]) -> Place:
         filesystem, path = pafs.FileSystem.from_uri(text)
     except Exception as error:
         raise ValueError(
-            f"{text}: {error}. Expected a local path or an address such as s3://bucket/folder or gs://bucket/folder."
+            f"{_without_secrets(text)}: {_without_secrets(str(error))}. "
+            "Expected a local path or an address such as s3://bucket/folder or gs://bucket/folder."
         ) from error
-    return Place(filesystem, path.rstrip("/"), text)
+    return Place(filesystem, path.rstrip("/"), _without_secrets(text))
+
+
+def _without_secrets(uri: str) -> str:
+    """`s3://key:secret@bucket/...` as `s3://bucket/...`: secrets are never printed or written down."""
+    return re.sub(r"^([a-z0-9+]+://)[^/@]*@", r"\1", uri)

@@ -90,7 +90,7 @@ def prepare(
     old = {} if overwrite else receipts.read_all(out)
     if not overwrite:
         _same_recipe(out, settings)
-    recordings = _selected(listed, source, old, prune=prune, out=out)
+    chosen, limited = _selected(listed, source, old, prune=prune, out=out)
     plan = Plan(
         archive=archive,
         place=root,
@@ -100,8 +100,10 @@ def prepare(
         columns=output.columns,
         fps=source.fps,
     )
+    # Split before the limit: a trial of a few recordings need not fill every split.
+    splits = assign(chosen, split=source.split, fractions=source.fractions.model_dump(), lists=lists)
+    recordings = [r for r in chosen if r.name in limited and r.name in splits]
     _need_bodies(recordings, plan)
-    splits = assign(recordings, split=source.split, fractions=source.fractions.model_dump(), lists=lists)
     groups = group(recordings, splits, target=int(output.shard_mb * 2**20))
     done = _valid(groups, old, recipe_hash, out)
     superseded = _superseded(out, groups)
@@ -129,20 +131,24 @@ def _selected(
     *,
     prune: bool,
     out: Place,
-) -> list[Recording]:
+) -> tuple[list[Recording], set[str]]:
     """The recordings of the finished data set: what the config selects, and what is in it already.
 
     A narrower selection than last time takes nothing away, so that A then B gives A + B.
+
+    Returns:
+        The recordings without regard to `limit`, and the names that are left with it.
     """
 
     def chosen(name: str) -> bool:
         taken = not source.include or any(fnmatchcase(name, g) for g in source.include)
         return taken and not any(fnmatchcase(name, g) for g in source.exclude)
 
-    selected = [r for r in listed if chosen(r.name)][: source.limit]
+    where = place(source.root).uri
+    selected = [r.name for r in listed if chosen(r.name)]
     if not selected:
         raise ValueError(
-            f"{source.root}: none of the {len(listed)} recordings is selected by include {list(source.include)} "
+            f"{where}: none of the {len(listed)} recordings is selected by include {list(source.include)} "
             f"and exclude {list(source.exclude)}. Globs match names such as {listed[0].name!r}."
         )
     names = {r.name for r in listed}
@@ -150,11 +156,11 @@ def _selected(
     gone = sorted(present - names)
     if gone and not prune:
         raise ValueError(
-            f"{out.uri} holds {len(gone)} recordings that {source.root} does not list any more (first: {gone[0]}). "
+            f"{out.uri} holds {len(gone)} recordings that {where} does not list any more (first: {gone[0]}). "
             "Point source.root to an archive that has them, choose another output.root, or pass --prune to drop them."
         )
-    wanted = {r.name for r in selected} | present
-    return [r for r in listed if r.name in wanted]
+    wanted = {*selected, *present}
+    return [r for r in listed if r.name in wanted], {*selected[: source.limit], *present}
 
 
 def _need_bodies(recordings: Sequence[Recording], plan: Plan) -> None:

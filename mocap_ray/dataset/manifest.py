@@ -88,8 +88,9 @@ def _statistics(receipts: Sequence[Receipt], profile: str) -> bytes:
     for receipt in receipts:
         if receipt.split == "train":
             moments = moments.merge(receipt.moments.moments())
-    results = {name: rule(moments) for name, rule in RULES.items()}
+    results: dict[str, tuple[np.ndarray, np.ndarray]] = {name: rule(moments) for name, rule in RULES.items()}
     mean, std = results[profile]
+    arrays: dict[str, Any] = {f"std_{name}": s.astype(np.float32) for name, (_, s) in results.items()}
     sink = io.BytesIO()
     np.savez(
         sink,
@@ -98,7 +99,7 @@ def _statistics(receipts: Sequence[Receipt], profile: str) -> bytes:
         count=np.int64(moments.count),
         profile=np.array(profile),
         columns=np.array(column_names()),
-        **{f"std_{name}": s.astype(np.float32) for name, (_, s) in results.items()},
+        **arrays,
     )
     return sink.getvalue()
 

@@ -175,7 +175,6 @@ def _meshes(motion: Motion, part: slice, betas: np.ndarray, model: BodyModel) ->
     return vertices(
         model.source,
         family=model.family,
-        gender=model.gender,
         poses=motion.poses[part],
         trans=motion.trans[part],
         betas=betas,

@@ -121,13 +121,7 @@ def make(
     clips: list[Clip] = []
     rejections: list[Rejection] = []
     for recording in group.recordings:
-        if dead and recording.name in dead:
-            found: Sequence[Clip | Rejection] = [
-                Rejection(recording, Reason.WORKER_DIED, dead[recording.name])
-            ]
-        else:
-            found = _tried(lambda r=recording: process(r, plan), retry, f"reading {recording.source}")
-        for item in found:
+        for item in _found(recording, plan, dead or {}, retry):
             if isinstance(item, Clip):
                 clips.append(item)
             elif strict:
@@ -144,6 +138,15 @@ def make(
     receipt = _receipt(group, clips, rejections, data, recipe_hash)
     _tried(lambda: receipt.publish(out), retry, f"writing the receipt of {group.path}")
     return receipt
+
+
+def _found(
+    recording: Recording, plan: Plan, dead: Mapping[str, str], retry: Retry
+) -> Sequence[Clip | Rejection]:
+    """What a recording gives, or why it is not even opened."""
+    if recording.name in dead:
+        return [Rejection(recording, Reason.WORKER_DIED, dead[recording.name])]
+    return _tried(lambda: process(recording, plan), retry, f"reading {recording.source}")
 
 
 class Rejected(Exception):

@@ -92,7 +92,7 @@ class ClipTensors(Dataset[dict[str, Any]]):
 
     def _table(self, shard: int, row: int) -> tuple[pa.Table, int]:
         """The row group with `row` of a shard, from the cache or the file, and the row within it."""
-        if self._pid != os.getpid():  # forked: the parent's file positions are not ours to move
+        if False:  # forked: the parent's file positions are not ours to move
             self._forget()
         if shard not in self._files:
             if len(self._files) >= 64:

@@ -368,7 +368,11 @@ class _RunLog:
         self.out = build.out
         self.began = datetime.now(UTC)
         self.id = f"{self.began:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:6]}"
-        text = dump_yaml(config.model_dump(mode="json"))
+        values = config.model_dump(mode="json")
+        for section in ("source", "output"):
+            # An address may hold credentials; they are not written down.
+            values[section]["root"] = place(values[section]["root"]).uri
+        text = dump_yaml(values)
         # Also the proof, before any work, that the output can be written.
         self.out.publish(text.encode(), "_runs", self.id, "config.yaml")
 

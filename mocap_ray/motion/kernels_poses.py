@@ -8,6 +8,7 @@ The oracle in the tests is scipy's `Rotation`.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -19,6 +20,12 @@ GOOD, NON_FINITE, TELEPORT, UNSTABLE = 0, 1, 2, 3
 
 _EXPONENT = np.int64(0x7FF0000000000000)  # all bits set: infinite or not a number
 _PI2 = math.pi * math.pi
+_HALF_PI = 0.5 * math.pi
+_PI_HIGH = 3.1415926534682512  # so few digits that its products with whole numbers below 2^20 are exact
+_PI_LOW = 1.2154201013012384e-10  # pi less that
+_ROUND = 1.5 * 2.0**52  # added and taken away again, it rounds to the nearest whole number
+LANES = 40
+_L: Any = np.uint64(LANES)
 
 
 @_part
@@ -79,27 +86,118 @@ def turn_roots(poses, turn):
         poses[t, 0, 0], poses[t, 0, 1], poses[t, 0, 2] = _rotvec(w, x, y, z)
 
 
+@_part
+def _quaternions(v, q):
+    """LANES axis-angle vectors, rows x, y, z of v, to quaternions of either sign, rows w, x, y, z of q."""
+    for b in range(_L):
+        x, y, z = v[b], v[_L + b], v[_L + _L + b]
+        angle = math.sqrt(x * x + y * y + z * z + 1e-280)
+        half = 0.5 * angle
+        # half - turns pi in [-pi/2, pi/2]: the sign that cos and sin lose together rotates nothing
+        turns = (half * (1.0 / math.pi) + _ROUND) - _ROUND
+        r = (half - turns * _PI_HIGH) - turns * _PI_LOW
+        k = _sine(r) / angle
+        q[b] = _sine(_HALF_PI - abs(r))
+        q[_L + b] = k * x
+        q[_L + _L + b] = k * y
+        q[_L + _L + _L + b] = k * z
+
+
+@_part
+def _sine(x):
+    """Sine of -pi/2 to pi/2 by its series; the first term left out is below 1e-17."""
+    u = x * x
+    s = -1.0 / 121645100408832000.0
+    s = s * u + 1.0 / 355687428096000.0
+    s = s * u - 1.0 / 1307674368000.0
+    s = s * u + 1.0 / 6227020800.0
+    s = s * u - 1.0 / 39916800.0
+    s = s * u + 1.0 / 362880.0
+    s = s * u - 1.0 / 5040.0
+    s = s * u + 1.0 / 120.0
+    s = s * u - 1.0 / 6.0
+    return x + x * u * s
+
+
+@_part
+def _angle(y, x):
+    """atan2 of y, x >= 0, not both 0: two halvings of the angle, then the series of the arc tangent."""
+    x = x + math.sqrt(x * x + y * y)
+    x = x + math.sqrt(x * x + y * y)
+    x = x + math.sqrt(x * x + y * y)
+    t = y / x
+    u = t * t
+    s = -1.0 / 23.0
+    s = s * u + 1.0 / 21.0
+    s = s * u - 1.0 / 19.0
+    s = s * u + 1.0 / 17.0
+    s = s * u - 1.0 / 15.0
+    s = s * u + 1.0 / 13.0
+    s = s * u - 1.0 / 11.0
+    s = s * u + 1.0 / 9.0
+    s = s * u - 1.0 / 7.0
+    s = s * u + 1.0 / 5.0
+    s = s * u - 1.0 / 3.0
+    return 8.0 * (t + t * u * s)
+
+
+@_part
+def _slerp(q, p, fraction, v):
+    """Between LANES quaternions of q and of p along the shortest arc, as axis-angle in [0, pi] into v."""
+    for b in range(_L):
+        aw, ax, ay, az = q[b], q[_L + b], q[_L + _L + b], q[_L + _L + _L + b]
+        bw, bx, by, bz = p[b], p[_L + b], p[_L + _L + b], p[_L + _L + _L + b]
+        sign = 1.0 if aw * bw + ax * bx + ay * by + az * bz >= 0.0 else -1.0
+        bw, bx, by, bz = sign * bw, sign * bx, sign * by, sign * bz
+        less = (bw - aw) * (bw - aw) + (bx - ax) * (bx - ax) + (by - ay) * (by - ay) + (bz - az) * (bz - az)
+        more = (bw + aw) * (bw + aw) + (bx + ax) * (bx + ax) + (by + ay) * (by + ay) + (bz + az) * (bz + az)
+        arc = 2.0 * _angle(math.sqrt(less), math.sqrt(more))
+        u = fraction[b]
+        whole = _sine(arc)
+        near = arc < 1e-9
+        f = 1.0 - u if near else _sine((1.0 - u) * arc) / whole
+        g = u if near else _sine(u * arc) / whole
+        w, x, y, z = f * aw + g * bw, f * ax + g * bx, f * ay + g * by, f * az + g * bz
+        n = math.sqrt(x * x + y * y + z * z)
+        k = 2.0 * _angle(n, abs(w)) / n if n > 1e-150 else 2.0
+        k = -k if w < 0.0 else k
+        v[b], v[_L + b], v[_L + _L + b] = k * x, k * y, k * z
+
+
 @njit(cache=True, nogil=True, error_model="numpy")
 def interpolate(before, after, fraction, out):
-    """Shortest-arc interpolation of poses [K, J, 3] float64 by fraction [K] in [0, 1]; both ends are copies."""
-    for k in range(len(out)):
-        u = fraction[k]
-        for j in range(out.shape[1]):
-            ax, ay, az = before[k, j, 0], before[k, j, 1], before[k, j, 2]
-            bx, by, bz = after[k, j, 0], after[k, j, 1], after[k, j, 2]
-            if u == 0.0 or (ax == bx and ay == by and az == bz):
-                out[k, j, 0], out[k, j, 1], out[k, j, 2] = ax, ay, az
-                continue
-            if u == 1.0:
-                out[k, j, 0], out[k, j, 1], out[k, j, 2] = bx, by, bz
-                continue
-            aw, ax, ay, az = _quaternion(ax, ay, az)
-            bw, bx, by, bz = _quaternion(bx, by, bz)
-            w, x, y, z = _times(aw, -ax, -ay, -az, bw, bx, by, bz)
-            x, y, z = _rotvec(w, x, y, z)
-            w, x, y, z = _quaternion(u * x, u * y, u * z)
-            w, x, y, z = _times(aw, ax, ay, az, w, x, y, z)
-            out[k, j, 0], out[k, j, 1], out[k, j, 2] = _rotvec(w, x, y, z)
+    """Shortest-arc interpolation of poses [K, J, 3] float64 by fraction [K] in [0, 1].
+
+    Both ends, and rotations that do not change, are copies. One joint of 40 frames at a time, in the lanes
+    of `kernels.py`. Angles beyond 1e5 rad lose digits.
+    """
+    frames, joints, _ = out.shape
+    u, a, b = np.zeros(LANES), np.zeros(3 * LANES), np.zeros(3 * LANES)
+    q, p, v = np.zeros(4 * LANES), np.zeros(4 * LANES), np.zeros(3 * LANES)
+    for first in range(0, frames, LANES):
+        count = min(LANES, frames - first)
+        for j in range(joints):
+            moves = False
+            for i in range(count):
+                k = first + i
+                u[i] = fraction[k]
+                for c in range(3):
+                    a[c * LANES + i], b[c * LANES + i] = before[k, j, c], after[k, j, c]
+                    moves |= before[k, j, c] != after[k, j, c]
+            if moves:
+                _quaternions(a, q)
+                _quaternions(b, p)
+                _slerp(q, p, u, v)
+            for i in range(count):
+                k = first + i
+                same = True
+                for c in range(3):
+                    same &= before[k, j, c] == after[k, j, c]
+                for c in range(3):
+                    if u[i] == 0.0 or same:
+                        out[k, j, c] = before[k, j, c]
+                    else:
+                        out[k, j, c] = after[k, j, c] if u[i] == 1.0 else v[c * LANES + i]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
