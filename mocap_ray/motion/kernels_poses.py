@@ -107,7 +107,8 @@ def _quaternions(v, q):
 def _sine(x):
     """Sine of -pi/2 to pi/2 by its series; the first term left out is below 1e-17."""
     u = x * x
-    s = -1.0 / 121645100408832000.0
+    s = 1.0 / 51090942171709440000.0
+    s = s * u - 1.0 / 121645100408832000.0
     s = s * u + 1.0 / 355687428096000.0
     s = s * u - 1.0 / 1307674368000.0
     s = s * u + 1.0 / 6227020800.0
