@@ -57,6 +57,7 @@ class ClipTensors(Dataset[dict[str, Any]]):
         self._forget()
 
     def _forget(self) -> None:
+        """Start without open files, in the process that runs now."""
         self._pid = os.getpid()
         self._files: dict[int, pq.ParquetFile] = {}
         self._groups: OrderedDict[tuple[int, int], pa.Table] = OrderedDict()
@@ -92,7 +93,7 @@ class ClipTensors(Dataset[dict[str, Any]]):
 
     def _table(self, shard: int, row: int) -> tuple[pa.Table, int]:
         """The row group with `row` of a shard, from the cache or the file, and the row within it."""
-        if False:  # forked: the parent's file positions are not ours to move
+        if self._pid != os.getpid():  # forked: a handle shared with the parent is not ours to use
             self._forget()
         if shard not in self._files:
             if len(self._files) >= 64:

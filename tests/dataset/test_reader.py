@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 from collections.abc import Iterator
 from pathlib import Path
@@ -202,6 +203,17 @@ def test_two_workers_give_the_same_batches_as_none(made: tuple[Path, list[Clip]]
     for a, b in zip(plain, loader, strict=True):
         assert a["clip_id"] == b["clip_id"]
         assert torch.equal(a["features"], b["features"])
+
+
+def test_a_forked_process_opens_files_of_its_own(made: tuple[Path, list[Clip]]) -> None:
+    windows = reader.open(made[0]).torch(length=20)
+    windows[0]
+    inherited = id(windows._files[0])
+    child = os.fork()
+    if child == 0:
+        windows[0]
+        os._exit(0 if id(windows._files[0]) != inherited and windows._pid == os.getpid() else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def test_whole_clips_pad_to_the_longest(made: tuple[Path, list[Clip]]) -> None:
