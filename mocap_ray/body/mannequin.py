@@ -246,11 +246,11 @@ def _head(at: dict[str, np.ndarray], p: Proportions, *, rings: int) -> Part:
         return at["head"] + size * np.array((0.0, up, front))
 
     rows = [
-        (level(-0.042, 0.038), 0.034, 0.040),
-        (level(-0.012, 0.020), 0.056, 0.070),
-        (level(0.038, -0.002), 0.072, 0.092),
-        (level(0.085, -0.010), 0.076, 0.097),
-        (level(0.127, -0.012), 0.056, 0.072),
+        (level(-0.046, 0.034), 0.040, 0.044),
+        (level(-0.012, 0.018), 0.060, 0.076),
+        (level(0.038, -0.002), 0.073, 0.094),
+        (level(0.085, -0.010), 0.077, 0.100),
+        (level(0.129, -0.012), 0.062, 0.080),
     ]
     shape = (rings, rings + rings // 4 // 2 * 2)
     return _part("head", rows, (_X, _Z), ("head",), shape, blend=0.03, scale=size)

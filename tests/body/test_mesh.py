@@ -74,3 +74,18 @@ def test_incomplete_poses_and_files_are_refused(standins: Path, tmp_path: Path) 
             trans=np.zeros((1, 3)),
             betas=np.zeros(1),
         )
+
+
+@pytest.mark.gpu
+def test_a_gpu_gives_the_vertices_of_the_cpu(standins: Path) -> None:
+    import torch
+
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    poses, trans, betas = random_motion(np.random.default_rng(0), family="smplx", frames=5)
+    path = find(standins)["smplx", "male"]
+    cpu, gpu = (
+        mesh.vertices(path, family="smplx", poses=poses, trans=trans, betas=betas, device=device)
+        for device in ("cpu", "cuda")
+    )
+    np.testing.assert_allclose(gpu, cpu, atol=1e-5)

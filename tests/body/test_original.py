@@ -12,8 +12,9 @@ from mocap_ray.body.convert import convert
 from mocap_ray.body.files import find
 from mocap_ray.body.model import load_body
 from mocap_ray.pickles import UnsafePickle
-from mocap_ray.skeleton import SMPL_PARENTS
+from mocap_ray.skeleton import FAMILIES, SMPL_PARENTS
 
+from .oracle import random_motion, smplx_forward
 from .original_pickle import array, dictionary, original_model
 
 V = 6890
@@ -101,6 +102,23 @@ def _smplx_reads(arrays: dict[str, np.ndarray]) -> bool:
     model = smplx.SMPL("unused", data_struct=Struct(**arrays))
     joints = model().joints.detach().numpy()[0, :24]
     return bool(np.allclose(joints, arrays["J_regressor"] @ arrays["v_template"], atol=1e-2))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_converted_standin_keeps_its_mark_and_serves_smplx(
+    standins: Path, tmp_path: Path, family: str
+) -> None:
+    (tmp_path / family).mkdir()
+    written = convert(find(standins)[family, "male"], tmp_path / family / f"{family.upper()}_MALE.npz")
+    assert load_body(written, family=family, gender="male").standin
+    if family == "smpl":
+        with np.load(written) as members:
+            assert _smplx_reads(dict(members))
+        return
+    poses, trans, betas = random_motion(np.random.default_rng(0), family=family, frames=2)
+    given = {"family": family, "gender": "male", "poses": poses, "trans": trans, "betas": betas}
+    for ours, theirs in zip(smplx_forward(tmp_path, **given), smplx_forward(standins, **given), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
 
 
 def test_conversion_twice_gives_the_same_bytes(original: Path, tmp_path: Path) -> None:
