@@ -161,7 +161,8 @@ def _joints(ds: DataSet, clip_id: str) -> tuple[ClipView, np.ndarray]:
 
 
 def _title(clip: ClipView) -> str:
-    return (clip.action or clip.recording.rsplit("/", 1)[-1]).replace("_", " ")
+    name = clip.recording.rsplit("/", 1)[-1].removesuffix("_poses").removesuffix("_stageii")
+    return (clip.action or name).replace("_", " ")
 
 
 def _shown(clip: ClipView, joints: np.ndarray) -> Shown:
