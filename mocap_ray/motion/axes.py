@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Float, Float32
@@ -32,13 +33,14 @@ def to_y_up(motion: Motion, rest_pelvis: Float[np.ndarray, "3"]) -> Motion:
     A = np.asarray(motion.R_yup_source, dtype=np.float64)
     if np.array_equal(A, np.eye(3)):
         return motion
-    if not np.allclose(A @ A.T, np.eye(3), atol=1e-6) or np.linalg.det(A) < 0:
+    turn = _quaternion(A.tobytes())
+    if turn is None:
         raise ValueError(
             f"{motion.recording.source}: R_yup_source is {A.tolist()}. Expected a rotation matrix "
             "(orthonormal, determinant 1); correct the archive's axes."
         )
     poses = np.array(motion.poses, dtype=np.float64, order="C")
-    kernels_poses.turn_roots(poses, _quaternion(A))
+    kernels_poses.turn_roots(poses, turn)
     trans = np.asarray(motion.trans, dtype=np.float64) @ A.T + (A @ rest_pelvis - rest_pelvis)
     return replace(motion, poses=poses, trans=trans, R_yup_source=np.eye(3))
 
@@ -57,8 +59,12 @@ def poses_smplx(motion: Motion) -> Float32[np.ndarray, "T 55 3"]:
     return out
 
 
-def _quaternion(R: np.ndarray) -> np.ndarray:
-    """Unit quaternion (w, x, y, z) of a rotation matrix, from the largest of its four components."""
+@lru_cache(maxsize=16)  # an archive has one map for all its recordings
+def _quaternion(matrix: bytes) -> np.ndarray | None:
+    """Unit quaternion (w, x, y, z) of a float64 rotation matrix; None if it is no rotation."""
+    R = np.frombuffer(matrix).reshape(3, 3)
+    if not np.allclose(R @ R.T, np.eye(3), atol=1e-6) or np.linalg.det(R) < 0:
+        return None
     xx, yy, zz = np.diag(R)
     x, y, z = R[2, 1] - R[1, 2], R[0, 2] - R[2, 0], R[1, 0] - R[0, 1]
     xy, xz, yz = R[0, 1] + R[1, 0], R[0, 2] + R[2, 0], R[1, 2] + R[2, 1]
@@ -70,5 +76,5 @@ def _quaternion(R: np.ndarray) -> np.ndarray:
             [z, xz, yz, 1 - xx - yy + zz],
         ]
     )
-    q = four[np.argmax(np.diag(four))]
+    q = four[np.argmax(np.diag(four))]  # the row of the largest component loses no digits
     return np.asarray(q / np.linalg.norm(q))

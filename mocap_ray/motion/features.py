@@ -8,6 +8,7 @@ fewer than frames; `flowmimic` keeps the bone lengths and repeats the last row. 
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -187,7 +188,8 @@ def _checked(joints: np.ndarray, profile: str) -> tuple[np.ndarray, np.ndarray]:
             f"The clip has {frames} frame{'s' * (frames != 1)}; features describe steps between frames "
             "and need at least 2. Leave it out, or raise min_frames.",
         )
-    clips = np.ascontiguousarray(joints, dtype=np.float64).reshape(-1, frames * 66)
+    clips = np.require(joints, np.float64, ["C", "A"]).reshape(math.prod(joints.shape[:-3]), frames * 66)
+    clips.flags.writeable = False  # reshape made a view; one type, so that the kernels compile once
     return clips, np.array(HUMANML3D_BONES) if profile == "humanml3d" else np.zeros(22)
 
 

@@ -313,6 +313,25 @@ def _position_columns(P, o, floor, r, F):
 
 
 @_part
+def _yaw_column(r, continuous, F):
+    """Column 0: arcsin of the y component of r_{t+1} conj(r_t), by a series (no libm, whose bits differ)."""
+    w, y = _L + _L, _L + _L + _L
+    for b in range(_L - _ONE):
+        cos = r[w + b] * r[w + b + _ONE] + r[y + b] * r[y + b + _ONE]
+        sin = r[w + b] * r[y + b + _ONE] - r[y + b] * r[w + b + _ONE]
+        x = abs(cos)
+        for _ in range(3):  # three halvings bring the angle below pi / 16
+            x = x + math.sqrt(x * x + sin * sin)
+        t = sin / x
+        u = t * t
+        s = 0.0
+        for k in range(23, 1, -2):
+            s = (s * u) + (1.0 / k if k % 4 == 1 else -1.0 / k)
+        half = 8.0 * (t + t * u * s)
+        F[b] = -half if continuous and cos < 0.0 else half
+
+
+@_part
 def _encode(joints, bones, continuous, P, F, Q, out, failure):
     """One clip: `joints` [T * 66] into `out` [R * 263]."""
     frames = len(joints) // 66
@@ -336,10 +355,8 @@ def _encode(joints, bones, continuous, P, F, Q, out, failure):
         if failure[0] != 0:
             return
         _position_columns(P, o, floor, r, F)
+        _yaw_column(r, continuous, F)
         for b in range(rows):
-            w0, y0, w1, y1 = r[2 * LANES + b], r[3 * LANES + b], r[2 * LANES + b + 1], r[3 * LANES + b + 1]
-            half = math.asin(min(1.0, max(-1.0, w0 * y1 - y0 * w1)))
-            F[b] = -half if continuous and w0 * w1 + y0 * y1 < 0.0 else half
             e = np.uint64(first + b) * width
             for c in range(width):
                 out[e + c] = F[c * _L + np.uint64(b)]

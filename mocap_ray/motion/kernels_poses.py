@@ -2,6 +2,7 @@
 """The hot loops over axis-angle poses: canonical vectors, axes, interpolation, quality (numba).
 
 Quaternions are unit (w, x, y, z). Every frame is computed for itself, so its bits do not depend on others.
+Sine and arc tangent are series of our own and not the libm's, whose last bits differ between machines.
 The oracle in the tests is scipy's `Rotation`.
 """
 
@@ -13,7 +14,9 @@ from typing import Any
 import numpy as np
 from numba import njit
 
-_part = njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)
+_part = njit(
+    nogil=True, error_model="numpy", forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True
+)
 
 GOOD, NON_FINITE, TELEPORT, UNSTABLE = 0, 1, 2, 3
 """What a frame's code says."""
@@ -26,81 +29,6 @@ _PI_LOW = 1.2154201013012384e-10  # pi less that
 _ROUND = 1.5 * 2.0**52  # added and taken away again, it rounds to the nearest whole number
 LANES = 40
 _L: Any = np.uint64(LANES)
-
-
-@_part
-def _quaternion(x, y, z):
-    """Axis-angle to unit quaternion, for angles of any size."""
-    n2 = x * x + y * y + z * z
-    if n2 < 1e-6:
-        return 1.0 - n2 * (1.0 / 8.0 - n2 / 384.0), *_scaled(0.5 - n2 * (1.0 / 48.0 - n2 / 3840.0), x, y, z)
-    angle = math.sqrt(n2)
-    return math.cos(0.5 * angle), *_scaled(math.sin(0.5 * angle) / angle, x, y, z)
-
-
-@_part
-def _scaled(k, x, y, z):
-    return k * x, k * y, k * z
-
-
-@_part
-def _rotvec(w, x, y, z):
-    """Unit quaternion to axis-angle with an angle in [0, pi]."""
-    n = math.sqrt(x * x + y * y + z * z)
-    k = 2.0 * math.atan2(n, abs(w)) / n if n > 1e-150 else 2.0
-    return _scaled(-k if w < 0.0 else k, x, y, z)
-
-
-@_part
-def _times(aw, ax, ay, az, bw, bx, by, bz):
-    """Hamilton product."""
-    return (
-        aw * bw - ax * bx - ay * by - az * bz,
-        aw * bx + ax * bw + ay * bz - az * by,
-        aw * by - ax * bz + ay * bw + az * bx,
-        aw * bz + ax * by - ay * bx + az * bw,
-    )
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def to_smplx(poses, to, out):
-    """Poses [T, J, 3] float64 into `out` [T, 55, 3] float32 zeros, joint j at to[j], angles in [0, pi]."""
-    two_pi = 2.0 * math.pi
-    for t in range(len(poses)):
-        for j in range(len(to)):
-            x, y, z = poses[t, j, 0], poses[t, j, 1], poses[t, j, 2]
-            n2 = x * x + y * y + z * z
-            if n2 > _PI2:
-                angle = math.sqrt(n2)
-                k = (angle - two_pi * np.rint(angle / two_pi)) / angle
-                x, y, z = k * x, k * y, k * z
-            out[t, to[j], 0], out[t, to[j], 1], out[t, to[j], 2] = x, y, z
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def turn_roots(poses, turn):
-    """Each root rotation of `poses` [T, J, 3] float64, in place, to `turn` times itself; angles in [0, pi]."""
-    for t in range(len(poses)):
-        w, x, y, z = _quaternion(poses[t, 0, 0], poses[t, 0, 1], poses[t, 0, 2])
-        w, x, y, z = _times(turn[0], turn[1], turn[2], turn[3], w, x, y, z)
-        poses[t, 0, 0], poses[t, 0, 1], poses[t, 0, 2] = _rotvec(w, x, y, z)
-
-
-@_part
-def _quaternions(v, q):
-    """LANES axis-angle vectors, rows x, y, z of v, to quaternions of either sign, rows w, x, y, z of q."""
-    for b in range(_L):
-        x, y, z = v[b], v[_L + b], v[_L + _L + b]
-        angle = math.sqrt(x * x + y * y + z * z + 1e-280)
-        half = 0.5 * angle
-        # half - turns pi in [-pi/2, pi/2]: the sign that cos and sin lose together rotates nothing
-        turns = (half * (1.0 / math.pi) + _ROUND) - _ROUND
-        r = (half - turns * _PI_HIGH) - turns * _PI_LOW
-        k = _sine(r) / angle
-        q[b] = _sine(_HALF_PI - abs(r))
-        q[_L + b] = k * x
-        q[_L + _L + b] = k * y
-        q[_L + _L + _L + b] = k * z
 
 
 @_part
@@ -143,11 +71,67 @@ def _angle(y, x):
 
 
 @_part
-def _slerp(q, p, fraction, v):
-    """Between LANES quaternions of q and of p along the shortest arc, as axis-angle in [0, pi] into v."""
+def _quaternion(x, y, z):
+    """Axis-angle to unit quaternion of either sign; angles beyond 1e5 rad lose digits."""
+    angle = math.sqrt(x * x + y * y + z * z + 1e-280)
+    half = 0.5 * angle
+    # half - turns pi in [-pi/2, pi/2]: the sign that cos and sin lose together rotates nothing
+    turns = (half * (1.0 / math.pi) + _ROUND) - _ROUND
+    r = (half - turns * _PI_HIGH) - turns * _PI_LOW
+    k = _sine(r) / angle
+    return _sine(_HALF_PI - abs(r)), k * x, k * y, k * z
+
+
+@_part
+def _rotvec(w, x, y, z):
+    """Unit quaternion to axis-angle with an angle in [0, pi]."""
+    n = math.sqrt(x * x + y * y + z * z)
+    k = 2.0 * _angle(n, abs(w)) / n if n > 1e-150 else 2.0
+    k = -k if w < 0.0 else k
+    return k * x, k * y, k * z
+
+
+@_part
+def _times(aw, ax, ay, az, bw, bx, by, bz):
+    """Hamilton product."""
+    return (
+        aw * bw - ax * bx - ay * by - az * bz,
+        aw * bx + ax * bw + ay * bz - az * by,
+        aw * by - ax * bz + ay * bw + az * bx,
+        aw * bz + ax * by - ay * bx + az * bw,
+    )
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def to_smplx(poses, to, out):
+    """Poses [T, J, 3] float64 into `out` [T, 55, 3] float32 zeros, joint j at to[j], angles in [0, pi]."""
+    two_pi = 2.0 * math.pi
+    for t in range(len(poses)):
+        for j in range(len(to)):
+            x, y, z = poses[t, j, 0], poses[t, j, 1], poses[t, j, 2]
+            n2 = x * x + y * y + z * z
+            if n2 > _PI2:
+                angle = math.sqrt(n2)
+                k = (angle - two_pi * np.rint(angle / two_pi)) / angle
+                x, y, z = k * x, k * y, k * z
+            out[t, to[j], 0], out[t, to[j], 1], out[t, to[j], 2] = x, y, z
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def turn_roots(poses, turn):
+    """Each root rotation of `poses` [T, J, 3] float64, in place, to `turn` times itself; angles in [0, pi]."""
+    for t in range(len(poses)):
+        w, x, y, z = _quaternion(poses[t, 0, 0], poses[t, 0, 1], poses[t, 0, 2])
+        w, x, y, z = _times(turn[0], turn[1], turn[2], turn[3], w, x, y, z)
+        poses[t, 0, 0], poses[t, 0, 1], poses[t, 0, 2] = _rotvec(w, x, y, z)
+
+
+@_part
+def _slerp(p, q, fraction, v):
+    """From LANES axis-angle vectors of p to those of q along the shortest arc, with angles in [0, pi]."""
     for b in range(_L):
-        aw, ax, ay, az = q[b], q[_L + b], q[_L + _L + b], q[_L + _L + _L + b]
-        bw, bx, by, bz = p[b], p[_L + b], p[_L + _L + b], p[_L + _L + _L + b]
+        aw, ax, ay, az = _quaternion(p[b], p[_L + b], p[_L + _L + b])
+        bw, bx, by, bz = _quaternion(q[b], q[_L + b], q[_L + _L + b])
         sign = 1.0 if aw * bw + ax * bx + ay * by + az * bz >= 0.0 else -1.0
         bw, bx, by, bz = sign * bw, sign * bx, sign * by, sign * bz
         less = (bw - aw) * (bw - aw) + (bx - ax) * (bx - ax) + (by - ay) * (by - ay) + (bz - az) * (bz - az)
@@ -159,10 +143,7 @@ def _slerp(q, p, fraction, v):
         f = 1.0 - u if near else _sine((1.0 - u) * arc) / whole
         g = u if near else _sine(u * arc) / whole
         w, x, y, z = f * aw + g * bw, f * ax + g * bx, f * ay + g * by, f * az + g * bz
-        n = math.sqrt(x * x + y * y + z * z)
-        k = 2.0 * _angle(n, abs(w)) / n if n > 1e-150 else 2.0
-        k = -k if w < 0.0 else k
-        v[b], v[_L + b], v[_L + _L + b] = k * x, k * y, k * z
+        v[b], v[_L + b], v[_L + _L + b] = _rotvec(w, x, y, z)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -170,11 +151,10 @@ def interpolate(before, after, fraction, out):
     """Shortest-arc interpolation of poses [K, J, 3] float64 by fraction [K] in [0, 1].
 
     Both ends, and rotations that do not change, are copies. One joint of 40 frames at a time, in the lanes
-    of `kernels.py`. Angles beyond 1e5 rad lose digits.
+    of `kernels.py`.
     """
     frames, joints, _ = out.shape
-    u, a, b = np.zeros(LANES), np.zeros(3 * LANES), np.zeros(3 * LANES)
-    q, p, v = np.zeros(4 * LANES), np.zeros(4 * LANES), np.zeros(3 * LANES)
+    u, a, b, v = np.zeros(LANES), np.zeros(3 * LANES), np.zeros(3 * LANES), np.zeros(3 * LANES)
     for first in range(0, frames, LANES):
         count = min(LANES, frames - first)
         for j in range(joints):
@@ -186,9 +166,7 @@ def interpolate(before, after, fraction, out):
                     a[c * LANES + i], b[c * LANES + i] = before[k, j, c], after[k, j, c]
                     moves |= before[k, j, c] != after[k, j, c]
             if moves:
-                _quaternions(a, q)
-                _quaternions(b, p)
-                _slerp(q, p, u, v)
+                _slerp(a, b, u, v)
             for i in range(count):
                 k = first + i
                 same = True

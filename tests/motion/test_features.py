@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from motions import as_in_a_file
 
 from mocap_ray.motion.clip import Reason
 from mocap_ray.motion.features import (
@@ -92,9 +93,19 @@ def test_float32_joints_are_computed_in_float64():
     assert encode(joints).tobytes() == encode(joints.astype(np.float64)).tobytes()
 
 
-def test_strided_joints_equal_their_copy():
+def test_views_of_joints_equal_their_copy_and_stay_as_they_are():
     joints = person(5, 120)
     assert encode(joints[::2]).tobytes() == encode(joints[::2].copy()).tobytes()
+    assert encode(as_in_a_file(joints)).tobytes() == encode(joints).tobytes()
+    assert joints.flags.writeable
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_an_empty_batch_has_no_features(profile):
+    rows = 4 if profile == "humanml3d" else 5
+    assert encode(np.zeros((0, 5, 22, 3)), profile=profile).shape == (0, rows, 263)
+    assert decode(np.zeros((0, rows, 263))).shape == (0, rows, 22, 3)
+    assert decode(np.zeros((2, 0, 263))).shape == (2, 0, 22, 3)
 
 
 @pytest.mark.parametrize("profile", PROFILES)

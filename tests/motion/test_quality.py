@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from make import as_in_a_file, motion, rotvecs, smooth
+from motions import as_in_a_file, motion, rotvecs, smooth
 from scipy.spatial.transform import Rotation
 
 from mocap_ray.motion.clip import Reason, Rejection

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from make import as_in_a_file, motion, rotvecs, smooth
+from motions import as_in_a_file, motion, rotvecs, smooth
 from scipy.interpolate import PchipInterpolator
 from scipy.spatial.transform import Rotation, Slerp
 
