@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from mocap_ray.pickles.machine import load_from
-from mocap_ray.pickles.rebuild import TORCH_STORAGES, Global
+from mocap_ray.pickles.foreign import TORCH_STORAGES
+from mocap_ray.pickles.reading import load_from
+from mocap_ray.pickles.values import Global
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 

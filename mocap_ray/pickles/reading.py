@@ -1,0 +1,98 @@
+"""Read a pickle as plain values, or say why not (floor 0)."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from typing import BinaryIO
+
+import numpy as np
+
+from mocap_ray.pickles.machine import Machine
+from mocap_ray.pickles.opcodes import OPERATIONS
+from mocap_ray.pickles.values import Global, Pending, UnsafePickle
+
+
+def load(source: bytes | BinaryIO, *, where: str) -> object:
+    """Read one pickle as plain values: containers, numbers, strings, numpy arrays, scipy.sparse matrices.
+
+    Strings of Python 2 are decoded as latin1, so raw bytes survive as text of the same code points. chumpy
+    objects and torch tensors come back as numpy arrays. Memory stays within a small multiple of the input:
+    lengths and shapes are believed only as far as bytes follow. Trailing bytes are ignored.
+
+    Args:
+        source: the pickle, or a binary file that is read to its end.
+        where: what to call it in messages, usually its path.
+
+    Raises:
+        UnsafePickle: a name outside the closed list, which is in the message; nothing of it was run.
+        ValueError: truncated, not a pickle, or contradicting itself.
+    """
+    data = source if isinstance(source, bytes) else source.read()
+    value, _ = load_from(data, 0, where=where)
+    return value
+
+
+def load_from(
+    data: bytes, start: int, *, where: str, persistent: Callable[[object], object] | None = None
+) -> tuple[object, int]:
+    """One pickle inside `data` from `start`, and where it ends; `persistent` resolves persistent ids."""
+    machine = Machine(data, start, where, persistent)
+    try:
+        value = _run(machine)
+        _refuse_leftovers(value, machine)
+    except UnsafePickle:
+        raise
+    except (
+        ValueError,
+        TypeError,
+        IndexError,
+        KeyError,
+        OverflowError,
+        MemoryError,
+        RecursionError,
+        struct.error,
+    ) as error:
+        found = str(error) or type(error).__name__
+        raise ValueError(
+            f"{where}: not a readable pickle, stopped at byte {machine.at} of {len(data)}: {found}. "
+            "Expected a whole pickle of numbers, strings, containers and arrays; "
+            "fetch the file again if it may be truncated."
+        ) from error
+    return value, machine.at
+
+
+def _run(machine: Machine) -> object:
+    """Execute opcodes until STOP and return the value on top."""
+    while True:
+        code = machine.take(1)
+        if code == b".":
+            return machine.pop()
+        operation = OPERATIONS.get(code)
+        if operation is None:
+            raise ValueError(f"0x{code.hex()} is no pickle opcode that is supported here")
+        operation(machine)
+
+
+def _refuse_leftovers(root: object, machine: Machine) -> None:
+    """Raise if a bare global or an object without its state hides in the result."""
+    todo, seen = [root], set[int]()
+    while todo:
+        value = todo.pop()
+        if isinstance(value, Global):
+            raise machine.unsafe(f"{value.module}.{value.name}", "as a thing of its own instead of data")
+        if isinstance(value, Pending):
+            raise ValueError(f"a {value.what} is left without its state")
+        inside = isinstance(value, list | tuple | dict | set | frozenset) or (
+            isinstance(value, np.ndarray) and value.dtype.hasobject
+        )
+        if not inside or id(value) in seen:
+            continue
+        seen.add(id(value))
+        if isinstance(value, dict):
+            todo.extend(value.values())
+        elif isinstance(value, np.ndarray):
+            todo.extend(value.ravel().tolist())
+        else:
+            assert isinstance(value, list | tuple | set | frozenset)
+            todo.extend(value)
