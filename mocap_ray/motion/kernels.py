@@ -346,7 +346,7 @@ def _encode(joints, bones, continuous, P, F, Q, out, failure):
         o = np.uint64(first // _ROWS) * _BLOCK
         rows = min(_ROWS, frames - 1 - first)
         worst = _turn(raw_x, raw_z, np.uint64(first), fx, fz, r)
-        if worst < _L:
+        if np.int64(worst) <= rows:  # lanes after that stand behind the clip's end
             failure[0], failure[1], failure[2] = FACING, first + np.int64(worst), 0
             return
         if first == 0:
