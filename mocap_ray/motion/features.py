@@ -186,7 +186,7 @@ def _checked(joints: np.ndarray, profile: str) -> tuple[np.ndarray, np.ndarray]:
         raise UndefinedFeatures(
             Reason.TOO_SHORT,
             f"The clip has {frames} frame{'s' * (frames != 1)}; features describe steps between frames "
-            "and need at least 2. Leave it out, or raise min_frames.",
+            "and need at least 2. Leave it out, or raise motion.min_frames.",
         )
     clips = np.require(joints, np.float64, ["C", "A"]).reshape(math.prod(joints.shape[:-3]), frames * 66)
     clips.flags.writeable = False  # reshape made a view; one type, so that the kernels compile once

@@ -152,7 +152,7 @@ def stretches(motion: Motion, quality: Quality, *, cut: bool, min_frames: int) -
     bad = quality.bad
     frames = len(bad)
     if bad.any() and not cut:
-        remedy = "Leave it out, keep its good stretches with quality.cut, or raise quality.multiplier."
+        remedy = "Leave it out, keep its good stretches with motion.quality.cut, or raise motion.quality.multiplier."
         return [_rejected(motion, quality, slice(0, frames), remedy)]
     edges = np.flatnonzero(np.diff(np.concatenate([[True], bad, [True]])))
     good = [slice(int(a), int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True)]
@@ -175,7 +175,9 @@ def _rejected(motion: Motion, quality: Quality, part: slice, remedy: str) -> Rej
     count = part.stop - part.start
     broken = part.start + np.flatnonzero(quality.bad[part])
     if not len(broken):
-        what = f"{count} good frames at {quality.fps:g} fps are too few. Lower min_frames to keep them."
+        what = (
+            f"{count} good frames at {quality.fps:g} fps are too few. Lower motion.min_frames to keep them."
+        )
         return Rejection(motion.recording, Reason.TOO_SHORT, what, start)
     frame = int(broken[0])
     reason = _REASONS[int(quality.codes[frame])]
