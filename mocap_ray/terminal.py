@@ -155,7 +155,7 @@ def simple_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str
     """A table of texts."""
     table = Table(title=title, title_justify="left")
     for column in columns:
-        table.add_column(column)
+        table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*row)
     return table

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import logging
 import pickle
 import platform
 import socket
 import time
 import traceback
 import uuid
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -240,6 +242,9 @@ def _on_ray_data(
     context.execution_no_progress_timeout_s = NO_PROGRESS_S
     # A task whose worker died too often is dropped here and seen by its missing report.
     context.max_errored_blocks = -1
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
+    # Ray 2.60 deprecates options by keyword and names no other way to bound the retries of a task.
+    warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
     items = [{"group": pickle.dumps(g)} for g in groups]
     data = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
         make_batch,

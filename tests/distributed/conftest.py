@@ -29,7 +29,7 @@ COMMAND = [sys.executable, "-m", "mocap_ray.cli"]
 @pytest.fixture(scope="session")
 def bodies(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("bodies")
-    write_standin(root, families=("smplh",), genders=("neutral", "male"))
+    write_standin(root, genders=("neutral", "male"))
     return root
 
 

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -23,6 +24,18 @@ def _free_port() -> int:
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         return int(s.getsockname()[1])
+
+
+def _answers(port: int) -> None:
+    """Wait until something listens."""
+    end = time.monotonic() + 60
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            return
+        except OSError:
+            assert time.monotonic() < end, "the head node's dashboard does not come up"
+            time.sleep(0.1)
 
 
 @pytest.fixture
@@ -51,6 +64,7 @@ def cluster() -> Iterator[dict[str, str]]:
             start_new_session=True,
         )  # fmt: skip
         try:
+            _answers(dashboard)
             yield environment
         finally:
             head.terminate()
