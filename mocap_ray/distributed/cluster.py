@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import ray
 
@@ -16,6 +17,9 @@ from mocap_ray.config import RayOptions
 
 OBJECT_STORE_BYTES = 256 * 2**20
 """Object store of a Ray of our own: only small rows travel through it."""
+
+PREFIX = "mocap-ray-"
+"""Of the temporary folders of our own Rays; the driver's process id follows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +71,8 @@ def _own(options: RayOptions) -> Iterator[Cluster]:
     """A local Ray that nobody else sees."""
     workers = (os.cpu_count() or 1) if options.workers == "auto" else options.workers
     # Ray's socket paths must stay below 107 characters: a short name directly in the temporary folder.
-    folder = tempfile.mkdtemp(prefix="mocap-ray-")
+    folder = tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-")
+    _sweep(Path(folder).parent)
     try:
         ray.init(
             address="local",
@@ -84,6 +89,24 @@ def _own(options: RayOptions) -> Iterator[Cluster]:
     finally:
         ray.shutdown()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what killed drivers of ours left; their process id stands in the name."""
+    for old in folder.glob(f"{PREFIX}*-*"):
+        pid = old.name.removeprefix(PREFIX).partition("-")[0]
+        if pid.isdigit() and old.stat().st_uid == os.getuid() and not _runs(int(pid)):
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _job_address() -> str | None:

@@ -11,8 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
-from tests.archives.damage import damaged_files
+from archives.damage import damaged_files
 
 from .conftest import COMMAND, Run
 
@@ -45,6 +44,11 @@ def _title(pid: int) -> str:
         return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
     except OSError:
         return ""
+
+
+def _working(pid: int) -> list[int]:
+    """Workers below a driver that make a shard just now."""
+    return [p for p in _descendants(pid) if _title(p).startswith("ray::MapBatches")]
 
 
 def _wait(condition: Callable[[], bool], seconds: float = 90) -> None:
@@ -85,9 +89,8 @@ def test_a_killed_worker_changes_nothing(run: Runs, plain: Run) -> None:
     job = run("ray", archive_name=TRAP, output={"shard_mb": 0.5})
     process = job.start(TRAP_SLEEP_S="0.1")
     _wait(lambda: _shards(job) >= 2)
-    workers = [p for p in _descendants(process.pid) if _title(p).startswith("ray::MapBatches")]
-    assert workers
-    os.kill(workers[0], signal.SIGKILL)
+    _wait(lambda: bool(_working(process.pid)))
+    os.kill(_working(process.pid)[0], signal.SIGKILL)
     out, err = process.communicate(timeout=200)
     assert process.returncode == 0, out + err
     assert job.files() == plain.files()
@@ -97,11 +100,12 @@ def test_a_killed_driver_goes_on_where_it_was(run: Runs, plain: Run) -> None:
     job = run("ray", archive_name=TRAP, output={"shard_mb": 0.5})
     process = job.start(TRAP_SLEEP_S="0.1")
     _wait(lambda: _shards(job) >= 2)
-    family = _descendants(process.pid)
+    _wait(lambda: bool(_working(process.pid)))
+    workers = _working(process.pid)
     process.kill()
     process.wait()
-    # Nobody is left behind by a killed driver, and the lock died with it.
-    _wait(lambda: not any(_title(p) for p in family))
+    # Its workers die with it, and so does its lock. (Ray's own agents take another minute.)
+    _wait(lambda: not any(_title(p) for p in workers))
     done = _shards(job)
     assert done >= 2
     assert not (job.out / "manifest.json").exists()

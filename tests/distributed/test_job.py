@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -67,7 +68,8 @@ def cluster() -> Iterator[dict[str, str]]:
             _answers(dashboard)
             yield environment
         finally:
-            head.terminate()
+            # The whole process group, which is ours alone: `ray stop` would stop everybody's Ray.
+            os.killpg(head.pid, signal.SIGKILL)
             head.wait(timeout=30)
 
 
