@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
+from bench.features import naive_twin
 from mocap_ray.archives.demo import write_demo
 from mocap_ray.body.standin import write_standin
 from mocap_ray.config import ExtractConfig, RayOptions
@@ -29,7 +30,7 @@ from mocap_ray.dataset.build import Build, prepare
 from mocap_ray.dataset.process import process
 from mocap_ray.dataset.shards import Group, make
 from mocap_ray.distributed.cluster import connected
-from mocap_ray.distributed.extract import _on_ray_data, _Setup
+from mocap_ray.distributed.extract import SHARDS_PER_TASK, _on_ray_data, _Setup
 from mocap_ray.storage import place
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data" / "amass"
@@ -148,8 +149,7 @@ def _obvious(build: Build, bodies: Path) -> float:
     import smplx
     import torch
 
-    from tests.motion.naive import naive_encode
-
+    naive = naive_twin()
     torch.set_num_threads(1)
     model = smplx.create(
         str(bodies), model_type="smplh", gender="neutral", ext="npz", use_pca=False, flat_hand_mean=True
@@ -175,7 +175,7 @@ def _obvious(build: Build, bodies: Path) -> float:
                 )
                 joints.append(found.joints[:, :22].numpy())
         xyz = np.concatenate(joints).astype(np.float64)
-        naive_encode(np.stack([-xyz[..., 0], xyz[..., 2], xyz[..., 1]], axis=-1))
+        naive.encode(np.stack([-xyz[..., 0], xyz[..., 2], xyz[..., 1]], axis=-1))
         spent += time.perf_counter() - since
         frames += len(poses) - 1
     return spent / frames * 1e6
@@ -195,7 +195,7 @@ def _two_processes(build: Build, folder: Path) -> dict[str, float]:
     with multiprocessing.get_context("spawn").Pool(2) as pool, connected(RayOptions(workers=2)) as cluster:
         setup = _Setup(build.plan, place(folder / "ray"), build.recipe_hash, build.metadata, False)
         pool.map(_pool_make, [(g, slim, str(folder / "pool")) for g in warm], chunksize=1)
-        list(_on_ray_data(warm, setup, cluster))
+        list(_on_ray_data(warm, setup, cluster, per_task=1))
         for _ in range(3):
             frames = 0
             since = time.perf_counter()
@@ -205,7 +205,7 @@ def _two_processes(build: Build, folder: Path) -> dict[str, float]:
             frames = sum(jobs)
             pool_fps.append(frames / (time.perf_counter() - since))
             since = time.perf_counter()
-            made = sum(r.frames for r in _on_ray_data(groups, setup, cluster))
+            made = sum(r.frames for r in _on_ray_data(groups, setup, cluster, per_task=SHARDS_PER_TASK))
             ray_fps.append(made / (time.perf_counter() - since))
             assert made == frames
         heap = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -24,11 +24,19 @@ PREFIX = "mocap-ray-"
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """The Ray that a run computes on."""
+    """The Ray that a run computes on.
+
+    Attributes:
+        workers: processes at once.
+        nodes: machines.
+        own: started by us, on this machine.
+        whole: every CPU of it may work.
+    """
 
     workers: int
     nodes: int
     own: bool
+    whole: bool
 
 
 class NoCluster(ValueError):
@@ -44,7 +52,7 @@ def connected(options: RayOptions) -> Iterator[Cluster]:
     the same machine is only joined where `ray.address` says so.
 
     Raises:
-        NoCluster: nothing answers at the address, or it has fewer CPUs than `ray.workers`.
+        NoCluster: nothing answers at the address.
     """
     address = options.address or _job_address()
     if address is None:
@@ -61,7 +69,7 @@ def connected(options: RayOptions) -> Iterator[Cluster]:
     try:
         cpus = int(ray.cluster_resources().get("CPU", 0))
         workers = cpus if options.workers == "auto" else options.workers
-        yield Cluster(workers=max(1, workers), nodes=len(_alive()), own=False)
+        yield Cluster(workers=max(1, workers), nodes=len(_alive()), own=False, whole=workers >= cpus)
     finally:
         ray.shutdown()
 
@@ -85,7 +93,7 @@ def _own(options: RayOptions) -> Iterator[Cluster]:
             _temp_dir=folder,
             _node_ip_address="127.0.0.1",
         )
-        yield Cluster(workers=workers, nodes=1, own=True)
+        yield Cluster(workers=workers, nodes=1, own=True, whole=True)
     finally:
         ray.shutdown()
         shutil.rmtree(folder, ignore_errors=True)

@@ -37,6 +37,8 @@ TASK_RETRIES = 2
 """How often Ray starts a shard again whose worker died, before its recordings are read one by one."""
 PROBES = 2
 """How often a recording may kill a worker that reads nothing else, before it is rejected."""
+SHARDS_PER_TASK = 4
+"""At most; fewer where there would be less than eight tasks a worker."""
 NO_PROGRESS_S = 300
 """Ray Data gives up when nothing moves for so long; the longest shard takes seconds."""
 
@@ -196,30 +198,29 @@ def _work(build: Build, cluster: Cluster, listener: Listener, *, strict: bool) -
     setup = _Setup(build.plan, build.out, build.recipe_hash, build.metadata, strict)
     tally = _Tally()
     todo = build.todo
-    for report in _on_ray_data(todo, setup, cluster):
-        _take(report, tally, listener)
-    for group in todo:
-        if group.name in tally.reports:
-            continue
+    per_task = max(1, min(SHARDS_PER_TASK, len(todo) // (8 * cluster.workers)))
+    for count in sorted({per_task, 1}, reverse=True):
+        # A worker that dies takes the shards of its task along; those alone are tried again, one a task.
+        for report in _on_ray_data(_missing(todo, tally), setup, cluster, per_task=count):
+            _take(report, tally, listener)
+    for group in _missing(todo, tally):
         listener.note(
             f"{group.path}: its workers died {TASK_RETRIES + 1} times; reading its files one by one"
         )
         dead = _dead_recordings(group, setup, cluster)
         for name in dead:
             listener.note(f"{name}: kills the process that reads it; rejected")
-        for report in _on_ray_data([group], setup, cluster, dead=dead):
+        for report in _on_ray_data([group], setup, cluster, per_task=1, dead=dead):
             _take(report, tally, listener)
-        if group.name not in tally.reports:
-            _take(
-                Report(
-                    group.name,
-                    ok=False,
-                    error=f"{group.path}: its workers die, and no single recording does it; is memory short?",
-                ),
-                tally,
-                listener,
-            )
+    for group in _missing(todo, tally):
+        text = f"{group.path}: its workers die, and no single recording does it; is memory short?"
+        _take(Report(group.name, ok=False, error=text), tally, listener)
     return tally
+
+
+def _missing(groups: Sequence[Group], tally: _Tally) -> list[Group]:
+    """Groups that nothing was heard of."""
+    return [g for g in groups if g.name not in tally.reports]
 
 
 def _take(report: Report, tally: _Tally, listener: Listener) -> None:
@@ -233,38 +234,58 @@ def _take(report: Report, tally: _Tally, listener: Listener) -> None:
 
 
 def _on_ray_data(
-    groups: Sequence[Group], setup: _Setup, cluster: Cluster, *, dead: dict[str, str] | None = None
+    groups: Sequence[Group],
+    setup: _Setup,
+    cluster: Cluster,
+    *,
+    per_task: int,
+    dead: dict[str, str] | None = None,
 ) -> Iterator[Report]:
     """Reports of the groups as their shards are made, in any order; none for a group whose workers died."""
-    context = DataContext.get_current()
+    if not groups:
+        return
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
+    items = [{"group": pickle.dumps(g)} for g in groups]
+    with DataContext.current(_context(cluster)), warnings.catch_warnings():
+        # Ray 2.60 deprecates options by keyword and names no other way to bound the retries of a task.
+        warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
+        blocks = -(-len(items) // per_task)
+        data = ray.data.from_items(items, override_num_blocks=blocks).map_batches(
+            make_batch,
+            batch_size=per_task,
+            batch_format="pyarrow",
+            compute=TaskPoolStrategy(size=cluster.workers),
+            fn_kwargs={"setup": setup, "dead": dead or {}},
+            num_cpus=1,
+            max_retries=TASK_RETRIES,
+        )
+        for batch in data.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
+            for text in batch["report"].to_pylist():
+                yield Report(**json.loads(text))
+
+
+def _context(cluster: Cluster) -> DataContext:
+    """Settings of Ray Data for one execution."""
+    context = DataContext.get_current().copy()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     context.execution_no_progress_timeout_s = NO_PROGRESS_S
     # A task whose worker died too often is dropped here and seen by its missing report.
     context.max_errored_blocks = -1
-    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
-    # Ray 2.60 deprecates options by keyword and names no other way to bound the retries of a task.
-    warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
-    items = [{"group": pickle.dumps(g)} for g in groups]
-    data = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
-        make_batch,
-        batch_size=1,
-        batch_format="pyarrow",
-        compute=TaskPoolStrategy(size=cluster.workers),
-        fn_kwargs={"setup": setup, "dead": dead or {}},
-        num_cpus=1,
-        max_retries=TASK_RETRIES,
-    )
-    for batch in data.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
-        for text in batch["report"].to_pylist():
-            yield Report(**json.loads(text))
+    if cluster.whole:
+        # Backpressure guards the object store, where a report takes 1 kB, and keeps only as many tasks in
+        # flight as there are CPUs; as Ray Data looks for finished tasks every 0.1 s, CPUs then idle between
+        # tasks: 0.5 of multiprocessing.Pool(2) with it, 0.95 without. The CPUs bound what runs at once.
+        context.set_config("backpressure_policies.enabled", [])
+    return context
 
 
-def make_batch(batch: pa.Table, setup: _Setup, dead: dict[str, str]) -> pa.Table:
-    """The task: make the shards of a batch of pickled groups (one); errors come back as reports."""
+def make_batch(batch: pa.Table, setup: _Setup, dead: dict[str, str]) -> Iterator[pa.Table]:
+    """The task: make the shards of a batch of pickled groups; errors come back as reports, too."""
     pa.set_cpu_count(1)
-    reports = [_make_one(pickle.loads(item), setup, dead) for item in batch["group"].to_pylist()]
-    return pa.table({"report": [json.dumps(asdict(r)) for r in reports]})
+    for item in batch["group"].to_pylist():
+        report = _make_one(pickle.loads(item), setup, dead)
+        yield pa.table({"report": [json.dumps(asdict(report))]})
 
 
 def _make_one(group: Group, setup: _Setup, dead: dict[str, str]) -> Report:
@@ -316,8 +337,7 @@ def _dead_recordings(group: Group, setup: _Setup, cluster: Cluster) -> dict[str,
                     killers.append(recording)
         suspects = killers
     text = (
-        f"the process that read it died {TASK_RETRIES + 1} times with its neighbours and {PROBES} times alone: "
-        "out of memory, or a crash in native code"
+        "the process that reads it dies every time, alone as well: out of memory, or a crash in native code"
     )
     return {r.name: text for r in suspects if deaths[r.name] == PROBES}
 
