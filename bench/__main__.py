@@ -10,9 +10,14 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from bench import body, features, pipeline
+from bench import body, features, memory, pipeline
 
-PARTS = {"body": body.measure, "features": features.measure, "extraction": pipeline.measure}
+PARTS = {
+    "body": body.measure,
+    "features": features.measure,
+    "extraction": pipeline.measure,
+    "memory": memory.measure,
+}
 
 
 def main(names: list[str]) -> None:

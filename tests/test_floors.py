@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,6 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "mocap_ray"
 FILES = sorted(PACKAGE.rglob("*.py"))
 FLOORS = {
-    "__init__": 0,
     "skeleton": 0,
     "storage": 0,
     "npz": 0,
@@ -25,6 +26,7 @@ FLOORS = {
     "distributed": 6,
     "terminal": 7,
     "cli": 7,
+    "__init__": 8,  # the front door: imports what is asked for, when it is asked for
 }
 
 
@@ -67,3 +69,15 @@ def test_nothing_works_at_import_time(file: Path) -> None:
             # Tables are frozen, and commands and template filters registered, where they are defined.
             allowed = call.endswith((".setflags", ".add_typer"))
             assert allowed, f"{file}:{node.lineno}: {call}() at import time"
+
+
+def test_the_front_door_imports_nothing_until_asked() -> None:
+    code = "import sys, mocap_ray; print(sorted(m for m in sys.modules if m.startswith(('mocap_ray', 'numpy', 'pyarrow'))))"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "['mocap_ray']"
+
+
+def test_workers_import_neither_torch_nor_smplx() -> None:
+    code = "import sys, mocap_ray.dataset.shards; print([m for m in ('torch', 'smplx') if m in sys.modules])"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"

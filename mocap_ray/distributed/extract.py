@@ -6,6 +6,7 @@ import json
 import logging
 import pickle
 import platform
+import resource
 import socket
 import time
 import traceback
@@ -49,7 +50,7 @@ class ExtractionFailed(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a task says of its shard; kilobytes, whatever the shard holds."""
+    """What a task says of its shard; 1 kB, whatever the shard holds. `peak_mb`: memory its process took so far."""
 
     shard: str
     ok: bool
@@ -58,6 +59,7 @@ class Report:
     frames: int = 0
     rejected: int = 0
     busy_s: float = 0.0
+    peak_mb: float = 0.0
     host: str = ""
     error: str = ""
     fatal: bool = False
@@ -315,6 +317,7 @@ def _make_one(group: Group, setup: _Setup, dead: dict[str, str]) -> Report:
         frames=receipt.frames,
         rejected=len(receipt.rejections),
         busy_s=time.monotonic() - since,
+        peak_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         host=socket.gethostname(),
     )
 
