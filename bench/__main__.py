@@ -39,7 +39,8 @@ def main(names: list[str]) -> None:
         table.add_section()
     console.print(table)
     path = Path(__file__).parent / "results.json"
-    path.write_text(json.dumps(results, indent=1))
+    known = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps({**known, **results}, indent=1))
     console.print(f"written to {path}")
 
 
