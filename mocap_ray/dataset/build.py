@@ -6,10 +6,12 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Any
 
 from mocap_ray import __version__
 from mocap_ray.archives import find_archive
+from mocap_ray.archives.segments import SegmentIndex, read_segments
 from mocap_ray.archives.splits import assign, read_lists
 from mocap_ray.body.bodies import Bodies
 from mocap_ray.dataset import manifest, receipts
@@ -17,7 +19,7 @@ from mocap_ray.dataset.options import BodyOptions, MotionOptions, OutputOptions,
 from mocap_ray.dataset.process import Plan
 from mocap_ray.dataset.receipts import Input, Receipt
 from mocap_ray.dataset.recipe import differences, digest, recipe
-from mocap_ray.dataset.schema import SCHEMA_VERSION
+from mocap_ray.dataset.schema import NAME, SCHEMA_VERSION
 from mocap_ray.dataset.shards import Group, group
 from mocap_ray.motion.clip import Recording, Rejection
 from mocap_ray.storage import Place, place
@@ -38,6 +40,7 @@ class Build:
         done: receipts that are valid for these groups, by shard name.
         superseded: paths of files that do not belong to the finished data set.
         complete: a manifest exists and nothing is left to do.
+        notes: sentences on what is left out, for a person.
     """
 
     plan: Plan
@@ -49,6 +52,7 @@ class Build:
     done: dict[str, Receipt]
     superseded: tuple[str, ...]
     complete: bool
+    notes: tuple[str, ...] = ()
 
     @property
     def todo(self) -> list[Group]:
@@ -65,6 +69,7 @@ def prepare(
     lists: Mapping[str, Any] | None = None,
     overwrite: bool = False,
     prune: bool = False,
+    device: str = "cpu",
 ) -> Build:
     """List the archive, load and check the body models, and compare with what stands in the output.
 
@@ -73,6 +78,7 @@ def prepare(
         lists: content of the YAML file that `source.split` names, if it names one.
         overwrite: what stands in the output by another recipe is to be replaced.
         prune: recordings that the archive no longer has may leave the data set.
+        device: where workers compute vertices (`cuda` where each has a GPU); no part of the recipe.
 
     Raises:
         ValueError: bad paths, an empty archive, a missing body model, an empty split, another recipe in
@@ -83,9 +89,14 @@ def prepare(
         lists = read_lists(source.split)
     root = place(source.root)
     listed = archive.discover(root, dataset=source.dataset)
-    bodies = Bodies.load(body.root, gender=body.gender, families=body.families)
+    index = _segments(source, motion)
+    segments, notes = index.match(listed) if index is not None else (None, [])
+    if segments is not None:
+        listed = [r for r in listed if r.name in segments]
+    # Absolute, because workers that read a model for its vertices stand in another folder.
+    bodies = Bodies.load(Path(body.root).expanduser().absolute(), gender=body.gender, families=body.families)
     out = place(output.root)
-    settings = recipe(source, body, motion, output, bodies, lists)
+    settings = recipe(source, body, motion, output, bodies, lists, index)
     recipe_hash = digest(settings)
     old = {} if overwrite else receipts.read_all(out)
     if not overwrite:
@@ -97,12 +108,16 @@ def prepare(
         bodies=bodies,
         body=body,
         motion=motion,
-        columns=output.columns,
+        columns=output.columns if segments is None else (*output.columns, NAME),
         fps=source.fps,
+        segments=segments,
+        device=device,
     )
     # Split before the limit: a trial of a few recordings need not fill every split.
     splits = assign(chosen, split=source.split, fractions=source.fractions.model_dump(), lists=lists)
     recordings = [r for r in chosen if r.name in limited and r.name in splits]
+    if unlisted := sum(r.name not in splits for r in chosen):
+        notes.append(f"{unlisted:,} recordings in no list of source.split are left out.")
     _need_bodies(recordings, plan)
     groups = group(recordings, splits, target=int(output.shard_mb * 2**20))
     done = _valid(groups, old, recipe_hash, out)
@@ -121,7 +136,21 @@ def prepare(
         done=done,
         superseded=superseded,
         complete=len(done) == len(groups) and not superseded and not overwrite and out.exists(manifest.NAME),
+        notes=tuple(notes),
     )
+
+
+def _segments(source: SourceOptions, motion: MotionOptions) -> SegmentIndex | None:
+    """The index that the config names. Raises ValueError for one that cannot be used, alone or with the rest."""
+    if source.segments is None:
+        return None
+    for key, used in (("window", motion.window is not None), ("quality.cut", motion.quality.cut)):
+        if used:
+            raise ValueError(
+                f"source.segments together with motion.{key}: a row of the index is one clip with one name. "
+                f"Leave motion.{key} out, or source.segments."
+            )
+    return read_segments(source.segments, texts=source.texts)
 
 
 def _selected(

@@ -25,6 +25,7 @@ class Source(NamedTuple):
 
 _NOTES: dict[str, tuple[str, str]] = {
     "clip_id": ("", "`<recording>@<first source frame>`; mirrored twins end in `~M`; unique"),
+    "name": ("", "what the list of segments calls the clip; mirrored twins with `M` before it"),
     "recording": ("", "path of the source below the archive root, without its ending"),
     "subject": ("", "who moves; splits never share a subject unless they were given as lists"),
     "gender": ("", "as the source says: neutral, male, female or unknown"),
@@ -57,6 +58,11 @@ def schema_rows(columns: list[str]) -> Iterator[tuple[str, str, str, str]]:
         yield field.name, kind + (" or null" if field.nullable else ""), unit, meaning
     yield "dataset", "Hive partition", "", "sub-dataset"
     yield "split", "Hive partition", "", "train, val or test"
+
+
+def _name(recipe: Mapping[str, Any]) -> list[str]:
+    """The column that only data sets made by a list of segments have."""
+    return [schema.NAME] if "segments" in recipe else []
 
 
 def settings(recipe: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
@@ -126,7 +132,7 @@ def card(manifest: Mapping[str, Any], sources: Mapping[str, tuple[str, str, str,
         totals=manifest["totals"],
         splits=splits_of(manifest),
         sources=grouped(datasets, given),
-        schema_rows=list(schema_rows(list(manifest["columns"]))),
+        schema_rows=list(schema_rows([*manifest["columns"], *_name(manifest["recipe"])])),
         settings=list(settings(manifest["recipe"])),
         snippets=snippets(manifest),
     )

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mocap_ray.dataset import schema
 from mocap_ray.dataset.captions import captions, text_lines
 from mocap_ray.dataset.reader import DataSet, open
 from mocap_ray.dataset.views import ClipView, DataSetError
@@ -53,7 +54,8 @@ def export_humanml3d(
 ) -> Export:
     """Write the folder that HumanML3D trainers read.
 
-    Clips are numbered from 000000 in the order of their ids; a mirrored twin is `M` and its original's number.
+    Clips keep the names that a list of segments gave them (`source.segments`: HumanML3D's own); else they are
+    numbered from 000000 in the order of their ids, and a mirrored twin is `M` and its original's number.
     `new_joint_vecs/` [T-1, 263] and `new_joints/` [T-1, 22, 3] (decoded from the vectors) are float32;
     `texts/` as in `captions`; `Mean.npy` and `Std.npy` [263] float32, a std of 0 written as 1 because trainers
     divide by it. The lists hold the splits train, val and test, `train_val.txt` both first, and `all.txt`
@@ -73,7 +75,7 @@ def export_humanml3d(
     from mocap_ray.motion.features import decode
 
     job = _Job(ds, place(out), kind="humanml3d")
-    names = humanml3d_names(ds.index["clip_id"].to_pylist())
+    names = _given_names(ds) or humanml3d_names(ds.index["clip_id"].to_pylist())
     sources: list[str] = []
     for k, clip in enumerate(job.clips(progress)):
         name = f"{names[k]}.npy"
@@ -96,6 +98,19 @@ def export_humanml3d(
     for name, members in lists.items():
         job.data("".join(f"{n}\n" for n in members).encode(), f"{name}.txt")
     return job.done(placeholders=sources.count("placeholder"))
+
+
+def _given_names(ds: DataSet) -> list[str] | None:
+    """The names that the clips have already, in reading order; None where they have none."""
+    if schema.NAME not in ds.index.column_names:
+        return None
+    names: list[str] = ds.index[schema.NAME].to_pylist()
+    if len(set(names)) < len(names) or not all(n and "/" not in n and _safe(n) for n in names):
+        raise DataSetError(
+            f"{ds.place.uri}: the column 'name' does not name each clip once, in letters that a file may have. "
+            "Correct the index that source.segments names, and extract again into another root."
+        )
+    return names
 
 
 def humanml3d_names(clip_ids: list[str]) -> list[str]:

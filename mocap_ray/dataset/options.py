@@ -55,6 +55,16 @@ class SourceOptions(Section):
     exclude: tuple[str, ...] = ()
     limit: Annotated[int, Field(gt=0)] | None = None
     """Takes the first so many recordings, for a trial."""
+    segments: str | None = None
+    """HumanML3D's index.csv: each of its rows gives one clip, under its name; all else is left out."""
+    texts: str | None = None
+    """HumanML3D's folder of captions, for the clips of `segments`."""
+
+    @model_validator(mode="after")
+    def _texts(self) -> SourceOptions:
+        if self.texts is not None and self.segments is None:
+            raise ValueError("texts without segments; set segments to HumanML3D's index.csv as well")
+        return self
 
 
 class BodyOptions(Section):
@@ -117,6 +127,7 @@ class MotionOptions(Section):
 
 
 Column = Literal["features", "joints", "poses", "trans", "stick", "vertices"]
+"""`vertices` takes 83 kB (SMPL, SMPL+H) or 126 kB (SMPL-X) a frame: set `shard_mb` to 4 with it."""
 
 
 class OutputOptions(Section):

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from mocap_ray.archives import Archive
-from mocap_ray.body.bodies import Bodies
-from mocap_ray.body.mesh import vertices
+from mocap_ray.archives.segments import GRID_FPS, Segment
+from mocap_ray.body import mesh
+from mocap_ray.body.bodies import Bodies, MissingBody
 from mocap_ray.body.model import BodyModel
 from mocap_ray.dataset.options import BodyOptions, MotionOptions
 from mocap_ray.motion import quality
@@ -34,8 +35,11 @@ class Plan:
         bodies: reduced body models and the gender policy.
         body: options of the body section.
         motion: options of the motion section.
-        columns: frame columns to make.
+        columns: frame columns to make; `name` where there are segments.
         fps: overrides the frame rate of the files.
+        segments: what to take of each recording, by its name; recordings that are not in it are not processed.
+            None takes all.
+        device: where vertices are computed, as torch names it.
     """
 
     archive: Archive
@@ -45,6 +49,8 @@ class Plan:
     motion: MotionOptions
     columns: tuple[str, ...]
     fps: float | None = None
+    segments: Mapping[str, tuple[Segment, ...]] | None = None
+    device: str = "cpu"
 
 
 def process(recording: Recording, plan: Plan) -> list[Clip | Rejection]:
@@ -63,16 +69,36 @@ def process(recording: Recording, plan: Plan) -> list[Clip | Rejection]:
         return [motion]
     choice = plan.bodies.choose(motion.family, motion.gender)
     found: list[Clip | Rejection] = []
-    for piece in _pieces(motion, plan):
-        if isinstance(piece, Rejection):
-            found.append(piece)
-        else:
-            found += _clips(piece, choice.model, plan)
+    for part, name in _parts(motion, plan):
+        if isinstance(part, Rejection):
+            found.append(part)
+            continue
+        for piece in _pieces(part, plan):
+            found += [piece] if isinstance(piece, Rejection) else _clips(piece, name, choice.model, plan)
     return found
 
 
+def _parts(motion: Motion, plan: Plan) -> Iterator[tuple[Motion | Rejection, str | None]]:
+    """What is to be taken of a recording, and its name: all of it, or its segments, at the source's rate."""
+    if plan.segments is None:
+        yield motion, None
+        return
+    frames, fps = len(motion.trans), motion.fps
+    for segment in plan.segments[motion.recording.name]:
+        part = segment.source_frames(frames, fps)
+        if part.stop > part.start:
+            cut = replace(motion, poses=motion.poses[part], trans=motion.trans[part], texts=segment.texts)
+            yield replace(cut, first_frame=part.start), segment.name
+        else:
+            what = (
+                f"{motion.recording.source}: segment {segment.name} begins at frame {segment.start} of "
+                f"{GRID_FPS:g} a second, behind the end of {frames} frames at {fps:g} fps. Is it another release?"
+            )
+            yield Rejection(motion.recording, Reason.TOO_SHORT, what, frames), None
+
+
 def _pieces(motion: Motion, plan: Plan) -> Iterator[Motion | Rejection]:
-    """The stretches of a recording that pass the quality checks, at the source's rate."""
+    """The stretches of a motion that pass the quality checks, at the source's rate."""
     options = plan.motion
     measured = quality.measure(motion, options.quality.limits())
     least = _source_frames(options.min_frames, motion.source_fps, options)
@@ -82,7 +108,8 @@ def _pieces(motion: Motion, plan: Plan) -> Iterator[Motion | Rejection]:
         elif part == slice(0, len(motion.trans)):
             yield motion
         else:
-            yield replace(motion, poses=motion.poses[part], trans=motion.trans[part], first_frame=part.start)
+            first = motion.first_frame + part.start
+            yield replace(motion, poses=motion.poses[part], trans=motion.trans[part], first_frame=first)
 
 
 def _source_frames(rows: int, source_fps: float, options: MotionOptions) -> int:
@@ -94,7 +121,7 @@ def _source_frames(rows: int, source_fps: float, options: MotionOptions) -> int:
     return math.ceil((joints - 1) * source_fps / options.fps - 1e-9) + 1
 
 
-def _clips(piece: Motion, model: BodyModel, plan: Plan) -> Iterator[Clip | Rejection]:
+def _clips(piece: Motion, name: str | None, model: BodyModel, plan: Plan) -> Iterator[Clip | Rejection]:
     """A good stretch at the source's rate as clips at the profile's."""
     options = plan.motion
     betas = piece.betas[: plan.body.betas]
@@ -123,6 +150,7 @@ def _clips(piece: Motion, model: BodyModel, plan: Plan) -> Iterator[Clip | Rejec
             action=piece.action,
             style=piece.style,
             texts=piece.texts,
+            name=name,
         )
         clip = _encoded(base, first, plan)
         if isinstance(clip, Rejection):
@@ -132,7 +160,7 @@ def _clips(piece: Motion, model: BodyModel, plan: Plan) -> Iterator[Clip | Rejec
             clip,
             poses=None if poses is None else poses[part],
             trans=motion.trans[part].astype(np.float32),
-            vertices=_meshes(motion, part, betas, model) if "vertices" in plan.columns else None,
+            vertices=_meshes(motion, part, betas, model, plan) if "vertices" in plan.columns else None,
         )
         if options.mirror:
             # The mirrored pose on an asymmetric body would not give the mirrored joints: no poses here.
@@ -141,6 +169,7 @@ def _clips(piece: Motion, model: BodyModel, plan: Plan) -> Iterator[Clip | Rejec
                 clip_id=f"{base.clip_id}~M",
                 joints=mirror_joints(base.joints),
                 texts=tuple(mirror_text(t) for t in base.texts),
+                name=None if name is None else f"M{name}",
             )
             yield _encoded(twin, first, plan)
 
@@ -170,12 +199,13 @@ def _encoded(clip: Clip, first_frame: int, plan: Plan) -> Clip | Rejection:
     )
 
 
-def _meshes(motion: Motion, part: slice, betas: np.ndarray, model: BodyModel) -> np.ndarray:
-    """Full vertices [T, V, 3] of some frames, by smplx."""
-    return vertices(
-        model.source,
-        family=model.family,
-        poses=motion.poses[part],
-        trans=motion.trans[part],
-        betas=betas,
-    )
+def _meshes(motion: Motion, part: slice, betas: np.ndarray, model: BodyModel, plan: Plan) -> np.ndarray:
+    """Full vertices [T, V, 3] of some frames, by smplx. Raises MissingBody where this machine lacks the file."""
+    try:
+        body = mesh.load(model.source, family=model.family, device=plan.device)
+    except FileNotFoundError as error:
+        raise MissingBody(
+            f"{model.source}: not on this machine. The column vertices reads the model file on every node: put the "
+            "body models at the same path there, or leave vertices out of output.columns."
+        ) from error
+    return body.vertices(poses=motion.poses[part], trans=motion.trans[part], betas=betas)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from mocap_ray.dataset.tensors import ClipTensors
 
 PLAIN_COLUMNS: tuple[str, ...] = tuple(f.name for f in schema.schema(()))
-"""Columns with one value per clip; always read, since they are small."""
+"""Columns with one value per clip, in every data set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +144,11 @@ class DataSet:
         return tuple(self.manifest["columns"])
 
     @property
+    def plain_columns(self) -> tuple[str, ...]:
+        """Columns with one value per clip; always read, since they are small."""
+        return (*PLAIN_COLUMNS, schema.NAME) if "segments" in self.manifest["recipe"] else PLAIN_COLUMNS
+
+    @property
     def splits(self) -> tuple[str, ...]:
         """Splits that have clips, train, val and test first."""
         found = {s.split for s in self.shards}
@@ -180,7 +185,7 @@ class DataSet:
 
     @cached_property
     def index(self) -> pa.Table:
-        """One row per clip without its frames: `PLAIN_COLUMNS` plus dataset and split, in reading order.
+        """One row per clip without its frames: its plain columns plus dataset and split, in reading order.
 
         `ds.index.to_pandas()` is the quick way to look around; row k is clip k of `ClipReader`.
         """
@@ -195,7 +200,7 @@ class DataSet:
         """The index's rows for one shard."""
         shard = self.shards[number]
         with self.open_shard(number) as file:
-            part = file.read(columns=list(PLAIN_COLUMNS), use_threads=False)
+            part = file.read(columns=list(self.plain_columns), use_threads=False)
         for name, value in (("dataset", shard.dataset), ("split", shard.split)):
             part = part.append_column(name, pa.repeat(pa.scalar(value), len(part)))
         return part.replace_schema_metadata(None)
@@ -279,7 +284,7 @@ class DataSet:
     def _groups(self, number: int, columns: Sequence[str]) -> Iterator[pa.Table]:
         with self.open_shard(number) as file:
             for group in range(file.num_row_groups):
-                yield file.read_row_group(group, columns=[*PLAIN_COLUMNS, *columns])
+                yield file.read_row_group(group, columns=[*self.plain_columns, *columns])
 
     def views(self, table: pa.Table, number: int, rows: Sequence[int] | None = None) -> Iterator[ClipView]:
         """Rows of a table that was read from shard `number`, all by default, as `ClipView`s."""
@@ -287,7 +292,7 @@ class DataSet:
         names = [name for name in self.columns if name in table.column_names]
         chunks = {name: contiguous(table[name]) for name in names}
         for row in range(len(table)) if rows is None else rows:
-            plain = {name: table[name][row].as_py() for name in PLAIN_COLUMNS}
+            plain = {name: table[name][row].as_py() for name in self.plain_columns}
             plain["texts"] = tuple(plain["texts"])
             plain["betas"] = np.asarray(plain["betas"], np.float32)
             yield ClipView(
@@ -312,7 +317,7 @@ class DataSet:
         row = position - int(ends[number] - self.shards[number].rows)
         with self.open_shard(number) as file:
             group, row = group_of(file, row)
-            table = file.read_row_group(group, columns=[*PLAIN_COLUMNS, *chosen])
+            table = file.read_row_group(group, columns=[*self.plain_columns, *chosen])
         return next(self.views(table, number, [row]))
 
     def joints(self, clip: ClipView) -> Float[np.ndarray, "T 22 3"]:

@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from mocap_ray.archives.segments import SegmentIndex
 from mocap_ray.body.bodies import Bodies
 from mocap_ray.dataset.options import BodyOptions, MotionOptions, OutputOptions, SourceOptions
 
@@ -21,6 +22,7 @@ def recipe(
     output: OutputOptions,
     bodies: Bodies,
     lists: Mapping[str, Any] | None,
+    segments: SegmentIndex | None = None,
 ) -> dict[str, Any]:
     """The recipe as plain values.
 
@@ -28,6 +30,7 @@ def recipe(
         source, body, motion, output: the sections of the config.
         bodies: the models found, by their sha256.
         lists: content of the split file, where `source.split` names one; its path is not part of a recipe.
+        segments: the index that `source.segments` names, with the captions; neither is its path.
     """
     subject = source.split == "subject"
     return {
@@ -45,6 +48,8 @@ def recipe(
         "motion": motion.model_dump(mode="json"),
         "columns": sorted(output.columns),
         "shard_mb": output.shard_mb,
+        # Absent without segments, so that recipes from before there were any keep their hash.
+        **({"segments": segments.sha256} if segments is not None else {}),
     }
 
 

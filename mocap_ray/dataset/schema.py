@@ -24,8 +24,12 @@ FRAME_COLUMNS: dict[str, int] = {"features": 263, "joints": 66, "poses": 165, "t
 OPTIONAL_COLUMNS: tuple[str, ...] = (*FRAME_COLUMNS, "vertices")
 """What `output.columns` chooses from."""
 
+NAME = "name"
+"""The plain column that only data sets made by a list of segments have."""
+
 _PLAIN: tuple[pa.Field, ...] = (
     pa.field("clip_id", pa.string(), nullable=False),
+    pa.field("name", pa.string()),
     pa.field("recording", pa.string(), nullable=False),
     pa.field("subject", pa.string(), nullable=False),
     pa.field("gender", pa.string(), nullable=False),
@@ -44,10 +48,10 @@ def schema(columns: Sequence[str], *, metadata: dict[str, str] | None = None) ->
     """Schema of a clips file with the chosen frame columns.
 
     Args:
-        columns: any of `OPTIONAL_COLUMNS`; their order in the file is that of `OPTIONAL_COLUMNS`.
+        columns: any of `OPTIONAL_COLUMNS`, whose order in the file is that of `OPTIONAL_COLUMNS`, and `NAME`.
         metadata: written under `mocap_ray.<key>` into the file.
     """
-    fields = list(_PLAIN)
+    fields = [f for f in _PLAIN if f.name != NAME or NAME in columns]
     for name in OPTIONAL_COLUMNS:
         if name not in columns:
             continue
@@ -80,6 +84,7 @@ def to_table(clips: Sequence[Clip], file_schema: pa.Schema) -> pa.Table:
     """Clips as one Arrow table of `file_schema` (from `schema()`); the frames are copied once."""
     plain: dict[str, list[Any]] = {
         "clip_id": [c.clip_id for c in clips],
+        "name": [c.name for c in clips],
         "recording": [c.recording.name for c in clips],
         "subject": [c.recording.subject for c in clips],
         "gender": [c.gender for c in clips],

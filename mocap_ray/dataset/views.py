@@ -52,6 +52,7 @@ class ClipView:
     betas: Float[np.ndarray, "B"]
     frames: dict[str, np.ndarray | None]
     written: tuple[str, ...]
+    name: str | None = None
 
     @property
     def features(self) -> Float[np.ndarray, "R 263"]:

@@ -109,6 +109,7 @@ class Clip:
         body_gender: gender of the body model that was used; another than `gender` after a fallback.
         stick: [T, 20] float32 five stick-figure lines, if the run asks for them.
         vertices: [T, V, 3] float32 metres, Y up, if the run asks for meshes.
+        name: what a list of segments calls it (HumanML3D's `000021`, its mirrored twin `M000021`).
     """
 
     clip_id: str
@@ -128,6 +129,7 @@ class Clip:
     action: str | None = None
     style: str | None = None
     texts: tuple[str, ...] = field(default=())
+    name: str | None = None
 
     @property
     def num_frames(self) -> int:

@@ -76,6 +76,30 @@ def test_incomplete_poses_and_files_are_refused(standins: Path, tmp_path: Path) 
         )
 
 
+def test_a_model_is_kept_until_its_file_changes(standins: Path, tmp_path: Path) -> None:
+    path = tmp_path / "m.npz"
+    path.write_bytes(find(standins)["smplh", "male"].read_bytes())
+    first = mesh.load(path, family="smplh")
+    assert mesh.load(str(path), family="smplh") is first
+    path.write_bytes(find(standins)["smplh", "female"].read_bytes())
+    second = mesh.load(path, family="smplh")
+    pose, place, shape = np.zeros((1, 52, 3)), np.zeros((1, 3)), np.zeros(0)
+    for kept, gender in ((first, "male"), (second, "female")):
+        found = kept.vertices(poses=pose, trans=place, betas=shape)[0]
+        np.testing.assert_allclose(
+            found, standin_arrays(family="smplh", gender=gender)["v_template"], atol=1e-6
+        )
+
+
+def test_a_device_that_is_not_there_is_refused(standins: Path) -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is a CUDA device")
+    with pytest.raises(ValueError, match=r"device 'cuda': torch .* finds no GPU.*gpus_per_worker"):
+        mesh.load(find(standins)["smpl", "male"], family="smpl", device="cuda")
+
+
 @pytest.mark.gpu
 def test_a_gpu_gives_the_vertices_of_the_cpu(standins: Path) -> None:
     import torch

@@ -1,0 +1,292 @@
+"""Which frames of which recordings are clips, and what they are called: HumanML3D's index and captions (floor 2).
+
+HumanML3D (Guo et al., CVPR 2022) is no archive of its own: its `index.csv` names stretches of AMASS recordings,
+and its `texts/` folder holds their captions. Neither is part of this package; both come from its repository.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from pyarrow import fs as pafs
+
+from mocap_ray.motion.clip import Recording
+from mocap_ray.storage import Place, place
+
+GRID_FPS = 20.0
+"""Rows count frames of a recording from which every floor(source / 20)-th was kept."""
+
+TRIMS: Mapping[str, int] = MappingProxyType(
+    {
+        "Eyes_Japan_Dataset": 60,
+        "MPI_HDM05": 60,
+        "TotalCapture": 20,
+        "MPI_Limits": 20,
+        "Transitions_mocap": 10,
+    }
+)
+"""Frames at 20 fps that HumanML3D drops from the start of a recording before it counts (calibration poses)."""
+
+_SPELLINGS = {
+    "bmlrub": "BioMotionLab_NTroje",
+    "dfaust": "DFaust_67",
+    "hdm05": "MPI_HDM05",
+    "mosh": "MPI_mosh",
+    "poseprior": "MPI_Limits",
+    "ssm": "SSM_synced",
+    "tcdhands": "TCD_handMocap",
+    "transitions": "Transitions_mocap",
+}
+"""Later names of sub-datasets, in small letters without underscores -> those of the index."""
+_SPELLINGS |= {
+    name.replace("_", "").lower(): name for name in ("Eyes_Japan_Dataset", *_SPELLINGS.values(), *TRIMS)
+}
+
+_COLUMNS = ("source_path", "start_frame", "end_frame", "new_name")
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """One row of the index.
+
+    Attributes:
+        start, end: frames at about 20 fps from the recording's first, `end` exclusive, as in Python's slices;
+            what HumanML3D trims is added already.
+        name: HumanML3D's name of the clip, without an ending (`000021`).
+        texts: captions of the whole clip.
+    """
+
+    start: int
+    end: int
+    name: str
+    texts: tuple[str, ...] = ()
+
+    def source_frames(self, frames: int, fps: float) -> slice:
+        """The frames of the recording that HumanML3D's clip spans; empty where it has none.
+
+        Keeping every floor(fps / 20)-th of them gives HumanML3D's frames exactly, because thinning out
+        first and cutting then is the same; any other rate covers the same stretch of time.
+
+        Args:
+            frames: of the recording.
+            fps: of the recording.
+        """
+        step = max(1, math.floor(fps / GRID_FPS + 1e-9))
+        first, last, _ = slice(self.start, self.end).indices(-(-frames // step))
+        return slice(first * step, (last - 1) * step + 1) if last > first else slice(0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentIndex:
+    """A whole index, as read.
+
+    Attributes:
+        where: its address, for messages.
+        rows: segments by the key of their recording (`key`), in order of their frames.
+        foreign: rows of `humanact12`, which is no part of AMASS.
+        sha256: of what the rows say, whatever their order and their file's path.
+    """
+
+    where: str
+    rows: Mapping[str, tuple[Segment, ...]]
+    foreign: int
+    sha256: str
+
+    def match(self, recordings: Sequence[Recording]) -> tuple[dict[str, tuple[Segment, ...]], list[str]]:
+        """Segments of the recordings by their names, and sentences that count what did not match.
+
+        Raises:
+            ValueError: no recording has a row, or two recordings have the same rows.
+        """
+        found: dict[str, tuple[Segment, ...]] = {}
+        homes: dict[str, str] = {}
+        for recording in recordings:
+            home = key(recording.name)
+            if home not in self.rows:
+                continue
+            if home in homes:
+                raise ValueError(
+                    f"{self.where}: its rows of {home} are those of {homes[home]} as well as of {recording.name}. "
+                    "Leave one of them out with source.exclude."
+                )
+            homes[home] = recording.name
+            found[recording.name] = self.rows[home]
+        if not found:
+            names = f"{next(iter(self.rows))!r}", f"{recordings[0].name!r}" if recordings else "none"
+            raise ValueError(
+                f"{self.where}: none of the {len(recordings)} recordings has a row. The index names recordings such "
+                f"as {names[0]}, the archive such as {names[1]}: source.root has to be the folder of the sub-datasets."
+            )
+        absent = [home for home in self.rows if home not in homes]
+        notes = []
+        if self.foreign:
+            notes.append(
+                f"{self.where}: {self.foreign:,} rows of humanact12 are ignored; it is no part of AMASS."
+            )
+        if absent:
+            count = sum(len(self.rows[home]) for home in absent)
+            notes.append(
+                f"{self.where}: {count:,} rows name {len(absent):,} recordings that the archive does not have, "
+                f"such as {absent[0]}."
+            )
+        if left := len(recordings) - len(found):
+            notes.append(f"{left:,} recordings without a row in {self.where} are left out.")
+        return found, notes
+
+
+def key(path: str) -> str:
+    """A recording's name in one spelling, however the archive or the index writes it.
+
+    Releases differ in the names of sub-datasets, in `_stageii` for `_poses`, and in `_` for blanks.
+
+    >>> key("./pose_data/MPI_HDM05/bd/HDM_bd_01-01_01_120_poses.npy") == key("HDM05/bd/HDM_bd_01-01_01_120_stageii")
+    True
+    """
+    path = re.sub(r"\.np[yz]$", "", path.replace("\\", "/").removeprefix("./").removeprefix("pose_data/"))
+    first, *rest = path.split("/")
+    dataset = _dataset(first)
+    if len(rest) > 1 and _dataset(rest[0]) == dataset:
+        rest = rest[1:]  # some packed files hold the folder of the sub-dataset twice
+    return "/".join((dataset, *rest)).replace(" ", "_").removesuffix("_stageii").removesuffix("_poses")
+
+
+def _dataset(name: str) -> str:
+    return _SPELLINGS.get(name.replace("_", "").lower(), name)
+
+
+def read_segments(address: str, *, texts: str | None = None) -> SegmentIndex:
+    """Read an index and, where a folder is given, the captions of its clips.
+
+    Args:
+        address: a CSV file with the columns source_path, start_frame, end_frame, new_name.
+        texts: folder with a `<new_name>.txt` for each clip, lines `caption#tokens#start#end`. Captions of a
+            part of a clip (start or end is neither 0 nor nan) are left out, because `texts` describe whole clips.
+
+    Raises:
+        ValueError: no such file or folder, not such a table, a row that cannot be, two rows of one name or of one
+            start; says which line.
+        OSError: it cannot be read now.
+    """
+    where, data = _read(address)
+    try:
+        reader = csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline=""))
+        lines = list(reader)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise ValueError(
+            f"{where}: not a table ({error}). Expected HumanML3D's index.csv (source.segments)."
+        ) from error
+    if not set(_COLUMNS) <= set(reader.fieldnames or ()):
+        raise ValueError(
+            f"{where}: columns {list(reader.fieldnames or ())}. Expected {', '.join(_COLUMNS)}: HumanML3D's index.csv "
+            "(source.segments)."
+        )
+    rows: dict[str, list[Segment]] = {}
+    foreign, names = 0, set[str]()
+    for number, line in enumerate(lines, start=2):
+        if "humanact12" in (line["source_path"] or ""):
+            foreign += 1
+            continue
+        home, segment = _segment(line, f"{where}, line {number}")
+        if segment.name in names:
+            raise ValueError(f"{where}, line {number}: the name {segment.name!r} stands there twice.")
+        if any(segment.start == other.start for other in rows.get(home, ())):
+            raise ValueError(f"{where}, line {number}: two rows of {home} start in the same frame.")
+        names.add(segment.name)
+        rows.setdefault(home, []).append(segment)
+    if twin := next((f"M{name}" for name in sorted(names) if f"M{name}" in names), None):
+        raise ValueError(f"{where}: the name {twin!r} is that of a mirrored twin. Leave its row out.")
+    if not rows:
+        raise ValueError(f"{where}: no row of AMASS. Expected HumanML3D's index.csv (source.segments).")
+    captions = _captions(texts, names) if texts is not None else {}
+    finished = {
+        home: tuple(
+            Segment(s.start, s.end, s.name, captions.get(s.name, ()))
+            for s in sorted(rows[home], key=lambda s: s.start)
+        )
+        for home in sorted(rows)
+    }
+    return SegmentIndex(where, finished, foreign, _sha256(finished))
+
+
+def _segment(line: Mapping[str, str | None], where: str) -> tuple[str, Segment]:
+    """A row as the key of its recording and the segment. Raises ValueError."""
+    path, name = line["source_path"] or "", re.sub(r"\.np[yz]$", "", line["new_name"] or "")
+    try:
+        start, end = int(line["start_frame"] or ""), int(line["end_frame"] or "")
+    except ValueError:
+        found = line["start_frame"], line["end_frame"]
+        raise ValueError(f"{where}: frames {found[0]!r} to {found[1]!r}. Expected whole numbers.") from None
+    if start < 0 or 0 <= end <= start:
+        raise ValueError(f"{where}: frames {start} to {end}. Expected a start from 0 on and a later end.")
+    if not re.fullmatch(r"[^\W_][\w.-]*", name):
+        raise ValueError(f"{where}: name {name!r}. Expected letters and digits such as 000021.npy.")
+    home = key(path)
+    if "/" not in home:
+        raise ValueError(
+            f"{where}: source {path!r}. Expected a path such as ./pose_data/CMU/01/01_01_poses.npy."
+        )
+    trim = TRIMS.get(home.split("/")[0], 0)
+    # A negative end counts from the recording's own end, as in Python's slices.
+    return home, Segment(start + trim, end + trim if end >= 0 else end, name)
+
+
+def _captions(address: str, names: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """Captions of whole clips by name, of those names that have a file."""
+    folder = place(address)
+    there = {folder.relative(info.path) for info in folder.files()}
+    wanted = [name for name in sorted(names) if f"{name}.txt" in there]
+    if not wanted:
+        raise ValueError(
+            f"{folder.uri}: {len(there)} files, and none is that of a clip. Expected HumanML3D's texts, unpacked: "
+            "000021.txt and its like (source.texts)."
+        )
+    with ThreadPoolExecutor(16) as pool:
+        found = pool.map(lambda name: _whole_clip(folder, f"{name}.txt"), wanted)
+        return dict(zip(wanted, found, strict=True))
+
+
+def _whole_clip(folder: Place, name: str) -> tuple[str, ...]:
+    """The captions in a file that hold for the whole clip, each once, in their order."""
+    try:
+        lines = folder.read(name).decode("utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{folder.uri}/{name}: {error}. Expected captions in UTF-8.") from error
+    kept: dict[str, None] = {}
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        caption, *rest = line.split("#")
+        try:
+            _, start, end = rest
+            whole = all(math.isnan(t) or t == 0 for t in (float(start), float(end)))
+        except ValueError:
+            raise ValueError(
+                f"{folder.uri}/{name}, line {number}: {line[:80]!r}. Expected caption#tokens#start#end."
+            ) from None
+        if whole and caption.strip():
+            kept[caption.strip()] = None
+    return tuple(kept)
+
+
+def _read(address: str) -> tuple[str, bytes]:
+    """A file by its address: what to call it, and its bytes."""
+    folder, _, name = address.rpartition("/")
+    parent = place(folder or ("/" if address.startswith("/") else "."))
+    where = f"{parent.uri}/{name}" if folder else address
+    if not name or parent.fs.get_file_info(parent.join(name)).type != pafs.FileType.File:
+        raise ValueError(f"{where}: no such file. Expected HumanML3D's index.csv (source.segments).")
+    return where, parent.read(name)
+
+
+def _sha256(rows: Mapping[str, Sequence[Segment]]) -> str:
+    plain = {home: [(s.start, s.end, s.name, s.texts) for s in segments] for home, segments in rows.items()}
+    return hashlib.sha256(json.dumps(plain, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
