@@ -30,7 +30,7 @@ from mocap_ray.dataset.build import Build, prepare
 from mocap_ray.dataset.process import process
 from mocap_ray.dataset.shards import Group, make
 from mocap_ray.distributed.cluster import connected
-from mocap_ray.distributed.extract import SHARDS_PER_TASK, _on_ray_data, _Setup
+from mocap_ray.distributed.tasks import SHARDS_PER_TASK, Setup, on_ray_data
 from mocap_ray.storage import place
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data" / "amass"
@@ -193,9 +193,9 @@ def _two_processes(build: Build, folder: Path) -> dict[str, float]:
     slim = replace(build, groups=(), done={})  # what travels to a process with each shard
     pool_fps, ray_fps, heap = [], [], 0.0
     with multiprocessing.get_context("spawn").Pool(2) as pool, connected(RayOptions(workers=2)) as cluster:
-        setup = _Setup(build.plan, place(folder / "ray"), build.recipe_hash, build.metadata, False)
+        setup = Setup(build.plan, place(folder / "ray"), build.recipe_hash, build.metadata, False)
         pool.map(_pool_make, [(g, slim, str(folder / "pool")) for g in warm], chunksize=1)
-        list(_on_ray_data(warm, setup, cluster, per_task=1))
+        list(on_ray_data(warm, setup, cluster, per_task=1))
         for _ in range(3):
             frames = 0
             since = time.perf_counter()
@@ -205,7 +205,7 @@ def _two_processes(build: Build, folder: Path) -> dict[str, float]:
             frames = sum(jobs)
             pool_fps.append(frames / (time.perf_counter() - since))
             since = time.perf_counter()
-            made = sum(r.frames for r in _on_ray_data(groups, setup, cluster, per_task=SHARDS_PER_TASK))
+            made = sum(r.frames for r in on_ray_data(groups, setup, cluster, per_task=SHARDS_PER_TASK))
             ray_fps.append(made / (time.perf_counter() - since))
             assert made == frames
         heap = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -22,7 +22,8 @@ from rich.table import Table
 
 from mocap_ray.dataset.build import Build
 from mocap_ray.distributed.cluster import Cluster
-from mocap_ray.distributed.extract import Outcome, Report
+from mocap_ray.distributed.extract import Outcome
+from mocap_ray.distributed.tasks import Report
 
 LOG_EVERY_S = 30.0
 """Where there is no terminal: a line so often instead of a bar."""
