@@ -23,6 +23,8 @@ class RayOptions(Section):
     machine. `auto`, `host:port` or `ray://host:port` join a running cluster; nothing else ever does."""
     workers: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
     """Processes at once; `auto`: one per CPU."""
+    gpus_per_worker: Annotated[float, Field(ge=0)] = 0.0
+    """Share of a GPU that each process gets; only the vertices column uses one. More than 0 computes them there."""
 
 
 class ExtractConfig(Section):

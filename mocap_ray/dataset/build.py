@@ -25,6 +25,8 @@ from mocap_ray.motion.clip import Recording, Rejection
 from mocap_ray.storage import Place, place
 
 RECIPE_NAME = "recipe.json"
+PEEKS = 4
+"""Files of a dataset that may be opened to learn its body family; a `shape.npz` tells nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +100,9 @@ def prepare(
     out = place(output.root)
     settings = recipe(source, body, motion, output, bodies, lists, index)
     recipe_hash = digest(settings)
-    old = {} if overwrite else receipts.read_all(out)
-    if not overwrite:
-        _same_recipe(out, settings)
+    _same_recipe(out, settings, overwrite=overwrite)
+    # With --overwrite, what another recipe made counts for nothing, but a killed run of this one goes on.
+    old = {name: r for name, r in receipts.read_all(out).items() if r.recipe_hash == recipe_hash}
     chosen, limited = _selected(listed, source, old, prune=prune, out=out)
     plan = Plan(
         archive=archive,
@@ -120,7 +122,7 @@ def prepare(
         notes.append(f"{unlisted:,} recordings in no list of source.split are left out.")
     _need_bodies(recordings, plan)
     groups = group(recordings, splits, target=int(output.shard_mb * 2**20))
-    done = _valid(groups, old, recipe_hash, out)
+    done = _valid(groups, old, out)
     superseded = _superseded(out, groups)
     return Build(
         plan=plan,
@@ -135,7 +137,7 @@ def prepare(
         groups=tuple(groups),
         done=done,
         superseded=superseded,
-        complete=len(done) == len(groups) and not superseded and not overwrite and out.exists(manifest.NAME),
+        complete=len(done) == len(groups) and not superseded and out.exists(manifest.NAME),
         notes=tuple(notes),
     )
 
@@ -194,24 +196,27 @@ def _selected(
 
 def _need_bodies(recordings: Sequence[Recording], plan: Plan) -> None:
     """Stop before any work where a body model is missing, as far as one file of each dataset shows it."""
-    smallest: dict[str, Recording] = {}
-    for recording in recordings:
-        known = smallest.get(recording.dataset)
-        if known is None or recording.size < known.size:
-            smallest[recording.dataset] = recording
-    # Workers meet the rest: MissingBody fails the run there too, only later.
-    for recording in smallest.values():
-        motion = plan.archive.read(plan.place, recording, fps=plan.fps)
+    tried: dict[str, int] = {}
+    # Small ones first; workers meet the rest: MissingBody fails the run there too, only later.
+    for recording in sorted(recordings, key=lambda r: (r.size, r.name)):
+        if tried.setdefault(recording.dataset, 0) >= PEEKS:
+            continue
+        tried[recording.dataset] += 1
+        try:
+            motion = plan.archive.read(plan.place, recording, fps=plan.fps)
+        except OSError:
+            continue  # read again, and retried, by a worker
         if not isinstance(motion, Rejection):
             plan.bodies.choose(motion.family, motion.gender)
+            tried[recording.dataset] = PEEKS
 
 
-def _same_recipe(out: Place, settings: Mapping[str, Any]) -> None:
+def _same_recipe(out: Place, settings: Mapping[str, Any], *, overwrite: bool) -> None:
     """Refuse to mix two recipes in one data set, or to write among foreign files."""
     if out.exists(RECIPE_NAME):
         there = json.loads(out.read(RECIPE_NAME))
         lines = differences(there, settings)
-        if lines:
+        if lines and not overwrite:
             listing = "".join(f"\n  {line}" for line in lines)
             raise ValueError(
                 f"{out.uri} was made by another recipe:{listing}\n"
@@ -226,13 +231,11 @@ def _same_recipe(out: Place, settings: Mapping[str, Any]) -> None:
     if strangers:
         raise ValueError(
             f"{out.uri} holds {len(strangers)} files that no extraction wrote (first: {strangers[0]}). "
-            "Choose an empty or new folder as output.root, or pass --overwrite to replace what stands there."
+            "Choose an empty or new folder as output.root."
         )
 
 
-def _valid(
-    groups: Sequence[Group], old: Mapping[str, Receipt], recipe_hash: str, out: Place
-) -> dict[str, Receipt]:
+def _valid(groups: Sequence[Group], old: Mapping[str, Receipt], out: Place) -> dict[str, Receipt]:
     """Receipts whose inputs are unchanged and whose file stands there in full."""
     sizes = {out.relative(i.path): i.size for i in out.files("clips")}
     valid = {}
@@ -240,7 +243,6 @@ def _valid(
         receipt = old.get(g.name)
         if (
             receipt is not None
-            and receipt.recipe_hash == recipe_hash
             and receipt.inputs == tuple(Input.of(r) for r in g.recordings)
             and (receipt.sha256 is None or sizes.get(receipt.path) == receipt.bytes)
         ):

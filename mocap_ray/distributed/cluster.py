@@ -85,7 +85,7 @@ def _own(options: RayOptions) -> Iterator[Cluster]:
         ray.init(
             address="local",
             num_cpus=workers,
-            num_gpus=0,
+            num_gpus=None if options.gpus_per_worker else 0,
             object_store_memory=OBJECT_STORE_BYTES,
             include_dashboard=False,
             log_to_driver=False,

@@ -96,6 +96,7 @@ def plan(config: ExtractConfig, *, overwrite: bool = False, prune: bool = False)
         lists=lists,
         overwrite=overwrite,
         prune=prune,
+        device="cuda" if config.ray.gpus_per_worker else "cpu",
     )
 
 
@@ -129,13 +130,13 @@ def extract(
             there = json.loads(build.out.read(manifest.NAME))
             return _outcome(build, there, _Tally(), 0.0, began, workers=0)
         log = _RunLog(build, config)
-        _begin(build, overwrite=overwrite)
+        _begin(build)
         tally, work_s, workers = _Tally(), 0.0, 0
         if build.todo:
             with connected(config.ray) as cluster:
                 listener.started(cluster)
                 workers, since = cluster.workers, time.monotonic()
-                tally = _work(build, cluster, listener, strict=strict)
+                tally = _work(build, cluster, listener, strict=strict, gpus=config.ray.gpus_per_worker)
                 work_s = time.monotonic() - since
         made = _finish(build, tally)
         outcome = _outcome(build, made, tally, work_s, began, workers=workers)
@@ -143,21 +144,15 @@ def extract(
         return outcome
 
 
-def _begin(build: Build, *, overwrite: bool) -> None:
+def _begin(build: Build) -> None:
     """From here on the data set is unfinished, until the manifest stands again."""
-    out = build.out
-    out.remove(manifest.NAME)
-    if overwrite:
-        for info in out.files():
-            relative = out.relative(info.path)
-            if relative.startswith(("clips/", "receipts/")):
-                out.remove(relative)
-    out.publish(json.dumps(build.recipe, indent=1, sort_keys=True).encode(), RECIPE_NAME)
+    build.out.remove(manifest.NAME)
+    build.out.publish(json.dumps(build.recipe, indent=1, sort_keys=True).encode(), RECIPE_NAME)
 
 
-def _work(build: Build, cluster: Cluster, listener: Listener, *, strict: bool) -> _Tally:
+def _work(build: Build, cluster: Cluster, listener: Listener, *, strict: bool, gpus: float) -> _Tally:
     """Make every shard that is left; a shard whose workers keep dying is taken apart."""
-    setup = Setup(build.plan, build.out, build.recipe_hash, build.metadata, strict)
+    setup = Setup(build.plan, build.out, build.recipe_hash, build.metadata, strict, gpus)
     tally = _Tally()
     todo = build.todo
     per_task = max(1, min(SHARDS_PER_TASK, len(todo) // (8 * cluster.workers)))

@@ -61,6 +61,7 @@ class Setup:
     recipe_hash: str
     metadata: dict[str, str]
     strict: bool
+    gpus: float = 0.0
 
 
 def on_ray_data(
@@ -87,6 +88,7 @@ def on_ray_data(
             compute=TaskPoolStrategy(size=cluster.workers),
             fn_kwargs={"setup": setup, "dead": dead or {}},
             num_cpus=1,
+            num_gpus=setup.gpus,
             max_retries=TASK_RETRIES,
         )
         for batch in data.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
@@ -152,7 +154,7 @@ def _make_one(group: Group, setup: Setup, dead: dict[str, str]) -> Report:
 
 def dead_recordings(group: Group, setup: Setup, cluster: Cluster) -> dict[str, str]:
     """Read each recording of a group in a task of its own, and name those that kill their process."""
-    probe = ray.remote(num_cpus=1, max_retries=0)(_probe)
+    probe = ray.remote(num_cpus=1, num_gpus=setup.gpus, max_retries=0)(_probe)
     deaths = {r.name: 0 for r in group.recordings}
     suspects = list(group.recordings)
     for _ in range(PROBES):

@@ -67,14 +67,20 @@ class Run:
             }
         )
 
-    def plain(self, *, prune: bool = False) -> dict[str, Any]:
-        """The same steps as `distributed.extract`, one after the other, without Ray."""
+    def plain(
+        self, *, prune: bool = False, overwrite: bool = False, shards: int | None = None
+    ) -> dict[str, Any]:
+        """The same steps as `distributed.extract`, one after the other, without Ray; only some of the shards."""
         config = self.config()
-        build = prepare(config.source, config.body, config.motion, config.output, prune=prune)
+        build = prepare(
+            config.source, config.body, config.motion, config.output, prune=prune, overwrite=overwrite
+        )
         build.out.remove(manifest.NAME)
         build.out.publish(json.dumps(build.recipe, indent=1, sort_keys=True).encode(), RECIPE_NAME)
-        for group in build.todo:
+        for group in build.todo[:shards]:
             make(group, build.plan, build.out, recipe_hash=build.recipe_hash, metadata=build.metadata)
+        if shards is not None:
+            return {}
         for path in build.superseded:
             build.out.remove(path)
         there = receipts.read_all(build.out)

@@ -71,6 +71,20 @@ def test_another_recipe_is_refused_with_what_differs(run: Runs) -> None:
         run(motion={"profile": "flowmimic"}).plain()
 
 
+def test_overwriting_replaces_all_and_goes_on_when_killed(run: Runs) -> None:
+    run().plain()
+    other = run(motion={"profile": "flowmimic"})
+    other.plain(overwrite=True, shards=2)
+    done = {p: p.stat().st_mtime_ns for p in (other.out / "receipts").iterdir()}
+    # Killed here; the same command goes on, with or without the flag.
+    other.plain(overwrite=True)
+    kept = [p for p in (other.out / "receipts").iterdir() if p.stat().st_mtime_ns == done[p]]
+    assert len(kept) == 2
+    fresh = run("fresh", motion={"profile": "flowmimic"})
+    fresh.plain()
+    assert other.files() == fresh.files()
+
+
 def test_a_foreign_folder_is_refused(run: Runs) -> None:
     job = run()
     job.out.mkdir()
