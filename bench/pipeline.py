@@ -57,6 +57,8 @@ def _measure(folder: Path) -> dict[str, float]:
     figures: dict[str, float] = {}
     small = _build(source, bodies, folder / "small")
     figures |= _against_floor(small, folder)
+    lean = _against_floor(_build(source, bodies, folder / "lean", columns=["features"]), folder / "lean")
+    figures |= {f"features alone: {k}": lean[k] for k in ("ours us/frame", "floor us/frame", "ours / floor")}
     figures["obvious us/frame"] = _obvious(small, bodies)
     many = _build(_repeated(source, folder / "many"), bodies, folder / "out")
     figures["recordings"] = sum(len(g.recordings) for g in many.groups)

@@ -79,6 +79,8 @@ def _own(options: RayOptions) -> Iterator[Cluster]:
     """A local Ray that nobody else sees."""
     workers = (os.cpu_count() or 1) if options.workers == "auto" else options.workers
     # Ray's socket paths must stay below 107 characters: a short name directly in the temporary folder.
+    # Nothing is told to anybody about a Ray of our own, unless the user wants it.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     folder = tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-")
     _sweep(Path(folder).parent)
     try:
