@@ -1,25 +1,33 @@
-"""`mocap-ray ...`: the package for a person at a terminal (floor 7). Exit codes: 0 done, 1 failed, 2 usage."""
+"""`mocap-ray ...`: the package for a person at a terminal (floor 7).
+
+Exit codes: 0 done, 1 failed, 2 usage or configuration, 130 stopped by Ctrl-C.
+"""
 
 from __future__ import annotations
 
+import io
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 
+from mocap_ray import __version__
 from mocap_ray import config as configs
-from mocap_ray.terminal import simple_table
 
 app = typer.Typer(
     name="mocap-ray",
     help="Archives of human motion in, one clean, typed Parquet data set out.",
+    epilog="\b\nStart here:\n  mocap-ray demo                    a small data set and a page to look at\n"
+    "  mocap-ray body check FOLDER       which body models are there, where to get the others\n"
+    "  mocap-ray extract --help          your own archive\n\n"
+    "Exit codes: 0 done, 1 failed, 2 usage or configuration, 130 stopped by Ctrl-C.",
     no_args_is_help=True,
-    rich_markup_mode="rich",
+    rich_markup_mode=None,
+    add_completion=False,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 body_app = typer.Typer(
     help="Body models: what is there, what is missing, and a stand-in.", no_args_is_help=True
@@ -28,223 +36,306 @@ export_app = typer.Typer(help="Write the folders that existing trainers read.", 
 app.add_typer(body_app, name="body")
 app.add_typer(export_app, name="export")
 
+CONFIG_HELP = "Path of a YAML file, or the name of one in configs/extract: amass, humanml3d, flowmimic."
 Overrides = Annotated[
     list[str] | None,
     typer.Option(
-        "--override", "-o", metavar="KEY=VALUE ...", help="Set keys of the config; several may follow."
+        "--override",
+        "-o",
+        metavar="KEY=VALUE ...",
+        help="Set keys of the config; every KEY=VALUE that follows counts, up to the next option.",
     ),
 ]
-More = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", hidden=True)]
+More = Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", hidden=True)]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line; turns faults of the user into one sentence and exit code 2."""
+    """Run the command line; turns faults of the user into one sentence and an exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of files may be no text
     # Imported here, so that `--help` need not wait for numpy and pyarrow.
     from mocap_ray.dataset.lock import Locked
 
-    console = Console(stderr=True)
     try:
-        app(list(arguments) if arguments is not None else None)
-    except (ValueError, Locked) as error:
-        console.print(f"[red]mocap-ray:[/] {_plain(error)}", soft_wrap=True, highlight=False)
-        sys.exit(2)
-    except OSError as error:
-        console.print(f"[red]mocap-ray:[/] {_plain(error)}", soft_wrap=True, highlight=False)
-        sys.exit(1)
+        app(list(arguments) if arguments is not None else None, prog_name="mocap-ray")
+    except (ValueError, Locked, OSError) as error:
+        from mocap_ray.terminal.screen import complain, explained, is_usage
+
+        complain(explained(error))
+        sys.exit(2 if is_usage(error) else 1)
 
 
-def _plain(error: BaseException | str) -> str:
-    """The text, safe to print: brackets in it are not markup."""
-    return str(error).replace("[", r"\[")
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"mocap-ray {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass
 
 
 @app.command(
-    epilog="Examples: [bold]mocap-ray extract amass -o source.root=/data/amass body.root=/data/bodies "
-    "output.root=out[/]   [bold]mocap-ray extract my.yaml --dry-run[/]"
+    short_help="Turn an archive of motion into a Parquet data set.",
+    epilog="\b\nExamples:\n"
+    "  mocap-ray extract amass --override source.root=/data/amass \\\n"
+    "      body.root=/data/body_models output.root=/data/amass_263\n"
+    "  mocap-ray extract amass -o output.root=trial motion.mirror=true --limit 20\n"
+    "  mocap-ray extract my.yaml --include 'CMU/*' --exclude CMU/01 --dry-run\n\n"
+    "After --override stand as many KEY=VALUE as you like, separated by spaces. KEY is a key of the config "
+    "with a dot between its levels, VALUE is text or YAML: source.split=none, motion.quality.cut=true, "
+    "'output.columns=[features, joints]' (quote what the shell would take apart). "
+    "The keys stand, each with a comment, in configs/extract/amass.yaml; a wrong one is answered with those there are."
+    "\n\nRun the same command again after a crash, a kill, a full disk, or when the archive has grown: "
+    "what is finished is kept.",
 )
 def extract(
-    config: Annotated[
-        str, typer.Argument(help="Path of a YAML file, or the name of one in configs/extract.")
-    ],
+    config: Annotated[str, typer.Argument(metavar="CONFIG", help=CONFIG_HELP)],
     more: More = None,
     override: Overrides = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Only the first so many recordings.")] = None,
-    include: Annotated[list[str] | None, typer.Option(help="Only names matching a glob: 'CMU/*'.")] = None,
-    exclude: Annotated[list[str] | None, typer.Option(help="Leave out names matching a glob.")] = None,
-    dry_run: Annotated[bool, typer.Option(help="Say what would be done, how long and how large.")] = False,
-    overwrite: Annotated[bool, typer.Option(help="Replace a data set made by another recipe.")] = False,
-    prune: Annotated[
-        bool, typer.Option(help="Drop recordings that the archive does not list any more.")
+    limit: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Only the first N recordings, for a trial.")
+    ] = None,
+    include: Annotated[
+        list[str] | None,
+        typer.Option(metavar="GLOB", help="Only names that match, such as 'CMU/*'; may be repeated."),
+    ] = None,
+    exclude: Annotated[
+        list[str] | None, typer.Option(metavar="GLOB", help="Not the names that match; may be repeated.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be made, how large and how long; write nothing.")
     ] = False,
-    strict: Annotated[bool, typer.Option(help="Fail on the first rejected recording.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a data set made by another recipe.")
+    ] = False,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Drop recordings that the archive does not list any more.")
+    ] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Fail on the first recording that cannot be used.")
+    ] = False,
 ) -> None:
     """Turn an archive of motion into a Parquet data set; run again, it goes on or takes up what is new."""
-    texts = [*(override or []), *_assignments(more)]
+    texts = _assignments(config, override, more)
     if limit is not None:
         texts.append(f"source.limit={limit}")
-    if include:
-        texts.append(f"source.include={list(include)}")
-    if exclude:
-        texts.append(f"source.exclude={list(exclude)}")
+    for key, globs in (("include", include), ("exclude", exclude)):
+        if globs:
+            texts.append(f"source.{key}={configs.flow(globs)}")
     settings = configs.load(config, configs.ExtractConfig, kind="extract", overrides=texts)
     if dry_run:
         _dry_run(settings, overwrite=overwrite, prune=prune)
-        return
-    _extract(settings, overwrite=overwrite, prune=prune, strict=strict)
+    else:
+        _extract(settings, overwrite=overwrite, prune=prune, strict=strict)
+
+
+def _assignments(config: str | None, override: list[str] | None, more: list[str] | None) -> list[str]:
+    """All KEY=VALUE of a command line. Raises BadParameter for anything else among them."""
+    from mocap_ray.terminal.screen import without_secrets
+
+    if config is not None and "=" in config and not Path(config).exists():
+        raise typer.BadParameter(
+            f"{without_secrets(config)!r} stands where CONFIG belongs. Name the config first, then --override."
+        )
+    for text in more or []:
+        if "=" not in text:
+            raise typer.BadParameter(
+                f"{without_secrets(text)!r} is not KEY=VALUE, such as motion.mirror=true"
+            )
+    return [*(override or []), *(more or [])]
 
 
 def _extract(settings: configs.ExtractConfig, *, overwrite: bool, prune: bool, strict: bool) -> None:
     # Ray takes a second to import: only the commands that compute pay for it.
     from mocap_ray.distributed.extract import ExtractionFailed
     from mocap_ray.distributed.extract import extract as run
-    from mocap_ray.terminal import ExtractView, print_outcome
+    from mocap_ray.terminal.runs import ExtractView, print_outcome
+    from mocap_ray.terminal.screen import complain, console
 
-    console = Console()
+    out = console()
     try:
-        with ExtractView(console) as view:
+        with ExtractView(out) as view:
             outcome = run(settings, view, overwrite=overwrite, prune=prune, strict=strict)
     except ExtractionFailed as error:
-        Console(stderr=True).print(f"[red]mocap-ray:[/] {_plain(error)}", soft_wrap=True, highlight=False)
+        text = str(error)
+        if text.startswith("writing"):
+            text = f"{settings.output.root}: {text}. Make room or mend it, and run the same command again to go on."
+        complain(text)
         raise typer.Exit(1) from error
     except KeyboardInterrupt:
-        Console(stderr=True).print("stopped. What was made is kept; run the same command again to go on.")
+        complain("stopped. What was made is kept; run the same command again to go on.")
         raise typer.Exit(130) from None
-    print_outcome(console, outcome)
+    print_outcome(out, outcome)
 
 
 def _dry_run(settings: configs.ExtractConfig, *, overwrite: bool, prune: bool) -> None:
     from mocap_ray.dataset.estimate import estimate
     from mocap_ray.distributed.extract import plan
+    from mocap_ray.terminal.screen import console
+    from mocap_ray.terminal.tables import print_estimate
 
     build = plan(settings, overwrite=overwrite, prune=prune)
-    guess = estimate(build)
-    rows = [
-        ("recordings to make", f"{guess.recordings:,} of {guess.all_recordings:,}"),
-        ("shards to make", f"{len(build.todo)} of {len(build.groups)}"),
-        ("superseded files to remove", f"{len(build.superseded)}"),
-        ("source", f"{guess.source_bytes / 1e9:.2f} GB"),
-        ("motion, about", f"{guess.hours:.2f} h"),
-        ("disk needed, about", f"{guess.output_bytes / 1e9:.2f} GB"),
-        ("time, about", f"{guess.cpu_s / 60:.1f} CPU minutes"),
-        ("rejected, of a sample", f"{guess.sample_rejected} of {guess.sample}"),
-    ]
-    Console().print(simple_table(f"dry run into {build.out.uri}: nothing is written", ["", ""], rows))
+    print_estimate(console(), build, estimate(build), settings.ray)
 
 
-def _assignments(more: list[str] | None) -> list[str]:
-    """Texts after the first KEY=VALUE of --override; anything else there is a mistake."""
-    for text in more or []:
-        if "=" not in text:
-            raise typer.BadParameter(f"{text!r} is not KEY=VALUE, such as motion.mirror=true")
-    return more or []
-
-
-@app.command()
+@app.command(
+    short_help="Say what a file is, and whether a run would take it.",
+    epilog="\b\nExamples:\n  mocap-ray inspect data/amass/CMU/01/01_01_poses.npz\n"
+    "  mocap-ray inspect CMU/01/01_01_poses.npz --body data/body_models --override motion.quality.cut=true\n\n"
+    "Exit code 0 if a run would make at least one clip of it, else 1.",
+)
 def inspect(
-    file: Annotated[Path, typer.Argument(help="A recording, such as CMU/01/01_01_poses.npz.")],
+    file: Annotated[str, typer.Argument(metavar="FILE", help="A recording: a path, or s3://..., gs://...")],
+    more: More = None,
+    override: Overrides = None,
     body: Annotated[
-        str | None, typer.Option(help="Folder of body models; without it no joints are made.")
+        str | None,
+        typer.Option(metavar="FOLDER", help="Body models; without them the last checks cannot be made."),
     ] = None,
-    archive: Annotated[str, typer.Option(help="The archive it belongs to.")] = "amass",
+    config: Annotated[
+        str, typer.Option(metavar="CONFIG", help="Whose limits count; --override changes them.")
+    ] = "amass",
+    archive: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The archive it belongs to; default: the config's.")
+    ] = None,
 ) -> None:
-    """Say what a file is, its quality figures, and whether it would be taken. Exit code 1 if not."""
+    """Say what a file is, its quality figures, and whether a run would take it, with the full reason."""
     from mocap_ray.archives import find_archive
     from mocap_ray.dataset.inspect import inspect as look
-    from mocap_ray.motion.clip import Rejection
+    from mocap_ray.terminal.screen import console
+    from mocap_ray.terminal.tables import print_inspection
 
-    found = look(file, find_archive(archive), body_root=body)
-    rows: list[tuple[str, str]] = [("file", str(file)), ("size", f"{found.recording.size:,} bytes")]
-    motion = found.motion
-    if not isinstance(motion, Rejection):
-        frames = len(motion.trans)
-        rows += [
-            ("format", f"{motion.family}, {motion.poses.shape[1]} joints, {motion.poses.dtype}"),
-            ("gender", motion.gender),
-            ("frames", f"{frames:,} at {motion.source_fps:g} fps = {frames / motion.source_fps:.2f} s"),
-            ("shape coefficients", str(len(motion.betas))),
-            ("action, by name", motion.action or "-"),
-        ]
-    if found.quality is not None:
-        rows += [(name, text) for name, text in found.quality.rows()]
-    rows += [("clip", f"{c.clip_id}: {c.num_frames} rows at {c.fps:g} fps") for c in found.clips]
-    rows += [(str(r.reason), r.detail) for r in found.rejections]
-    checked = "" if found.complete else " (as far as can be told without --body)"
-    rows.append(("taken", ("yes" if found.taken else "no") + checked))
-    Console().print(simple_table("inspection", ["", ""], rows))
+    texts = _assignments(None, override, more) + ([f"body.root={body}"] if body else [])
+    settings = configs.load(config, configs.ExtractConfig, kind="extract", overrides=texts)
+    found = look(
+        file,
+        find_archive(archive or settings.source.archive),
+        motion=settings.motion,
+        body=settings.body if body else None,
+        fps=settings.source.fps,
+    )
+    print_inspection(console(), file, found)
     raise typer.Exit(0 if found.taken else 1)
 
 
-@app.command()
+@app.command(
+    short_help="Write an HTML page about a data set.",
+    epilog="\b\nExample:\n  mocap-ray page data/amass_263 amass.html",
+)
 def page(
-    root: Annotated[str, typer.Argument(help="A finished data set.")],
-    out: Annotated[Path | None, typer.Argument(help="Where to write; default: page.html beside it.")] = None,
+    root: Annotated[
+        str, typer.Argument(metavar="ROOT", help="A finished data set: a path, or s3://..., gs://...")
+    ],
+    out: Annotated[
+        str | None,
+        typer.Argument(metavar="[FILE]", help="Where to write; default: beside the data set, as ROOT.html."),
+    ] = None,
 ) -> None:
     """Write one self-contained HTML page with a data set's numbers and pictures of a few clips."""
     from mocap_ray.dataset.page import write_page
+    from mocap_ray.terminal.screen import console, say
 
-    target = write_page(root, out or Path(f"{root.rstrip('/').replace('://', '_')}.html"))
-    Console().print(f"{target}: open it in a browser", soft_wrap=True)
+    if out is None:
+        local = "://" not in root
+        name = Path(root if local else root.partition("?")[0].rstrip("/").rpartition("/")[2])
+        name = name.resolve() if name.name in ("", "..") else name
+        out = str(name.with_name(f"{name.name}.html"))
+    say(console(), f"{write_page(root, out)}: open it in a browser")
 
 
-@app.command()
+@app.command(short_help="List the archives that can be read.", epilog="\b\nExample:\n  mocap-ray archives")
 def archives() -> None:
-    """List the archives that can be read, and where to get them."""
+    """List the archives that can be read, their terms, and where to get them."""
     from mocap_ray.archives import ARCHIVES
+    from mocap_ray.terminal.screen import console
+    from mocap_ray.terminal.tables import print_archive
 
-    rows = [(name, a.title, a.licence, a.url) for name, a in ARCHIVES.items()]
-    Console().print(simple_table("archives", ["name", "title", "licence", "where"], rows))
+    for archive in ARCHIVES.values():
+        print_archive(console(), archive)
 
 
-@app.command()
-def demo(folder: Annotated[Path, typer.Argument(help="Where to work.")] = Path("demo")) -> None:
+@app.command(
+    short_help="A small data set and a page, from nothing.", epilog="\b\nExample:\n  mocap-ray demo /tmp/demo"
+)
+def demo(
+    folder: Annotated[Path, typer.Argument(metavar="[FOLDER]", help="Where to work.")] = Path("demo"),
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the data set of an earlier version.")
+    ] = False,
+) -> None:
     """Make a small archive and a stand-in body, extract them on a local Ray, and leave a page to look at."""
     from mocap_ray.archives.demo import write_demo
     from mocap_ray.body.standin import write_standin
     from mocap_ray.dataset.page import write_page
+    from mocap_ray.terminal.screen import console, say
 
-    console = Console()
+    screen = console()
     archive, bodies, out = folder / "archive", folder / "body_models", folder / "dataset"
-    if not archive.is_dir():
-        console.print(f"making a small archive in {archive} and a licence-free stand-in body in {bodies}")
-        write_demo(archive)
-    if not bodies.is_dir():
-        write_standin(bodies)
-    texts = [f"source.root={archive}", f"body.root={bodies}", f"output.root={out}", "output.shard_mb=4"]
-    settings = configs.load("amass", configs.ExtractConfig, kind="extract", overrides=texts)
-    _extract(settings, overwrite=False, prune=False, strict=False)
-    target = write_page(str(out), folder / "page.html")
-    console.print(f"\nThe page with pictures: [bold]{target}[/]", soft_wrap=True)
+    if not (archive.is_dir() and bodies.is_dir()):
+        say(screen, f"making a small archive in {archive} and a licence-free stand-in body in {bodies}")
+    _whole(archive, write_demo)
+    _whole(bodies, write_standin)
+    settings = configs.ExtractConfig.model_validate(
+        {
+            "source": {"root": str(archive)},
+            "body": {"root": str(bodies)},
+            "output": {"root": str(out), "shard_mb": 4},
+        }
+    )
+    _extract(settings, overwrite=overwrite, prune=False, strict=False)
+    say(screen, f"\nThe page with pictures: {write_page(str(out), folder / 'page.html')}", style="bold")
 
 
-@body_app.command("check")
+def _whole(folder: Path, write: Callable[[Path], Any]) -> None:
+    """Write a folder unless it is there; one that was stopped half-way is made again."""
+    if not folder.is_dir():
+        unfinished = folder.with_name(f".{folder.name}")
+        write(unfinished)
+        unfinished.rename(folder)
+
+
+@body_app.command(
+    "check",
+    short_help="Show which model files are there, and where to get others.",
+    epilog="\b\nExamples:\n  mocap-ray body check data/body_models\n"
+    "  mocap-ray body check data/body_models --family smplh --gender male --gender female\n\n"
+    "Exit code 0 if what was asked for is usable, else 1. Without --family and --gender: if something is "
+    "there and nothing of it is broken.",
+)
 def body_check(
-    root: Annotated[Path, typer.Argument(help="Folder of the model files.")] = Path("data/body_models"),
-    family: Annotated[list[str] | None, typer.Option(help="Ask for a family: smpl, smplh, smplx.")] = None,
-    gender: Annotated[list[str] | None, typer.Option(help="Ask for a gender: neutral, male, female.")] = None,
+    root: Annotated[
+        Path, typer.Argument(metavar="[FOLDER]", help="Where the model files are, in any layout in use.")
+    ] = Path("data/body_models"),
+    family: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="smpl, smplh or smplx; may be repeated.")
+    ] = None,
+    gender: Annotated[
+        list[str] | None, typer.Option(metavar="NAME", help="neutral, male or female; may be repeated.")
+    ] = None,
 ) -> None:
-    """Show each expected model file, and where to get what is missing. Exit code 0 if what was asked for works."""
-    from mocap_ray.body.check import check, usable
+    """Show each expected model file, whether it is usable, and where to get what is missing."""
+    from dataclasses import replace
+    from tempfile import TemporaryDirectory
 
-    reports = check(root, families=family, genders=gender)
-    rows = [
-        (
-            f"{r.family} {r.gender}",
-            f"{r.path.relative_to(root)}{' (stand-in)' if r.standin else ''}" if r.path else "missing",
-            f"{r.size / 1e6:.1f} MB" if r.path else "",
-            str(r.vertices or ""),
-            str(r.joints or ""),
-            str(r.shape_coefficients or ""),
-            f"{r.height:.2f} m" if r.height else "",
-            "yes" if r.usable else "no",
-        )
-        for r in reports
-    ]
-    columns = ["model", "file", "size", "vertices", "joints", "shape coefficients", "rest height", "usable"]
-    console = Console()
-    console.print(simple_table(f"body models below {root}", columns, rows))
-    for report in reports:
-        if report.error:
-            console.print(f"- {_plain(report.error)}", soft_wrap=True, highlight=False)
+    from mocap_ray.body.check import check, usable
+    from mocap_ray.body.files import missing
+    from mocap_ray.terminal.screen import console
+    from mocap_ray.terminal.tables import print_models
+
+    if root.exists():
+        reports = check(root, families=family, genders=gender)
+    else:
+        with TemporaryDirectory() as nothing:
+            found = check(nothing, families=family, genders=gender)
+        reports = [replace(r, error=missing(r.family, r.gender, root=root)) for r in found]
+    print_models(console(), root, reports)
     if gender:
         good = all(r.usable for r in reports)
     elif family:
@@ -254,30 +345,57 @@ def body_check(
     raise typer.Exit(0 if good else 1)
 
 
-@body_app.command("convert")
+@body_app.command(
+    "convert",
+    short_help="Turn an original model file into a clean NPZ.",
+    epilog="\b\nExample:\n  mocap-ray body convert SMPL_MALE.pkl data/body_models/smpl/SMPL_MALE.npz",
+)
 def body_convert(
-    source: Annotated[Path, typer.Argument(help="An original .pkl (chumpy, Python 2) or .npz model.")],
-    out: Annotated[Path, typer.Argument(help="The clean .npz to write.")],
+    source: Annotated[
+        Path, typer.Argument(metavar="FILE", help="An original .pkl (chumpy, Python 2) or .npz model.")
+    ],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The clean .npz to write, or a folder for it.")],
 ) -> None:
     """Turn an original model file into a clean NPZ of plain arrays; runs no code of the file."""
     from mocap_ray.body.convert import convert
+    from mocap_ray.terminal.screen import console, say
 
-    Console().print(f"{convert(source, out)}: written")
+    say(console(), f"{convert(source, _local(out))}: written")
 
 
-@body_app.command("standin")
-def body_standin(root: Annotated[Path, typer.Argument(help="Where to write.")]) -> None:
+@body_app.command(
+    "standin",
+    short_help="Write licence-free stand-in models.",
+    epilog="\b\nExample:\n  mocap-ray body standin data/standin",
+)
+def body_standin(
+    root: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where to write.")],
+) -> None:
     """Write licence-free stand-in models of all three families, for trials and tests."""
     from mocap_ray.body.standin import write_standin
+    from mocap_ray.terminal.screen import console, say
 
-    for path in write_standin(root):
-        Console().print(str(path), soft_wrap=True)
+    for path in write_standin(_local(root)):
+        say(console(), str(path))
 
 
-@export_app.command("humanml3d")
+def _local(path: Path) -> Path:
+    """The path, unless somebody meant a bucket."""
+    if ":/" in str(path):
+        raise typer.BadParameter(f"{path} is an address. Expected a path on this machine.")
+    return path
+
+
+@export_app.command(
+    "humanml3d",
+    short_help="HumanML3D's folder.",
+    epilog="\b\nExample:\n  mocap-ray export humanml3d data/humanml3d data/HumanML3D",
+)
 def export_humanml3d(
-    root: Annotated[str, typer.Argument(help="A finished data set of the humanml3d profile.")],
-    out: Annotated[Path, typer.Argument(help="The folder to write.")],
+    root: Annotated[
+        str, typer.Argument(metavar="ROOT", help="A finished data set of the humanml3d profile.")
+    ],
+    out: Annotated[str, typer.Argument(metavar="FOLDER", help="The folder to write.")],
 ) -> None:
     """Write HumanML3D's folder: new_joint_vecs, new_joints, texts, Mean.npy, Std.npy, split lists."""
     from mocap_ray.dataset.export import export_humanml3d as write
@@ -285,10 +403,14 @@ def export_humanml3d(
     _export(write, root, out)
 
 
-@export_app.command("npy")
+@export_app.command(
+    "npy",
+    short_help="One .npy per clip.",
+    epilog="\b\nExample:\n  mocap-ray export npy data/amass_263 data/amass_npy",
+)
 def export_npy(
-    root: Annotated[str, typer.Argument(help="A finished data set.")],
-    out: Annotated[Path, typer.Argument(help="The folder to write.")],
+    root: Annotated[str, typer.Argument(metavar="ROOT", help="A finished data set.")],
+    out: Annotated[str, typer.Argument(metavar="FOLDER", help="The folder to write.")],
 ) -> None:
     """Write one .npy of features per clip, an index and the statistics."""
     from mocap_ray.dataset.export import export_npy as write
@@ -296,16 +418,16 @@ def export_npy(
     _export(write, root, out)
 
 
-def _export(write: Any, root: str, out: Path) -> None:
-    from rich.progress import Progress
+def _export(write: Callable[..., Any], root: str, out: str) -> None:
+    from mocap_ray.terminal.screen import bar, console, say
 
-    with Progress(console=Console(), transient=True) as bar:
-        task = bar.add_task("clips", total=None)
-        done = write(root, out, progress=lambda n, total: bar.update(task, completed=n, total=total))
+    screen = console()
+    with bar(screen, "clips") as update:
+        done = write(root, out, progress=update)
     text = f"{done.folder}: {done.clips} clips, {done.written} files written, {done.kept} kept"
     if done.placeholders:
         text += f"; {done.placeholders} clips have no text, theirs is a placeholder"
-    Console().print(text, soft_wrap=True)
+    say(screen, text)
 
 
 if __name__ == "__main__":

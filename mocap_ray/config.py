@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from mocap_ray.dataset.options import BodyOptions, MotionOptions, OutputOptions, Section, SourceOptions
 
@@ -36,6 +36,24 @@ class ExtractConfig(Section):
     output: OutputOptions
     ray: RayOptions = RayOptions()
 
+    @model_validator(mode="after")
+    def _roots(self) -> ExtractConfig:
+        for key, text in (
+            ("source", self.source.root),
+            ("body", self.body.root),
+            ("output", self.output.root),
+        ):
+            if not text.strip():
+                raise ValueError(f"{key}.root is empty; expected a folder")
+        if "://" not in self.source.root + self.output.root:
+            archive, out = (Path(p).expanduser().resolve() for p in (self.source.root, self.output.root))
+            if out.is_relative_to(archive):
+                raise ValueError(
+                    f"output.root {self.output.root} lies in source.root {self.source.root}, so the next run would "
+                    "take the data set's own .npz for recordings; choose a folder beside it"
+                )
+        return self
+
 
 class ConfigError(ValueError):
     """A config cannot be used; the message lists every problem."""
@@ -61,7 +79,14 @@ def find(name: str, *, kind: str) -> Path:
                 return candidate
     known = sorted({p.stem for folder in folders for p in folder.glob("*.yaml")})
     hint = f" or one of: {', '.join(known)}" if known else ""
-    raise ConfigError(f"{name}: no such config. Expected a path to a YAML file{hint}.")
+    close = difflib.get_close_matches(path.stem, known, n=1)
+    hint = (
+        f" Did you mean {close[0]}?{hint and f' Expected a path to a YAML file{hint}.'}"
+        if close
+        else (f" Expected a path to a YAML file{hint}.")
+    )
+    what = "a folder" if path.is_dir() else "no such config"
+    raise ConfigError(f"{name}: {what}.{hint}")
 
 
 def load(name: str, schema: type[Model], *, kind: str, overrides: Sequence[str] = ()) -> Model:
@@ -80,7 +105,7 @@ def load(name: str, schema: type[Model], *, kind: str, overrides: Sequence[str] 
     tree = read_yaml(path)
     if not isinstance(tree, dict):
         raise ConfigError(f"{path}: {type(tree).__name__} found. Expected keys such as source: and output:.")
-    problems = [problem for text in overrides if (problem := _override(tree, text))]
+    problems = [problem for text in overrides if (problem := _override(tree, text, schema))]
     try:
         config = schema.model_validate(tree)
     except ValidationError as error:
@@ -99,10 +124,20 @@ def read_yaml(path: Path) -> Any:
     """A YAML file as plain values; duplicate keys are errors. Raises ConfigError."""
     try:
         return yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: not a YAML file: {error}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not a YAML file: byte {error.start} is no UTF-8 text.") from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or str(error).partition("\n")[0]
+        raise ConfigError(f"{path}{line}: not a YAML file: {problem}.") from error
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}. Expected a YAML file.") from error
+
+
+def flow(values: Sequence[str]) -> str:
+    """Texts as a YAML list on one line, for an override."""
+    return str(yaml.safe_dump(list(values), default_flow_style=True, allow_unicode=True, width=10**6)).strip()
 
 
 def dump_yaml(values: Mapping[str, Any]) -> str:
@@ -121,11 +156,13 @@ class _StrictLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _override(tree: dict[str, Any], text: str) -> str | None:
+def _override(tree: dict[str, Any], text: str, schema: type[BaseModel]) -> str | None:
     """Set `a.b=value` in the tree; returns the problem if there is one."""
     key, equals, value = text.partition("=")
     if not equals or not key:
         return f"--override {text!r}: expected key=value, such as motion.mirror=true"
+    if not value:
+        return f"--override {key}: no value. Expected key=value without spaces around the equals sign"
     node = tree
     parts = key.split(".")
     for part in parts[:-1]:
@@ -136,10 +173,20 @@ def _override(tree: dict[str, Any], text: str) -> str | None:
             return f"--override {key}: {part!r} is a value, not a section"
         node = child
     try:
-        node[parts[-1]] = yaml.load(value, Loader=_StrictLoader) if value else ""
+        # A path is text, whatever YAML would make of 2024, on, or @home.
+        plain = _is_text(schema, parts) and not value.startswith(('"', "'")) and value not in ("null", "~")
+        node[parts[-1]] = value if plain else yaml.load(value, Loader=_StrictLoader)
     except yaml.YAMLError as error:
-        return f"--override {key}: {value!r} is not a YAML value ({error})"
+        problem = getattr(error, "problem", None) or "no YAML"
+        return f"--override {key}: {value!r} is not a YAML value ({problem}). Quote it: '{key}=\"...\"'"
     return None
+
+
+def _is_text(schema: type[BaseModel], parts: Sequence[str]) -> bool:
+    """Whether a key holds text, or text or nothing."""
+    section = _section_at(schema, parts[:-1])
+    field = section.model_fields.get(parts[-1]) if section else None
+    return field is not None and (field.annotation is str or field.annotation == (str | None))
 
 
 def _sentence(error: Any, schema: type[BaseModel]) -> str:
@@ -154,7 +201,7 @@ def _sentence(error: Any, schema: type[BaseModel]) -> str:
         return f"{where}: missing. Set it in the file or with --override {where}=..."
     message = error["msg"].removeprefix("Value error, ")
     found = "" if isinstance(error["input"], dict | BaseModel) else f" (found {error['input']!r})"
-    return f"{where or 'config'}: {message}{found}"
+    return f"{where}{where and ': '}{message}{found}"
 
 
 def _place(error: Any, schema: type[BaseModel]) -> list[str]:
@@ -167,11 +214,17 @@ def _place(error: Any, schema: type[BaseModel]) -> list[str]:
 
 def _keys_at(schema: type[BaseModel], loc: Iterable[Any]) -> list[str]:
     """The keys that a section of the schema knows."""
+    section = _section_at(schema, loc)
+    return list(section.model_fields) if section else []
+
+
+def _section_at(schema: type[BaseModel], loc: Iterable[Any]) -> type[BaseModel] | None:
+    """The section of the schema that keys lead to; None where they lead to no section."""
     for part in loc:
         field = schema.model_fields.get(str(part))
         if field is None or not (
             isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
         ):
-            return []
+            return None
         schema = field.annotation
-    return list(schema.model_fields)
+    return schema

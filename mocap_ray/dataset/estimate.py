@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mocap_ray.dataset import schema
 from mocap_ray.dataset.build import Build
 from mocap_ray.dataset.process import process
-from mocap_ray.motion.clip import Clip
+from mocap_ray.motion.clip import Clip, Recording
 
 SAMPLE = 12
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Figures of a whole run, scaled up by source bytes from a sample."""
+    """Figures of a whole run, scaled up by source bytes from a sample.
+
+    Attributes:
+        recordings, all_recordings: to make, and in the finished data set.
+        source_bytes: of what is to be made.
+        hours: of motion; mirrored twins and overlapping windows count as often as they are written.
+        output_bytes: of Parquet.
+        cpu_s: of reading, processing and encoding on one core, after a worker's start.
+        sample, sample_rejected: recordings processed, and how many of them gave no clip.
+    """
 
     recordings: int
     all_recordings: int
@@ -28,10 +38,15 @@ class Estimate:
 
 
 def estimate(build: Build) -> Estimate:
-    """Process a sample spread over what is to be made, write nothing, and scale up by source bytes."""
+    """Process a sample spread over what is to be made, write nothing, and scale up by source bytes.
+
+    Raises:
+        OSError: a recording of the sample cannot be read.
+        MissingBody: one needs a body model that is not there.
+    """
     recordings = [r for g in build.groups if g.name not in build.done for r in g.recordings]
     size = sum(r.size for r in recordings)
-    sample = recordings[:: max(1, len(recordings) // SAMPLE)][:SAMPLE]
+    sample = spread(recordings, SAMPLE)
     for recording in sample[:1]:
         process(recording, build.plan)  # compiles the kernels, which a worker does once
     since = time.perf_counter()
@@ -50,3 +65,10 @@ def estimate(build: Build) -> Estimate:
         sample=len(sample),
         sample_rejected=sum(all(not isinstance(c, Clip) for c in items) for items in found),
     )
+
+
+def spread(recordings: Sequence[Recording], count: int) -> list[Recording]:
+    """At most `count` of them, evenly spaced from the first to the last; all where there are fewer."""
+    if len(recordings) <= count:
+        return list(recordings)
+    return [recordings[k * (len(recordings) - 1) // (count - 1)] for k in range(count)]

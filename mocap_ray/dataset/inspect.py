@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import PurePosixPath
+
+from pyarrow import fs as pafs
 
 from mocap_ray.archives import Archive
 from mocap_ray.body.bodies import Bodies
 from mocap_ray.dataset.options import BodyOptions, MotionOptions
-from mocap_ray.dataset.process import Plan, process
+from mocap_ray.dataset.process import Plan, _source_frames, process
 from mocap_ray.motion.clip import Clip, Motion, Recording, Rejection
 from mocap_ray.motion.quality import Quality, measure, stretches
-from mocap_ray.storage import place
+from mocap_ray.storage import Place, place
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,11 +22,13 @@ class Inspection:
     """What a file is.
 
     Attributes:
+        recording: the file as a run would list it, below its own folder.
         motion: what was read, or why nothing could be.
-        quality: figures at the source's rate; None where nothing could be read.
+        quality: exact figures at the source's rate; None where nothing could be read.
         clips, rejections: what a run with these options would make of it; without body models only the
             checks that need none were made and `clips` stays empty.
-        complete: body models were given, so every check was made.
+        complete: every check was made that a run makes: body models were given, or none are needed.
+        frames_kept: source frames that pass the checks at the source's rate.
     """
 
     recording: Recording
@@ -32,56 +37,81 @@ class Inspection:
     clips: tuple[Clip, ...]
     rejections: tuple[Rejection, ...]
     complete: bool
+    frames_kept: int
 
     @property
     def taken(self) -> bool:
         """Whether a run would make at least one clip of it, as far as was checked."""
-        return (
-            bool(self.clips)
-            if self.complete
-            else not isinstance(self.motion, Rejection) and not self.rejections
-        )
+        return bool(self.clips) if self.complete else self.frames_kept > 0
 
 
 def inspect(
-    file: Path, archive: Archive, *, body_root: str | None = None, options: MotionOptions | None = None
+    file: str | os.PathLike[str],
+    archive: Archive,
+    *,
+    motion: MotionOptions | None = None,
+    body: BodyOptions | None = None,
+    fps: float | None = None,
 ) -> Inspection:
-    """Read and check one local file as a run would, without Ray.
+    """Read and check one file as a run would, without Ray.
 
     Args:
-        file: the recording.
+        file: the recording: a path, or an address such as s3://bucket/CMU/01/01_01_poses.npz.
         archive: how to read it.
-        body_root: folder of body models; without it, no joints and features are made.
-        options: motion section of a config; its defaults where None.
+        motion: motion section of a config; its defaults where None.
+        body: body section of a config; without it, no joints and features are made.
+        fps: overrides the frame rate of the file.
 
     Raises:
         ValueError: no such file; a missing body model.
+        OSError: it cannot be read.
     """
-    if not file.is_file():
-        raise ValueError(f"{file}: no such file. Expected a recording of {archive.title}.")
-    options = options or MotionOptions()
-    here = place(file.absolute().parent)
-    info = file.stat()
-    stem = file.name.removesuffix(file.suffix)
-    recording = Recording("", stem, stem, file.name, info.st_size, str(info.st_mtime_ns))
-    motion = archive.read(here, recording)
-    if isinstance(motion, Rejection):
-        return Inspection(recording, motion, None, (), (motion,), complete=True)
-    body = BodyOptions(root=body_root or "")
-    limits = options.quality.limits()
-    bodies = Bodies.load(body_root, gender=body.gender) if body_root else None
-    if bodies is None:
-        quality = measure(motion, limits, exact=True)
-        parts = stretches(motion, quality, cut=options.quality.cut, min_frames=2)
-        rejections = tuple(p for p in parts if isinstance(p, Rejection))
-        return Inspection(recording, motion, quality, (), rejections, complete=False)
-    plan = Plan(archive, here, bodies, body, options, ("features", "joints"))
-    found = process(recording, plan)
+    options = motion or MotionOptions()
+    where, recording = _located(str(file), archive)
+    found = archive.read(where, recording, fps=fps)
+    if isinstance(found, Rejection):
+        return Inspection(recording, found, None, (), (found,), complete=True, frames_kept=0)
+    quality = measure(found, options.quality.limits(), exact=True)
+    least = _source_frames(options.min_frames, found.source_fps, options)
+    parts = stretches(found, quality, cut=options.quality.cut, min_frames=least)
+    kept = sum(p.stop - p.start for p in parts if isinstance(p, slice))
+    if body is None:
+        left = tuple(p for p in parts if isinstance(p, Rejection))
+        return Inspection(recording, found, quality, (), left, complete=kept == 0, frames_kept=kept)
+    bodies = Bodies.load(body.root, gender=body.gender, families=body.families)
+    made = process(recording, Plan(archive, where, bodies, body, options, ("features", "joints"), fps))
     return Inspection(
         recording,
-        motion,
-        measure(motion, limits, exact=True),
-        tuple(c for c in found if isinstance(c, Clip)),
-        tuple(r for r in found if isinstance(r, Rejection)),
+        found,
+        quality,
+        tuple(c for c in made if isinstance(c, Clip)),
+        tuple(r for r in made if isinstance(r, Rejection)),
         complete=True,
+        frames_kept=kept,
     )
+
+
+def _located(file: str, archive: Archive) -> tuple[Place, Recording]:
+    """The folder of a file, and the file as a recording directly in it."""
+    if "://" in file:
+        address, question, query = file.partition("?")
+        folder, _, name = address.rstrip("/").rpartition("/")
+        where = place(f"{folder}{question}{query}")
+    else:
+        path = os.path.abspath(os.path.expanduser(file))
+        folder, name = os.path.split(path)
+        where = place(folder)
+    info = where.fs.get_file_info(where.join(name)) if name else None
+    if info is None or info.type != pafs.FileType.File:
+        kind = pafs.FileType.Directory if info is None else info.type
+        what = {
+            pafs.FileType.NotFound: "no such file",
+            pafs.FileType.Directory: "a folder",
+        }.get(kind, "neither a file nor a folder")
+        shown = f"{where.uri}/{name}" if "://" in file else file
+        raise ValueError(
+            f"{shown}: {what}. Expected one recording of {archive.title}; for all below a folder, "
+            "`mocap-ray extract CONFIG --override source.root=FOLDER --dry-run`."
+        )
+    stem = PurePosixPath(name).stem
+    return where, Recording("", stem, stem, name, info.size, str(info.mtime_ns))

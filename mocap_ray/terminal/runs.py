@@ -1,9 +1,10 @@
-"""What a person at a terminal sees of a run: one progress bar, then tables (floor 7)."""
+"""An extraction as it goes on, and what it made: a bar on a terminal, now and then a line in a log."""
 
 from __future__ import annotations
 
+import json
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any
 
@@ -24,6 +25,8 @@ from mocap_ray.dataset.build import Build
 from mocap_ray.distributed.cluster import Cluster
 from mocap_ray.distributed.extract import Outcome
 from mocap_ray.distributed.tasks import Report
+from mocap_ray.terminal.screen import bytes_text, say, typed, without_secrets
+from mocap_ray.terminal.tables import simple_table
 
 LOG_EVERY_S = 30.0
 """Where there is no terminal: a line so often instead of a bar."""
@@ -36,10 +39,10 @@ class ExtractView:
         self.console = console
         self.bar = Progress(
             SpinnerColumn(),
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[figures]}"),
+            TextColumn("{task.fields[figures]}", markup=False),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
             console=console,
@@ -63,17 +66,21 @@ class ExtractView:
         """Say what is to be done."""
         todo = build.todo
         self.total = sum(len(g.recordings) for g in todo)
-        size = sum(g.size for g in todo) / 1e9
-        parts = [f"{self.total:,} recordings ({size:.2f} GB) in {len(todo)} shards to make"]
+        parts = [
+            f"{self.total:,} recordings ({bytes_text(sum(g.size for g in todo))}) in {len(todo)} shards to make"
+        ]
+        if not todo:
+            parts = ["nothing to make"]
         if build.done:
             parts.append(f"{len(build.done)} shards finished already")
         if build.superseded:
             parts.append(f"{len(build.superseded)} superseded files to remove")
-        self.console.print("; ".join(parts))
+        say(self.console, "; ".join(parts))
+        for note in build.notes:
+            self.note(note)
         if any(m["standin"] for m in build.recipe["body"]["models"].values()):
-            self.console.print(
-                "[yellow]The body is a licence-free stand-in:[/] fine for trials, not for research."
-            )
+            text = "The body is a licence-free stand-in: fine for trials, not for research."
+            say(self.console, text, style="yellow")
         if self.total:
             self.task = self.bar.add_task("starting Ray", total=self.total, figures="")
 
@@ -90,73 +97,60 @@ class ExtractView:
         self.frames += report.frames
         self.rejected += report.rejected
         now = time.monotonic()
-        figures = (
-            f"{self.frames:,} frames, {self.frames / (now - self.since):,.0f}/s, {self.rejected} rejected"
-        )
+        speed = self.frames / max(now - self.since, 1e-3)
+        figures = f"{self.frames:,} frames, {speed:,.0f}/s, {self.rejected} rejected"
         if self.task is not None:
             self.bar.update(self.task, completed=self.recordings, figures=figures)
         if not self.console.is_terminal and now - self.logged > LOG_EVERY_S:
             self.logged = now
-            self.console.print(f"{self.recordings:,} of {self.total:,} recordings, {figures}")
+            say(self.console, f"{self.recordings:,} of {self.total:,} recordings, {figures}")
 
     def note(self, text: str) -> None:
         """Print above the bar."""
-        self.console.print(f"[yellow]note:[/] {text}")
+        say(self.console, f"note: {without_secrets(text)}", style="yellow")
 
 
-def print_outcome(console: Console, outcome: Outcome) -> None:
+def print_outcome(out: Console, outcome: Outcome) -> None:
     """The summary of a run: a table per dataset and split, rejections by reason, and what to type next."""
     totals = outcome.manifest["totals"]
-    console.print(counts_table(outcome.manifest))
+    out.print(counts_table(out, outcome.manifest))
+    if totals["rejected"]:
+        say(out, f"Each rejection has its reason and a sentence in {outcome.out}/rejected.parquet.")
     if totals["other_gender_body"]:
-        console.print(
-            f"[yellow]{totals['other_gender_body']} recordings[/] used a body of another gender than their own, "
-            "which is missing; `mocap-ray body check` shows where to get it."
+        text = (
+            f"{totals['other_gender_body']} recordings used a body of another gender than their own, which is "
+            "missing; `mocap-ray body check` shows where to get it."
         )
-    speed = (
-        f"{outcome.frames / outcome.work_s:,.0f} frames/s with {outcome.workers} workers"
-        if outcome.frames
-        else ""
-    )
-    made = f"{outcome.made} shards made, {outcome.kept} kept, {outcome.removed} superseded files removed"
-    console.print("; ".join(t for t in (made, speed, f"{outcome.run_s:.1f} s in all") if t))
-    console.print(
-        f"\n[bold]{outcome.out}[/] is complete. Look at it:\n  mocap-ray page {outcome.out}", soft_wrap=True
-    )
-    console.print(f"  python -c \"import mocap_ray; print(mocap_ray.open('{outcome.out}'))\"", soft_wrap=True)
+        say(out, text, style="yellow")
+    parts = [f"{outcome.made} shards made, {outcome.kept} kept, {outcome.removed} superseded files removed"]
+    if outcome.frames:
+        speed = outcome.frames / max(outcome.work_s, 1e-3)
+        parts.append(f"{speed:,.0f} frames/s with {outcome.workers} workers")
+    say(out, "; ".join([*parts, f"{outcome.run_s:.1f} s in all"]))
+    out.print()
+    say(out, f"{outcome.out} is complete. Look at it:", style="bold")
+    say(out, f"  {typed('mocap-ray', 'page', outcome.out)}")
+    # A JSON string is a Python string in double quotes, which a shell's single quotes leave alone.
+    code = f"import mocap_ray; print(mocap_ray.open({json.dumps(outcome.out)}))"
+    say(out, f"  {typed('python', '-c', code)}")
 
 
-def counts_table(manifest: dict[str, Any]) -> Table:
+def counts_table(out: Console, manifest: dict[str, Any]) -> Table:
     """Recordings, clips, hours and rejections of each dataset and split."""
-    table = Table(title="clips by dataset and split", title_justify="left")
-    for name in ("dataset", "split"):
-        table.add_column(name)
-    for name in ("recordings", "clips", "frames", "hours"):
-        table.add_column(name, justify="right")
-    table.add_column("rejected")
-    for row in manifest["counts"]:
-        table.add_row(row["dataset"], row["split"], *_figures(row))
-    table.add_section()
-    table.add_row("all", "", *_figures(manifest["totals"]), style="bold")
+    rows = [(row["dataset"], row["split"], *_figures(out, row)) for row in manifest["counts"]]
+    columns = ("dataset", "split", "recordings", "clips", "frames", "hours", "rejected")
+    table = simple_table("clips by dataset and split", columns, rows, right=columns[2:6])
+    table.add_row(*("-" * len(c) for c in columns))
+    table.add_row("all", "", *_figures(out, manifest["totals"]), style="bold")
     return table
 
 
-def _figures(row: dict[str, Any]) -> Sequence[str]:
-    rejected = ", ".join(f"{n} {reason}" for reason, n in row["rejected"].items())
+def _figures(out: Console, row: dict[str, Any]) -> Sequence[str]:
+    rejected = [f"{n} {reason}" for reason, n in row["rejected"].items()]
     return (
         f"{row['recordings']:,}",
         f"{row['clips']:,}",
         f"{row['frames']:,}",
         f"{row['seconds'] / 3600:.3f}",
-        rejected or "0",
+        ("\n" if out.is_terminal else ", ").join(rejected) or "0",
     )
-
-
-def simple_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
-    """A table of texts."""
-    table = Table(title=title, title_justify="left")
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    for row in rows:
-        table.add_row(*row)
-    return table
