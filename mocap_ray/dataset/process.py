@@ -132,6 +132,11 @@ def _clips(piece: Motion, name: str | None, model: BodyModel, plan: Plan) -> Ite
     poses = poses_smplx(motion) if "poses" in plan.columns else None
     betas = betas[: model.shape_directions.shape[-1]]
     rows = len(joints) - 1 if options.profile == "humanml3d" else len(joints)
+    if options.window is not None and rows < options.window:
+        what = f"{piece.recording.source}: {rows} rows from frame {piece.first_frame} on are fewer than motion.window"
+        yield Rejection(
+            piece.recording, Reason.TOO_SHORT, f"{what}, which is {options.window}.", piece.first_frame
+        )
     for start, stop in _spans(rows, options):
         # One joint frame more than rows in the humanml3d profile: velocities need the next frame.
         part = slice(start, stop + (len(joints) - rows))
