@@ -279,12 +279,10 @@ def _whole_clip(folder: Place, name: str) -> tuple[str, ...]:
 
 def _read(address: str) -> tuple[str, bytes]:
     """A file by its address: what to call it, and its bytes."""
-    folder, _, name = address.rpartition("/")
-    parent = place(folder or ("/" if address.startswith("/") else "."))
-    where = f"{parent.uri}/{name}" if folder else address
-    if not name or parent.fs.get_file_info(parent.join(name)).type != pafs.FileType.File:
-        raise ValueError(f"{where}: no such file. Expected HumanML3D's index.csv (source.segments).")
-    return where, parent.read(name)
+    file = place(address)
+    if file.fs.get_file_info(file.path).type != pafs.FileType.File:
+        raise ValueError(f"{file.uri}: no such file. Expected HumanML3D's index.csv (source.segments).")
+    return file.uri, file.read()
 
 
 def _sha256(rows: Mapping[str, Sequence[Segment]]) -> str:

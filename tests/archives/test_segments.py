@@ -64,6 +64,17 @@ def test_the_frames_are_those_that_humanml3d_keeps(
     np.testing.assert_array_equal(ours, kept[start:end])
 
 
+def test_an_address_is_read_like_a_path(tmp_path: Path) -> None:
+    texts = tmp_path / "texts"
+    texts.mkdir()
+    (texts / "000003.txt").write_text("he walks#he/PRON walks/VERB#0.0#0.0\n")
+    path = index(tmp_path)
+    by_path, by_address = (
+        read_segments(f"{start}{path}", texts=f"{start}{texts}") for start in ("", "file://")
+    )
+    assert by_address.rows == by_path.rows
+
+
 def test_rows_of_a_recording_are_in_order_and_named_without_their_ending(tmp_path: Path) -> None:
     found = read_segments(index(tmp_path))
     assert [(s.start, s.end, s.name) for s in found.rows["CMU/01/01_01"]] == [
