@@ -236,7 +236,9 @@ class _RunLog:
         values = config.model_dump(mode="json")
         for section in ("source", "output"):
             # An address may hold credentials; they are not written down.
-            values[section]["root"] = place(values[section]["root"]).uri
+            for key in ("root", "segments", "texts", "split"):
+                if "://" in str(values[section].get(key)):
+                    values[section][key] = place(values[section][key]).uri
         text = dump_yaml(values)
         # Also the proof, before any work, that the output can be written.
         self.out.publish(text.encode(), "_runs", self.id, "config.yaml")

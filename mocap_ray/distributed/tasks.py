@@ -54,7 +54,7 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What every task needs beside its group; kilobytes."""
+    """What every task needs beside its group: kilobytes, 1 MB with segments; sent once per execution."""
 
     plan: Plan
     out: Place
