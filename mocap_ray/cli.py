@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+import typer.exceptions
 
 from mocap_ray import __version__
 from mocap_ray import config as configs
@@ -56,20 +57,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
             stream.reconfigure(errors="backslashreplace")  # names of files may be no text
     # Imported here, so that `--help` need not wait for numpy and pyarrow.
     from mocap_ray.dataset.lock import Locked
+    from mocap_ray.terminal.screen import complain, explained, is_usage, without_secrets
 
     try:
-        app(list(arguments) if arguments is not None else None, prog_name="mocap-ray")
+        arguments = list(arguments) if arguments is not None else None
+        code = app(arguments, prog_name="mocap-ray", standalone_mode=False)
     except (ValueError, Locked, OSError) as error:
-        from mocap_ray.terminal.screen import complain, explained, is_usage
-
         complain(explained(error))
-        sys.exit(2 if is_usage(error) else 1)
+        code = 2 if is_usage(error) else 1
+    except typer.exceptions.TyperException as error:  # usage: typer's own words, which repeat what was typed
+        said = io.StringIO()
+        getattr(error, "show", lambda file: print(error, file=file))(said)
+        sys.stderr.write(without_secrets(said.getvalue()))
+        code = error.exit_code
+    sys.exit(code or 0)
 
 
-def _version(asked: bool) -> None:
+def _version(asked: bool) -> bool:
     if asked:
         print(f"mocap-ray {__version__}")
         raise typer.Exit
+    return asked
 
 
 @app.callback()
@@ -235,7 +243,7 @@ def page(
     ],
     out: Annotated[
         str | None,
-        typer.Argument(metavar="[FILE]", help="Where to write; default: beside the data set, as ROOT.html."),
+        typer.Argument(metavar="FILE", help="Where to write; default: beside the data set, as ROOT.html."),
     ] = None,
 ) -> None:
     """Write one self-contained HTML page with a data set's numbers and pictures of a few clips."""
@@ -265,7 +273,7 @@ def archives() -> None:
     short_help="A small data set and a page, from nothing.", epilog="\b\nExample:\n  mocap-ray demo /tmp/demo"
 )
 def demo(
-    folder: Annotated[Path, typer.Argument(metavar="[FOLDER]", help="Where to work.")] = Path("demo"),
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where to work.")] = Path("demo"),
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the data set of an earlier version.")
     ] = False,
@@ -311,7 +319,7 @@ def _whole(folder: Path, write: Callable[[Path], Any]) -> None:
 )
 def body_check(
     root: Annotated[
-        Path, typer.Argument(metavar="[FOLDER]", help="Where the model files are, in any layout in use.")
+        Path, typer.Argument(metavar="FOLDER", help="Where the model files are, in any layout in use.")
     ] = Path("data/body_models"),
     family: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="smpl, smplh or smplx; may be repeated.")

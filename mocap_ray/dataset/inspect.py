@@ -68,6 +68,7 @@ def inspect(
     """
     options = motion or MotionOptions()
     where, recording = _located(str(file), archive)
+    bodies = Bodies.load(body.root, gender=body.gender, families=body.families) if body else None
     found = archive.read(where, recording, fps=fps)
     if isinstance(found, Rejection):
         return Inspection(recording, found, None, (), (found,), complete=True, frames_kept=0)
@@ -75,10 +76,9 @@ def inspect(
     least = _source_frames(options.min_frames, found.source_fps, options)
     parts = stretches(found, quality, cut=options.quality.cut, min_frames=least)
     kept = sum(p.stop - p.start for p in parts if isinstance(p, slice))
-    if body is None:
+    if body is None or bodies is None:
         left = tuple(p for p in parts if isinstance(p, Rejection))
         return Inspection(recording, found, quality, (), left, complete=kept == 0, frames_kept=kept)
-    bodies = Bodies.load(body.root, gender=body.gender, families=body.families)
     made = process(recording, Plan(archive, where, bodies, body, options, ("features", "joints"), fps))
     return Inspection(
         recording,

@@ -26,7 +26,7 @@ from mocap_ray.distributed.cluster import Cluster
 from mocap_ray.distributed.extract import Outcome
 from mocap_ray.distributed.tasks import Report
 from mocap_ray.terminal.screen import bytes_text, say, typed, without_secrets
-from mocap_ray.terminal.tables import simple_table
+from mocap_ray.terminal.tables import show, simple_table
 
 LOG_EVERY_S = 30.0
 """Where there is no terminal: a line so often instead of a bar."""
@@ -113,7 +113,7 @@ class ExtractView:
 def print_outcome(out: Console, outcome: Outcome) -> None:
     """The summary of a run: a table per dataset and split, rejections by reason, and what to type next."""
     totals = outcome.manifest["totals"]
-    out.print(counts_table(out, outcome.manifest))
+    show(out, counts_table(out, outcome.manifest))
     if totals["rejected"]:
         say(out, f"Each rejection has its reason and a sentence in {outcome.out}/rejected.parquet.")
     if totals["other_gender_body"]:

@@ -62,21 +62,21 @@ def without_secrets(text: str) -> str:
 
 def explained(error: BaseException) -> str:
     """What went wrong as a sentence: an OSError of the system gets its path and a remedy."""
-    if isinstance(error, UnicodeError) and not isinstance(error, UnicodeEncodeError):
-        return f"a file name or a text file is not UTF-8 ({error}). Rename or convert it."
+    if isinstance(error, UnicodeError):
+        return f"the name or the text of a file is not UTF-8 ({error}). Rename or convert it."
     if not isinstance(error, OSError) or error.errno is None:
         hint = " Check the address, the credentials and the network." if "AWS Error" in str(error) else ""
         return f"{str(error).rstrip('.')}.{hint}" if hint else str(error)
     said = error.strerror or os.strerror(error.errno)
     path = error.filename
-    if path is None and (quoted := re.search(r"'([^']+)'", said)):
+    if path is None and (quoted := re.search(r"'(.+)'", said)):
         path = quoted[1]  # pyarrow puts the path into the text
     elif path is not None and said != os.strerror(error.errno):
         return f"{path}: {said}."  # somebody of ours has said it better
     # A file on its way has a name that nobody knows.
     path = re.sub(r"/\.tmp-[0-9a-f]+$", "", str(path)) if path is not None else None
     what = _WRONG_PATH.get(error.errno) or (
-        _FULL if error.errno in (errno.ENOSPC, errno.EDQUOT) else said.partition(" '")[0]
+        _FULL if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else said.partition(" '")[0]
     )
     return f"{path}: {what}." if path is not None else f"{what}."
 
@@ -106,7 +106,7 @@ def bar(screen: Console, what: str) -> Iterator[Callable[[int, int], None]]:
         yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
-def bytes_text(size: float) -> str:
+def bytes_text(size: int | float) -> str:
     """A number of bytes in the unit that reads best.
 
     >>> bytes_text(0), bytes_text(23_044_085), bytes_text(3.2e9)

@@ -25,6 +25,16 @@ START_S = 8.0
 """What it takes a Ray of our own, and its workers, to start."""
 
 
+def show(out: Console, table: Table) -> None:
+    """Print a table; where there is no terminal, without the blanks that fill up its lines."""
+    if out.is_terminal:
+        out.print(table)
+        return
+    with out.capture() as printed:
+        out.print(table)
+    out.file.write("".join(f"{line.rstrip()}\n" for line in printed.get().splitlines()))
+
+
 def simple_table(
     title: str,
     columns: Sequence[str],
@@ -82,7 +92,7 @@ def print_estimate(out: Console, build: Build, guess: Estimate, ray: RayOptions)
     if build.superseded:
         made.append(("superseded files to remove", f"{len(build.superseded):,}"))
     made += [("note", note) for note in build.notes]
-    out.print(simple_table(f"dry run into {build.out.uri}: nothing is written", ("", ""), made))
+    show(out, simple_table(f"dry run into {build.out.uri}: nothing is written", ("", ""), made))
 
 
 def print_inspection(out: Console, file: str, found: Inspection) -> None:
@@ -106,7 +116,7 @@ def print_inspection(out: Console, file: str, found: Inspection) -> None:
     taken = "yes" if found.taken else "no"
     if not found.complete:
         taken += ", as far as can be told without body models (--body FOLDER)"
-    out.print(simple_table(file, ("", ""), [*rows, ("taken", taken)]))
+    show(out, simple_table(file, ("", ""), [*rows, ("taken", taken)]))
 
 
 def print_models(out: Console, root: Path, reports: Sequence[FileReport]) -> None:
@@ -123,7 +133,7 @@ def print_models(out: Console, root: Path, reports: Sequence[FileReport]) -> Non
         )
         for r in reports
     ]
-    out.print(simple_table(f"body models below {root}", columns, rows, right=columns[2:7], space=1))
+    show(out, simple_table(f"body models below {root}", columns, rows, right=columns[2:7], space=1))
     for family, members in groupby(reports, key=lambda r: r.family):
         lacking = [r for r in members if r.path is None]
         if lacking:
@@ -142,4 +152,4 @@ def print_archive(out: Console, archive: Archive) -> None:
         ("how to get it", archive.register),
         ("where", archive.url),
     ]
-    out.print(simple_table(f"{archive.name}: {archive.title}", ("", ""), rows))
+    show(out, simple_table(f"{archive.name}: {archive.title}", ("", ""), rows))
