@@ -199,7 +199,7 @@ def _sentence(error: Any, schema: type[BaseModel]) -> str:
         return f"{where}: unknown key.{hint}"
     if error["type"] == "missing":
         return f"{where}: missing. Set it in the file or with --override {where}=..."
-    message = error["msg"].removeprefix("Value error, ")
+    message = error["msg"].removeprefix("Value error, ").replace("Input should be", "should be")
     found = "" if isinstance(error["input"], dict | BaseModel) else f" (found {error['input']!r})"
     return f"{where}{where and ': '}{message}{found}"
 
