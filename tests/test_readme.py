@@ -1,0 +1,146 @@
+"""Every command and every program in the documents works as it stands there, or is named here with a reason."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import textwrap
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from mocap_ray.archives.demo import write_demo
+from mocap_ray.body.standin import write_standin
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+NOT_RUN = {
+    "make ": "a target of the Makefile: it makes environments, or runs these tests",
+    ".venv/bin/pre-commit install": "changes the hooks of the checkout",
+    "ray start --head": "starts a cluster; tests/distributed/test_job.py does",
+    "ray job submit": "needs a cluster; tests/distributed/test_job.py has one",
+}
+"""How a command begins that is not run here -> why."""
+
+RUN = ("mocap-ray ",)
+"""How a command begins that is run here, in a folder where the example paths exist."""
+
+BLOCK = re.compile(
+    r"^(?P<indent> *)```(?P<kind>bash|python)\n(?P<text>.*?)^(?P=indent)```", re.DOTALL | re.MULTILINE
+)
+
+
+@dataclass(frozen=True)
+class Step:
+    """A line of a bash block, or a whole python block."""
+
+    kind: str
+    text: str
+    line: int
+
+
+def steps(document: Path) -> list[Step]:
+    """What a reader of a document would type, in its order."""
+    content = document.read_text(encoding="utf-8")
+    found = []
+    for block in BLOCK.finditer(content):
+        text = textwrap.dedent(block["text"])
+        line = content[: block.start()].count("\n") + 2
+        if block["kind"] == "python":
+            found.append(Step("python", text, line))
+            continue
+        joined = text.replace("\\\n", " ")
+        commands = [" ".join(shlex.split(c, comments=True, posix=False)) for c in joined.splitlines()]
+        found += [Step("bash", c, line) for c in commands if c]
+    return found
+
+
+def _name(document: Path) -> str:
+    return str(document.relative_to(ROOT))
+
+
+def test_blocks_are_found_wherever_they_stand(tmp_path: Path) -> None:
+    path = tmp_path / "a.md"
+    path.write_text(
+        "```bash\nmake demo   # a comment\n\n# only a comment\nmocap-ray extract a \\\n    --override x='1 2'\n```\n"
+        "1. a list\n\n   ```python\n   if True:\n       print(1)\n   ```\n\n```text\nmocap-ray no command\n```\n"
+    )
+    assert steps(path) == [
+        Step("bash", "make demo", 2),
+        Step("bash", "mocap-ray extract a --override x='1 2'", 2),
+        Step("python", "if True:\n    print(1)\n", 11),
+    ]
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=_name)
+def test_every_command_is_run_or_has_a_reason(document: Path) -> None:
+    for step in steps(document):
+        known = step.kind == "python" or step.text.startswith((*RUN, *NOT_RUN))
+        assert known, (
+            f"{_name(document)}, block at line {step.line}: {step.text!r} is neither run nor excused"
+        )
+
+
+def test_no_reason_is_left_over() -> None:
+    everything = [s.text for d in DOCUMENTS for s in steps(d)]
+    for beginning in NOT_RUN:
+        assert any(text.startswith(beginning) for text in everything), beginning
+
+
+def test_the_makefile_has_the_targets_that_are_named() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for document in DOCUMENTS:
+        for step in steps(document):
+            if step.text.startswith("make "):
+                words = [w for w in step.text.split()[1:] if "=" not in w]
+                assert set(words) <= targets, f"{_name(document)}: {step.text}"
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which the paths of the examples exist: made motion, stand-in bodies."""
+    folder = tmp_path_factory.mktemp("reader")
+    write_demo(folder / "data" / "amass")
+    (folder / "data" / "amass" / "CMU" / "01").mkdir(parents=True)
+    take = next((folder / "data" / "amass").rglob("*_walk_poses.npz"))
+    shutil.copy(take, folder / "data" / "amass" / "CMU" / "01" / "01_01_poses.npz")
+    write_standin(folder / "data" / "body_models")
+    return folder
+
+
+def _here(text: str, work: Path) -> str:
+    """The text with its example folders in `work`."""
+    return re.sub(r"(?<![\w/.])/data\b", str(work / "data"), text)
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("document", [d for d in DOCUMENTS if steps(d)], ids=_name)
+def test_what_a_document_says_works_when_typed(document: Path, work: Path) -> None:
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path}
+    for step in steps(document):
+        if step.kind == "python":
+            command = [sys.executable, "-c", _here(step.text, work)]
+        elif step.text.startswith(RUN):
+            command = shlex.split(_here(step.text, work))
+        else:
+            continue
+        done = subprocess.run(
+            command, cwd=work, env=environment, capture_output=True, text=True, timeout=200, check=False
+        )
+        said = f"{_name(document)}, block at line {step.line}:\n{step.text}\n{done.stdout}\n{done.stderr}"
+        assert done.returncode == 0, said
+        assert "Traceback" not in done.stderr, said
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=_name)
+def test_links_into_the_repository_lead_somewhere(document: Path) -> None:
+    for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", document.read_text(encoding="utf-8")):
+        if "://" not in target:
+            assert (document.parent / target).exists(), f"{_name(document)}: {target}"
