@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import doctest
 import errno
+import io
 import os
 import resource
 import shlex
@@ -18,11 +20,15 @@ import numpy as np
 import pytest
 import typer
 from archives import rawzip, takes
+from rich.console import Console
 
 from mocap_ray import cli
 from mocap_ray.archives.demo import write_demo
 from mocap_ray.body.standin import write_standin
+from mocap_ray.distributed.cluster import Cluster
+from mocap_ray.distributed.tasks import Report
 from mocap_ray.terminal import screen
+from mocap_ray.terminal.runs import ExtractView
 
 COMMAND = [sys.executable, "-m", "mocap_ray.cli"]
 Call = Callable[..., tuple[int, str, str]]
@@ -185,6 +191,18 @@ def test_a_dry_run_says_what_would_be_made_and_writes_nothing(
     assert not (tmp_path / "out").exists()
     code, out, _ = call(*_dry(archive, bodies, tmp_path / "out"), "--limit", 3, "--exclude", "DemoGym")
     assert "3 of 3" in out
+
+
+def test_what_the_split_lists_leave_out_is_mentioned(
+    call: Call, archive: Path, bodies: Path, tmp_path: Path
+) -> None:
+    lists = tmp_path / "lists.yaml"
+    lists.write_text("train: [DemoGym]\nval: [DemoPark]\n")
+    words = [*_dry(archive, bodies, tmp_path / "out"), f"source.split={lists}"]
+    code, out, _ = call(*words)
+    assert code == 0
+    count = len(list((archive / "DemoStroll").rglob("*.npz")))
+    assert f"{count} recordings in no list of source.split are left out" in out
 
 
 @pytest.mark.parametrize(
@@ -436,6 +454,40 @@ def test_ctrl_c_is_exit_code_130_without_a_traceback(tmp_path: Path, bodies: Pat
     _, err = process.communicate(timeout=30)
     assert process.returncode == 130
     assert "Traceback" not in err
+
+
+def test_a_command_to_copy_is_found_from_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = Path(sys.executable)
+    monkeypatch.setenv("PATH", str(here.parent))
+    assert screen.typed("python", "-c", "1 + 1") == "python -c '1 + 1'"
+    # A link to the same interpreter, as another environment has one, is another environment.
+    (tmp_path / "python").symlink_to(here)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert screen.typed("python", "a b") == f"{here} 'a b'"
+    monkeypatch.chdir(here.parents[1])
+    assert screen.typed("mocap-ray", "page") == f"{here.parent.name}/mocap-ray page"
+
+
+def test_numbers_read_well() -> None:
+    assert doctest.testmod(screen).attempted == 3
+    assert doctest.testmod(screen).failed == 0
+
+
+@pytest.mark.parametrize("width", [80, 200])
+def test_the_bar_of_a_large_run_fits_its_terminal(width: int) -> None:
+    out = Console(force_terminal=True, width=width, file=io.StringIO(), color_system=None)
+    view = ExtractView(out)
+    view.total = 16_000
+    view.task = view.bar.add_task("starting Ray", total=view.total, figures="")
+    view.started(Cluster(workers=128, nodes=16, own=False, whole=True))
+    view.since -= 60
+    view.shard(Report("s", ok=True, recordings=14_321, frames=123_456_789, rejected=1_234))
+    out.print(view.bar)
+    line = out.file.getvalue().splitlines()[-1]  # type: ignore[attr-defined]
+    assert len(line) <= width
+    for part in ("128 workers", "14321/16000", "123.5 M frames", "2.1 M/s, 1,234 rejected"):
+        assert part in line
 
 
 @pytest.mark.ray

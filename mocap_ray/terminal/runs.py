@@ -16,7 +16,6 @@ from rich.progress import (
     SpinnerColumn,
     TaskID,
     TextColumn,
-    TimeElapsedColumn,
     TimeRemainingColumn,
 )
 from rich.table import Table
@@ -25,7 +24,7 @@ from mocap_ray.dataset.build import Build
 from mocap_ray.distributed.cluster import Cluster
 from mocap_ray.distributed.extract import Outcome
 from mocap_ray.distributed.tasks import Report
-from mocap_ray.terminal.screen import bytes_text, say, typed, without_secrets
+from mocap_ray.terminal.screen import bytes_text, count_text, say, typed, without_secrets
 from mocap_ray.terminal.tables import show, simple_table
 
 LOG_EVERY_S = 30.0
@@ -40,10 +39,9 @@ class ExtractView:
         self.bar = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}", markup=False),
-            BarColumn(),
+            BarColumn(bar_width=max(3, min(40, console.width - 77))),
             MofNCompleteColumn(),
             TextColumn("{task.fields[figures]}", markup=False),
-            TimeElapsedColumn(),
             TimeRemainingColumn(),
             console=console,
             transient=True,
@@ -87,9 +85,11 @@ class ExtractView:
     def started(self, cluster: Cluster) -> None:
         """Ray is there: time counts from now."""
         self.since = self.logged = time.monotonic()
-        where = "own Ray" if cluster.own else f"{cluster.nodes} nodes"
+        if not cluster.own:
+            text = f"joined a cluster of {cluster.nodes} nodes; {cluster.workers} workers at once"
+            say(self.console, text)
         if self.task is not None:
-            self.bar.update(self.task, description=f"{cluster.workers} workers, {where}")
+            self.bar.update(self.task, description=f"{cluster.workers} workers")
 
     def shard(self, report: Report) -> None:
         """Count a shard."""
@@ -98,7 +98,7 @@ class ExtractView:
         self.rejected += report.rejected
         now = time.monotonic()
         speed = self.frames / max(now - self.since, 1e-3)
-        figures = f"{self.frames:,} frames, {speed:,.0f}/s, {self.rejected} rejected"
+        figures = f"{count_text(self.frames)} frames, {count_text(speed)}/s, {self.rejected:,} rejected"
         if self.task is not None:
             self.bar.update(self.task, completed=self.recordings, figures=figures)
         if not self.console.is_terminal and now - self.logged > LOG_EVERY_S:

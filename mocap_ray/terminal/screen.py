@@ -90,7 +90,8 @@ def typed(name: str, *words: str) -> str:
     """A command line to copy: a program of this environment as it is found from here, its words quoted."""
     beside = Path(sys.executable).with_name(name)
     found = shutil.which(name)
-    if found is None or not beside.exists() or not Path(found).samefile(beside):
+    # By their folders: the python of an environment is a link to another one, which lacks the packages.
+    if found is None or not Path(found).parent.samefile(beside.parent):
         name = str(beside.relative_to(Path.cwd()) if beside.is_relative_to(Path.cwd()) else beside)
     return shlex.join((name, *words))
 
@@ -104,6 +105,17 @@ def bar(screen: Console, what: str) -> Iterator[Callable[[int, int], None]]:
     with Progress(console=screen, transient=True) as progress:
         task = progress.add_task(what, total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+def count_text(count: int | float) -> str:
+    """A large number in few letters.
+
+    >>> count_text(950), count_text(12_345), count_text(4_460_000)
+    ('950', '12.3 k', '4.5 M')
+    """
+    if count >= 1e6:
+        return f"{count / 1e6:,.1f} M"
+    return f"{count / 1e3:.1f} k" if count >= 1e4 else f"{count:,.0f}"
 
 
 def bytes_text(size: int | float) -> str:
