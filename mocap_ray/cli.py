@@ -57,7 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             stream.reconfigure(errors="backslashreplace")  # names of files may be no text
     # Imported here, so that `--help` need not wait for numpy and pyarrow.
     from mocap_ray.dataset.lock import Locked
-    from mocap_ray.terminal.screen import complain, explained, is_usage, without_secrets
+    from mocap_ray.storage import without_secrets
+    from mocap_ray.terminal.screen import complain, explained, is_usage
 
     try:
         arguments = list(arguments) if arguments is not None else None
@@ -146,7 +147,7 @@ def extract(
 
 def _assignments(config: str | None, override: list[str] | None, more: list[str] | None) -> list[str]:
     """All KEY=VALUE of a command line. Raises BadParameter for anything else among them."""
-    from mocap_ray.terminal.screen import without_secrets
+    from mocap_ray.storage import without_secrets
 
     if config is not None and "=" in config and not Path(config).exists():
         raise typer.BadParameter(

@@ -40,9 +40,18 @@ class Place:
         return bool(self.fs.get_file_info(self.join(*parts)).type != pafs.FileType.NotFound)
 
     def files(self, *parts: str) -> list[pafs.FileInfo]:
-        """All files below, sorted by path; empty where the folder does not exist."""
+        """All files below, sorted by path; empty where the folder does not exist.
+
+        Raises:
+            ValueError: a name that is not UTF-8, which Arrow cannot hold.
+        """
         selector = pafs.FileSelector(self.join(*parts), recursive=True, allow_not_found=True)
-        infos = [i for i in self.fs.get_file_info(selector) if i.type == pafs.FileType.File]
+        try:
+            infos = [i for i in self.fs.get_file_info(selector) if i.type == pafs.FileType.File]
+        except UnicodeDecodeError as error:
+            raise ValueError(
+                f"{self.uri}: the name of a file or folder in it is not UTF-8 ({error.object!r}). Rename it."
+            ) from error
         return sorted(infos, key=lambda i: i.path)
 
     def relative(self, path: str) -> str:
@@ -106,12 +115,18 @@ def place(address: str | os.PathLike[str]) -> Place:
         filesystem, path = pafs.FileSystem.from_uri(text)
     except Exception as error:
         raise ValueError(
-            f"{_without_secrets(text)}: {_without_secrets(str(error))}. "
+            f"{without_secrets(text)}: {without_secrets(str(error))}. "
             "Expected a local path or an address such as s3://bucket/folder or gs://bucket/folder."
         ) from error
-    return Place(filesystem, path.rstrip("/"), _without_secrets(text))
+    return Place(filesystem, path.rstrip("/"), without_secrets(text))
 
 
-def _without_secrets(uri: str) -> str:
-    """`s3://key:secret@bucket/...` as `s3://bucket/...`: secrets are never printed or written down."""
-    return re.sub(r"^([a-z0-9+]+://)[^/@]*@", r"\1", uri)
+def without_secrets(text: str) -> str:
+    """`s3://key:secret@bucket` as `s3://bucket`, anywhere in a text; the secret may hold slashes.
+
+    Secrets are never printed or written down.
+
+    >>> without_secrets("cannot read 's3://key:a/b+c@bucket/x'")
+    "cannot read 's3://bucket/x'"
+    """
+    return re.sub(r"(?i)\b([a-z][a-z0-9+.-]*:/{1,2})[^\s@'\"/:]+:[^\s@'\"]*@", r"\1", text)

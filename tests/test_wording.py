@@ -107,8 +107,8 @@ def _written(house: House, name: str, text: str) -> Path:
     "  source.root: missing. Set it in the file or with --override source.root=...\n"
     "  source.rot: unknown key. Did you mean 'root'?\n"
     "  body.gender: should be 'recorded', 'neutral' or 'humanml3d' (found 'any')\n"
-    "  output: columns without features; choose features and any of ('joints', 'poses', 'trans', "
-    "'stick', 'vertices')\n"
+    "  output: columns without features; choose features and any of joints, poses, trans, "
+    "stick, vertices\n"
     "  ray.workers: should be greater than or equal to 1 (found 0)"
 )
 def config_with_several_problems(house: House) -> None:
@@ -269,7 +269,7 @@ def recording_that_is_no_archive(house: House) -> str:
 
 
 @scene(
-    "teleport: frame 149: the root accelerates by 14,400.0 m/s^2 where at most 1,500.0 were expected; 2"
+    "teleport: d_poses.npz: frame 149: the root accelerates by 14,400.0 m/s^2 where at most 1,500.0 were expected; 2"
     " of 300 frames are broken. Leave it out, keep its good stretches with motion.quality.cut, or raise"
     " motion.quality.multiplier."
 )
@@ -280,7 +280,10 @@ def recording_that_teleports(house: House) -> str:
     return house.rejection("d_poses.npz", rawzip.npz(take))
 
 
-@scene("too_short: 100 good frames at 120 fps are too few. Lower motion.min_frames to keep them.")
+@scene(
+    "too_short: e_poses.npz: 100 good frames at 120 fps, fewer than the 121 that motion.min_frames asks for. "
+    "Lower it to keep them."
+)
 def recording_that_is_too_short(house: House) -> str:
     return house.rejection("e_poses.npz", rawzip.npz(takes.smplh(100)))
 

@@ -100,7 +100,6 @@ def prepare(
     out = place(output.root)
     settings = recipe(source, body, motion, output, bodies, lists, index)
     recipe_hash = digest(settings)
-    _same_recipe(out, settings, overwrite=overwrite)
     # With --overwrite, what another recipe made counts for nothing, but a killed run of this one goes on.
     old = {name: r for name, r in receipts.read_all(out).items() if r.recipe_hash == recipe_hash}
     chosen, limited = _selected(listed, source, old, prune=prune, out=out)
@@ -121,6 +120,7 @@ def prepare(
     if unlisted := sum(r.name not in splits for r in chosen):
         notes.append(f"{unlisted:,} recordings in no list of source.split are left out.")
     _need_bodies(recordings, plan)
+    _same_recipe(out, settings, overwrite=overwrite)
     groups = group(recordings, splits, target=int(output.shard_mb * 2**20))
     done = _valid(groups, old, out)
     superseded = _superseded(out, groups)

@@ -11,7 +11,7 @@ from pyarrow import fs as pafs
 from mocap_ray.archives import Archive
 from mocap_ray.body.bodies import Bodies
 from mocap_ray.dataset.options import BodyOptions, MotionOptions
-from mocap_ray.dataset.process import Plan, _source_frames, process
+from mocap_ray.dataset.process import Plan, process, source_frames
 from mocap_ray.motion.clip import Clip, Motion, Recording, Rejection
 from mocap_ray.motion.quality import Quality, measure, stretches
 from mocap_ray.storage import Place, place
@@ -73,7 +73,7 @@ def inspect(
     if isinstance(found, Rejection):
         return Inspection(recording, found, None, (), (found,), complete=True, frames_kept=0)
     quality = measure(found, options.quality.limits(), exact=True)
-    least = _source_frames(options.min_frames, found.source_fps, options)
+    least = source_frames(options.min_frames, found.source_fps, options)
     parts = stretches(found, quality, cut=options.quality.cut, min_frames=least)
     kept = sum(p.stop - p.start for p in parts if isinstance(p, slice))
     if body is None or bodies is None:

@@ -142,7 +142,9 @@ class OutputOptions(Section):
     @model_validator(mode="after")
     def _columns(self) -> OutputOptions:
         if "features" not in self.columns:
-            raise ValueError(f"columns without features; choose features and any of {OPTIONAL_COLUMNS[1:]}")
+            raise ValueError(
+                f"columns without features; choose features and any of {', '.join(OPTIONAL_COLUMNS[1:])}"
+            )
         if len(set(self.columns)) < len(self.columns):
             raise ValueError(f"columns named twice in {list(self.columns)}")
         return self

@@ -101,7 +101,7 @@ def _pieces(motion: Motion, plan: Plan) -> Iterator[Motion | Rejection]:
     """The stretches of a motion that pass the quality checks, at the source's rate."""
     options = plan.motion
     measured = quality.measure(motion, options.quality.limits())
-    least = _source_frames(options.min_frames, motion.source_fps, options)
+    least = source_frames(options.min_frames, motion.source_fps, options)
     for part in quality.stretches(motion, measured, cut=options.quality.cut, min_frames=least):
         if isinstance(part, Rejection):
             yield part
@@ -112,7 +112,7 @@ def _pieces(motion: Motion, plan: Plan) -> Iterator[Motion | Rejection]:
             yield replace(motion, poses=motion.poses[part], trans=motion.trans[part], first_frame=first)
 
 
-def _source_frames(rows: int, source_fps: float, options: MotionOptions) -> int:
+def source_frames(rows: int, source_fps: float, options: MotionOptions) -> int:
     """Fewest source frames that can give so many feature rows."""
     joints = rows + 1 if options.profile == "humanml3d" else rows
     if options.resample == "stride":

@@ -67,5 +67,11 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], *, prefix: str =
         if isinstance(a, Mapping) and isinstance(b, Mapping):
             lines += differences(a, b, prefix=f"{prefix}{key}.")
         elif a != b:
-            lines.append(f"{prefix}{key}: {a!r} there, {b!r} now")
+            lines.append(f"{prefix}{key}: {_short(a)} there, {_short(b)} now")
     return lines
+
+
+def _short(value: Any) -> str:
+    """A setting in a line of text: long ones, such as checksums, by their beginning."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:40]}..."

@@ -153,7 +153,7 @@ def stretches(motion: Motion, quality: Quality, *, cut: bool, min_frames: int) -
     frames = len(bad)
     if bad.any() and not cut:
         remedy = "Leave it out, keep its good stretches with motion.quality.cut, or raise motion.quality.multiplier."
-        return [_rejected(motion, quality, slice(0, frames), remedy)]
+        return [_rejected(motion, quality, slice(0, frames), remedy, min_frames)]
     edges = np.flatnonzero(np.diff(np.concatenate([[True], bad, [True]])))
     good = [slice(int(a), int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True)]
     kept = [s for s in good if s.stop - s.start >= max(min_frames, 1)]
@@ -162,21 +162,22 @@ def stretches(motion: Motion, quality: Quality, *, cut: bool, min_frames: int) -
     for stretch in [*kept, slice(frames, frames)]:
         if stretch.start > done or (not found and stretch.start == stretch.stop):
             remedy = f"Stretches of at least {min_frames} frames beside it are kept."
-            found.append(_rejected(motion, quality, slice(done, stretch.start), remedy))
+            found.append(_rejected(motion, quality, slice(done, stretch.start), remedy, min_frames))
         if stretch.stop > stretch.start:
             found.append(stretch)
         done = stretch.stop
     return found
 
 
-def _rejected(motion: Motion, quality: Quality, part: slice, remedy: str) -> Rejection:
+def _rejected(motion: Motion, quality: Quality, part: slice, remedy: str, least: int) -> Rejection:
     """Why the frames `part` are left out, by the first broken one among them."""
     start = motion.first_frame + part.start
     count = part.stop - part.start
     broken = part.start + np.flatnonzero(quality.bad[part])
     if not len(broken):
         what = (
-            f"{count} good frames at {quality.fps:g} fps are too few. Lower motion.min_frames to keep them."
+            f"{motion.recording.source}: {count} good frames at {quality.fps:g} fps, fewer than the {least} that "
+            "motion.min_frames asks for. Lower it to keep them."
         )
         return Rejection(motion.recording, Reason.TOO_SHORT, what, start)
     frame = int(broken[0])
@@ -186,7 +187,7 @@ def _rejected(motion: Motion, quality: Quality, part: slice, remedy: str) -> Rej
         Reason.TELEPORT: _teleport,
         Reason.UNSTABLE: _unstable,
     }[reason](motion, quality, frame)
-    where = f"frame {motion.first_frame + frame}"
+    where = f"{motion.recording.source}: frame {motion.first_frame + frame}"
     more = f"{len(broken)} of {count} frames are broken"
     return Rejection(motion.recording, reason, f"{where}: {what}; {more}. {remedy}", start)
 

@@ -24,7 +24,8 @@ from mocap_ray.dataset.build import Build
 from mocap_ray.distributed.cluster import Cluster
 from mocap_ray.distributed.extract import Outcome
 from mocap_ray.distributed.tasks import Report
-from mocap_ray.terminal.screen import bytes_text, count_text, say, typed, without_secrets
+from mocap_ray.storage import without_secrets
+from mocap_ray.terminal.screen import bytes_text, count_text, say, typed
 from mocap_ray.terminal.tables import show, simple_table
 
 LOG_EVERY_S = 30.0

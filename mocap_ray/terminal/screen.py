@@ -15,6 +15,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
+from mocap_ray.storage import without_secrets
+
 _WRONG_PATH = {
     errno.ENOENT: "no such file or folder. Check the path",
     errno.ENOTDIR: "a part of this path is a file where a folder is needed. Name another path",
@@ -49,15 +51,6 @@ def complain(text: str) -> None:
     out = console(stderr=True)
     out.print("mocap-ray: ", style="red", end="", soft_wrap=True)
     say(out, without_secrets(text))
-
-
-def without_secrets(text: str) -> str:
-    """`s3://key:secret@bucket` as `s3://bucket`, anywhere in a text; the secret may hold slashes.
-
-    >>> without_secrets("cannot read 's3://key:a/b+c@bucket/x'")
-    "cannot read 's3://bucket/x'"
-    """
-    return re.sub(r"(?i)\b([a-z][a-z0-9+.-]*:/{1,2})[^\s@'\"/:]+:[^\s@'\"]*@", r"\1", text)
 
 
 def explained(error: BaseException) -> str:

@@ -108,7 +108,7 @@ def test_a_teleport_names_frame_value_and_limit():
     assert isinstance(rejection, Rejection)
     assert rejection.reason is Reason.TELEPORT
     assert rejection.first_frame == 1000
-    assert rejection.detail.startswith("frame 1199: the root accelerates by 24,9")
+    assert rejection.detail.startswith("CMU/01/01_01_poses.npz: frame 1199: the root accelerates by 24,9")
     assert "at most 1,500.0 were expected; 2 of 300 frames are broken. Leave it out" in rejection.detail
 
 
