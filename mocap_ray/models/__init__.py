@@ -1,0 +1,1 @@
+"""Pose priors, one file each, and the table that names them (floor 3)."""
