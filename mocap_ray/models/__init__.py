@@ -1,1 +1,41 @@
-"""Pose priors, one file each, and the table that names them (floor 3)."""
+"""Pose priors, one file each, and the table that names them (floor 3).
+
+>>> sorted(MODELS)
+['gaussian_prior']
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+from mocap_ray.models.coordinates import Coordinates, JointChoice
+from mocap_ray.models.gaussian_prior import GaussianConfig, GaussianPrior
+from mocap_ray.models.prior import Prior, PriorConfig
+
+__all__ = ["MODELS", "Coordinates", "ModelConfig", "Prior", "PriorConfig", "build", "fit_coordinates"]
+
+MODELS: dict[str, tuple[type[PriorConfig], type[Any]]] = {
+    "gaussian_prior": (GaussianConfig, GaussianPrior),
+}
+"""kind -> (config, model)."""
+
+ModelConfig = GaussianConfig
+"""The `model:` section of a training config, told apart by `kind`."""
+
+
+def build(config: PriorConfig, coordinates: Coordinates) -> Prior:
+    """The model of a config, with fresh parameters from torch's global generator.
+
+    Raises:
+        ValueError: the model cannot work on these coordinates (no hands, a constant axis, ...).
+    """
+    model: Prior = MODELS[config.kind][1](config, coordinates)
+    return model
+
+
+def fit_coordinates(config: PriorConfig, poses: Any, *, joints: JointChoice = "all") -> Coordinates:
+    """Coordinates of the training split [N, 55, 3] as a model's config wants them; see `Coordinates.fit`."""
+    return Coordinates.fit(
+        poses, joints=joints, representation=config.representation, standardise=config.standardise
+    )

@@ -1,0 +1,443 @@
+"""Which numbers of a pose a prior sees: forms of poses, degenerate dimensions, charts and scales (floor 3).
+
+A pose is 55 rotations (SMPL-X order). A prior is a density over `active` coordinates x [D]: the axes of the
+chosen joints, less those that the training split shows to be constant (their likelihood would have no bound).
+Densities are reported with respect to Lebesgue measure on canonical rotation vectors (rad, angle in [0, pi]),
+whatever the coordinates are made of; `log_volume` converts. So scores of all representations compare.
+
+`rotvec`  x = the rotation vector itself.
+`tangent` x = log(R_mean^T R), the chart at each joint's mean rotation: joints far from rest (collars, thumbs,
+          bent knees) look more Gaussian there. Joints with a constant axis keep R_mean = I, i.e. their rotation
+          vector, so that active dimensions are the same numbers in both.
+Standardised: less the training mean, divided by the training standard deviation.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import roma
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from mocap_ray.skeleton import SMPLX_JOINTS, SMPLX_PARENTS, TO_SMPLX
+
+Representation = Literal["rotvec", "tangent"]
+JointChoice = Literal["all", "body", "hands"] | Sequence[str]
+
+J = 55
+BODY = tuple(range(1, 22))
+HANDS = tuple(range(25, 55))
+FORMS: dict[int, tuple[int, ...]] = {
+    55: TO_SMPLX["smplx"],
+    53: (*range(23), *range(25, 55)),
+    52: TO_SMPLX["smplh"],
+    30: HANDS,
+    22: (0, *BODY),
+    21: BODY,
+}
+"""Number of joints that a pose came with -> where they stand among the 55."""
+AT_REST = (52, 53, 55)
+"""Forms whose missing joints (jaw, eyes) are at rest, as the data set has them; of others they are hidden."""
+MIN_VARIANCE = 1e-8
+"""rad^2; an axis that varies less (a standard deviation of 0.006 degrees) is taken for constant."""
+CHUNK = 1 << 16
+
+
+def joint_indices(joints: JointChoice) -> tuple[int, ...]:
+    """Indices among the 55 of `all`, `body` (21, without the pelvis), `hands` (30), or names.
+
+    Raises:
+        ValueError: an unknown name, a name twice, or no name.
+    """
+    if isinstance(joints, str):
+        groups = {"all": tuple(range(J)), "body": BODY, "hands": HANDS}
+        if joints not in groups:
+            raise ValueError(f"joints {joints!r}: expected all, body, hands, or a list of joint names.")
+        return groups[joints]
+    unknown = [name for name in joints if name not in SMPLX_JOINTS]
+    if unknown:
+        raise ValueError(
+            f"joints: {', '.join(unknown)} unknown. Expected names of {', '.join(SMPLX_JOINTS)}."
+        )
+    if not joints or len(set(joints)) < len(joints):
+        raise ValueError("joints: a list without repetition of at least one joint name is expected.")
+    return tuple(sorted(SMPLX_JOINTS.index(name) for name in joints))
+
+
+def canonical(rotvecs: Float[Tensor, "*B 3"]) -> Float[Tensor, "*B 3"]:
+    """The same rotations with angle in [0, pi]; vectors that are so already keep their bits.
+
+    The gradient at angle 0 is the identity. Wrapping each component by itself would change the rotation.
+    """
+    squared = (rotvecs * rotvecs).sum(-1, keepdim=True)
+    outside = squared > math.pi**2
+    angle = torch.where(outside, squared, torch.ones_like(squared)).sqrt()
+    turns = torch.round(angle / (2 * math.pi))
+    return torch.where(outside, rotvecs * (1 - 2 * math.pi * turns / angle), rotvecs)
+
+
+def log_haar(rotvecs: Float[Tensor, "*B 3"]) -> Float[Tensor, "*B"]:
+    """Log density of the (unnormalised) Haar measure in rotation vectors: 2 log(sin(a/2) / (a/2)), a the angle.
+
+    Within [2 log(2/pi), 0] on the ball of radius pi; a series below 0.1 rad keeps the gradient exact at 0.
+    """
+    squared = (rotvecs * rotvecs).sum(-1)
+    small = squared < 1e-2
+    half = torch.where(small, torch.ones_like(squared), squared).sqrt() / 2
+    series = -squared / 12 - squared**2 / 1440 - squared**3 / 90720
+    return torch.where(small, series, 2 * torch.log(torch.sin(half) / half))
+
+
+def matrix_from_6d(numbers: Float[Tensor, "*B 6"]) -> Float[Tensor, "*B 3 3"]:
+    """Gram-Schmidt of the first two columns (Zhou et al. 2019), given column by column.
+
+    Lengths are bounded from below, so that gradients stay finite for a zero or parallel column; what comes out
+    is a rotation only where the two are independent.
+    """
+    tiny = 1e-8
+    a, b = numbers[..., :3], numbers[..., 3:]
+    first = a / _length(a, tiny)
+    b = b - (first * b).sum(-1, keepdim=True) * first
+    second = b / _length(b, tiny)
+    return torch.stack([first, second, torch.linalg.cross(first, second)], dim=-1)
+
+
+def _length(v: Float[Tensor, "*B 3"], tiny: float) -> Float[Tensor, "*B 1"]:
+    return (v * v).sum(-1, keepdim=True).clamp_min(tiny**2).sqrt()
+
+
+def transposed_times(A: Float[Tensor, "*A 3 3"], B: Float[Tensor, "*B 3 3"]) -> Float[Tensor, "*C 3 3"]:
+    """A^T B without a matmul, which autocast would compute in bf16."""
+    return (A[..., :, :, None] * B[..., :, None, :]).sum(-3)
+
+
+class Coordinates(nn.Module):
+    """Poses to active coordinates and back; buffers only. Made by `fit` or `from_description`.
+
+    Attributes:
+        active: D, the number of active coordinates.
+        joints: indices of the chosen joints among the 55.
+        active_joints: those of them with at least one active axis, in order.
+        fill: [D] coordinates of the training mean: what stands for a hidden joint where a model needs a number.
+    """
+
+    mean: Tensor
+    std: Tensor
+    constants: Tensor
+    R_mean: Tensor
+    index: Tensor
+    joint_of: Tensor
+
+    def __init__(
+        self,
+        *,
+        joints: tuple[int, ...],
+        active: Sequence[int],
+        constants: Float[Tensor, "55 3"],
+        mean: Float[Tensor, "D"],
+        std: Float[Tensor, "D"],
+        R_mean: Float[Tensor, "55 3 3"],
+        representation: Representation,
+        standardise: bool,
+    ) -> None:
+        super().__init__()
+        assert len(active) == len(mean) == len(std) > 0
+        self.joints = joints
+        self.representation: Representation = representation
+        self.standardise = standardise
+        self.index_list = tuple(active)
+        self.active = len(active)
+        self.active_joints = tuple(sorted({k // 3 for k in active}))
+        single = torch.get_default_dtype()
+        for name, value in {"mean": mean, "std": std, "constants": constants, "R_mean": R_mean}.items():
+            self.register_buffer(name, value.to(single, copy=True))
+        self.register_buffer("index", torch.tensor(self.index_list), persistent=False)
+        self.register_buffer("joint_of", self.index // 3, persistent=False)
+
+    @classmethod
+    def fit(
+        cls,
+        poses: Float[Tensor, "N 55 3"] | Float[np.ndarray, "N 55 3"],
+        *,
+        joints: JointChoice = "all",
+        representation: Representation = "rotvec",
+        standardise: bool = True,
+    ) -> Coordinates:
+        """Statistics of the training split, in float64 and in chunks.
+
+        Args:
+            poses: rotation vectors, rad.
+            joints: see `joint_indices`.
+            representation: the chart, see the module.
+            standardise: scale by mean and standard deviation; they are stored in any case.
+
+        Raises:
+            ValueError: fewer than two poses, a number that is not finite, or nothing that varies.
+        """
+        poses = torch.as_tensor(poses)
+        chosen = joint_indices(joints)
+        if len(poses) < 2:
+            raise ValueError(f"{len(poses)} poses: statistics need at least two.")
+        mean, variance = _moments(canonical(c) for c in _chunks(poses))
+        if not bool(torch.isfinite(variance).all()):
+            raise ValueError("Poses hold numbers that are not finite; expected rotation vectors in rad.")
+        varies = variance >= MIN_VARIANCE
+        wanted = torch.zeros(J, dtype=torch.bool)
+        wanted[list(chosen)] = True
+        active = varies & wanted[:, None]
+        if not bool(active.any()):
+            names = joints if isinstance(joints, str) else ", ".join(joints)
+            raise ValueError(
+                f"joints: {names}: none varies in the {len(poses)} training poses (the data set may lack them). "
+                "Choose others with data.joints."
+            )
+        R_mean = torch.eye(3, dtype=torch.float64).repeat(J, 1, 1)
+        if representation == "tangent":
+            charted = active.all(1)
+            R_mean[charted] = _mean_rotations(poses)[charted]
+            chart_mean, chart_variance = _moments(_to_chart(canonical(c), R_mean) for c in _chunks(poses))
+            flat = (charted & (chart_variance < MIN_VARIANCE).any(1))[:, None]
+            R_mean = torch.where(flat[..., None], torch.eye(3, dtype=torch.float64), R_mean)
+            constants = torch.where(active, torch.zeros_like(mean), mean)
+            mean = torch.where(flat, mean, chart_mean)
+            variance = torch.where(flat, variance, chart_variance)
+        else:
+            constants = torch.where(active, torch.zeros_like(mean), mean)
+        constants = torch.where(wanted[:, None], constants, torch.zeros_like(constants))
+        index = active.reshape(-1).nonzero().squeeze(1)
+        return cls(
+            joints=chosen,
+            active=index.tolist(),
+            constants=constants,
+            mean=mean.reshape(-1)[index],
+            std=variance.reshape(-1)[index].sqrt(),
+            R_mean=R_mean,
+            representation=representation,
+            standardise=standardise,
+        )
+
+    # ---- forms -----------------------------------------------------------------------------------------------
+
+    def rotvecs(self, poses: Tensor) -> Float[Tensor, "*B 55 3"]:
+        """Any form of poses as canonical rotation vectors of 55 joints, in this module's dtype.
+
+        Args:
+            poses: axis-angle [*B, J, 3], matrices [*B, J, 3, 3] or 6-D [*B, J, 6], J one of `FORMS`. 53 joints
+                lack the eyes, 52 jaw and eyes; 22 and 21 are the body with and without pelvis, 30 the hands.
+                Joints that a form lacks become zero.
+
+        Raises:
+            ValueError: another shape, or numbers that are not floating point.
+        """
+        kind, count = _form(poses)
+        poses = poses.to(self.mean.dtype)
+        if kind == "6d":
+            poses = matrix_from_6d(poses)
+        vectors = canonical(poses) if kind == "rotvec" else roma.rotmat_to_rotvec(poses)
+        if count == J:
+            return vectors
+        full = vectors.new_zeros(*vectors.shape[:-2], J, 3)
+        places = torch.tensor(FORMS[count], device=vectors.device)
+        return full.index_copy(-2, places, vectors)
+
+    def encode(
+        self, poses: Tensor, visible: Bool[Tensor, "*B J"] | None = None
+    ) -> tuple[Float[Tensor, "n D"], Bool[Tensor, "n D"] | None, torch.Size]:
+        """Active coordinates of poses, which of them are seen (None: all), and the leading batch shape.
+
+        Args:
+            poses: as `rotvecs` takes them.
+            visible: joints that count, of as many joints as the poses have, broadcast over the batch. Joints
+                that 21, 22 or 30 joints lack are hidden; jaw and eyes that 52 or 53 lack are at rest and seen.
+        """
+        vectors = self.rotvecs(poses)
+        batch = vectors.shape[:-2]
+        x = self.scale(self._pick(_to_chart(vectors.reshape(-1, J, 3), self._charts())))
+        seen = self._seen(_form(poses)[1], visible, batch)
+        return x, seen, batch
+
+    def decode(self, x: Float[Tensor, "n D"]) -> Float[Tensor, "n 55 3"]:
+        """Canonical rotation vectors; joints not chosen are at zero, degenerate axes at their constants.
+
+        A coordinate beyond angle pi folds back to the same rotation, whose density is then another.
+        """
+        flat = self.constants.reshape(1, -1).expand(len(x), -1)
+        vectors = flat.index_copy(1, self.index, self.unscale(x)).reshape(-1, J, 3)
+        if self.representation == "rotvec":
+            return canonical(vectors)
+        R = transposed_times(self.R_mean.mT, roma.rotvec_to_rotmat(vectors))
+        exact = (self.R_mean == torch.eye(3, dtype=x.dtype, device=x.device)).all(-1).all(-1)
+        return torch.where(exact[:, None], canonical(vectors), roma.rotmat_to_rotvec(R))
+
+    def scale(self, raw: Float[Tensor, "n D"]) -> Float[Tensor, "n D"]:
+        """Chart numbers (rad) to coordinates."""
+        return (raw - self.mean) / self.std if self.standardise else raw
+
+    def unscale(self, x: Float[Tensor, "n D"]) -> Float[Tensor, "n D"]:
+        """Coordinates to chart numbers (rad)."""
+        return x * self.std + self.mean if self.standardise else x
+
+    @property
+    def fill(self) -> Float[Tensor, "D"]:
+        """The training mean in coordinates."""
+        return torch.zeros_like(self.mean) if self.standardise else self.mean
+
+    def log_volume(
+        self, x: Float[Tensor, "n D"], seen: Bool[Tensor, "n D"] | None = None
+    ) -> Float[Tensor, "n"]:
+        """Log |dx / d rotation vector| [n]: add it to a log density of x to have one of rotation vectors.
+
+        Standardising gives -sum log std. The chart gives log_haar(r) - log_haar(t) per joint: both are
+        coordinates of the same rotation, and Haar measure does not care about R_mean. Hidden numbers add none.
+        """
+        per_axis = -self.std.log() if self.standardise else torch.zeros_like(self.std)
+        volume = per_axis.expand_as(x) if seen is None else torch.where(seen, per_axis, 0.0)
+        total = volume.sum(-1)
+        if self.representation == "rotvec":
+            return total
+        flat = self.constants.reshape(1, -1).expand(len(x), -1)
+        t = flat.index_copy(1, self.index, self.unscale(x)).reshape(-1, J, 3)
+        joints = torch.tensor(self.active_joints, device=x.device)
+        t, r = t[:, joints], self.decode(x)[:, joints]
+        # Coordinates drawn beyond pi fold, there and here: the chart ends at the ball of radius pi.
+        change = log_haar(r) - log_haar(canonical(t))
+        if seen is not None:
+            shown = torch.zeros(len(x), J, dtype=torch.bool, device=x.device)
+            shown[:, self.joint_of] = seen
+            change = torch.where(shown[:, joints], change, 0.0)
+        return total + change.sum(-1)
+
+    # ---- what it is ------------------------------------------------------------------------------------------
+
+    @property
+    def degenerate(self) -> tuple[str, ...]:
+        """Axes of chosen joints that the training split showed to be constant: `jaw.x`, ..."""
+        live = set(self.index_list)
+        return tuple(
+            f"{SMPLX_JOINTS[j]}.{'xyz'[k]}" for j in self.joints for k in range(3) if 3 * j + k not in live
+        )
+
+    def parents(self) -> tuple[int, ...]:
+        """For each active joint its nearest active ancestor, as a position in `active_joints`; -1: none.
+
+        A parent that is constant or not chosen says nothing, so the next one up stands for it.
+        """
+        position = {j: k for k, j in enumerate(self.active_joints)}
+        found = []
+        for j in self.active_joints:
+            up = SMPLX_PARENTS[j]
+            while up >= 0 and up not in position:
+                up = SMPLX_PARENTS[up]
+            found.append(position.get(up, -1))
+        return tuple(found)
+
+    def describe(self) -> dict[str, Any]:
+        """Plain JSON values that `from_description` reads back, bit for bit in float32."""
+        return {
+            "joints": [SMPLX_JOINTS[j] for j in self.joints],
+            "representation": self.representation,
+            "standardise": self.standardise,
+            "active": list(self.index_list),
+            "degenerate": list(self.degenerate),
+            **{name: getattr(self, name).tolist() for name in ("constants", "mean", "std", "R_mean")},
+        }
+
+    @classmethod
+    def from_description(cls, description: Mapping[str, Any]) -> Coordinates:
+        """The coordinates that `describe` told of. Raises KeyError for a missing key."""
+        numbers = {
+            k: torch.tensor(description[k], dtype=torch.float64)
+            for k in ("constants", "mean", "std", "R_mean")
+        }
+        return cls(
+            joints=joint_indices(description["joints"]),
+            active=description["active"],
+            representation=description["representation"],
+            standardise=description["standardise"],
+            **numbers,
+        )
+
+    def extra_repr(self) -> str:
+        """One line for print(model)."""
+        return f"active={self.active}, joints={len(self.active_joints)}, {self.representation}"
+
+    def _charts(self) -> Tensor | None:
+        return self.R_mean if self.representation == "tangent" else None
+
+    def _pick(self, vectors: Float[Tensor, "n 55 3"]) -> Float[Tensor, "n D"]:
+        flat = vectors.reshape(-1, 3 * J)
+        return flat if self.active == 3 * J else flat.index_select(1, self.index)
+
+    def _seen(
+        self, count: int, visible: Bool[Tensor, "*B J"] | None, batch: torch.Size
+    ) -> Bool[Tensor, "n D"] | None:
+        """Per coordinate, None where all are seen."""
+        lacking = count not in AT_REST and not set(self.active_joints) <= set(FORMS[count])
+        if visible is None and not lacking:
+            return None
+        device = self.mean.device
+        if visible is None:
+            visible = torch.ones(count, dtype=torch.bool, device=device)
+        if visible.shape[-1] != count:
+            raise ValueError(f"visible has {visible.shape[-1]} joints; the poses have {count}.")
+        rest = torch.full((*visible.shape[:-1], J), count in AT_REST, dtype=torch.bool, device=device)
+        rest[..., list(FORMS[count])] = visible.to(device)
+        return rest.expand(*batch, J).reshape(-1, J)[:, self.joint_of]
+
+
+def _form(poses: Tensor) -> tuple[Literal["rotvec", "matrix", "6d"], int]:
+    """Which form, and how many joints. Raises ValueError for a shape that is none of them."""
+    shape = poses.shape
+    if not poses.is_floating_point():
+        raise ValueError(f"poses are {poses.dtype}; expected floating point.")
+    if len(shape) >= 2 and shape[-1] == 6 and shape[-2] in FORMS:
+        return "6d", shape[-2]
+    if len(shape) >= 3 and shape[-2:] == (3, 3) and shape[-3] in FORMS:
+        return "matrix", shape[-3]
+    if len(shape) >= 2 and shape[-1] == 3 and shape[-2] in FORMS:
+        return "rotvec", shape[-2]
+    raise ValueError(
+        f"poses of shape {list(shape)}: expected [..., J, 3] axis-angle, [..., J, 3, 3] matrices or [..., J, 6], "
+        f"with J one of {', '.join(map(str, FORMS))}."
+    )
+
+
+def _to_chart(vectors: Float[Tensor, "n 55 3"], R_mean: Tensor | None) -> Float[Tensor, "n 55 3"]:
+    """Canonical rotation vectors to log(R_mean^T R); joints with R_mean = I keep their bits."""
+    if R_mean is None:
+        return vectors
+    moved = roma.rotmat_to_rotvec(transposed_times(R_mean, roma.rotvec_to_rotmat(vectors)))
+    identity = torch.eye(3, dtype=R_mean.dtype, device=R_mean.device)
+    return torch.where((R_mean == identity).all(-1).all(-1)[:, None], vectors, moved)
+
+
+def _chunks(poses: Tensor) -> Iterator[Tensor]:
+    for start in range(0, len(poses), CHUNK):
+        yield poses[start : start + CHUNK].double()
+
+
+def _moments(chunks: Iterator[Tensor]) -> tuple[Float[Tensor, "55 3"], Float[Tensor, "55 3"]]:
+    """Mean and (maximum likelihood) variance, merged chunk by chunk (Chan et al. 1979)."""
+    n, mean, squares = 0, torch.zeros(J, 3, dtype=torch.float64), torch.zeros(J, 3, dtype=torch.float64)
+    for chunk in chunks:
+        m, here = len(chunk), chunk.mean(0).cpu()
+        squares += ((chunk - here.to(chunk.device)) ** 2).sum(0).cpu() + (here - mean) ** 2 * (
+            n * m / (n + m)
+        )
+        mean = mean + (here - mean) * (m / (n + m))
+        n += m
+    return mean, squares / n
+
+
+def _mean_rotations(poses: Tensor) -> Float[Tensor, "55 3 3"]:
+    """Chordal means: the rotation nearest to the mean matrix of each joint."""
+    total = torch.zeros(J, 3, 3, dtype=torch.float64)
+    for chunk in _chunks(poses):
+        total += roma.rotvec_to_rotmat(chunk).sum(0).cpu()
+    R: Tensor = roma.special_procrustes(total / len(poses))
+    return R
