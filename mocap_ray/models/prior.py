@@ -2,7 +2,8 @@
 
 A prior is a density over the active numbers of a pose: the joints that its config names, less the degenerate
 dimensions that the training split showed. Losses and scores are per active dimension, in nats, so that they
-can be compared between data sets with and without hands.
+can be compared between data sets with and without hands. Densities are with respect to Lebesgue measure on
+canonical rotation vectors (rad), whatever coordinates a model works in, so that they compare between models.
 """
 
 from __future__ import annotations
@@ -15,7 +16,18 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from mocap_ray.dataset.options import Section
-from mocap_ray.models.coordinates import Coordinates
+from mocap_ray.models.coordinates import Coordinates, Representation
+
+
+class PriorConfig(Section):
+    """What every model lets one choose; each adds its `kind`."""
+
+    kind: str
+
+    representation: Representation = "rotvec"
+    """`rotvec`: rotation vectors; `tangent`: log(R_mean^T R), the chart at each joint's mean rotation."""
+    standardise: bool = True
+    """Scale coordinates by the training split's mean and standard deviation; scores do not depend on it."""
 
 
 class Prior(nn.Module, ABC):
@@ -33,33 +45,39 @@ class Prior(nn.Module, ABC):
 
     bound: bool = False
 
-    def __init__(self, config: Section, coordinates: Coordinates) -> None:
+    config: PriorConfig
+    coordinates: Coordinates
+
+    def __init__(self, config: PriorConfig, coordinates: Coordinates) -> None:
         super().__init__()
         self.config = config
         self.coordinates = coordinates
 
     @abstractmethod
-    def log_density(self, x: Float[Tensor, "B D"], visible: Bool[Tensor, "B D"] | None = None) -> Float[Tensor, "B"]:
-        """Log density, in nats, of active coordinates; of the visible ones alone where the model can say it."""
+    def log_density(
+        self, x: Float[Tensor, "B D"], visible: Bool[Tensor, "B D"] | None = None
+    ) -> Float[Tensor, "B"]:
+        """Log density, in nats, with respect to active coordinates; of the visible ones where it can be said."""
 
     @abstractmethod
     def draw(self, n: int, generator: torch.Generator | None = None) -> Float[Tensor, "n D"]:
         """Samples in active coordinates."""
 
     def log_prob(self, poses: Tensor, visible: Bool[Tensor, "*B J"] | None = None) -> Tensor:
-        """Log density [*B] in nats of poses, finite with finite gradients, also at angles 0 and pi.
+        """Log density [*B] in nats, per rad^D of rotation vectors; gradients are finite, also at angles 0 and pi.
 
         Args:
             poses: any of the forms above.
             visible: joints that count; hidden ones contribute nothing (see each model for what that means).
         """
         x, seen, batch = self.coordinates.encode(poses, visible)
-        return self.log_density(x, seen).reshape(batch)
+        return (self.log_density(x, seen) + self.coordinates.log_volume(x, seen)).reshape(batch)
 
     def energy(self, poses: Tensor, visible: Bool[Tensor, "*B J"] | None = None) -> Tensor:
         """Negative log density [*B], differentiable: what an optimisation loop minimises."""
         return -self.log_prob(poses, visible)
 
+    @torch.no_grad()
     def sample(self, n: int, generator: torch.Generator | None = None) -> Float[Tensor, "n 55 3"]:
         """Poses as axis-angle, angle in [0, pi]; joints and dimensions that are not active at their constants."""
         return self.coordinates.decode(self.draw(n, generator))
@@ -72,3 +90,14 @@ class Prior(nn.Module, ABC):
     def export(self) -> dict[str, Any]:
         """What `mocap_ray.load_prior` needs besides the tensors: plain JSON values."""
         return {"model": self.config.model_dump(mode="json"), "coordinates": self.coordinates.describe()}
+
+
+def noise(like: Tensor, n: int, generator: torch.Generator | None) -> Float[Tensor, "n D"]:
+    """Standard normal [n, *like.shape[-1:]] in the dtype and on the device of `like`.
+
+    Drawn where the generator lives: one seed on the CPU gives the same samples for a model on any device.
+    """
+    device = like.device if generator is None else generator.device
+    return torch.randn(n, like.shape[-1], generator=generator, dtype=like.dtype, device=device).to(
+        like.device
+    )
