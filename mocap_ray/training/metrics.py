@@ -40,7 +40,7 @@ def geodesic_noise(
     """
     axes = torch.randn(poses.shape, generator=generator, dtype=torch.float64).to(poses)
     turn = torch.deg2rad(torch.tensor(degrees)).to(poses) * torch.nn.functional.normalize(axes, dim=-1)
-    turned = roma.rotvec_composition((poses, turn))
+    turned: Tensor = roma.rotvec_composition((poses, turn))
     if joints is None:
         return turned
     out = poses.clone()
@@ -57,7 +57,7 @@ def auroc(real: Float[Tensor, "N"], perturbed: Float[Tensor, "M"]) -> float:
     0.75
     """
     energies = torch.cat([real, perturbed]).double().cpu().nan_to_num(nan=torch.inf, posinf=torch.inf)
-    _, place, count = energies.unique(return_inverse=True, return_counts=True)
+    _, place, count = torch.unique(energies, return_inverse=True, return_counts=True)
     last = count.cumsum(0).double()
     rank = (last - 0.5 * (count - 1))[place]  # mean rank of equals, from 1
     n, m = len(real), len(perturbed)
@@ -96,7 +96,8 @@ def mean_pose(poses: Float[Tensor, "N J 3"]) -> Float[Tensor, "J 3"]:
     """
     q = roma.rotvec_to_unitquat(poses.double())
     vectors = torch.linalg.eigh(torch.einsum("njk,njl->jkl", q, q)).eigenvectors[..., -1]
-    return roma.unitquat_to_rotvec(vectors).to(poses)
+    mean: Tensor = roma.unitquat_to_rotvec(vectors)
+    return mean.to(poses)
 
 
 def marginal_distance_deg(a: Float[Tensor, "N J 3"], b: Float[Tensor, "M J 3"]) -> Float[Tensor, "J"]:
@@ -111,7 +112,7 @@ def clustered_error(values: Float[Tensor, "N"], clusters: Int[Tensor, "N"]) -> f
 
     nan with fewer than two clusters: nothing can be said then.
     """
-    _, place = clusters.unique(return_inverse=True)
+    _, place = torch.unique(clusters, return_inverse=True)
     count = int(place.max()) + 1 if len(place) else 0
     if count < 2:
         return float("nan")
