@@ -206,7 +206,8 @@ class Geodesic(nn.Module):
         gaussian = -0.5 * (s * s).sum(-1) * torch.exp(-2 * log_sigma) - 1.5 * LOG_2PI - 3 * log_sigma
         joint = gaussian - mass.log() + log_haar(t) - log_haar(s)
         terms = (joint / 3).repeat_interleave(3, -1)
-        return terms + c.std.log() if c.standardise else terms
+        per_axis: Tensor = terms + c.std.log() if c.standardise else terms
+        return per_axis
 
     def draw(
         self, out: Float[Tensor, "B o"], e: Float[Tensor, "B D"], c: Coordinates
