@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -129,6 +130,78 @@ def _dry_run(settings: configs.ExtractConfig, *, overwrite: bool, prune: bool) -
         ("rejected, of a sample", f"{guess.sample_rejected} of {guess.sample}"),
     ]
     Console().print(simple_table(f"dry run into {build.out.uri}: nothing is written", ["", ""], rows))
+
+
+@app.command(
+    epilog="Examples: [bold]mocap-ray train joint_flow -o data.root=out training.learning_rate=1e-4 "
+    "output.root=runs/flow[/]   [bold]mocap-ray train my.yaml --resume[/]"
+)
+def train(
+    config: Annotated[str, typer.Argument(help="Path of a YAML file, or the name of one in configs/train.")],
+    more: More = None,
+    override: Overrides = None,
+    resume: Annotated[bool, typer.Option(help="Go on from the last checkpoint in output.root.")] = False,
+    overwrite: Annotated[bool, typer.Option(help="Replace the training in output.root.")] = False,
+) -> None:
+    """Train a pose prior on a data set, with any number of workers; killed workers come back by themselves."""
+    from mocap_ray.training.options import TrainConfig
+
+    texts = [*(override or []), *_assignments(more)]
+    settings = configs.load(config, TrainConfig, kind="train", overrides=texts)
+
+    from mocap_ray.distributed.train import TrainingFailed
+    from mocap_ray.distributed.train import train as run
+    from mocap_ray.terminal import TrainView, print_training
+
+    console = Console()
+    with _told(TrainingFailed, "Everything up to the last checkpoint is kept; --resume goes on from there."):
+        with TrainView(console) as view:
+            summary = run(settings, view, resume=resume, overwrite=overwrite)
+        print_training(console, summary, settings.output.root)
+
+
+@app.command(
+    epilog="Examples: [bold]mocap-ray search joint_flow -o fixed.data.root=out output.root=searches/flow[/]   "
+    "[bold]mocap-ray search my.yaml --resume[/]"
+)
+def search(
+    config: Annotated[str, typer.Argument(help="Path of a YAML file, or the name of one in configs/search.")],
+    more: More = None,
+    override: Overrides = None,
+    resume: Annotated[
+        bool, typer.Option(help="Go on with the search in output.root; finished trials are kept.")
+    ] = False,
+    overwrite: Annotated[bool, typer.Option(help="Replace the search in output.root.")] = False,
+) -> None:
+    """Train many variants of one config, stop the poor ones early, and keep the best."""
+    from mocap_ray.training.search import SearchConfig
+
+    texts = [*(override or []), *_assignments(more)]
+    settings = configs.load(config, SearchConfig, kind="search", overrides=texts)
+
+    from mocap_ray.distributed.search import SearchFailed
+    from mocap_ray.distributed.search import search as run
+    from mocap_ray.terminal import SearchView, print_search
+
+    console = Console()
+    with _told(SearchFailed, "Finished trials are kept; --resume goes on with the others."):
+        with SearchView(console, settings) as view:
+            outcome = run(settings, view, resume=resume, overwrite=overwrite)
+        print_search(console, outcome, settings)
+
+
+@contextmanager
+def _told(failure: type[Exception], kept: str) -> Iterator[None]:
+    """Exit code 1 where a run failed, 130 where a person stopped it, each with its sentence."""
+    console = Console(stderr=True)
+    try:
+        yield
+    except failure as error:
+        console.print(f"[red]mocap-ray:[/] {_plain(error)}", soft_wrap=True, highlight=False)
+        raise typer.Exit(1) from error
+    except KeyboardInterrupt:
+        console.print(f"stopped. {kept}")
+        raise typer.Exit(130) from None
 
 
 def _assignments(more: list[str] | None) -> list[str]:

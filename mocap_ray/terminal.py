@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable, Sequence
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -24,6 +26,13 @@ from mocap_ray.dataset.build import Build
 from mocap_ray.distributed.cluster import Cluster
 from mocap_ray.distributed.extract import Outcome
 from mocap_ray.distributed.tasks import Report
+
+if TYPE_CHECKING:
+    # torch takes seconds to import, which extraction need not wait for.
+    from mocap_ray.distributed.search import Outcome as SearchOutcome
+    from mocap_ray.distributed.train import Share
+    from mocap_ray.training.listener import Beat, EpochReport, Start
+    from mocap_ray.training.search import SearchConfig
 
 LOG_EVERY_S = 30.0
 """Where there is no terminal: a line so often instead of a bar."""
@@ -149,6 +158,180 @@ def _figures(row: dict[str, Any]) -> Sequence[str]:
         f"{row['frames']:,}",
         f"{row['seconds'] / 3600:.3f}",
         rejected or "0",
+    )
+
+
+class TrainView:
+    """Shows a training: a line that moves on a terminal, a line per epoch (not more than two a minute) in a log."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self.bar = _bar(console)
+        self.task = self.bar.add_task("starting Ray", total=None, figures="")
+        self.where, self.logged, self.first = "", 0.0, True
+
+    def __enter__(self) -> TrainView:
+        self.bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.bar.stop()
+
+    def cluster(self, cluster: Cluster, part: Share) -> None:
+        """Ray is there."""
+        device = f"{part.gpus:g} GPU" if part.gpus else f"{part.cpus:g} CPU"
+        self.where = f"{part.workers} x {device}, {'own Ray' if cluster.own else f'{cluster.nodes} nodes'}"
+        self.bar.update(self.task, description=f"starting {self.where}")
+
+    def started(self, start: Start) -> None:
+        """Say how large the model is, and where the training goes on."""
+        if self.first:
+            self.console.print(f"{start.parameters:,} parameters on {start.device}, {self.where}")
+        if start.epoch:
+            self.console.print(f"going on after epoch {start.epoch}, step {start.step:,}")
+        self.first = False
+        self.bar.update(self.task, description=self.where, total=start.epochs, completed=start.epoch)
+
+    def beat(self, beat: Beat) -> None:
+        """Move within an epoch."""
+        part = beat.done / beat.of if beat.of else 0.0
+        text = f"epoch {beat.epoch}, {beat.samples_per_s:,.0f} poses/s"
+        self.bar.update(self.task, completed=beat.epoch - 1 + part, figures=text)
+
+    def epoch(self, report: EpochReport) -> None:
+        """One epoch more."""
+        val = f" val {report.val['loss']:.4f}" if "loss" in report.val else ""
+        text = (
+            f"epoch {report.epoch} of {report.epochs}: loss {report.train['loss']:.4f}{val}, best {report.best_loss:.4f} "
+            f"(epoch {report.best_epoch}), {report.samples_per_s:,.0f} poses/s, ETA {_duration(report.eta_s)}"
+        )
+        self.bar.update(self.task, completed=report.epoch, figures=text)
+        now = time.monotonic()
+        last = report.epoch == report.epochs
+        if not self.console.is_terminal and (last or now - self.logged > LOG_EVERY_S):
+            self.logged = now
+            self.console.print(text, soft_wrap=True)
+
+    def note(self, text: str) -> None:
+        """Print above the line."""
+        self.console.print(f"[yellow]note:[/] {text}", soft_wrap=True)
+
+
+class SearchView:
+    """Shows a search: how many trials ended, and the best so far."""
+
+    def __init__(self, console: Console, config: SearchConfig) -> None:
+        self.console, self.config = console, config
+        self.bar = _bar(console)
+        self.task = self.bar.add_task("starting Ray", total=None, figures="")
+        self.best, self.best_trial, self.epochs, self.logged = math.nan, 0, 0, time.monotonic()
+        self.seen: set[int] = set()
+        self.ended: set[int] = set()
+
+    def __enter__(self) -> SearchView:
+        self.bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.bar.stop()
+
+    def cluster(self, cluster: Cluster, part: Share, concurrency: int, trials: int) -> None:
+        """Ray is there."""
+        where = "own Ray" if cluster.own else f"{cluster.nodes} nodes"
+        text = f"{trials} trials, {concurrency} at once, {part.workers} workers each, {where}"
+        self.console.print(text)
+        self.bar.update(self.task, description="trials", total=trials)
+
+    def trial(self, number: int, event: str, value: Any) -> None:
+        """Count, and say what failed."""
+        self.seen.add(number)
+        if event == "failed":
+            self.console.print(f"[red]trial {number:03d} failed:[/] {escape(str(value))}", soft_wrap=True)
+        if event in ("failed", "finished"):
+            self.ended.add(number)
+        elif (score := value.get(self.config.metric)) is not None:
+            self.epochs += 1
+            worse = score > self.best if self.config.mode == "min" else score < self.best
+            if math.isnan(self.best) or not worse:
+                self.best, self.best_trial = score, number
+        text = (
+            f"{len(self.seen)} begun, {self.epochs} epochs, best {self.config.metric} {self.best:.5g} "
+            f"(trial {self.best_trial:03d})"
+        )
+        self.bar.update(self.task, completed=len(self.ended), figures=text)
+        now = time.monotonic()
+        if not self.console.is_terminal and now - self.logged > LOG_EVERY_S:
+            self.logged = now
+            self.console.print(f"{len(self.ended)} trials ran to their end, {text}")
+
+
+def print_training(console: Console, summary: dict[str, Any], root: str) -> None:
+    """The table of a finished training, and what to type next."""
+    rows = [
+        (key.replace("_", " "), _plain(value))
+        for key, value in summary.items()
+        if _is_plain(value) and key not in ("root", "manifest_hash")
+    ]
+    console.print(simple_table("training", ["", ""], rows))
+    console.print(f"\n[bold]{root}[/] holds the prior. Judge it, or draw from it:", soft_wrap=True)
+    console.print(f"  mocap-ray evaluate {root}\n  mocap-ray sample {root}", soft_wrap=True)
+
+
+def print_search(console: Console, outcome: SearchOutcome, config: SearchConfig, *, most: int = 20) -> None:
+    """The table of a finished search, best first, and what to type next."""
+    from mocap_ray.training.results import heads, table
+
+    keys = list(config.space)
+    rows = table(outcome.trials, keys, config.metric, config.mode)
+    short = [key.rpartition(".")[2] for key in keys]
+    names = heads(short if len(set(short)) == len(short) else keys, config.metric)
+    texts = [[escape(cell) for cell in row] for row in rows]
+    # Errors were told when they happened; the page and trials.csv have them too.
+    console.print(simple_table("trials, best first", names[:-1], [row[:-1] for row in texts[:most]]))
+    if len(rows) > most:
+        console.print(f"and {len(rows) - most} more in {outcome.out}/trials.csv")
+    states = [trial.state for trial in outcome.trials]
+    counts = ", ".join(f"{states.count(s)} {s}" for s in dict.fromkeys(states))
+    console.print(f"{len(states)} trials: {counts}; {outcome.run_s:.0f} s")
+    console.print(
+        f"\n[bold]{outcome.out}/page.html[/] shows them; [bold]{outcome.out}/best[/] is the best prior:",
+        soft_wrap=True,
+    )
+    console.print(f"  mocap-ray evaluate {outcome.out}/best", soft_wrap=True)
+
+
+def _bar(console: Console) -> Progress:
+    return Progress(
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=20),
+        TextColumn("{task.fields[figures]}"),
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+
+
+def _duration(seconds: float) -> str:
+    if not math.isfinite(seconds):
+        return "?"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, str | int | float) and not isinstance(value, bool)
+
+
+def _plain(value: Any) -> str:
+    return (
+        f"{value:.6g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else str(value)
     )
 
 
