@@ -123,13 +123,14 @@ class Coordinates(nn.Module):
         active: D, the number of active coordinates.
         joints: indices of the chosen joints among the 55.
         active_joints: those of them with at least one active axis, in order.
+        centre: [55, 3] rotation vectors of R_mean (which so is a rotation in any precision); 0: no chart.
         fill: [D] coordinates of the training mean: what stands for a hidden joint where a model needs a number.
     """
 
     mean: Tensor
     std: Tensor
     constants: Tensor
-    R_mean: Tensor
+    centre: Tensor
     index: Tensor
     joint_of: Tensor
 
@@ -141,7 +142,7 @@ class Coordinates(nn.Module):
         constants: Float[Tensor, "55 3"],
         mean: Float[Tensor, "D"],
         std: Float[Tensor, "D"],
-        R_mean: Float[Tensor, "55 3 3"],
+        centre: Float[Tensor, "55 3"],
         representation: Representation,
         standardise: bool,
     ) -> None:
@@ -154,7 +155,7 @@ class Coordinates(nn.Module):
         self.active = len(active)
         self.active_joints = tuple(sorted({k // 3 for k in active}))
         single = torch.get_default_dtype()
-        for name, value in {"mean": mean, "std": std, "constants": constants, "R_mean": R_mean}.items():
+        for name, value in {"mean": mean, "std": std, "constants": constants, "centre": centre}.items():
             self.register_buffer(name, value.to(single, copy=True))
         self.register_buffer("index", torch.tensor(self.index_list), persistent=False)
         self.register_buffer("joint_of", self.index // 3, persistent=False)
@@ -196,18 +197,17 @@ class Coordinates(nn.Module):
                 f"joints: {names}: none varies in the {len(poses)} training poses (the data set may lack them). "
                 "Choose others with data.joints."
             )
-        R_mean = torch.eye(3, dtype=torch.float64).repeat(J, 1, 1)
+        constants = torch.where(active, torch.zeros_like(mean), mean)
+        centre = torch.zeros(J, 3, dtype=torch.float64)
         if representation == "tangent":
-            charted = active.all(1)
-            R_mean[charted] = _mean_rotations(poses)[charted]
+            charted = active.all(1, keepdim=True)
+            centre = torch.where(charted, _mean_rotations(poses), centre).float().double()  # as it is stored
+            R_mean = roma.rotvec_to_rotmat(centre)
             chart_mean, chart_variance = _moments(_to_chart(canonical(c), R_mean) for c in _chunks(poses))
-            flat = (charted & (chart_variance < MIN_VARIANCE).any(1))[:, None]
-            R_mean = torch.where(flat[..., None], torch.eye(3, dtype=torch.float64), R_mean)
-            constants = torch.where(active, torch.zeros_like(mean), mean)
-            mean = torch.where(flat, mean, chart_mean)
-            variance = torch.where(flat, variance, chart_variance)
-        else:
-            constants = torch.where(active, torch.zeros_like(mean), mean)
+            charted = charted & (chart_variance >= MIN_VARIANCE).all(1, keepdim=True)
+            centre = torch.where(charted, centre, torch.zeros_like(centre))
+            mean = torch.where(charted, chart_mean, mean)
+            variance = torch.where(charted, chart_variance, variance)
         constants = torch.where(wanted[:, None], constants, torch.zeros_like(constants))
         index = active.reshape(-1).nonzero().squeeze(1)
         return cls(
@@ -216,7 +216,7 @@ class Coordinates(nn.Module):
             constants=constants,
             mean=mean.reshape(-1)[index],
             std=variance.reshape(-1)[index].sqrt(),
-            R_mean=R_mean,
+            centre=centre,
             representation=representation,
             standardise=standardise,
         )
@@ -257,7 +257,11 @@ class Coordinates(nn.Module):
         """
         vectors = self.rotvecs(poses)
         batch = vectors.shape[:-2]
-        x = self.scale(self._pick(_to_chart(vectors.reshape(-1, J, 3), self._charts())))
+        flat = vectors.reshape(-1, J, 3)
+        if self.representation == "tangent":
+            charted = (self.centre != 0).any(-1, keepdim=True)
+            flat = torch.where(charted, _to_chart(flat, roma.rotvec_to_rotmat(self.centre)), flat)
+        x = self.scale(self._pick(flat))
         seen = self._seen(_form(poses)[1], visible, batch)
         return x, seen, batch
 
@@ -270,9 +274,9 @@ class Coordinates(nn.Module):
         vectors = flat.index_copy(1, self.index, self.unscale(x)).reshape(-1, J, 3)
         if self.representation == "rotvec":
             return canonical(vectors)
-        R = transposed_times(self.R_mean.mT, roma.rotvec_to_rotmat(vectors))
-        exact = (self.R_mean == torch.eye(3, dtype=x.dtype, device=x.device)).all(-1).all(-1)
-        return torch.where(exact[:, None], canonical(vectors), roma.rotmat_to_rotvec(R))
+        R = transposed_times(roma.rotvec_to_rotmat(-self.centre), roma.rotvec_to_rotmat(vectors))
+        charted = (self.centre != 0).any(-1, keepdim=True)
+        return torch.where(charted, roma.rotmat_to_rotvec(R), canonical(vectors))
 
     def scale(self, raw: Float[Tensor, "n D"]) -> Float[Tensor, "n D"]:
         """Chart numbers (rad) to coordinates."""
@@ -344,7 +348,7 @@ class Coordinates(nn.Module):
             "standardise": self.standardise,
             "active": list(self.index_list),
             "degenerate": list(self.degenerate),
-            **{name: getattr(self, name).tolist() for name in ("constants", "mean", "std", "R_mean")},
+            **{name: getattr(self, name).tolist() for name in ("constants", "mean", "std", "centre")},
         }
 
     @classmethod
@@ -352,7 +356,7 @@ class Coordinates(nn.Module):
         """The coordinates that `describe` told of. Raises KeyError for a missing key."""
         numbers = {
             k: torch.tensor(description[k], dtype=torch.float64)
-            for k in ("constants", "mean", "std", "R_mean")
+            for k in ("constants", "mean", "std", "centre")
         }
         return cls(
             joints=joint_indices(description["joints"]),
@@ -365,9 +369,6 @@ class Coordinates(nn.Module):
     def extra_repr(self) -> str:
         """One line for print(model)."""
         return f"active={self.active}, joints={len(self.active_joints)}, {self.representation}"
-
-    def _charts(self) -> Tensor | None:
-        return self.R_mean if self.representation == "tangent" else None
 
     def _pick(self, vectors: Float[Tensor, "n 55 3"]) -> Float[Tensor, "n D"]:
         flat = vectors.reshape(-1, 3 * J)
@@ -407,13 +408,10 @@ def _form(poses: Tensor) -> tuple[Literal["rotvec", "matrix", "6d"], int]:
     )
 
 
-def _to_chart(vectors: Float[Tensor, "n 55 3"], R_mean: Tensor | None) -> Float[Tensor, "n 55 3"]:
-    """Canonical rotation vectors to log(R_mean^T R); joints with R_mean = I keep their bits."""
-    if R_mean is None:
-        return vectors
-    moved = roma.rotmat_to_rotvec(transposed_times(R_mean, roma.rotvec_to_rotmat(vectors)))
-    identity = torch.eye(3, dtype=R_mean.dtype, device=R_mean.device)
-    return torch.where((R_mean == identity).all(-1).all(-1)[:, None], vectors, moved)
+def _to_chart(vectors: Float[Tensor, "n 55 3"], R_mean: Float[Tensor, "55 3 3"]) -> Float[Tensor, "n 55 3"]:
+    """Rotation vectors to log(R_mean^T R)."""
+    moved: Tensor = roma.rotmat_to_rotvec(transposed_times(R_mean, roma.rotvec_to_rotmat(vectors)))
+    return moved
 
 
 def _chunks(poses: Tensor) -> Iterator[Tensor]:
@@ -434,10 +432,10 @@ def _moments(chunks: Iterator[Tensor]) -> tuple[Float[Tensor, "55 3"], Float[Ten
     return mean, squares / n
 
 
-def _mean_rotations(poses: Tensor) -> Float[Tensor, "55 3 3"]:
-    """Chordal means: the rotation nearest to the mean matrix of each joint."""
+def _mean_rotations(poses: Tensor) -> Float[Tensor, "55 3"]:
+    """Chordal means as rotation vectors: the rotation nearest to the mean matrix of each joint."""
     total = torch.zeros(J, 3, 3, dtype=torch.float64)
     for chunk in _chunks(poses):
         total += roma.rotvec_to_rotmat(chunk).sum(0).cpu()
-    R: Tensor = roma.special_procrustes(total / len(poses))
-    return R
+    centre: Tensor = roma.rotmat_to_rotvec(roma.special_procrustes(total / len(poses)))
+    return centre
