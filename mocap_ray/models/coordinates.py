@@ -111,9 +111,9 @@ def _length(v: Float[Tensor, "*B 3"], tiny: float) -> Float[Tensor, "*B 1"]:
     return (v * v).sum(-1, keepdim=True).clamp_min(tiny**2).sqrt()
 
 
-def transposed_times(A: Float[Tensor, "*A 3 3"], B: Float[Tensor, "*B 3 3"]) -> Float[Tensor, "*C 3 3"]:
-    """A^T B without a matmul, which autocast would compute in bf16."""
-    return (A[..., :, :, None] * B[..., :, None, :]).sum(-3)
+def times(A: Float[Tensor, "*A 3 3"], B: Float[Tensor, "*B 3 3"]) -> Float[Tensor, "*C 3 3"]:
+    """A B without a matmul, which autocast would compute in bf16."""
+    return (A[..., :, :, None] * B[..., None, :, :]).sum(-2)
 
 
 class Coordinates(nn.Module):
@@ -131,7 +131,8 @@ class Coordinates(nn.Module):
     std: Tensor
     constants: Tensor
     centre: Tensor
-    index: Tensor
+    joint_index: Tensor
+    within: Tensor
     joint_of: Tensor
 
     def __init__(
@@ -157,8 +158,12 @@ class Coordinates(nn.Module):
         single = torch.get_default_dtype()
         for name, value in {"mean": mean, "std": std, "constants": constants, "centre": centre}.items():
             self.register_buffer(name, value.to(single, copy=True))
-        self.register_buffer("index", torch.tensor(self.index_list), persistent=False)
-        self.register_buffer("joint_of", self.index // 3, persistent=False)
+        index = torch.tensor(self.index_list)
+        joints_in_use = torch.tensor(self.active_joints)
+        position = torch.searchsorted(joints_in_use, index // 3)
+        self.register_buffer("joint_of", index // 3, persistent=False)
+        self.register_buffer("joint_index", joints_in_use, persistent=False)
+        self.register_buffer("within", 3 * position + index % 3, persistent=False)
 
     @classmethod
     def fit(
@@ -202,8 +207,7 @@ class Coordinates(nn.Module):
         if representation == "tangent":
             charted = active.all(1, keepdim=True)
             centre = torch.where(charted, _mean_rotations(poses), centre).float().double()  # as it is stored
-            R_mean = roma.rotvec_to_rotmat(centre)
-            chart_mean, chart_variance = _moments(_to_chart(canonical(c), R_mean) for c in _chunks(poses))
+            chart_mean, chart_variance = _moments(_turned(-centre.to(c.device), c) for c in _chunks(poses))
             charted = charted & (chart_variance >= MIN_VARIANCE).all(1, keepdim=True)
             centre = torch.where(charted, centre, torch.zeros_like(centre))
             mean = torch.where(charted, chart_mean, mean)
@@ -257,11 +261,9 @@ class Coordinates(nn.Module):
         """
         vectors = self.rotvecs(poses)
         batch = vectors.shape[:-2]
-        flat = vectors.reshape(-1, J, 3)
-        if self.representation == "tangent":
-            charted = (self.centre != 0).any(-1, keepdim=True)
-            flat = torch.where(charted, _to_chart(flat, roma.rotvec_to_rotmat(self.centre)), flat)
-        x = self.scale(self._pick(flat))
+        used = self._to_chart(vectors.reshape(-1, J, 3)[:, self.joint_index])
+        x = used.reshape(-1, 3 * len(self.active_joints))
+        x = self.scale(x if self.active == x.shape[1] else x[:, self.within])
         seen = self._seen(_form(poses)[1], visible, batch)
         return x, seen, batch
 
@@ -270,13 +272,8 @@ class Coordinates(nn.Module):
 
         A coordinate beyond angle pi folds back to the same rotation, whose density is then another.
         """
-        flat = self.constants.reshape(1, -1).expand(len(x), -1)
-        vectors = flat.index_copy(1, self.index, self.unscale(x)).reshape(-1, J, 3)
-        if self.representation == "rotvec":
-            return canonical(vectors)
-        R = transposed_times(roma.rotvec_to_rotmat(-self.centre), roma.rotvec_to_rotmat(vectors))
-        charted = (self.centre != 0).any(-1, keepdim=True)
-        return torch.where(charted, roma.rotmat_to_rotvec(R), canonical(vectors))
+        vectors = canonical(self._from_chart(self._chart_numbers(x)))
+        return self.constants.expand(len(x), J, 3).index_copy(1, self.joint_index, vectors)
 
     def scale(self, raw: Float[Tensor, "n D"]) -> Float[Tensor, "n D"]:
         """Chart numbers (rad) to coordinates."""
@@ -304,16 +301,13 @@ class Coordinates(nn.Module):
         total = volume.sum(-1)
         if self.representation == "rotvec":
             return total
-        flat = self.constants.reshape(1, -1).expand(len(x), -1)
-        t = flat.index_copy(1, self.index, self.unscale(x)).reshape(-1, J, 3)
-        joints = torch.tensor(self.active_joints, device=x.device)
-        t, r = t[:, joints], self.decode(x)[:, joints]
+        t = self._chart_numbers(x)
         # Coordinates drawn beyond pi fold, there and here: the chart ends at the ball of radius pi.
-        change = log_haar(r) - log_haar(canonical(t))
+        change = log_haar(canonical(self._from_chart(t))) - log_haar(canonical(t))
         if seen is not None:
             shown = torch.zeros(len(x), J, dtype=torch.bool, device=x.device)
             shown[:, self.joint_of] = seen
-            change = torch.where(shown[:, joints], change, 0.0)
+            change = torch.where(shown[:, self.joint_index], change, 0.0)
         return total + change.sum(-1)
 
     # ---- what it is ------------------------------------------------------------------------------------------
@@ -370,9 +364,27 @@ class Coordinates(nn.Module):
         """One line for print(model)."""
         return f"active={self.active}, joints={len(self.active_joints)}, {self.representation}"
 
-    def _pick(self, vectors: Float[Tensor, "n 55 3"]) -> Float[Tensor, "n D"]:
-        flat = vectors.reshape(-1, 3 * J)
-        return flat if self.active == 3 * J else flat.index_select(1, self.index)
+    def _chart_numbers(self, x: Float[Tensor, "n D"]) -> Float[Tensor, "n L 3"]:
+        """Chart vectors of the active joints, constant axes at their constants."""
+        raw = self.unscale(x)
+        if self.active < 3 * len(self.active_joints):
+            rest = self.constants[self.joint_index].reshape(1, -1).expand(len(x), -1)
+            raw = rest.index_copy(1, self.within, raw)
+        return raw.reshape(len(x), -1, 3)
+
+    def _to_chart(self, vectors: Float[Tensor, "n L 3"]) -> Float[Tensor, "n L 3"]:
+        """Rotation vectors of the active joints to log(R_mean^T R)."""
+        return self._moved(vectors, -self.centre[self.joint_index])
+
+    def _from_chart(self, vectors: Float[Tensor, "n L 3"]) -> Float[Tensor, "n L 3"]:
+        """The inverse of `_to_chart`."""
+        return self._moved(vectors, self.centre[self.joint_index])
+
+    def _moved(self, vectors: Float[Tensor, "n L 3"], by: Float[Tensor, "L 3"]) -> Float[Tensor, "n L 3"]:
+        """log(exp(by) exp(vectors)); where `by` is zero the same bits."""
+        if self.representation == "rotvec":
+            return vectors
+        return torch.where((by != 0).any(-1, keepdim=True), _turned(by, vectors), vectors)
 
     def _seen(
         self, count: int, visible: Bool[Tensor, "*B J"] | None, batch: torch.Size
@@ -408,10 +420,11 @@ def _form(poses: Tensor) -> tuple[Literal["rotvec", "matrix", "6d"], int]:
     )
 
 
-def _to_chart(vectors: Float[Tensor, "n 55 3"], R_mean: Float[Tensor, "55 3 3"]) -> Float[Tensor, "n 55 3"]:
-    """Rotation vectors to log(R_mean^T R)."""
-    moved: Tensor = roma.rotmat_to_rotvec(transposed_times(R_mean, roma.rotvec_to_rotmat(vectors)))
-    return moved
+def _turned(by: Float[Tensor, "L 3"], vectors: Float[Tensor, "n L 3"]) -> Float[Tensor, "n L 3"]:
+    """log(exp(by) exp(vectors)), canonical."""
+    R = times(roma.rotvec_to_rotmat(by), roma.rotvec_to_rotmat(vectors))
+    turned: Tensor = roma.rotmat_to_rotvec(R)
+    return turned
 
 
 def _chunks(poses: Tensor) -> Iterator[Tensor]:

@@ -20,7 +20,7 @@ from mocap_ray.models.coordinates import (
     Coordinates,
     log_haar,
     matrix_from_6d,
-    transposed_times,
+    times,
 )
 from mocap_ray.models.prior import Prior, PriorConfig, noise
 from mocap_ray.skeleton import SMPLX_JOINTS
@@ -198,7 +198,7 @@ class Geodesic(nn.Module):
     ) -> Float[Tensor, "B D"]:
         """A third of each joint's log density on each of its axes."""
         t = c.unscale(x).reshape(len(x), -1, 3)
-        R_decoded_joint = transposed_times(self._decoded(out), roma.rotvec_to_rotmat(t))
+        R_decoded_joint = times(self._decoded(out).mT, roma.rotvec_to_rotmat(t))
         s = roma.rotmat_to_rotvec(R_decoded_joint)
         log_sigma = self._log_sigma()
         cut = math.pi * torch.exp(-log_sigma)
@@ -214,7 +214,7 @@ class Geodesic(nn.Module):
     ) -> Float[Tensor, "B D"]:
         """The decoded rotation times a small one."""
         small = roma.rotvec_to_rotmat(torch.exp(self._log_sigma()) * e.reshape(len(e), -1, 3))
-        R = transposed_times(self._decoded(out).mT, small)
+        R = times(self._decoded(out), small)
         return c.scale(roma.rotmat_to_rotvec(R).reshape(len(e), -1))
 
     def _decoded(self, out: Float[Tensor, "B o"]) -> Float[Tensor, "B J 3 3"]:

@@ -141,7 +141,7 @@ def one_joint(r: torch.Tensor) -> torch.Tensor:
 )
 def test_log_prob_integrates_to_one_over_rotations(kind: str, options: dict[str, Any]) -> None:
     model = prior(kind, options, train=poses(200, spread=0.6), joints=["left_index1"])
-    r, cell = ball(56)
+    r, cell = ball(40)
     with torch.no_grad():
         mass = model.log_prob(one_joint(r)).exp().sum() * cell
     assert abs(mass - 1) < 0.01
@@ -156,7 +156,7 @@ def test_the_likelihood_of_the_vae_integrates_to_one(type_: str, representation:
         model.likelihood.log_sigma.data.fill_(
             math.log(0.8)
         )  # wide: the cut at pi and Haar measure both matter
-    r, cell = ball(72)
+    r, cell = ball(48)
     z = torch.tensor([0.7, -1.2], dtype=torch.float64)
     with torch.no_grad():
         x, _, _ = model.coordinates.encode(one_joint(r))
