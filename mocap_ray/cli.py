@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from mocap_ray import cli_priors
 from mocap_ray import config as configs
 from mocap_ray.terminal import simple_table
 
@@ -28,6 +29,7 @@ body_app = typer.Typer(
 export_app = typer.Typer(help="Write the folders that existing trainers read.", no_args_is_help=True)
 app.add_typer(body_app, name="body")
 app.add_typer(export_app, name="export")
+app.add_typer(cli_priors.app)
 
 Overrides = Annotated[
     list[str] | None,

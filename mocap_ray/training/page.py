@@ -8,9 +8,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float
 
 from mocap_ray import __version__
 from mocap_ray.dataset import pictures
@@ -94,6 +96,19 @@ def page(report: Report) -> str:
     )
 
 
+def gallery(poses: Float[np.ndarray, "N 55 3"], *, joints: Sequence[int], title: str) -> str:
+    """A page of nothing but poses, drawn as hands where `joints`, those that a prior sees, are of hands alone."""
+    draw = figures.hand_figures if all(j >= 25 for j in joints) else figures.body_figures
+    drawn = draw(poses, labels=[f"Pose {k + 1}" for k in range(len(poses))])
+    width = 230 if draw is figures.hand_figures else 110
+    return (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title><style>'
+        "body{margin:24px;font:16px/1.5 system-ui,sans-serif;background:#fff;color:#131a22}h1{font-size:20px}"
+        f"div{{display:grid;grid-template-columns:repeat(auto-fill,minmax({width}px,1fr));gap:10px}}"
+        f"{pictures.STYLE}</style></head><body><h1>{escape(title)}</h1><div>{''.join(drawn)}</div></body></html>\n"
+    )
+
+
 def heading(names: Sequence[str]) -> str:
     """Names of up to three priors.
 
@@ -107,15 +122,12 @@ def heading(names: Sequence[str]) -> str:
 
 def _drawing(judgement: Judgement) -> Callable[[np.ndarray, list[str]], list[str]]:
     """Stick figures, or hands where a prior sees nothing else."""
-    hands = all(joint.rstrip("123") in _FINGERS for joint in judgement.curves.joints)
+    hands = min(judgement.index) >= 3 * 25
 
-    def draw(poses: np.ndarray, labels: list[str]) -> list[str]:
+    def draw(poses: Float[np.ndarray, "N 55 3"], labels: list[str]) -> list[str]:
         return (figures.hand_figures if hands else figures.body_figures)(poses, labels=labels)
 
     return draw
-
-
-_FINGERS = {f"{s}_{f}" for s in ("left", "right") for f in ("index", "middle", "pinky", "ring", "thumb")}
 
 
 def _stats(j: Judgement) -> list[tuple[str, str, str]]:
