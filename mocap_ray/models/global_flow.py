@@ -213,6 +213,14 @@ class GlobalFlow(Prior):
         z, log_det = self.to_noise(x, condition)
         return log_det - 0.5 * (z * z + LOG_2PI).sum(-1)
 
+    def transform(self, x: Float[Tensor, "B D"]) -> tuple[Float[Tensor, "B D"], Float[Tensor, "B"]]:
+        """Coordinates to noise and the log determinant, in the form that all flows share; without a condition."""
+        return self.to_noise(x)
+
+    def inverse(self, z: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
+        """The inverse of `transform`."""
+        return self.from_noise(z)
+
     def to_noise(
         self, x: Float[Tensor, "B D"], condition: Tensor | None = None
     ) -> tuple[Float[Tensor, "B D"], Float[Tensor, "B"]]:

@@ -127,6 +127,15 @@ class JointFlow(Prior):
             terms = torch.where(self.live, terms, 0.0)
         return terms.sum((0, 2))
 
+    def transform(self, x: Float[Tensor, "B D"]) -> tuple[Float[Tensor, "B D"], Float[Tensor, "B"]]:
+        """Coordinates to noise and the log determinant, in the form that all flows share."""
+        z, log_scales = self.to_noise(self._spread(x))
+        return self._gather(z), log_scales.sum((0, 2))
+
+    def inverse(self, z: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
+        """The inverse of `transform`."""
+        return self._gather(self.from_noise(self._spread(z)))
+
     def to_noise(self, x: Float[Tensor, "J B 3"]) -> tuple[Float[Tensor, "J B 3"], Float[Tensor, "J B 3"]]:
         """Poses to standard normal noise, and the log scale of each axis: their sum is the log determinant."""
         condition = self._condition(x, slice(None))
