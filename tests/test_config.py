@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from mocap_ray.config import CONFIGS, ConfigError, ExtractConfig, load
+from mocap_ray.training.options import TrainConfig
 
-SCHEMAS = {"extract": ExtractConfig}
+SCHEMAS = {"extract": ExtractConfig, "train": TrainConfig}
 MINIMAL = "source: {root: a}\nbody: {root: b}\noutput: {root: c}\n"
 
 

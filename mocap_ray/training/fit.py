@@ -133,9 +133,12 @@ def fit(
                 measured = run.train(batches, heard)
                 with run.judged_weights():
                     val = run.validate(validate) if run.due() else None
-                report = run.judge(measured, val)
-                if not math.isfinite(report.judged):
-                    heard.note(f"The judged loss of epoch {report.epoch} is {report.judged}: not the best.")
+                    report = run.judge(measured, val)
+                    if not math.isfinite(report.judged):
+                        heard.note(
+                            f"The judged loss of epoch {report.epoch} is {report.judged}: not the best."
+                        )
+                    heard.judged(report, model)
                 if val is not None and checkpoints is not None:
                     checkpoints.save(run.state(), best=report.best)
                 with run.judged_weights():

@@ -103,6 +103,13 @@ class Listener:
     def beat(self, beat: Beat) -> None:
         """About once a second within an epoch."""
 
+    def judged(self, report: EpochReport, model: nn.Module) -> None:
+        """After an epoch, before its checkpoints: what is written here stands when they do.
+
+        After a kill between the two, the epoch is trained again and told of again. `model` has the weights
+        that were judged.
+        """
+
     def epoch(self, report: EpochReport, model: nn.Module) -> None:
         """After an epoch and its checkpoints; `model` has the weights that were judged."""
 
@@ -128,6 +135,11 @@ class Listeners(Listener):
         """To all of them."""
         for member in self.members:
             member.beat(beat)
+
+    def judged(self, report: EpochReport, model: nn.Module) -> None:
+        """To all of them."""
+        for member in self.members:
+            member.judged(report, model)
 
     def epoch(self, report: EpochReport, model: nn.Module) -> None:
         """To all of them."""
@@ -158,7 +170,7 @@ class MetricsFile(Listener):
             old = csv.DictReader(io.StringIO(self.out.read(self.name).decode()))
             self.rows = [dict(row) for row in old if int(row["epoch"]) <= start.epoch]
 
-    def epoch(self, report: EpochReport, model: nn.Module) -> None:
+    def judged(self, report: EpochReport, model: nn.Module) -> None:
         """Write the file with a row more."""
         self.rows.append({**report.row()})
         names = list(dict.fromkeys(key for row in self.rows for key in row))

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from mocap_ray.config import RayOptions
 from mocap_ray.dataset.options import Section
 from mocap_ray.models import ModelConfig
+from mocap_ray.models.forms import joint_indices
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -37,6 +38,12 @@ class DataOptions(Section):
     train: str = "train"
     val: str = "val"
     """Splits to train on and to judge by; without any rows in `val`, the training loss judges."""
+
+    @field_validator("joints")
+    @classmethod
+    def _known(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        joint_indices(value)
+        return value
 
     @model_validator(mode="after")
     def _splits(self) -> DataOptions:

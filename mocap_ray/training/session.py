@@ -114,11 +114,9 @@ def prepare(config: TrainConfig, *, resume: bool = False, overwrite: bool = Fals
             "--overwrite, or choose another folder by --override output.root=..."
         )
     if overwrite:
-        for name in WRITTEN:
-            for info in out.files(name):
+        for info in out.files():
+            if out.relative(info.path).split("/")[0] in WRITTEN:
                 out.remove(out.relative(info.path))
-            if "." in name:
-                out.remove(name)
     elif stands:
         compare(checkpoint.read(_folder(out), LAST)["about"], config, facts.manifest_hash, where=out.uri)
     out.publish(dump_yaml(config.plain()).encode(), "config.yaml")

@@ -33,7 +33,7 @@ class TensorBoardFiles(Listener):
         purge = start.step + 1 if start.step else None
         self.writer = SummaryWriter(str(self.folder), purge_step=purge)  # type: ignore[no-untyped-call]
 
-    def epoch(self, report: EpochReport, model: nn.Module) -> None:
+    def judged(self, report: EpochReport, model: nn.Module) -> None:
         """Curves each epoch; histograms and pictures at each validation."""
         step = report.step
         for name, value in report.train.items():
