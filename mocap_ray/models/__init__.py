@@ -10,7 +10,8 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from mocap_ray.models.coordinates import Coordinates, JointChoice
+from mocap_ray.models.coordinates import Coordinates
+from mocap_ray.models.forms import JointChoice
 from mocap_ray.models.gaussian_prior import GaussianConfig, GaussianPrior
 from mocap_ray.models.global_flow import GlobalFlow, GlobalFlowConfig
 from mocap_ray.models.hand_vae import HandVAE, HandVAEConfig

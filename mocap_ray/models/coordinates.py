@@ -14,7 +14,6 @@ Standardised: less the training mean, divided by the training standard deviation
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
@@ -24,96 +23,14 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from mocap_ray.skeleton import SMPLX_JOINTS, SMPLX_PARENTS, TO_SMPLX
+from mocap_ray.models.forms import AT_REST, FORMS, J, JointChoice, form_of, joint_indices
+from mocap_ray.models.rotations import canonical, log_haar, matrix_from_6d, turned
+from mocap_ray.skeleton import SMPLX_JOINTS, SMPLX_PARENTS
 
 Representation = Literal["rotvec", "tangent"]
-JointChoice = Literal["all", "body", "hands"] | Sequence[str]
-
-J = 55
-BODY = tuple(range(1, 22))
-HANDS = tuple(range(25, 55))
-FORMS: dict[int, tuple[int, ...]] = {
-    55: TO_SMPLX["smplx"],
-    53: (*range(23), *range(25, 55)),
-    52: TO_SMPLX["smplh"],
-    30: HANDS,
-    22: (0, *BODY),
-    21: BODY,
-}
-"""Number of joints that a pose came with -> where they stand among the 55."""
-AT_REST = (52, 53, 55)
-"""Forms whose missing joints (jaw, eyes) are at rest, as the data set has them; of others they are hidden."""
 MIN_VARIANCE = 1e-8
 """rad^2; an axis that varies less (a standard deviation of 0.006 degrees) is taken for constant."""
 CHUNK = 1 << 16
-
-
-def joint_indices(joints: JointChoice) -> tuple[int, ...]:
-    """Indices among the 55 of `all`, `body` (21, without the pelvis), `hands` (30), or names.
-
-    Raises:
-        ValueError: an unknown name, a name twice, or no name.
-    """
-    if isinstance(joints, str):
-        groups = {"all": tuple(range(J)), "body": BODY, "hands": HANDS}
-        if joints not in groups:
-            raise ValueError(f"joints {joints!r}: expected all, body, hands, or a list of joint names.")
-        return groups[joints]
-    unknown = [name for name in joints if name not in SMPLX_JOINTS]
-    if unknown:
-        raise ValueError(
-            f"joints: {', '.join(unknown)} unknown. Expected names of {', '.join(SMPLX_JOINTS)}."
-        )
-    if not joints or len(set(joints)) < len(joints):
-        raise ValueError("joints: a list without repetition of at least one joint name is expected.")
-    return tuple(sorted(SMPLX_JOINTS.index(name) for name in joints))
-
-
-def canonical(rotvecs: Float[Tensor, "*B 3"]) -> Float[Tensor, "*B 3"]:
-    """The same rotations with angle in [0, pi]; vectors that are so already keep their bits.
-
-    The gradient at angle 0 is the identity. Wrapping each component by itself would change the rotation.
-    """
-    squared = (rotvecs * rotvecs).sum(-1, keepdim=True)
-    outside = squared > math.pi**2
-    angle = torch.where(outside, squared, torch.ones_like(squared)).sqrt()
-    turns = torch.round(angle / (2 * math.pi))
-    return torch.where(outside, rotvecs * (1 - 2 * math.pi * turns / angle), rotvecs)
-
-
-def log_haar(rotvecs: Float[Tensor, "*B 3"]) -> Float[Tensor, "*B"]:
-    """Log density of the (unnormalised) Haar measure in rotation vectors: 2 log(sin(a/2) / (a/2)), a the angle.
-
-    Within [2 log(2/pi), 0] on the ball of radius pi; a series below 0.1 rad keeps the gradient exact at 0.
-    """
-    squared = (rotvecs * rotvecs).sum(-1)
-    small = squared < 1e-2
-    half = torch.where(small, torch.ones_like(squared), squared).sqrt() / 2
-    series = -squared / 12 - squared**2 / 1440 - squared**3 / 90720
-    return torch.where(small, series, 2 * torch.log(torch.sin(half) / half))
-
-
-def matrix_from_6d(numbers: Float[Tensor, "*B 6"]) -> Float[Tensor, "*B 3 3"]:
-    """Gram-Schmidt of the first two columns (Zhou et al. 2019), given column by column.
-
-    Lengths are bounded from below, so that gradients stay finite for a zero or parallel column; what comes out
-    is a rotation only where the two are independent.
-    """
-    tiny = 1e-8
-    a, b = numbers[..., :3], numbers[..., 3:]
-    first = a / _length(a, tiny)
-    b = b - (first * b).sum(-1, keepdim=True) * first
-    second = b / _length(b, tiny)
-    return torch.stack([first, second, torch.linalg.cross(first, second)], dim=-1)
-
-
-def _length(v: Float[Tensor, "*B 3"], tiny: float) -> Float[Tensor, "*B 1"]:
-    return (v * v).sum(-1, keepdim=True).clamp_min(tiny**2).sqrt()
-
-
-def times(A: Float[Tensor, "*A 3 3"], B: Float[Tensor, "*B 3 3"]) -> Float[Tensor, "*C 3 3"]:
-    """A B without a matmul, which autocast would compute in bf16."""
-    return (A[..., :, :, None] * B[..., None, :, :]).sum(-2)
 
 
 class Coordinates(nn.Module):
@@ -207,7 +124,7 @@ class Coordinates(nn.Module):
         if representation == "tangent":
             charted = active.all(1, keepdim=True)
             centre = torch.where(charted, _mean_rotations(poses), centre).float().double()  # as it is stored
-            chart_mean, chart_variance = _moments(_turned(-centre.to(c.device), c) for c in _chunks(poses))
+            chart_mean, chart_variance = _moments(turned(-centre.to(c.device), c) for c in _chunks(poses))
             charted = charted & (chart_variance >= MIN_VARIANCE).all(1, keepdim=True)
             centre = torch.where(charted, centre, torch.zeros_like(centre))
             mean = torch.where(charted, chart_mean, mean)
@@ -238,7 +155,7 @@ class Coordinates(nn.Module):
         Raises:
             ValueError: another shape, or numbers that are not floating point.
         """
-        kind, count = _form(poses)
+        kind, count = form_of(poses)
         poses = poses.to(self.mean.dtype)
         if kind == "6d":
             poses = matrix_from_6d(poses)
@@ -264,7 +181,7 @@ class Coordinates(nn.Module):
         used = self._to_chart(vectors.reshape(-1, J, 3)[:, self.joint_index])
         x = used.reshape(-1, 3 * len(self.active_joints))
         x = self.scale(x if self.active == x.shape[1] else x[:, self.within])
-        seen = self._seen(_form(poses)[1], visible, batch)
+        seen = self._seen(form_of(poses)[1], visible, batch)
         return x, seen, batch
 
     def decode(self, x: Float[Tensor, "n D"]) -> Float[Tensor, "n 55 3"]:
@@ -384,7 +301,7 @@ class Coordinates(nn.Module):
         """log(exp(by) exp(vectors)); where `by` is zero the same bits."""
         if self.representation == "rotvec":
             return vectors
-        return torch.where((by != 0).any(-1, keepdim=True), _turned(by, vectors), vectors)
+        return torch.where((by != 0).any(-1, keepdim=True), turned(by, vectors), vectors)
 
     def _seen(
         self, count: int, visible: Bool[Tensor, "*B J"] | None, batch: torch.Size
@@ -401,30 +318,6 @@ class Coordinates(nn.Module):
         rest = torch.full((*visible.shape[:-1], J), count in AT_REST, dtype=torch.bool, device=device)
         rest[..., list(FORMS[count])] = visible.to(device)
         return rest.expand(*batch, J).reshape(-1, J)[:, self.joint_of]
-
-
-def _form(poses: Tensor) -> tuple[Literal["rotvec", "matrix", "6d"], int]:
-    """Which form, and how many joints. Raises ValueError for a shape that is none of them."""
-    shape = poses.shape
-    if not poses.is_floating_point():
-        raise ValueError(f"poses are {poses.dtype}; expected floating point.")
-    if len(shape) >= 2 and shape[-1] == 6 and shape[-2] in FORMS:
-        return "6d", shape[-2]
-    if len(shape) >= 3 and shape[-2:] == (3, 3) and shape[-3] in FORMS:
-        return "matrix", shape[-3]
-    if len(shape) >= 2 and shape[-1] == 3 and shape[-2] in FORMS:
-        return "rotvec", shape[-2]
-    raise ValueError(
-        f"poses of shape {list(shape)}: expected [..., J, 3] axis-angle, [..., J, 3, 3] matrices or [..., J, 6], "
-        f"with J one of {', '.join(map(str, FORMS))}."
-    )
-
-
-def _turned(by: Float[Tensor, "L 3"], vectors: Float[Tensor, "n L 3"]) -> Float[Tensor, "n L 3"]:
-    """log(exp(by) exp(vectors)), canonical."""
-    R = times(roma.rotvec_to_rotmat(by), roma.rotvec_to_rotmat(vectors))
-    turned: Tensor = roma.rotmat_to_rotvec(R)
-    return turned
 
 
 def _chunks(poses: Tensor) -> Iterator[Tensor]:

@@ -15,14 +15,10 @@ from jaxtyping import Bool, Float
 from pydantic import Field
 from torch import Tensor, nn
 
-from mocap_ray.models.coordinates import (
-    HANDS,
-    Coordinates,
-    log_haar,
-    matrix_from_6d,
-    times,
-)
+from mocap_ray.models.coordinates import Coordinates
+from mocap_ray.models.forms import HANDS
 from mocap_ray.models.prior import Prior, PriorConfig, noise
+from mocap_ray.models.rotations import log_haar, matrix_from_6d, times
 from mocap_ray.skeleton import SMPLX_JOINTS
 
 LOG_2PI = math.log(2 * math.pi)

@@ -11,7 +11,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mocap_ray.models.coordinates import FORMS, Coordinates, canonical, log_haar, matrix_from_6d
+from mocap_ray.models.coordinates import Coordinates
+from mocap_ray.models.forms import FORMS
+from mocap_ray.models.rotations import canonical, log_haar, matrix_from_6d
 from mocap_ray.skeleton import SMPLX_JOINTS
 from models.made import hard_rotations, poses
 
