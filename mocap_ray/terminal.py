@@ -204,8 +204,9 @@ class TrainView:
         """One epoch more."""
         val = f" val {report.val['loss']:.4f}" if "loss" in report.val else ""
         text = (
-            f"epoch {report.epoch} of {report.epochs}: loss {report.train['loss']:.4f}{val}, best {report.best_loss:.4f} "
-            f"(epoch {report.best_epoch}), {report.samples_per_s:,.0f} poses/s, ETA {_duration(report.eta_s)}"
+            f"epoch {report.epoch} of {report.epochs}: loss {report.train['loss']:.4f}{val}, "
+            f"best {report.best_loss:.4f} (epoch {report.best_epoch}), {report.samples_per_s:,.0f} poses/s, "
+            f"ETA {_duration(report.eta_s)}"
         )
         self.bar.update(self.task, completed=report.epoch, figures=text)
         now = time.monotonic()
@@ -271,11 +272,9 @@ class SearchView:
 
 def print_training(console: Console, summary: dict[str, Any], root: str) -> None:
     """The table of a finished training, and what to type next."""
-    rows = [
-        (key.replace("_", " "), _plain(value))
-        for key, value in summary.items()
-        if _is_plain(value) and key not in ("root", "manifest_hash")
-    ]
+    left_out = ("root", "manifest_hash")
+    shown = {k: v for k, v in summary.items() if _is_plain(v) and k not in left_out}
+    rows = [(key.replace("_", " "), _plain(value)) for key, value in shown.items()]
     console.print(simple_table("training", ["", ""], rows))
     console.print(f"\n[bold]{root}[/] holds the prior. Judge it, or draw from it:", soft_wrap=True)
     console.print(f"  mocap-ray evaluate {root}\n  mocap-ray sample {root}", soft_wrap=True)

@@ -98,6 +98,8 @@ def _own(options: RayOptions, *, dashboard: bool) -> Iterator[Cluster]:
             logging_level=logging.ERROR,
             _temp_dir=folder,
             _node_ip_address="127.0.0.1",
+            # Searches start many processes that take no CPU; Ray would warn of them on the terminal.
+            _system_config={"worker_maximum_startup_concurrency": 16} if dashboard else None,
         )
         yield Cluster(workers=workers, nodes=1, own=True, whole=True)
     finally:

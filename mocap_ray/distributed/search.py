@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import optuna
-import ray
 import yaml
 from ray import tune
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
@@ -28,15 +27,16 @@ from ray.tune.search.optuna import OptunaSearch
 from mocap_ray import config as configs
 from mocap_ray.config import ConfigError, RayOptions, dump_yaml
 from mocap_ray.dataset.lock import lock
+from mocap_ray.distributed.board import News
 from mocap_ray.distributed.cluster import Cluster, connected
 from mocap_ray.distributed.train import (
     POLL_S,
     TRIAL_CPU,
-    Board,
     Capacity,
     Share,
     absolute,
     capacity,
+    clean,
     share,
     team_run,
 )
@@ -91,7 +91,7 @@ class Task:
         base: its data and output with absolute paths.
         part: what each worker of a trial gets.
         drawn: values of each trial by its number; None where the searcher suggests them.
-        board: where the trials post their news.
+        news: where the trials post theirs.
     """
 
     config: str
@@ -99,7 +99,7 @@ class Task:
     base: TrainConfig
     part: Share
     drawn: list[dict[str, Any]] | None
-    board: Any
+    news: News
 
     @property
     def root(self) -> str:
@@ -127,17 +127,18 @@ def _trial(drawn: dict[str, Any], task: Task) -> None:
         _train_trial(number, values, task)
     except Exception as error:
         # Told here in its own words: Tune keeps a traceback in a file.
-        ray.get(task.board.post.remote("failed", (number, str(error))))
+        task.news.post("failed", (number, str(error)), wait=True)
         raise
-    task.board.post.remote("finished", (number, {}))
+    task.news.post("finished", (number, {}), wait=True)
 
 
 def _train_trial(number: int, values: dict[str, Any], task: Task) -> None:
     config, metric = task.training(number, values), task.search().metric
     out = place(config.output.root)
     out.publish(json.dumps({"number": number, "values": values}, indent=1).encode(), TRIAL_NAME)
+    clean(out)
     there = read_trial(out, number)
-    reporting = _Reporting(number, metric, task.board)
+    reporting = _Reporting(number, metric, task.news)
     if not there.finished:
         session.prepare(config, resume=there.started, overwrite=not there.started)
         team_run(config, task.part, reporting, trial=True)
@@ -162,8 +163,8 @@ def _who(drawn: dict[str, Any], task: Task) -> tuple[int, dict[str, Any]]:
 class _Reporting:
     """Tells Tune of every validation; Tune ends the trial from within this call."""
 
-    def __init__(self, number: int, metric: str, board: Any) -> None:
-        self.number, self.metric, self.board = number, metric, board
+    def __init__(self, number: int, metric: str, news: News) -> None:
+        self.number, self.metric, self.news = number, metric, news
         self.said = False
 
     def cluster(self, cluster: Any, part: Share) -> None:
@@ -177,7 +178,7 @@ class _Reporting:
 
     def epoch(self, report: EpochReport) -> None:
         row = report.row()
-        self.board.post.remote("epoch", (self.number, row))
+        self.news.post("epoch", (self.number, row))
         if self.metric in row:
             self.said = True
             tune.report(row)
@@ -259,13 +260,13 @@ def search(
             count = len(drawn) if drawn is not None else config.trials
             assert count is not None, "checked by SearchConfig"
             listener.cluster(cluster, part, concurrency, count)
-            with _News(listener) as news:
-                task = Task(dump_yaml(config.model_dump(mode="json")), text, base, part, drawn, news.board)
+            with _Told(listener) as told:
+                task = Task(dump_yaml(config.model_dump(mode="json")), text, base, part, drawn, told.news)
                 silent = _tune(config, task, base, known, count=count, concurrency=concurrency)
-        return _finish(config, out, count, {**silent, **news.failed}, began)
+        return _finish(config, out, count, {**silent, **told.failed}, began)
 
 
-class _News:
+class _Told:
     """Hands what the trials post to the listener, in a thread of its own while Tune has the main one.
 
     Not by a callback of Tune's: Tune pickles those into its journal, and a restored search would tell the
@@ -274,12 +275,12 @@ class _News:
 
     def __init__(self, listener: SearchListener) -> None:
         self.listener = listener
-        self.board = ray.remote(num_cpus=0)(Board).remote()
+        self.news = News()
         self.failed: dict[int, str] = {}
         self.over = threading.Event()
         self.thread = threading.Thread(target=self._listen, name="search-news", daemon=True)
 
-    def __enter__(self) -> _News:
+    def __enter__(self) -> _Told:
         self.thread.start()
         return self
 
@@ -291,7 +292,7 @@ class _News:
         last = False
         while not last:
             last = self.over.wait(POLL_S)
-            for kind, (number, value) in ray.get(self.board.take.remote()):
+            for kind, (number, value) in self.news.take():
                 if kind == "failed":
                     self.failed[number] = value
                 self.listener.trial(number, kind, value)

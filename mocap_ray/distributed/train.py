@@ -11,6 +11,7 @@ import math
 import os
 import threading
 import time
+import traceback
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ from torch import nn
 
 from mocap_ray.config import RayOptions
 from mocap_ray.dataset.lock import lock
+from mocap_ray.distributed.board import News
 from mocap_ray.distributed.cluster import Cluster, connected
 from mocap_ray.storage import Place, place
 from mocap_ray.training import session
@@ -89,22 +91,6 @@ class Capacity:
     gpus: float
 
 
-class Board:
-    """News of a team for its driver: rank 0 posts, the driver takes."""
-
-    def __init__(self) -> None:
-        self.news: list[tuple[str, Any]] = []
-
-    def post(self, kind: str, value: Any) -> None:
-        """Append; in the order of the posts."""
-        self.news.append((kind, value))
-
-    def take(self) -> list[tuple[str, Any]]:
-        """All since last time."""
-        news, self.news = self.news, []
-        return news
-
-
 def capacity() -> Capacity:
     """Of the cluster that this process is connected to."""
     now = ray.cluster_resources()
@@ -156,40 +142,58 @@ def share(options: TrainRay, has: Capacity, *, device: str = "auto", whole: bool
 class _Posting(Listener):
     """Forwards what rank 0 hears to the driver."""
 
-    def __init__(self, board: Any) -> None:
-        self.board = board
+    def __init__(self, news: News) -> None:
+        self.news = news
 
     def started(self, start: Start) -> None:
-        self.board.post.remote("started", start)
+        self.news.post("started", start)
 
     def beat(self, beat: Beat) -> None:
-        self.board.post.remote("beat", beat)
+        self.news.post("beat", beat)
 
     def epoch(self, report: EpochReport, model: nn.Module) -> None:
-        # Waited for: a report that the driver never got must not be followed by one that it did.
-        ray.get(self.board.post.remote("epoch", report))
+        self.news.post("epoch", report)
 
     def note(self, text: str) -> None:
-        self.board.post.remote("note", text)
+        self.news.post("note", text)
 
 
 def _work(task: dict[str, Any]) -> None:
     """One worker of a team, from its start or from the last checkpoint; what is no accident ends the run."""
-    config, board = task["config"], task["board"]
+    config, news = TrainConfig.model_validate_json(task["config"]), task["news"]
     context = ray.train.get_context()
     team = _team(context.get_world_rank(), context.get_world_size(), ray.train.torch.get_device())
     try:
-        summary = session.run(config, team=team, listener=_Posting(board) if team.rank == 0 else None)
-    except torch.OutOfMemoryError as error:
-        first = str(error).splitlines()[0]
-        ray.get(board.post.remote("failed", f"{team.device}: {first} Lower data.batch_size, or add workers."))
-        raise
-    except ValueError as error:
-        # Starting again would only repeat it; the driver ends the run on hearing this.
-        ray.get(board.post.remote("failed", str(error)))
+        summary = session.run(config, team=team, listener=_Posting(news) if team.rank == 0 else None)
+    except Exception as error:
+        if not _is_accident(error, team):
+            # Starting again would only repeat it; the driver ends the run on hearing this.
+            news.post("failed", _sentence(error, config), wait=True)
         raise
     if team.rank == 0:
-        ray.get(board.post.remote("done", summary))
+        news.post("done", summary, wait=True)
+
+
+def _is_accident(error: Exception, team: Team) -> bool:
+    """Whether a fresh start may help: a file system that is away, or a team that lost one of its members.
+
+    The others then see a RuntimeError of gloo or NCCL, which nothing tells from one of torch's own; as those
+    repeat, `ray.max_failures` ends them too.
+    """
+    collective = team.world > 1 and isinstance(error, RuntimeError)
+    out_of_memory = isinstance(error, torch.OutOfMemoryError)
+    return isinstance(error, OSError) or (collective and not out_of_memory)
+
+
+def _sentence(error: Exception, config: TrainConfig) -> str:
+    """A fault in words; of one that is no user's, the place as well."""
+    if isinstance(error, ValueError):
+        return str(error)
+    first = (str(error).splitlines() or [""])[0]
+    if isinstance(error, torch.OutOfMemoryError):
+        return f"{first} Lower data.batch_size ({config.data.batch_size}), or add workers."
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {first} ({Path(last.filename).name}, line {last.lineno})"
 
 
 def _team(rank: int, world: int, device: torch.device) -> Team:
@@ -254,13 +258,15 @@ def team_run(
     Raises:
         TrainingFailed: a fault that repeats, or more lost workers than `ray.max_failures`.
     """
-    board = ray.remote(num_cpus=0)(Board).remote()
+    clean(place(config.output.root))
+    news = News()
     resources = {"CPU": part.cpus - (TRIAL_CPU if trial else 0), **({"GPU": part.gpus} if part.gpus else {})}
     out = place(config.output.root)
     os.environ["RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"] = str(HEALTH_S)
     trainer = TorchTrainer(
         _work,
-        train_loop_config={"config": config, "board": board},
+        # As text: the process that controls the run need not import what a config is made of.
+        train_loop_config={"config": config.model_dump_json(), "news": news},
         scaling_config=ScalingConfig(
             num_workers=part.workers, use_gpu=part.gpus > 0, resources_per_worker=resources
         ),
@@ -287,7 +293,7 @@ def team_run(
     try:
         while True:
             ended = not thread.is_alive()
-            for kind, value in ray.get(board.take.remote()):
+            for kind, value in news.take():
                 if kind == "failed":
                     raise TrainingFailed(value)
                 if kind == "done":
@@ -298,19 +304,21 @@ def team_run(
                 break
             time.sleep(POLL_S)
     finally:
-        _clean(out)
+        clean(out)
     if fate[0] is not None:
         raise TrainingFailed(_why(fate[0], config)) from fate[0]
     assert summary is not None, "a training ended without saying how"
     return summary
 
 
-def _clean(out: Place) -> None:
-    """Remove what Ray Train keeps for itself: the mark by which it checks that all nodes see the folder."""
-    infos = out.fs.get_file_info(pafs.FileSelector(out.path, allow_not_found=True))
-    for info in infos:
-        if info.base_name.startswith(f"{RAY_FOLDER}-") and info.type == pafs.FileType.Directory:
-            out.fs.delete_dir(info.path)
+def clean(out: Place) -> None:
+    """Remove what is no part of a training: half-written files of a killed run, and Ray Train's own folder."""
+    for folder in (out.path, out.join("checkpoints"), out.join("export")):
+        for info in out.fs.get_file_info(pafs.FileSelector(folder, allow_not_found=True)):
+            if info.type == pafs.FileType.Directory and info.base_name.startswith(f"{RAY_FOLDER}-"):
+                out.fs.delete_dir(info.path)
+            if info.type == pafs.FileType.File and info.base_name.startswith(".tmp-"):
+                out.fs.delete_file(info.path)
 
 
 def _why(error: BaseException, config: TrainConfig) -> str:
