@@ -137,7 +137,7 @@ class HandVAE(Prior):
     def loss(self, batch: Float[Tensor, "B 55 3"], *, step: int = 0) -> tuple[Tensor, dict[str, Tensor]]:
         """Negative ELBO per active dimension; in training with beta, warm-up by `step` and free bits."""
         c = self.coordinates
-        x, seen, _ = c.encode(batch)
+        x, seen, _ = c.encode(self.noisy(batch))
         mean, log_variance = self.infer(x, seen)
         z = mean + torch.exp(0.5 * log_variance) * torch.randn_like(mean)
         fit = (self.log_likelihood(x, z, seen) + c.log_volume(x, seen)).mean() / c.active

@@ -8,15 +8,18 @@ canonical rotation vectors (rad), whatever coordinates a model works in, so that
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from jaxtyping import Bool, Float
+from pydantic import Field
 from torch import Tensor, nn
 
 from mocap_ray.dataset.options import Section
 from mocap_ray.models.coordinates import Coordinates, Representation
+from mocap_ray.models.rotations import jittered
 
 
 class PriorConfig(Section):
@@ -28,6 +31,9 @@ class PriorConfig(Section):
     """`rotvec`: rotation vectors; `tangent`: log(R_mean^T R), the chart at each joint's mean rotation."""
     standardise: bool = True
     """Scale coordinates by the training split's mean and standard deviation; scores do not depend on it."""
+    noise_deg: Annotated[float, Field(ge=0, le=90)] = 0.0
+    """Geodesic noise on training poses: each rotation is turned about a random axis, with this standard deviation per
+    axis. It smooths the density: few subjects or take-by-take poses want some, else flows memorise them."""
 
 
 class Prior(nn.Module, ABC):
@@ -84,8 +90,14 @@ class Prior(nn.Module, ABC):
 
     def loss(self, batch: Float[Tensor, "B 55 3"], *, step: int = 0) -> tuple[Tensor, dict[str, Tensor]]:
         """Training loss, nats per active dimension, and scalars worth a curve (`nll`, `kl`, ...)."""
-        nll = -self.log_prob(batch).mean() / self.coordinates.active
+        nll = -self.log_prob(self.noisy(batch)).mean() / self.coordinates.active
         return nll, {"nll": nll.detach()}
+
+    def noisy(self, batch: Float[Tensor, "B 55 3"]) -> Float[Tensor, "B 55 3"]:
+        """The batch with geodesic noise, in training and where the config asks for it."""
+        if not self.training or not self.config.noise_deg:
+            return batch
+        return jittered(batch, spread=math.radians(self.config.noise_deg))
 
     def export(self) -> dict[str, Any]:
         """What `mocap_ray.load_prior` needs besides the tensors: plain JSON values."""

@@ -227,3 +227,19 @@ def test_bf16_autocast_computes_the_density_in_float32() -> None:
         loss.backward()
         assert coarse.dtype == loss.dtype == torch.float32
         assert torch.allclose(coarse, exact, rtol=0.05, atol=0.05 * model.coordinates.active), (kind, options)
+
+
+@each
+def test_geodesic_noise_is_for_training_alone(kind: str, options: dict[str, Any]) -> None:
+    model = prior(kind, {**options, "noise_deg": 5.0})
+    some = poses(500, seed=1)
+    assert model.noisy(some) is some
+    turned = model.train().noisy(some)
+    apart = roma.rotmat_geodesic_distance(roma.rotvec_to_rotmat(some), roma.rotvec_to_rotmat(turned))
+    assert apart.square().mean().div(3).sqrt().rad2deg().item() == pytest.approx(5.0, rel=0.03)
+
+
+def test_geodesic_noise_costs_likelihood_of_a_sharp_density() -> None:
+    plain, noisy = (prior("gaussian_prior", {"noise_deg": d}).train() for d in (0.0, 20.0))
+    assert noisy.loss(poses(200))[0] > plain.loss(poses(200))[0] + 0.1
+    assert torch.equal(noisy.eval().loss(poses(9))[0], plain.loss(poses(9))[0])
