@@ -25,8 +25,6 @@ from mocap_ray.training.plots import Series
 SHOWN = 12
 REAL = 7
 """Index of the colour of held-out poses."""
-FLOORED = 4.0
-"""Energies are drawn from the lowest to so many times the spread of real ones above their median."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +154,7 @@ def rows(priors: Sequence[Judged]) -> list[Row]:
             "nats per dimension, ± standard error over clips",
             [f"{'≤ ' if x.bound else ''}{x.nll:.3f}" + _error(x.error) for x in likelihoods],
             [x.nll for x in likelihoods] if comparable else [],
-            "that of the Gaussian",
+            f"{likelihoods[0].gaussian_nll:.3f} (a Gaussian)",
         ),
         _row("", "bits per dimension", [f"{x.bits:.3f}" for x in likelihoods], [], ""),
         _row(
@@ -269,20 +267,20 @@ def _calibration(priors: Sequence[Judged]) -> str:
         y_title="share of pairs told apart",
         x_range=(0.0, 20.5),
         y_range=(0.5, 1.0),
-        x_ticks=[0, *DEGREES],
+        x_ticks=[0.0, *DEGREES],
     )
 
 
 def _energies(p: Judged) -> str:
     energies = p.judgement.curves.energies
     real = energies[0.0][np.isfinite(energies[0.0])]
-    middle, spread = float(np.median(real)), float(np.quantile(real, 0.95) - np.median(real)) or 1.0
-    far = float(np.nanquantile(np.minimum(energies[DEGREES[-1]], middle + 40 * spread), 0.8))
-    low, high = float(np.quantile(real, 0.002)), max(middle + FLOORED * spread, far)
+    low = float(np.quantile(real, 0.002)) if len(real) else 0.0
+    far = energies[DEGREES[1]][np.isfinite(energies[DEGREES[1]])]
+    high = max(low + 1.0, *(float(np.quantile(x, q)) for x, q in ((real, 0.99), (far, 0.7)) if len(x)))
     series = [Series("held out", *plots.density(real, low=low, high=high), REAL, filled=True)]
     for k, degrees in enumerate(DEGREES):
-        values = np.nan_to_num(energies[degrees], nan=high, posinf=high)
-        series.append(Series(f"{degrees:g} degrees", *plots.density(values, low=low, high=high), 4 + k))
+        found = plots.density(energies[degrees], low=low, high=high)
+        series.append(Series(f"{degrees:g} degrees", *found, 4 + k))
     return plots.chart(
         series,
         label=f"Energies of {p.name}: held-out poses and the same poses with every joint turned by 5, 10, 20 degrees",

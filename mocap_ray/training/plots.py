@@ -94,7 +94,7 @@ def chart(
 
     base = height - BOTTOM
     parts = [f'<line class="ax" x1="{left:.1f}" x2="{width - RIGHT:.1f}" y1="{base:.1f}" y2="{base:.1f}"/>']
-    for value in ticks(x0, x1) if x_ticks is None else x_ticks:
+    for value in ticks(x0, x1) if x_ticks is None else map(float, x_ticks):
         parts.append(
             f'<text class="tk" text-anchor="middle" x="{px(value):.1f}" y="{base + 16:.1f}">{value:g}</text>'
         )
@@ -141,9 +141,9 @@ def _curve(s: Series, x: Float[np.ndarray, "N"], y: Float[np.ndarray, "N"], base
 def density(
     values: Float[np.ndarray, "N"], *, low: float, high: float, bins: int = 48
 ) -> tuple[Float[np.ndarray, "M"], Float[np.ndarray, "M"]]:
-    """A histogram as a curve: middles of the bins, share of the values in each; the ends take what lies outside."""
+    """A histogram as a curve: middles of the bins, share of all values in each; what lies outside is not drawn."""
     edges = np.linspace(low, high, bins + 1)
-    counts = np.histogram(np.clip(values, low, high), edges)[0]
+    counts = np.histogram(values[np.isfinite(values)], edges)[0]
     return 0.5 * (edges[1:] + edges[:-1]), counts / max(1, len(values))
 
 
