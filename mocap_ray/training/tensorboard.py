@@ -97,14 +97,14 @@ def _body(joints: Float[np.ndarray, "65 3"]) -> UInt8[np.ndarray, "H W 3"]:
 
 
 def _hand(joints: Float[np.ndarray, "65 3"], wrist: int, first: int, tips: int) -> UInt8[np.ndarray, "H W 3"]:
-    """One hand in half a panel, 24 cm wide; its fingers point away from the body's middle."""
+    """One hand in half a panel, 26 cm wide; its fingers point away from the body's middle."""
     bones = [(PARENTS["smplx"][j], j) for j in range(first, first + 15)]
     bones += [(first + 3 * k + 2, tips + k) for k in range(5)]
     at = joints[:, [0, 2]] - joints[wrist, [0, 2]]
     side = 1 if wrist == 20 else -1
-    scale = WIDTH / 0.24
+    scale = WIDTH / 0.26
     points = np.stack(
-        [WIDTH * (0.1 if side > 0 else 0.9) + scale * at[:, 0], HEIGHT / 4 + scale * at[:, 1]], -1
+        [WIDTH * (0.1 if side > 0 else 0.9) + scale * at[:, 0], 0.21 * HEIGHT + scale * at[:, 1]], -1
     )
     colours = [LEFT if side > 0 else RIGHT] * len(bones)
     return lines(points, bones, colours, height=HEIGHT // 2, width=WIDTH, thick=1.5)
