@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -77,6 +78,15 @@ def read_poses(root: str | os.PathLike[str], *, split: str, dataset: str | None 
     rotvecs, index = out[:end].reshape(end, 55, 3), index[:end]
     _check(source, rotvecs, index, clip_ids, split)
     return Poses(rotvecs, index, clip_ids, manifest_hash(source))
+
+
+def shard_poses(
+    source: DataSet, number: int
+) -> Iterator[tuple[Float[np.ndarray, "n 165"], Int[np.ndarray, "c"], list[str]]]:
+    """Poses of one shard, row group after row group: frames, frames of each clip, ids of these clips."""
+    with source.open_shard(number) as file:
+        for group in range(file.num_row_groups):
+            yield _frames(file.read_row_group(group, columns=["clip_id", COLUMN]))
 
 
 def pose_rows(source: DataSet, *, split: str, dataset: str | None = None) -> int:

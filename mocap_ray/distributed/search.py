@@ -10,7 +10,6 @@ import json
 import logging
 import math
 import os
-import re
 import tempfile
 import threading
 import time
@@ -153,11 +152,10 @@ def _train_trial(number: int, values: dict[str, Any], task: Task) -> None:
 
 def _who(drawn: dict[str, Any], task: Task) -> tuple[int, dict[str, Any]]:
     """Number and values of this trial."""
+    number = int(drawn["number"])
     if task.drawn is not None:
-        return drawn["number"], task.drawn[drawn["number"]]
-    # Tune's ids end in the number of the suggestion, also after a restore.
-    identity = tune.get_context().get_trial_id()
-    return int(identity.rsplit("_", 1)[1]), dict(drawn)
+        return number, task.drawn[number]
+    return number, {key: value for key, value in drawn.items() if key != "number"}
 
 
 class _Reporting:
@@ -194,7 +192,7 @@ class Suggest:
         self.space, self.base = space, base
 
     def __call__(self, trial: optuna.Trial) -> dict[str, Any]:
-        """Suggest through `trial`, and return what was suggested."""
+        """Suggest through `trial`; what is returned joins it in the trial's config."""
         chosen: dict[str, Any] = {}
         for key, r in self.space.items():
             if not active(self.space, key, chosen, self.base):
@@ -205,7 +203,8 @@ class Suggest:
                 chosen[key] = trial.suggest_int(key, *r.values)
             else:
                 chosen[key] = trial.suggest_float(key, *r.values, log=r.kind == "log_uniform")
-        return chosen
+        # Tune's own ids are drawn at random where a searcher suggests.
+        return {"number": trial.number}
 
 
 @dataclass(frozen=True, slots=True)
@@ -370,7 +369,7 @@ def _tune(
     out = place(task.root)
     # Without a terminal of its own Tune prints tables; ours are better. Tune would also chdir its workers.
     os.environ.update(QUIET)
-    logging.getLogger("ray.tune").setLevel(logging.ERROR)
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     fn = tune.with_resources(tune.with_parameters(_trial, task=task), {"cpu": TRIAL_CPU})
     if tune.Tuner.can_restore(out.join(TUNE), storage_filesystem=out.fs):
@@ -402,20 +401,11 @@ def _tune(
                 verbose=0,
             ),
         )
-    failed = {}
-    for result in tuner.fit():
-        if result.error is not None:
-            failed[_number(result.config or {}, Path(result.path).name)] = _reason(result.error)
-    return failed
-
-
-def _number(config: dict[str, Any], folder: str) -> int:
-    """Of a trial, by its folder `_trial_<id>_<number>_...` where the searcher, not we, made it."""
-    if "number" in config:
-        return int(config["number"])
-    found = re.search(r"_(\d{5})_", f"{folder}_")
-    assert found is not None, folder
-    return int(found[1])
+    return {
+        int(result.config["number"]): _reason(result.error)
+        for result in tuner.fit()
+        if result.error is not None and result.config
+    }
 
 
 def _scheduler(config: SearchConfig, base: TrainConfig) -> TrialScheduler:

@@ -32,6 +32,7 @@ from mocap_ray.distributed.board import News
 from mocap_ray.distributed.cluster import Cluster, connected
 from mocap_ray.storage import Place, place
 from mocap_ray.training import session
+from mocap_ray.training.feeds import Feeds
 from mocap_ray.training.fit import Team
 from mocap_ray.training.listener import Beat, EpochReport, Listener, Start
 from mocap_ray.training.options import TrainConfig, TrainRay
@@ -164,7 +165,8 @@ def _work(task: dict[str, Any]) -> None:
     context = ray.train.get_context()
     team = _team(context.get_world_rank(), context.get_world_size(), ray.train.torch.get_device())
     try:
-        summary = session.run(config, team=team, listener=_Posting(news) if team.rank == 0 else None)
+        posting = _Posting(news) if team.rank == 0 else None
+        summary = session.run(config, team=team, listener=posting, stream=_stream)
     except Exception as error:
         if not _is_accident(error, team):
             # Starting again would only repeat it; the driver ends the run on hearing this.
@@ -172,6 +174,13 @@ def _work(task: dict[str, Any]) -> None:
         raise
     if team.rank == 0:
         news.post("done", summary, wait=True)
+
+
+def _stream(config: TrainConfig, team: Team) -> Feeds:
+    # Ray Data takes a second to import: only those who stream pay for it.
+    from mocap_ray.distributed.stream import stream_feeds
+
+    return stream_feeds(config, team)
 
 
 def _is_accident(error: Exception, team: Team) -> bool:

@@ -63,6 +63,21 @@ def test_two_workers_train_as_one(undisturbed: Path, data_set: Path, tmp_path: P
 
 
 @pytest.mark.ray
+def test_a_stream_trains_as_memory_does(undisturbed: Path, data_set: Path, tmp_path: Path) -> None:
+    base = write_base(tmp_path / "run.yaml", data_set, data={"feed": "stream"}, ray={"workers": 2})
+    command("train", base, "--override", "training.max_epochs=2")
+    out = base.with_suffix("")
+    summary, memory = (json.loads((x / "summary.json").read_text()) for x in (out, undisturbed))
+    assert summary["feed"] == "Ray Data"
+    for name in ("rows", "val_rows", "active", "degenerate"):
+        assert summary[name] == memory[name], name
+    # Another order of the same rows; the coordinates are those of the same sample, as all of it was taken.
+    found, alone = (float(rows(x)[0]["val_loss"]) for x in (out, undisturbed))
+    assert abs(found - alone) < 0.1
+
+
+@pytest.mark.ray
+@pytest.mark.slow
 def test_a_fault_that_repeats_ends_the_run_with_its_sentence(data_set: Path, tmp_path: Path) -> None:
     base = write_base(tmp_path / "run.yaml", data_set, training={"learning_rate": 1e30, "grad_clip": None})
     text = command("train", base, expect=1)
