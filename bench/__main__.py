@@ -10,13 +10,14 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from bench import body, features, memory, pipeline
+from bench import body, features, memory, pipeline, priors
 
 PARTS = {
     "body": body.measure,
     "features": features.measure,
     "extraction": pipeline.measure,
     "memory": memory.measure,
+    "priors": priors.measure,
 }
 
 

@@ -6,14 +6,19 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mocap_ray.dataset.reader import open as open
+    from mocap_ray.training.load import load_prior as load_prior
 
 __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> object:
-    """`mocap_ray.open`, imported when it is asked for: workers need no reader."""
+    """`mocap_ray.open` and `mocap_ray.load_prior`, imported when asked for: workers need neither."""
     if name == "open":
         from mocap_ray.dataset.reader import open
 
         return open
+    if name == "load_prior":
+        from mocap_ray.training.load import load_prior
+
+        return load_prior
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

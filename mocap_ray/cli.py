@@ -14,8 +14,9 @@ from typing import Annotated, Any
 import typer
 import typer.exceptions
 
-from mocap_ray import __version__
+from mocap_ray import __version__, cli_priors
 from mocap_ray import config as configs
+from mocap_ray.cli_options import More, Overrides, assignments
 
 app = typer.Typer(
     name="mocap-ray",
@@ -36,18 +37,9 @@ body_app = typer.Typer(
 export_app = typer.Typer(help="Write the folders that existing trainers read.", no_args_is_help=True)
 app.add_typer(body_app, name="body")
 app.add_typer(export_app, name="export")
+app.add_typer(cli_priors.app)
 
 CONFIG_HELP = "Path of a YAML file, or the name of one in configs/extract: amass, humanml3d, flowmimic."
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--override",
-        "-o",
-        metavar="KEY=VALUE ...",
-        help="Set keys of the config; every KEY=VALUE that follows counts, up to the next option.",
-    ),
-]
-More = Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", hidden=True)]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -132,7 +124,7 @@ def extract(
     ] = False,
 ) -> None:
     """Turn an archive of motion into a Parquet data set; run again, it goes on or takes up what is new."""
-    texts = _assignments(config, override, more)
+    texts = assignments(config, override, more)
     if limit is not None:
         texts.append(f"source.limit={limit}")
     for key, globs in (("include", include), ("exclude", exclude)):
@@ -143,22 +135,6 @@ def extract(
         _dry_run(settings, overwrite=overwrite, prune=prune)
     else:
         _extract(settings, overwrite=overwrite, prune=prune, strict=strict)
-
-
-def _assignments(config: str | None, override: list[str] | None, more: list[str] | None) -> list[str]:
-    """All KEY=VALUE of a command line. Raises BadParameter for anything else among them."""
-    from mocap_ray.storage import without_secrets
-
-    if config is not None and "=" in config and not Path(config).exists():
-        raise typer.BadParameter(
-            f"{without_secrets(config)!r} stands where CONFIG belongs. Name the config first, then --override."
-        )
-    for text in more or []:
-        if "=" not in text:
-            raise typer.BadParameter(
-                f"{without_secrets(text)!r} is not KEY=VALUE, such as motion.mirror=true"
-            )
-    return [*(override or []), *(more or [])]
 
 
 def _extract(settings: configs.ExtractConfig, *, overwrite: bool, prune: bool, strict: bool) -> None:
@@ -221,7 +197,7 @@ def inspect(
     from mocap_ray.terminal.screen import console
     from mocap_ray.terminal.tables import print_inspection
 
-    texts = _assignments(None, override, more) + ([f"body.root={body}"] if body else [])
+    texts = assignments(None, override, more) + ([f"body.root={body}"] if body else [])
     settings = configs.load(config, configs.ExtractConfig, kind="extract", overrides=texts)
     found = look(
         file,

@@ -5,10 +5,11 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic.fields import FieldInfo
 
 from mocap_ray.dataset.options import BodyOptions, MotionOptions, OutputOptions, Section, SourceOptions
 
@@ -193,38 +194,67 @@ def _sentence(error: Any, schema: type[BaseModel]) -> str:
     """One pydantic error as: where, what was found, what was expected."""
     where = ".".join(_place(error, schema))
     if error["type"] == "extra_forbidden":
-        known = _keys_at(schema, error["loc"][:-1])
-        close = difflib.get_close_matches(str(error["loc"][-1]), known, n=1, cutoff=0.5)
-        hint = f" Did you mean {close[0]!r}?" if close else f" Known here: {', '.join(known)}."
-        return f"{where}: unknown key.{hint}"
+        section = _walk(schema, error["loc"][:-1])[1]
+        known = [] if section is None else list(section.model_fields)
+        return f"{where}: unknown key.{_hint(error['loc'][-1], known)}"
     if error["type"] == "missing":
         return f"{where}: missing. Set it in the file or with --override {where}=..."
+    if error["type"] in ("union_tag_invalid", "union_tag_not_found"):
+        known = _tags(schema, error["loc"])
+        tag = error["ctx"].get("tag")
+        where = f"{where}.{error['ctx']['discriminator'].strip(chr(39))}"
+        return (
+            f"{where}: missing. One of: {', '.join(known)}."
+            if tag is None
+            else (f"{where}: {tag!r} does not exist.{_hint(tag, known)}")
+        )
     message = error["msg"].removeprefix("Value error, ").replace("Input should be", "should be")
     found = "" if isinstance(error["input"], dict | BaseModel) else f" (found {error['input']!r})"
     return f"{where}{where and ': '}{message}{found}"
 
 
+def _hint(found: Any, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(str(found), known, n=1, cutoff=0.5)
+    return f" Did you mean {close[0]!r}?" if close else f" Known here: {', '.join(known)}."
+
+
 def _place(error: Any, schema: type[BaseModel]) -> list[str]:
     """Keys that lead to an error, without pydantic's names for the members of a union."""
-    parts = [str(p) for p in error["loc"]]
-    if error["type"] == "extra_forbidden":
-        return parts
-    return [p for k, p in enumerate(parts) if k == 0 or p in _keys_at(schema, parts[:k]) or p.isdigit()]
-
-
-def _keys_at(schema: type[BaseModel], loc: Iterable[Any]) -> list[str]:
-    """The keys that a section of the schema knows."""
-    section = _section_at(schema, loc)
-    return list(section.model_fields) if section else []
+    return _walk(schema, error["loc"])[0]
 
 
 def _section_at(schema: type[BaseModel], loc: Iterable[Any]) -> type[BaseModel] | None:
     """The section of the schema that keys lead to; None where they lead to no section."""
-    for part in loc:
-        field = schema.model_fields.get(str(part))
-        if field is None or not (
-            isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
-        ):
-            return None
-        schema = field.annotation
-    return schema
+    return _walk(schema, loc)[1]
+
+
+def _walk(schema: type[BaseModel], loc: Iterable[Any]) -> tuple[list[str], type[BaseModel] | None]:
+    """Keys on the way of a pydantic location, and the section that it reaches; None where it ends in a value."""
+    names: list[str] = []
+    section: type[BaseModel] | None = schema
+    members: dict[str, type[BaseModel]] = {}
+    for part in map(str, loc):
+        if members:  # the tag of a union says which section follows; a person writes no key for it
+            section, members = members.get(part), {}
+        elif section is None:
+            names += [part] if part.isdigit() else []
+        else:
+            names.append(part)
+            field = section.model_fields.get(part)
+            kind = field.annotation if field else None
+            section = kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+            members = _members(field)
+    return names, section
+
+
+def _members(field: FieldInfo | None) -> dict[str, type[BaseModel]]:
+    """Tag -> section of a union whose members are told apart by a key, such as `model.kind`."""
+    if field is None or not isinstance(field.discriminator, str):
+        return {}
+    sections = get_args(field.annotation)
+    return {tag: s for s in sections for tag in get_args(s.model_fields[field.discriminator].annotation)}
+
+
+def _tags(schema: type[BaseModel], loc: Sequence[Any]) -> list[str]:
+    section = _walk(schema, loc[:-1])[1]
+    return list(_members(section.model_fields.get(str(loc[-1])))) if section else []

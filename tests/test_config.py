@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from mocap_ray.config import CONFIGS, ConfigError, ExtractConfig, load
+from mocap_ray.training.options import TrainConfig
+from mocap_ray.training.search import SearchConfig
 
-SCHEMAS = {"extract": ExtractConfig}
+SCHEMAS = {"extract": ExtractConfig, "train": TrainConfig, "search": SearchConfig}
 MINIMAL = "source: {root: a}\nbody: {root: b}\noutput: {root: c}\n"
 
 
@@ -28,7 +30,7 @@ def test_every_shipped_config_loads_and_says_how_to_run_it(path: Path) -> None:
     kind = path.relative_to(CONFIGS).parts[0]
     load(str(path), SCHEMAS[kind], kind=kind)
     header = path.read_text().split("\n\n")[0]
-    for word in ("Purpose", "Needs", "Command", "Hardware"):
+    for word in ("Purpose", "Needs", "Command", "Size" if kind == "search" else "Hardware"):
         assert f"# {word}" in header, f"{path}: no {word} in its header"
 
 

@@ -26,6 +26,8 @@ FLOORS = {
     "distributed": 6,
     "terminal": 7,
     "cli": 7,
+    "cli_options": 7,
+    "cli_priors": 7,
     "__init__": 8,  # the front door: imports what is asked for, when it is asked for
 }
 

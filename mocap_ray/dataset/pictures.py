@@ -8,6 +8,7 @@ Colours are CSS variables (`--left`, `--right`, `--trunk`, `--floor`), so a page
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
@@ -164,6 +165,30 @@ def chronophotograph(
         opacity = 0.28 + 0.72 * (k + 1) / len(at)
         parts += [f'<g opacity="{opacity:.2f}">', *_figure(seen[k], right=-left, top=top), "</g>"]
     return _svg(parts, PX * (right - left), PX * (top - bottom), label=label, standalone=standalone)
+
+
+def figures(
+    joints: Float[np.ndarray, "N 22 3"], *, labels: Sequence[str], standalone: bool = True
+) -> list[str]:
+    """Unconnected poses, each as an SVG of its own, all of one scale and size; each grounded and facing alike.
+
+    Raises:
+        ValueError: values that are not finite.
+    """
+    assert len(labels) == len(joints), "a label for each pose"
+    if not len(joints):
+        return []
+    p = np.concatenate([grounded(pose[None]) for pose in joints])
+    seen = Camera(yaw=np.deg2rad(32)).view(_shadowed(p))
+    reach = np.concatenate([seen[..., :2].min(axis=1), seen[..., :2].max(axis=1)], axis=1)
+    # Each over the middle of its picture, which is as wide as the widest pose needs.
+    width = max(0.9, float((reach[:, 2] - reach[:, 0]).max()) + 0.3)
+    top, bottom = float(reach[:, 3].max()) + 2 * HEAD + 0.04, min(-0.08, float(reach[:, 1].min()) - 0.08)
+    drawn = []
+    for k, label in enumerate(labels):
+        parts = _figure(seen[k], right=0.5 * (width - reach[k, 0] - reach[k, 2]), top=top)
+        drawn.append(_svg(parts, PX * width, PX * (top - bottom), label=label, standalone=standalone))
+    return drawn
 
 
 def _svg(

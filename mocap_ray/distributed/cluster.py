@@ -44,19 +44,24 @@ class NoCluster(ValueError):
 
 
 @contextmanager
-def connected(options: RayOptions) -> Iterator[Cluster]:
+def connected(options: RayOptions, *, dashboard: bool = False) -> Iterator[Cluster]:
     """Connect for the time of the block.
 
     Without an address: the cluster that runs this process as a job, if `ray job submit` started it; else a
     local Ray with its own temporary folder, which is stopped and removed afterwards. Somebody else's Ray on
     the same machine is only joined where `ray.address` says so.
 
+    Args:
+        options: the `ray:` section of a config.
+        dashboard: a Ray of our own also gets the dashboard, on loopback. Searches need the State API that it
+            serves: without it the CPUs of a trial that was stopped early are never given back (Ray 2.60).
+
     Raises:
         NoCluster: nothing answers at the address.
     """
     address = options.address or _job_address()
     if address is None:
-        with _own(options) as cluster:
+        with _own(options, dashboard=dashboard) as cluster:
             yield cluster
         return
     try:
@@ -75,7 +80,7 @@ def connected(options: RayOptions) -> Iterator[Cluster]:
 
 
 @contextmanager
-def _own(options: RayOptions) -> Iterator[Cluster]:
+def _own(options: RayOptions, *, dashboard: bool) -> Iterator[Cluster]:
     """A local Ray that nobody else sees."""
     workers = (os.cpu_count() or 1) if options.workers == "auto" else options.workers
     # Ray's socket paths must stay below 107 characters: a short name directly in the temporary folder.
@@ -89,11 +94,14 @@ def _own(options: RayOptions) -> Iterator[Cluster]:
             num_cpus=workers,
             num_gpus=None if options.gpus_per_worker else 0,
             object_store_memory=OBJECT_STORE_BYTES,
-            include_dashboard=False,
+            include_dashboard=dashboard,
+            dashboard_host="127.0.0.1",
             log_to_driver=False,
             logging_level=logging.ERROR,
             _temp_dir=folder,
             _node_ip_address="127.0.0.1",
+            # Searches start many processes that take no CPU; Ray would warn of them on the terminal.
+            _system_config={"worker_maximum_startup_concurrency": 16} if dashboard else None,
         )
         yield Cluster(workers=workers, nodes=1, own=True, whole=True)
     finally:

@@ -46,6 +46,14 @@ def archive(_archive_once: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(_archive_once, tmp_path / "archive"))
 
 
+@pytest.fixture(scope="session")
+def data_set(_archive_once: Path, bodies: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished data set with poses, to read from only."""
+    out = tmp_path_factory.mktemp("data") / "set"
+    Run(_archive_once, bodies, out).plain()
+    return out
+
+
 @dataclass
 class Run:
     """Settings of a run, by the plain path in this process or by the command in another."""

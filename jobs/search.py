@@ -1,0 +1,11 @@
+"""A search under `ray job submit`: the same call as `mocap-ray search`, with the same arguments.
+
+ray job submit --working-dir . -- python jobs/search.py joint_flow --override fixed.data.root=... output.root=...
+"""
+
+import sys
+
+from mocap_ray.cli import main
+
+if __name__ == "__main__":
+    main(["search", *sys.argv[1:]])

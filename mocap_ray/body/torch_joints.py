@@ -1,0 +1,79 @@
+"""Joints in torch, differentiable, for optimisation loops: the kinematics of `ShapedBody.joints` (floor 1).
+
+`ShapedBody.joints` is compiled for many frames and knows no gradient; this one goes through the tree level by
+level (10 levels for a body, 13 with hands), so that a step of an optimiser costs a few dozen small operations.
+Loper et al., SMPL, 2015, section 3: joints are moved by their ancestors' rotations alone.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Int
+
+from mocap_ray.body.model import ShapedBody
+
+if TYPE_CHECKING:
+    import torch
+
+
+def torch_joints(
+    body: ShapedBody, poses: torch.Tensor, *, trans: torch.Tensor | None = None, count: int = 22
+) -> torch.Tensor:
+    """Joint positions [*B, count, 3], metres, with gradients to `poses` and `trans`.
+
+    Finite gradients at every rotation, also at zero and pi. Computed in the type and on the device of `poses`.
+
+    Args:
+        body: a body with its shape settled; any family.
+        poses: axis-angle [*B, K, 3] in rad, or rotation matrices [*B, K, 3, 3]; K at least `count`.
+        trans: [*B, 3] metres, or anything that broadcasts to it; None: the pelvis stays where the body has it.
+        count: how many joints, from the first; only their rotations are read.
+
+    Raises:
+        ValueError: poses of another shape or no floats; more joints asked for than body or poses have.
+    """
+    import roma
+    import torch
+
+    matrices = poses.ndim >= 4 and poses.shape[-2:] == (3, 3)
+    if not poses.is_floating_point() or poses.ndim < 2 or poses.shape[-1] != 3:
+        raise ValueError(
+            f"poses: {poses.dtype} of shape {tuple(poses.shape)}. Expected floats: axis-angle [..., joints, 3] or "
+            "matrices [..., joints, 3, 3]."
+        )
+    given = poses.shape[-3 if matrices else -2]
+    if not 1 <= count <= min(given, len(body.rest)):
+        raise ValueError(f"{count} joints asked for; the poses hold {given}, the body {len(body.rest)}.")
+    local = poses[..., :count, :, :] if matrices else roma.rotvec_to_rotmat(poses[..., :count, :])
+    offsets = torch.as_tensor(body.offsets[:count], dtype=poses.dtype, device=poses.device)
+
+    levels = tree_levels(np.asarray(body.parents[:count], dtype=np.int64))
+    place = torch.zeros(count, dtype=torch.long)  # where a joint stands among those placed so far, by level
+    place[torch.as_tensor(np.concatenate(levels))] = torch.arange(count)
+    turn, at = local[..., :1, :, :], offsets[:1].expand(*local.shape[:-3], 1, 3)
+    positions = [at]
+    above = 0  # joints above the level before
+    for level in levels[1:]:
+        parents = place[torch.as_tensor(body.parents[level])] - above
+        above += turn.shape[-3]
+        joints, parents = torch.as_tensor(level, device=poses.device), parents.to(poses.device)
+        turn, at = turn[..., parents, :, :], at[..., parents, :]
+        at = at + (turn @ offsets[joints, :, None])[..., 0]
+        turn = turn @ local[..., joints, :, :]
+        positions.append(at)
+    found = torch.cat(positions, dim=-2)[..., place.to(poses.device), :]
+    return found if trans is None else found + trans[..., None, :]
+
+
+def tree_levels(parents: Int[np.ndarray, "J"]) -> list[Int[np.ndarray, "_"]]:
+    """Joints by their distance from the root, each level in rising order; parents come before their children.
+
+    >>> [level.tolist() for level in tree_levels(np.array([-1, 0, 0, 1]))]
+    [[0], [1, 2], [3]]
+    """
+    depth = np.zeros(len(parents), dtype=np.int64)
+    for joint in range(1, len(parents)):
+        depth[joint] = depth[parents[joint]] + 1
+    return [np.flatnonzero(depth == k) for k in range(int(depth.max()) + 1)]

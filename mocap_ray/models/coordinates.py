@@ -1,0 +1,347 @@
+"""Which numbers of a pose a prior sees: forms of poses, degenerate dimensions, charts and scales (floor 3).
+
+A pose is 55 rotations (SMPL-X order). A prior is a density over `active` coordinates x [D]: the axes of the
+chosen joints, less those that the training split shows to be constant (their likelihood would have no bound).
+Densities are reported with respect to Lebesgue measure on canonical rotation vectors (rad, angle in [0, pi]),
+whatever the coordinates are made of; `log_volume` converts. So scores of all representations compare.
+
+`rotvec`  x = the rotation vector itself.
+`tangent` x = log(R_mean^T R), the chart at each joint's mean rotation: joints far from rest (collars, thumbs,
+          bent knees) look more Gaussian there. Joints with a constant axis keep R_mean = I, i.e. their rotation
+          vector, so that active dimensions are the same numbers in both.
+Standardised: less the training mean, divided by the training standard deviation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import roma
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from mocap_ray.models.forms import AT_REST, FORMS, J, JointChoice, form_of, joint_indices
+from mocap_ray.models.rotations import canonical, log_haar, matrix_from_6d, turned
+from mocap_ray.skeleton import SMPLX_JOINTS, SMPLX_PARENTS
+
+Representation = Literal["rotvec", "tangent"]
+MIN_VARIANCE = 1e-8
+"""rad^2; an axis that varies less (a standard deviation of 0.006 degrees) is taken for constant."""
+CHUNK = 1 << 16
+
+
+class Coordinates(nn.Module):
+    """Poses to active coordinates and back; buffers only. Made by `fit` or `from_description`.
+
+    Attributes:
+        active: D, the number of active coordinates.
+        joints: indices of the chosen joints among the 55.
+        active_joints: those of them with at least one active axis, in order.
+        centre: [55, 3] rotation vectors of R_mean (which so is a rotation in any precision); 0: no chart.
+        fill: [D] coordinates of the training mean: what stands for a hidden joint where a model needs a number.
+    """
+
+    mean: Tensor
+    std: Tensor
+    constants: Tensor
+    centre: Tensor
+    joint_index: Tensor
+    within: Tensor
+    joint_of: Tensor
+
+    def __init__(
+        self,
+        *,
+        joints: tuple[int, ...],
+        active: Sequence[int],
+        constants: Float[Tensor, "55 3"],
+        mean: Float[Tensor, "D"],
+        std: Float[Tensor, "D"],
+        centre: Float[Tensor, "55 3"],
+        representation: Representation,
+        standardise: bool,
+    ) -> None:
+        super().__init__()
+        assert len(active) == len(mean) == len(std) > 0
+        self.joints = joints
+        self.representation: Representation = representation
+        self.standardise = standardise
+        self.index_list = tuple(active)
+        self.active = len(active)
+        self.active_joints = tuple(sorted({k // 3 for k in active}))
+        single = torch.get_default_dtype()
+        for name, value in {"mean": mean, "std": std, "constants": constants, "centre": centre}.items():
+            self.register_buffer(name, value.to(single, copy=True))
+        index = torch.tensor(self.index_list)
+        joints_in_use = torch.tensor(self.active_joints)
+        position = torch.searchsorted(joints_in_use, index // 3)
+        self.register_buffer("joint_of", index // 3, persistent=False)
+        self.register_buffer("joint_index", joints_in_use, persistent=False)
+        self.register_buffer("within", 3 * position + index % 3, persistent=False)
+
+    @classmethod
+    def fit(
+        cls,
+        poses: Float[Tensor, "N 55 3"] | Float[np.ndarray, "N 55 3"],
+        *,
+        joints: JointChoice = "all",
+        representation: Representation = "rotvec",
+        standardise: bool = True,
+    ) -> Coordinates:
+        """Statistics of the training split, in float64 and in chunks.
+
+        Args:
+            poses: rotation vectors, rad.
+            joints: see `joint_indices`.
+            representation: the chart, see the module.
+            standardise: scale by mean and standard deviation; they are stored in any case.
+
+        Raises:
+            ValueError: fewer than two poses, a number that is not finite, or nothing that varies.
+        """
+        poses = torch.as_tensor(poses)
+        chosen = joint_indices(joints)
+        if len(poses) < 2:
+            raise ValueError(f"{len(poses)} poses: statistics need at least two.")
+        mean, variance = _moments(canonical(c) for c in _chunks(poses))
+        if not bool(torch.isfinite(variance).all()):
+            raise ValueError("Poses hold numbers that are not finite; expected rotation vectors in rad.")
+        varies = variance >= MIN_VARIANCE
+        wanted = torch.zeros(J, dtype=torch.bool)
+        wanted[list(chosen)] = True
+        active = varies & wanted[:, None]
+        if not bool(active.any()):
+            names = joints if isinstance(joints, str) else ", ".join(joints)
+            raise ValueError(
+                f"joints: {names}: none varies in the {len(poses)} training poses (the data set may lack them). "
+                "Choose others with data.joints."
+            )
+        constants = torch.where(active, torch.zeros_like(mean), mean)
+        centre = torch.zeros(J, 3, dtype=torch.float64)
+        if representation == "tangent":
+            charted = active.all(1, keepdim=True)
+            centre = torch.where(charted, _mean_rotations(poses), centre).float().double()  # as it is stored
+            chart_mean, chart_variance = _moments(turned(-centre.to(c.device), c) for c in _chunks(poses))
+            charted = charted & (chart_variance >= MIN_VARIANCE).all(1, keepdim=True)
+            centre = torch.where(charted, centre, torch.zeros_like(centre))
+            mean = torch.where(charted, chart_mean, mean)
+            variance = torch.where(charted, chart_variance, variance)
+        constants = torch.where(wanted[:, None], constants, torch.zeros_like(constants))
+        index = active.reshape(-1).nonzero().squeeze(1)
+        return cls(
+            joints=chosen,
+            active=index.tolist(),
+            constants=constants,
+            mean=mean.reshape(-1)[index],
+            std=variance.reshape(-1)[index].sqrt(),
+            centre=centre,
+            representation=representation,
+            standardise=standardise,
+        )
+
+    # ---- forms -----------------------------------------------------------------------------------------------
+
+    def rotvecs(self, poses: Tensor) -> Float[Tensor, "*B 55 3"]:
+        """Any form of poses as canonical rotation vectors of 55 joints, in this module's dtype.
+
+        Args:
+            poses: axis-angle [*B, J, 3], matrices [*B, J, 3, 3] or 6-D [*B, J, 6], J one of `FORMS`. 53 joints
+                lack the eyes, 52 jaw and eyes; 22 and 21 are the body with and without pelvis, 30 the hands.
+                Joints that a form lacks become zero.
+
+        Raises:
+            ValueError: another shape, or numbers that are not floating point.
+        """
+        kind, count = form_of(poses)
+        poses = poses.to(self.mean.dtype)
+        if kind == "6d":
+            poses = matrix_from_6d(poses)
+        vectors = canonical(poses) if kind == "rotvec" else roma.rotmat_to_rotvec(poses)
+        if count == J:
+            return vectors
+        full = vectors.new_zeros(*vectors.shape[:-2], J, 3)
+        places = torch.tensor(FORMS[count], device=vectors.device)
+        return full.index_copy(-2, places, vectors)
+
+    def encode(
+        self, poses: Tensor, visible: Bool[Tensor, "*B J"] | None = None
+    ) -> tuple[Float[Tensor, "n D"], Bool[Tensor, "n D"] | None, torch.Size]:
+        """Active coordinates of poses, which of them are seen (None: all), and the leading batch shape.
+
+        Args:
+            poses: as `rotvecs` takes them.
+            visible: joints that count, of as many joints as the poses have, broadcast over the batch. Joints
+                that 21, 22 or 30 joints lack are hidden; jaw and eyes that 52 or 53 lack are at rest and seen.
+        """
+        vectors = self.rotvecs(poses)
+        batch = vectors.shape[:-2]
+        used = self._to_chart(vectors.reshape(-1, J, 3)[:, self.joint_index])
+        x = used.reshape(-1, 3 * len(self.active_joints))
+        x = self.scale(x if self.active == x.shape[1] else x[:, self.within])
+        seen = self._seen(form_of(poses)[1], visible, batch)
+        return x, seen, batch
+
+    def decode(self, x: Float[Tensor, "n D"]) -> Float[Tensor, "n 55 3"]:
+        """Canonical rotation vectors; joints not chosen are at zero, degenerate axes at their constants.
+
+        A coordinate beyond angle pi folds back to the same rotation, whose density is then another.
+        """
+        vectors = canonical(self._from_chart(self._chart_numbers(x)))
+        return self.constants.expand(len(x), J, 3).index_copy(1, self.joint_index, vectors)
+
+    def scale(self, raw: Float[Tensor, "n D"]) -> Float[Tensor, "n D"]:
+        """Chart numbers (rad) to coordinates."""
+        return (raw - self.mean) / self.std if self.standardise else raw
+
+    def unscale(self, x: Float[Tensor, "n D"]) -> Float[Tensor, "n D"]:
+        """Coordinates to chart numbers (rad)."""
+        return x * self.std + self.mean if self.standardise else x
+
+    @property
+    def fill(self) -> Float[Tensor, "D"]:
+        """The training mean in coordinates."""
+        return torch.zeros_like(self.mean) if self.standardise else self.mean
+
+    def log_volume(
+        self, x: Float[Tensor, "n D"], seen: Bool[Tensor, "n D"] | None = None
+    ) -> Float[Tensor, "n"]:
+        """Log |dx / d rotation vector| [n]: add it to a log density of x to have one of rotation vectors.
+
+        Standardising gives -sum log std. The chart gives log_haar(r) - log_haar(t) per joint: both are
+        coordinates of the same rotation, and Haar measure does not care about R_mean. Hidden numbers add none.
+        """
+        per_axis = -self.std.log() if self.standardise else torch.zeros_like(self.std)
+        volume = per_axis.expand_as(x) if seen is None else torch.where(seen, per_axis, 0.0)
+        total = volume.sum(-1)
+        if self.representation == "rotvec":
+            return total
+        t = self._chart_numbers(x)
+        # Coordinates drawn beyond pi fold, there and here: the chart ends at the ball of radius pi.
+        change = log_haar(canonical(self._from_chart(t))) - log_haar(canonical(t))
+        if seen is not None:
+            shown = torch.zeros(len(x), J, dtype=torch.bool, device=x.device)
+            shown[:, self.joint_of] = seen
+            change = torch.where(shown[:, self.joint_index], change, 0.0)
+        return total + change.sum(-1)
+
+    # ---- what it is ------------------------------------------------------------------------------------------
+
+    @property
+    def degenerate(self) -> tuple[str, ...]:
+        """Axes of chosen joints that the training split showed to be constant: `jaw.x`, ..."""
+        live = set(self.index_list)
+        return tuple(
+            f"{SMPLX_JOINTS[j]}.{'xyz'[k]}" for j in self.joints for k in range(3) if 3 * j + k not in live
+        )
+
+    def parents(self) -> tuple[int, ...]:
+        """For each active joint its nearest active ancestor, as a position in `active_joints`; -1: none.
+
+        A parent that is constant or not chosen says nothing, so the next one up stands for it.
+        """
+        position = {j: k for k, j in enumerate(self.active_joints)}
+        found = []
+        for j in self.active_joints:
+            up = SMPLX_PARENTS[j]
+            while up >= 0 and up not in position:
+                up = SMPLX_PARENTS[up]
+            found.append(position.get(up, -1))
+        return tuple(found)
+
+    def describe(self) -> dict[str, Any]:
+        """Plain JSON values that `from_description` reads back, bit for bit in float32."""
+        return {
+            "joints": [SMPLX_JOINTS[j] for j in self.joints],
+            "representation": self.representation,
+            "standardise": self.standardise,
+            "active": list(self.index_list),
+            "degenerate": list(self.degenerate),
+            **{name: getattr(self, name).tolist() for name in ("constants", "mean", "std", "centre")},
+        }
+
+    @classmethod
+    def from_description(cls, description: Mapping[str, Any]) -> Coordinates:
+        """The coordinates that `describe` told of. Raises KeyError for a missing key."""
+        numbers = {
+            k: torch.tensor(description[k], dtype=torch.float64)
+            for k in ("constants", "mean", "std", "centre")
+        }
+        return cls(
+            joints=joint_indices(description["joints"]),
+            active=description["active"],
+            representation=description["representation"],
+            standardise=description["standardise"],
+            **numbers,
+        )
+
+    def extra_repr(self) -> str:
+        """One line for print(model)."""
+        return f"active={self.active}, joints={len(self.active_joints)}, {self.representation}"
+
+    def _chart_numbers(self, x: Float[Tensor, "n D"]) -> Float[Tensor, "n L 3"]:
+        """Chart vectors of the active joints, constant axes at their constants."""
+        raw = self.unscale(x)
+        if self.active < 3 * len(self.active_joints):
+            rest = self.constants[self.joint_index].reshape(1, -1).expand(len(x), -1)
+            raw = rest.index_copy(1, self.within, raw)
+        return raw.reshape(len(x), -1, 3)
+
+    def _to_chart(self, vectors: Float[Tensor, "n L 3"]) -> Float[Tensor, "n L 3"]:
+        """Rotation vectors of the active joints to log(R_mean^T R)."""
+        return self._moved(vectors, -self.centre[self.joint_index])
+
+    def _from_chart(self, vectors: Float[Tensor, "n L 3"]) -> Float[Tensor, "n L 3"]:
+        """The inverse of `_to_chart`."""
+        return self._moved(vectors, self.centre[self.joint_index])
+
+    def _moved(self, vectors: Float[Tensor, "n L 3"], by: Float[Tensor, "L 3"]) -> Float[Tensor, "n L 3"]:
+        """log(exp(by) exp(vectors)); where `by` is zero the same bits."""
+        if self.representation == "rotvec":
+            return vectors
+        return torch.where((by != 0).any(-1, keepdim=True), turned(by, vectors), vectors)
+
+    def _seen(
+        self, count: int, visible: Bool[Tensor, "*B J"] | None, batch: torch.Size
+    ) -> Bool[Tensor, "n D"] | None:
+        """Per coordinate, None where all are seen."""
+        lacking = count not in AT_REST and not set(self.active_joints) <= set(FORMS[count])
+        if visible is None and not lacking:
+            return None
+        device = self.mean.device
+        if visible is None:
+            visible = torch.ones(count, dtype=torch.bool, device=device)
+        if visible.shape[-1] != count:
+            raise ValueError(f"visible has {visible.shape[-1]} joints; the poses have {count}.")
+        rest = torch.full((*visible.shape[:-1], J), count in AT_REST, dtype=torch.bool, device=device)
+        rest[..., list(FORMS[count])] = visible.to(device)
+        return rest.expand(*batch, J).reshape(-1, J)[:, self.joint_of]
+
+
+def _chunks(poses: Tensor) -> Iterator[Tensor]:
+    for start in range(0, len(poses), CHUNK):
+        yield poses[start : start + CHUNK].double()
+
+
+def _moments(chunks: Iterator[Tensor]) -> tuple[Float[Tensor, "55 3"], Float[Tensor, "55 3"]]:
+    """Mean and (maximum likelihood) variance, merged chunk by chunk (Chan et al. 1979)."""
+    n, mean, squares = 0, torch.zeros(J, 3, dtype=torch.float64), torch.zeros(J, 3, dtype=torch.float64)
+    for chunk in chunks:
+        m, here = len(chunk), chunk.mean(0).cpu()
+        squares += ((chunk - here.to(chunk.device)) ** 2).sum(0).cpu() + (here - mean) ** 2 * (
+            n * m / (n + m)
+        )
+        mean = mean + (here - mean) * (m / (n + m))
+        n += m
+    return mean, squares / n
+
+
+def _mean_rotations(poses: Tensor) -> Float[Tensor, "55 3"]:
+    """Chordal means as rotation vectors: the rotation nearest to the mean matrix of each joint."""
+    total = torch.zeros(J, 3, 3, dtype=torch.float64)
+    for chunk in _chunks(poses):
+        total += roma.rotvec_to_rotmat(chunk).sum(0).cpu()
+    centre: Tensor = roma.rotmat_to_rotvec(roma.special_procrustes(total / len(poses)))
+    return centre

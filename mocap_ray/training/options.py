@@ -1,0 +1,125 @@
+"""The settings of a training, as typed sections, and the whole config of one (floor 5).
+
+They stand here, beside the code that obeys them and above the models' own sections; `mocap_ray/config.py`
+reads them from YAML: `config.load("joint_flow", TrainConfig, kind="train")`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from mocap_ray.config import RayOptions
+from mocap_ray.dataset.options import Section
+from mocap_ray.models import ModelConfig
+from mocap_ray.models.forms import joint_indices
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class DataOptions(Section):
+    """What is trained on, and how it gets to the model."""
+
+    root: str
+    """A data set that `mocap-ray extract` wrote, with the column `poses`: a path, or s3://..., gs://..."""
+    joints: Literal["all", "body", "hands"] | tuple[str, ...] = "all"
+    """Joints that the prior sees: all 55, `body` (21, without the global orientation), `hands` (30), or names."""
+    batch_size: Annotated[int, Field(ge=1)] = 32
+    """Poses of one step, over all workers together: more workers compute the same steps faster."""
+    feed: Literal["auto", "memory", "stream"] = "auto"
+    """`memory`: every worker holds its data set, on the GPU where it fits; `stream`: Ray Data reads it anew
+    each epoch; `auto`: memory where it fits."""
+    memory_share: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Share of the free memory that `auto` may fill."""
+    dataset: str | None = None
+    """Only this sub-dataset."""
+    train: str = "train"
+    val: str = "val"
+    """Splits to train on and to judge by; without any rows in `val`, the training loss judges."""
+
+    @field_validator("joints")
+    @classmethod
+    def _known(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        joint_indices(value)
+        return value
+
+    @model_validator(mode="after")
+    def _splits(self) -> DataOptions:
+        if self.train == self.val:
+            raise ValueError(f"train and val are both {self.train!r}: the loss on it would be a memory test")
+        return self
+
+
+class TrainingOptions(Section):
+    """How `training.fit` optimises; nothing of it knows what is trained."""
+
+    learning_rate: Positive = 1e-3
+    weight_decay: NotNegative = 0.0
+    """AdamW's decoupled decay."""
+    max_epochs: Annotated[int, Field(ge=1)] = 50
+    max_minutes: Positive | None = None
+    """Stops after the epoch in which so many minutes of training have passed, those before a resume included."""
+    scheduler: Literal["none", "step", "cosine", "plateau"] = "cosine"
+    step_size: Annotated[int, Field(ge=1)] = 30
+    """`step`: epochs between two decays."""
+    gamma: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """`step` and `plateau`: factor of a decay."""
+    plateau_patience: Annotated[int, Field(ge=0)] = 3
+    """`plateau`: validations without improvement before a decay."""
+    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    """Steps over which the learning rate rises from 0, with any scheduler."""
+    patience: Annotated[int, Field(ge=1)] | None = 10
+    """Stops after so many validations without improvement; None never does."""
+    min_delta: NotNegative = 0.0
+    """Least fall of the judged loss that counts as an improvement."""
+    grad_clip: Positive | None = 1.0
+    """Largest norm of the gradient; None clips nothing (the norm is reported all the same)."""
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Decay per step of averaged weights; validated and exported instead of the last ones."""
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    precision: Literal["fp32", "bf16"] = "fp32"
+    """`bf16`: autocast; weights and optimiser stay float32."""
+    compile: bool = False
+    """`torch.compile` of the loss: a minute at the start, pays on a GPU."""
+    val_every: Annotated[int, Field(ge=1)] = 1
+    """Epochs between two validations; checkpoints are written at each."""
+    closed_form: bool = False
+    """Start from the maximum likelihood solution where the model has one (gaussian_prior)."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+
+class TrainOutput(Section):
+    """Where a training writes."""
+
+    root: str
+    """Folder of config.yaml, checkpoints/, export/, metrics.csv, tensorboard/, summary.json."""
+    tensorboard: bool = True
+    pictures: Annotated[int, Field(ge=0)] = 8
+    """Sample poses drawn into TensorBoard at each validation."""
+
+
+class TrainRay(RayOptions):
+    """Where a training computes."""
+
+    workers: Annotated[int, Field(ge=1)] | Literal["auto"] = 1
+    """Processes that share each step; `auto`: one per GPU of the cluster, or one per CPU without GPUs."""
+    gpus_per_worker: Annotated[float, Field(ge=0)] | Literal["auto"] = "auto"  # type: ignore[assignment]
+    """`auto`: 1 where the cluster has GPUs, else 0."""
+    max_failures: Annotated[int, Field(ge=0)] = 3
+    """Worker losses to go on after, each from the last checkpoint."""
+
+
+class TrainConfig(Section):
+    """One training: a data set becomes a prior."""
+
+    model: ModelConfig
+    data: DataOptions
+    training: TrainingOptions = TrainingOptions()
+    output: TrainOutput
+    ray: TrainRay = TrainRay()
+
+    def plain(self) -> dict[str, Any]:
+        """Plain JSON values, for config.yaml and checkpoints."""
+        return self.model_dump(mode="json")

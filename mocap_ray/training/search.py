@@ -1,0 +1,162 @@
+"""The config of a search, and what can be said about it before the first trial (floor 5)."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
+
+from mocap_ray import config as configs
+from mocap_ray.dataset.options import Section
+from mocap_ray.training.options import Positive, TrainConfig, TrainRay
+from mocap_ray.training.space import Range, draw_trials, flat, parse_space
+
+Space = Annotated[
+    dict[str, Range],
+    BeforeValidator(parse_space),
+    PlainSerializer(lambda space: {key: r.plain() for key, r in space.items()}),
+]
+
+
+class SearchOutput(Section):
+    """Where a search writes."""
+
+    root: str
+    """Folder of search.yaml, trials/<id>/ (each the folder of a training), trials.csv, page.html, best/."""
+
+
+class SearchConfig(Section):
+    """One search: many trainings of one base, and the best of them."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    base: str
+    """A train config: path, or name of one in configs/train."""
+    fixed: dict[str, Any] = Field(default_factory=dict)
+    """Keys of the base set for every trial, such as `{data: {root: out}, training: {max_epochs: 20}}`."""
+    space: Space
+    """Key of the base to range: `log_uniform: [low, high]`, `uniform: [low, high]`, `int: [low, high]`,
+    `choice: [...]`, `grid: [...]`; with `when: {other.key: value}` only while the other key has that value."""
+    metric: str = "val_loss"
+    """A column of a training's metrics.csv."""
+    mode: Literal["min", "max"] = "min"
+    trials: Annotated[int, Field(ge=1)] | None = None
+    """In all; None: each combination of the grids once."""
+    scheduler: Literal["asha", "pbt", "none"] = "asha"
+    """`asha` stops trials early that fall behind others of the same epoch."""
+    grace_epochs: Annotated[int, Field(ge=1)] = 3
+    """`asha`: validations before a trial may be stopped."""
+    reduction: Annotated[int, Field(ge=2)] = 3
+    """`asha`: one of so many goes on at each rung."""
+    searcher: Literal["random", "optuna"] = "random"
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    """Of the draws; each trial trains with the base's own seed."""
+    concurrency: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+    """Trials at once; `auto`: as many as the cluster holds."""
+    time_budget_min: Positive | None = None
+    """Stops the search after so many minutes; what is finished counts."""
+    output: SearchOutput
+    ray: TrainRay = TrainRay()
+    """`workers` and `gpus_per_worker` of each trial; the base's own `ray` does not count."""
+
+    @model_validator(mode="after")
+    def _combinations_that_work(self) -> SearchConfig:
+        if self.scheduler == "pbt":
+            raise ValueError(
+                "scheduler pbt: population based training hands checkpoints from trial to trial through Tune, and "
+                "trials that are Ray Train V2 runs have none there (Ray 2.60: such a search exploits nothing); "
+                "use asha or none"
+            )
+        grids = [key for key, r in self.space.items() if r.kind == "grid"]
+        if self.searcher == "optuna" and grids:
+            raise ValueError(
+                f"searcher optuna with a grid ({', '.join(grids)}); use choice there, or searcher random"
+            )
+        if self.trials is None and len(grids) < len(self.space):
+            raise ValueError("trials: missing; only a space made of grids alone has an end of its own")
+        return self
+
+
+def overrides(values: Mapping[str, Any]) -> list[str]:
+    """Dotted keys and values as `configs.load` takes them. JSON is YAML, except for floats such as 1e-05."""
+    return [f"{key}={json.dumps(value)}" for key, value in flat(values).items()]
+
+
+def trial_config(config: SearchConfig, values: Mapping[str, Any], root: str) -> TrainConfig:
+    """The training that a trial is.
+
+    Raises:
+        ConfigError: the base does not take these values.
+    """
+    texts = [
+        *overrides(config.fixed),
+        *overrides(values),
+        f"output.root={json.dumps(root)}",
+        # The whole section, not key by key: the base's own `ray` does not count.
+        f"ray={config.ray.model_dump_json()}",
+    ]
+    return configs.load(config.base, TrainConfig, kind="train", overrides=texts)
+
+
+def base_values(config: SearchConfig) -> dict[str, Any]:
+    """The base's own values by dotted key, for conditions. Raises ConfigError."""
+    return flat(trial_config(config, {}, config.output.root).plain())
+
+
+def check(config: SearchConfig) -> TrainConfig:
+    """Validate the base, and both ends (or all choices) of every range against it, before anything runs.
+
+    Returns:
+        The base.
+
+    Raises:
+        ConfigError: every problem, by key and value.
+    """
+    base = trial_config(config, {}, config.output.root)
+    known = flat(base.plain())
+    problems = []
+    for key, found in config.space.items():
+        if key.split(".")[0] in ("ray", "output"):
+            problems.append(
+                f"space.{key}: where a trial runs and writes is the search's own affair; remove it"
+            )
+            continue
+        for value in found.values:
+            try:
+                trial_config(config, {**_when(config, key), key: value}, config.output.root)
+            except configs.ConfigError as error:
+                lines = str(error).splitlines()[1:] or [str(error)]
+                problems += [f"space.{key}: {value!r}: {line.strip()}" for line in lines]
+        for other, _ in found.when:
+            if other not in known and other not in config.space:
+                problems.append(f"space.{key}: when {other}: the base has no such key")
+    if not problems and config.searcher == "random":
+        try:
+            draw_trials(config.space, known, trials=config.trials, seed=config.seed)
+        except ValueError as error:
+            problems.append(str(error))
+    if problems:
+        told = list(dict.fromkeys(problems))
+        count = f"{len(told)} problem{'s' if len(told) > 1 else ''}"
+        raise configs.ConfigError(f"search of {config.base}: {count}" + "".join(f"\n  {p}" for p in told))
+    return base
+
+
+def _when(config: SearchConfig, key: str, depth: int = 0) -> dict[str, Any]:
+    """Values under which a key is searched, conditions of conditions included."""
+    values: dict[str, Any] = {}
+    for other, allowed in config.space[key].when:
+        if other in config.space and depth < len(config.space):
+            values.update(_when(config, other, depth + 1))
+        values[other] = allowed[0]
+    return values
+
+
+def is_better(a: float, b: float, mode: str) -> bool:
+    """Whether a beats b; nothing beats a number with NaN."""
+    if math.isnan(a) or math.isnan(b):
+        return not math.isnan(a)
+    return a < b if mode == "min" else a > b

@@ -1,0 +1,80 @@
+"""Training configs: every problem at once, with suggestions, also inside the model's own section."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mocap_ray.config import ConfigError, load
+from mocap_ray.models import MODELS
+from mocap_ray.training.options import TrainConfig
+
+
+def _load(text: str, folder: Path, *overrides: str) -> TrainConfig:
+    path = folder / "train.yaml"
+    path.write_text(text)
+    return load(str(path), TrainConfig, kind="train", overrides=overrides)
+
+
+def _problems(text: str, folder: Path, *overrides: str) -> str:
+    with pytest.raises(ConfigError) as error:
+        _load(text, folder, *overrides)
+    return str(error.value)
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_every_model_has_a_shipped_config_of_its_name(kind: str) -> None:
+    config = load(kind, TrainConfig, kind="train")
+    assert config.model.kind == kind
+    assert config.data.joints == ("hands" if kind == "hand_vae" else "all")
+
+
+def test_overrides_reach_the_models_section_and_exponents_without_a_dot_are_numbers() -> None:
+    config = load(
+        "joint_flow", TrainConfig, kind="train", overrides=["model.hidden=256", "training.learning_rate=1e-4"]
+    )
+    assert config.model.hidden == 256  # type: ignore[union-attr]
+    assert config.training.learning_rate == 1e-4
+
+
+def test_all_problems_are_told_at_once_with_what_was_meant(tmp_path: Path) -> None:
+    text = (
+        "model: {kind: joint_flow, hiden: 3, K: 0}\n"
+        "data: {root: x, batchsize: 3, joints: [left_knee, lft_hip]}\n"
+        "training: {learning_rate: -1, shceduler: cosine}\noutput: {}\n"
+    )
+    found = _problems(text, tmp_path, "training.patience=soon")
+    for line in (
+        "8 problems",
+        "model.K: Input should be greater than or equal to 1 (found 0)",
+        "model.hiden: unknown key. Did you mean 'hidden'?",
+        "data.batchsize: unknown key. Did you mean 'batch_size'?",
+        "lft_hip unknown",
+        "training.learning_rate: Input should be greater than 0 (found -1)",
+        "training.shceduler: unknown key. Did you mean 'scheduler'?",
+        "training.patience",
+        "output.root: missing",
+    ):
+        assert line in found, found
+
+
+def test_an_unknown_model_is_named_with_the_nearest_and_a_missing_one_with_all(tmp_path: Path) -> None:
+    rest = "data: {root: x}\noutput: {root: y}\n"
+    assert "model.kind: 'joint_flo' does not exist. Did you mean 'joint_flow'?" in _problems(
+        "model: {kind: joint_flo}\n" + rest, tmp_path
+    )
+    found = _problems("model: {hidden: 3}\n" + rest, tmp_path)
+    assert "model.kind: missing. One of: " in found
+    assert all(kind in found for kind in MODELS)
+
+
+def test_validation_on_the_training_split_is_refused(tmp_path: Path) -> None:
+    text = "model: {kind: gaussian_prior}\ndata: {root: x, val: train}\noutput: {root: y}\n"
+    assert "memory test" in _problems(text, tmp_path)
+
+
+def test_a_config_written_down_reads_back_equal() -> None:
+    for kind in MODELS:
+        config = load(kind, TrainConfig, kind="train")
+        assert TrainConfig.model_validate(config.plain()) == config

@@ -1,0 +1,82 @@
+"""TensorBoard files: the curves of the run, resumed without doubling, and pictures with somebody in them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from mocap_ray import models
+from mocap_ray.models import Coordinates
+from mocap_ray.models.gaussian_prior import GaussianConfig
+from mocap_ray.training.listener import EpochReport, Start
+from mocap_ray.training.tensorboard import HEIGHT, WIDTH, TensorBoardFiles, lines, sheet
+
+
+def _report(epoch: int) -> EpochReport:
+    return EpochReport(
+        epoch=epoch, epochs=9, step=10 * epoch, train={"loss": 1.0 / epoch, "nll": 1.0}, val={"loss": 2.0 / epoch},
+        judged=1.0, best=True, best_loss=1.0, best_epoch=epoch, learning_rate=0.1, grad_norm=1.0,
+        grad_norm_max=2.0, samples_per_s=3.0, waiting=0.1, seconds=1.0, eta_s=2.0,
+    )  # fmt: skip
+
+
+def _start(epoch: int) -> Start:
+    return Start(epoch=epoch, step=10 * epoch, epochs=9, parameters=5, device="CPU", world=1)
+
+
+def _read(folder: Path) -> Any:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    found = EventAccumulator(str(folder), size_guidance={"scalars": 0})
+    found.Reload()
+    return found
+
+
+@pytest.fixture(scope="module")
+def prior() -> Any:
+    poses = 0.3 * torch.randn(50, 55, 3, generator=torch.Generator().manual_seed(0))
+    return models.build(GaussianConfig(), Coordinates.fit(poses))
+
+
+def test_a_resumed_training_goes_on_in_the_same_curves(tmp_path: Path, prior: Any) -> None:
+    for first, last in ((1, 5), (3, 6)):  # the checkpoint is of epoch 2; the epochs after it come again
+        files = TensorBoardFiles(tmp_path, pictures=2)
+        files.started(_start(first - 1))
+        for epoch in range(first, last):
+            files.judged(_report(epoch), prior)
+        files.finished()
+    found = _read(tmp_path)
+    points = found.Scalars("train/loss")
+    assert [p.step for p in points] == [10, 20, 30, 40, 50]
+    assert [p.value for p in points] == pytest.approx([1 / k for k in range(1, 6)])
+    assert {"val/loss", "training/learning_rate", "training/grad_norm", "training/waiting"} <= set(
+        found.Tags()["scalars"]
+    )
+    assert found.Tags()["images"] == ["samples"]
+    assert "mean" in found.Tags()["distributions"]
+
+
+def test_pictures_of_bodies_and_hands_show_left_and_right() -> None:
+    poses = np.zeros((3, 55, 3), np.float32)
+    poses[2, 0, 0] = np.nan
+    for hands in (False, True):
+        picture = sheet(poses, hands=hands)
+        assert picture.shape == (HEIGHT, 3 * WIDTH, 3)
+        left, right = ((picture == colour).all(-1) for colour in ((0, 114, 178), (213, 94, 0)))
+        assert left[:, :WIDTH].sum() > 50
+        assert right[:, :WIDTH].sum() > 50
+        assert np.array_equal(picture[:, :WIDTH], picture[:, WIDTH : 2 * WIDTH])
+        assert (picture[:, 2 * WIDTH :] == 255).all()  # not finite: empty
+
+
+def test_a_line_covers_what_is_near_it() -> None:
+    picture = lines(
+        np.array([[5.0, 5.0], [15.0, 5.0]]), [(0, 1)], [(0, 0, 0)], height=10, width=20, thick=1.0
+    )
+    assert (picture[4:6, 5:15] == 0).all()
+    assert (picture[:3] == 255).all()
+    assert (picture[4, :3] == 255).all()
