@@ -241,11 +241,17 @@ def _galleries(report: Report) -> list[tuple[str, int, str, list[str]]]:
     real = np.array(report.real[:SHOWN])
     hidden = [j for j in range(55) if all(3 * j + k not in joints for k in range(3))]
     real[:, hidden] = 0.0  # what a prior does not see, its samples do not show either
-    found = [("held-out poses", REAL, f"split {report.split}", draw(real, _labels("Held-out pose", real)))]
+    sets = [("held-out poses", REAL, f"split {report.split}", real)]
     for k, p in enumerate(report.priors):
-        shown = p.judgement.curves.shown[:SHOWN]
-        drawn = _drawing(p.judgement)(shown, _labels(f"Sample of {p.name}", shown))
-        found.append((p.name, k, p.judgement.kind, drawn))
+        remark = p.judgement.kind if p.judgement.kind != p.name else ""
+        sets.append((p.name, k, remark, p.judgement.curves.shown[:SHOWN]))
+    # Drawn all at once, so that all have one scale.
+    labels = [label for name, _, _, poses in sets for label in _labels(name, poses)]
+    drawn = draw(np.concatenate([poses for *_, poses in sets]), labels)
+    found = []
+    for name, colour, remark, poses in sets:
+        found.append((name, colour, remark, drawn[: len(poses)]))
+        drawn = drawn[len(poses) :]
     return found
 
 

@@ -1,0 +1,37 @@
+"""Training and search as a lab operator starts them: `ray job submit` on a cluster that is not ours."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from .test_job import RAY, ROOT, cluster  # noqa: F401
+from .test_search import write_search
+from .training import rows, write_base
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+
+def _submit(environment: dict[str, str], *arguments: str | Path) -> str:
+    command = [RAY, "job", "submit", "--working-dir", str(ROOT), "--", "python", *map(str, arguments)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280, check=False)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout
+
+
+def test_submitted_jobs_train_and_search(
+    cluster: dict[str, str],  # noqa: F811
+    data_set: Path,
+    tmp_path: Path,
+) -> None:
+    base = write_base(tmp_path / "base.yaml", data_set, training={"max_epochs": 2})
+    text = _submit(cluster, "jobs/train.py", base, "--override", "ray.workers=2")
+    assert "mocap-ray evaluate" in text
+    assert len(rows(tmp_path / "base")) == 2
+    space = {"training.learning_rate": {"grid": [1e-3, 1e-2]}}
+    search = write_search(tmp_path / "search.yaml", base, space=space, scheduler="none")
+    text = _submit(cluster, "jobs/search.py", search)
+    assert "2 trials: 2 finished" in text
+    assert (tmp_path / "search" / "best" / "export" / "model.safetensors").is_file()
