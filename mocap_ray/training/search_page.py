@@ -128,7 +128,8 @@ def place_on(r: Range, value: Any) -> float:
         return -0.09
     if r.kind in ("choice", "grid"):
         return (r.values.index(value) + 0.5) / len(r.values)
-    return _share(value, *r.values, log=r.kind == "log_uniform")
+    low, high = map(float, r.values)
+    return _share(float(value), low, high, log=r.kind == "log_uniform")
 
 
 def axes(order: Sequence[Trial], config: SearchConfig) -> list[Axis]:
@@ -188,7 +189,7 @@ def curves(order: Sequence[Trial], config: SearchConfig) -> list[Line]:
     for trial in reversed(order):
         points = [
             (
-                LEFT + _share(row["epoch"], 1, last) * (WIDTH - LEFT - RIGHT),
+                LEFT + _share(row["epoch"], 1.0, float(last)) * (WIDTH - LEFT - RIGHT),
                 _vertical(_share(row[config.metric], low, high)),
             )
             for row in trial.rows
@@ -208,7 +209,9 @@ def curve_axes(order: Sequence[Trial], config: SearchConfig) -> dict[str, list[T
     low, high, last = _curve_ends(order, config)
     epochs = sorted({1, *(round(1 + (last - 1) * k / 4) for k in range(5))})
     return {
-        "x": [Tick(LEFT + _share(e, 1, last) * (WIDTH - LEFT - RIGHT), str(e)) for e in epochs],
+        "x": [
+            Tick(LEFT + _share(float(e), 1.0, float(last)) * (WIDTH - LEFT - RIGHT), str(e)) for e in epochs
+        ],
         "y": [Tick(_vertical(k / 3), f"{low + (high - low) * k / 3:.4g}") for k in range(4)] if order else [],
     }
 

@@ -63,6 +63,7 @@ def test_two_workers_train_as_one(undisturbed: Path, data_set: Path, tmp_path: P
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_a_stream_trains_as_memory_does(undisturbed: Path, data_set: Path, tmp_path: Path) -> None:
     base = write_base(tmp_path / "run.yaml", data_set, data={"feed": "stream"}, ray={"workers": 2})
     command("train", base, "--override", "training.max_epochs=2")

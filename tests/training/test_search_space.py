@@ -145,3 +145,15 @@ def test_a_written_search_reads_back_as_itself(base: Path, tmp_path: Path) -> No
     path = tmp_path / "search.yaml"
     path.write_text(yaml.safe_dump(config.model_dump(mode="json")))
     assert load(str(path), SearchConfig, kind="search") == config
+
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "search"
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda p: p.stem)
+def test_shipped_searches_fit_their_bases(path: Path) -> None:
+    config = load(str(path), SearchConfig, kind="search")
+    assert check(config).model.kind == config.base
+    header = path.read_text().split("\n\n")[0]
+    for word in ("Purpose", "Needs", "Command", "On Ray", "Size"):
+        assert word in header

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+import itertools
 
 import numpy as np
 import pytest
@@ -35,7 +35,7 @@ def test_even_sizes_sum_up_and_differ_by_one_at_most(rows: int, steps: int) -> N
 def _blocks(sizes: list[int]) -> list[Rows]:
     ends = np.cumsum([0, *sizes])
     out = []
-    for k, (a, b) in enumerate(pairwise(ends)):
+    for k, (a, b) in enumerate(itertools.pairwise(ends)):
         number = np.arange(a, b)
         poses = np.repeat(number[:, None], 165, axis=1).astype(np.float32)
         out.append(Rows(poses, np.full(b - a, k, np.int32), number.astype(np.int32)))
