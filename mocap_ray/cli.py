@@ -255,7 +255,7 @@ def demo(
         bool, typer.Option("--overwrite", help="Replace the data set of an earlier version.")
     ] = False,
 ) -> None:
-    """Make a small archive and a stand-in body, extract them on a local Ray, and leave a page to look at."""
+    """Make a small archive and a stand-in body, extract them on a local Ray, train a small prior, leave two pages."""
     from mocap_ray.archives.demo import write_demo
     from mocap_ray.body.standin import write_standin
     from mocap_ray.dataset.page import write_page
@@ -275,7 +275,24 @@ def demo(
         }
     )
     _extract(settings, overwrite=overwrite, prune=False, strict=False)
-    say(screen, f"\nThe page with pictures: {write_page(str(out), folder / 'page.html')}", style="bold")
+    page = write_page(str(out), folder / "page.html")
+    samples = _demo_prior(out, folder / "prior", folder / "samples.html")
+    say(screen, f"\nThe pages with pictures: {page} and {samples}", style="bold")
+
+
+def _demo_prior(data: Path, root: Path, page: Path) -> Path:
+    """Train a pose prior for some seconds, unless that was done, and draw poses that it makes up."""
+    keys = [
+        f"data.root={data}",
+        "data.joints=body",
+        "data.batch_size=64",
+        "training.max_epochs=8",
+        f"output.root={root}",
+    ]
+    if not (root / "summary.json").is_file():
+        cli_priors.run_training("joint_flow", keys, overwrite=root.is_dir())
+    cli_priors.draw(str(root), count=24, out=root / "samples.npz", pictures=page, seed=0)
+    return page
 
 
 def _whole(folder: Path, write: Callable[[Path], Any]) -> None:

@@ -37,8 +37,9 @@ app = typer.Typer()
 
 
 @app.command(
+    short_help="Train a pose prior on a data set.",
     epilog="\b\nExamples:\n  mocap-ray train joint_flow -o data.root=data/amass_263 output.root=runs/joint_flow\n"
-    "  mocap-ray train joint_flow -o model.hidden=256 training.learning_rate=1e-4\n  mocap-ray train my.yaml --resume"
+    "  mocap-ray train joint_flow -o model.hidden=256 training.learning_rate=1e-4\n  mocap-ray train my.yaml --resume",
 )
 def train(
     config: Annotated[str, typer.Argument(help="Path of a YAML file, or the name of one in configs/train.")],
@@ -48,9 +49,13 @@ def train(
     overwrite: Annotated[bool, typer.Option(help="Replace the training in output.root.")] = False,
 ) -> None:
     """Train a pose prior on a data set, with any number of workers; killed workers come back by themselves."""
+    run_training(config, assignments(config, override, more), resume=resume, overwrite=overwrite)
+
+
+def run_training(config: str, texts: list[str], *, resume: bool = False, overwrite: bool = False) -> None:
+    """Train, and show it: the body of `mocap-ray train`."""
     from mocap_ray.training.options import TrainConfig
 
-    texts = assignments(config, override, more)
     settings = configs.load(config, TrainConfig, kind="train", overrides=texts)
 
     from mocap_ray.distributed.train import TrainingFailed
@@ -65,8 +70,9 @@ def train(
 
 
 @app.command(
+    short_help="Train many variants, and keep the best.",
     epilog="\b\nExamples:\n  mocap-ray search joint_flow -o fixed.data.root=data/amass_263 output.root=searches/flow\n"
-    "  mocap-ray search my.yaml --resume"
+    "  mocap-ray search my.yaml --resume",
 )
 def search(
     config: Annotated[str, typer.Argument(help="Path of a YAML file, or the name of one in configs/search.")],
@@ -107,7 +113,10 @@ def _told(failure: type[Exception], kept: str) -> Iterator[None]:
         raise typer.Exit(130) from None
 
 
-@app.command(epilog="\b\nExample:\n  mocap-ray evaluate runs/joint_flow --out joint_flow.html")
+@app.command(
+    short_help="Judge a prior on poses it has not seen.",
+    epilog="\b\nExample:\n  mocap-ray evaluate runs/joint_flow --out joint_flow.html",
+)
 def evaluate(
     prior: Annotated[str, typer.Argument(help="Folder of a training, a checkpoint or an export.")],
     data: Data = None,
@@ -125,7 +134,10 @@ def evaluate(
     _report([prior], target, data=data, split=split, dataset=dataset, seed=seed, quick=quick, device=device)
 
 
-@app.command(epilog="\b\nExample:\n  mocap-ray compare runs/gaussian_prior runs/joint_flow runs/global_flow")
+@app.command(
+    short_help="Judge several priors on the same poses.",
+    epilog="\b\nExample:\n  mocap-ray compare runs/gaussian_prior runs/joint_flow runs/global_flow",
+)
 def compare(
     priors: Annotated[list[str], typer.Argument(help="Folders of trainings, checkpoints or exports.")],
     data: Data = None,
@@ -140,7 +152,10 @@ def compare(
     _report(priors, out, data=data, split=split, dataset=dataset, seed=seed, quick=quick, device=device)
 
 
-@app.command(epilog="\b\nExample:\n  mocap-ray sample runs/joint_flow --count 1000 --out poses.npz")
+@app.command(
+    short_help="Draw poses from a prior.",
+    epilog="\b\nExample:\n  mocap-ray sample runs/joint_flow --count 1000 --out poses.npz",
+)
 def sample(
     prior: Annotated[str, typer.Argument(help="Folder of a training, a checkpoint or an export.")],
     count: Annotated[int, typer.Option(min=1, help="How many poses.")] = 64,
@@ -153,6 +168,11 @@ def sample(
     seed: Seed = 0,
 ) -> None:
     """Draw poses from a prior, as axis-angle of the 55 SMPL-X joints."""
+    draw(prior, count=count, out=out, pictures=pictures, seed=seed)
+
+
+def draw(prior: str, *, count: int, out: Path, pictures: Path | None, seed: int) -> None:
+    """Write samples, and pictures of them: the body of `mocap-ray sample`."""
     import numpy as np
     import torch
 

@@ -470,7 +470,7 @@ def test_a_command_to_copy_is_found_from_here(tmp_path: Path, monkeypatch: pytes
 
 
 def test_numbers_read_well() -> None:
-    assert doctest.testmod(screen).attempted == 3
+    assert doctest.testmod(screen).attempted == 2
     assert doctest.testmod(screen).failed == 0
 
 
@@ -501,12 +501,17 @@ def test_the_demo_leaves_a_page_and_its_last_lines_can_be_typed(tmp_path: Path) 
     assert "<svg" in (folder / "page.html").read_text()
     assert "1 missing_keys, 1 not_motion, 1 teleport, 1 unreadable" in done.stdout
     typed = [line.strip() for line in done.stdout.splitlines() if line.startswith("  ")]
-    assert len(typed) == 2
+    # The data set's page and summary; the prior's page and samples.
+    assert len(typed) == 4
+    said = ""
     for line in typed:
-        shown = subprocess.run(shlex.split(line), capture_output=True, text=True, check=False)
+        shown = subprocess.run(shlex.split(line), capture_output=True, text=True, check=False, cwd=tmp_path)
         assert shown.returncode == 0, shown.stderr
-    assert "24 clips" in shown.stdout
-    assert (folder / "dataset.html").is_file()
+        said += shown.stdout
+    assert "24 clips" in said
+    assert "64 poses" in said
+    assert (folder / "samples.html").read_text().count("<svg") == 24
+    assert (folder / "dataset.html").is_file() or (tmp_path / "dataset.html").is_file()
     again = subprocess.run(
         [*COMMAND, "demo", str(folder)], capture_output=True, text=True, timeout=60, check=False
     )

@@ -120,7 +120,15 @@ def _here(text: str, work: Path) -> str:
 
 
 @pytest.mark.ray
-@pytest.mark.parametrize("document", [d for d in DOCUMENTS if steps(d)], ids=_name)
+@pytest.mark.parametrize(
+    "document",
+    # Training and judging priors takes minutes.
+    [
+        pytest.param(d, marks=[pytest.mark.slow] if d.name == "priors.md" else [], id=_name(d))
+        for d in DOCUMENTS
+        if steps(d)
+    ],
+)
 def test_what_a_document_says_works_when_typed(document: Path, work: Path) -> None:
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     environment = {**os.environ, "PATH": path}

@@ -208,11 +208,11 @@ def test_two_workers_give_the_same_batches_as_none(made: tuple[Path, list[Clip]]
 def test_a_forked_process_opens_files_of_its_own(made: tuple[Path, list[Clip]]) -> None:
     windows = reader.open(made[0]).torch(length=20)
     windows[0]
-    inherited = id(windows._files[0])
+    inherited = windows._files[0]  # held, so that nothing new can stand at its address
     child = os.fork()
     if child == 0:
         windows[0]
-        os._exit(0 if id(windows._files[0]) != inherited and windows._pid == os.getpid() else 1)
+        os._exit(0 if windows._files[0] is not inherited and windows._pid == os.getpid() else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 

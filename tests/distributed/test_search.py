@@ -36,6 +36,7 @@ def _table(out: Path) -> list[dict[str, str]]:
     return list(csv.DictReader((out / "trials.csv").read_text().splitlines()))
 
 
+@pytest.mark.slow
 def test_a_killed_search_goes_on_and_repeats_nothing_and_a_failing_trial_does_not_end_it(
     data_set: Path, tmp_path: Path
 ) -> None:

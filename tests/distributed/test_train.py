@@ -49,6 +49,7 @@ def test_a_killed_worker_and_a_killed_driver_leave_no_trace_in_the_curve(
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_two_workers_train_as_one(undisturbed: Path, data_set: Path, tmp_path: Path) -> None:
     base = write_base(tmp_path / "run.yaml", data_set, ray={"workers": 2})
     command("train", base)

@@ -47,11 +47,11 @@ def test_all_problems_are_told_at_once_with_what_was_meant(tmp_path: Path) -> No
     found = _problems(text, tmp_path, "training.patience=soon")
     for line in (
         "8 problems",
-        "model.K: Input should be greater than or equal to 1 (found 0)",
+        "model.K: should be greater than or equal to 1 (found 0)",
         "model.hiden: unknown key. Did you mean 'hidden'?",
         "data.batchsize: unknown key. Did you mean 'batch_size'?",
         "lft_hip unknown",
-        "training.learning_rate: Input should be greater than 0 (found -1)",
+        "training.learning_rate: should be greater than 0 (found -1)",
         "training.shceduler: unknown key. Did you mean 'scheduler'?",
         "training.patience",
         "output.root: missing",
