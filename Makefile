@@ -20,13 +20,13 @@ $(STAMP):
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) $(TORCH)
 	$(BIN)/python -m pip install --quiet --requirement requirements.lock
-	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	rm -f $(VENV)/.installed-*
 	touch $@
 
 env: $(STAMP) ## make the environment from requirements.lock
 
-demo: $(STAMP) ## a small archive and a stand-in body, extracted on a local Ray, and a page to look at
+demo: $(STAMP) ## a small archive and a stand-in body, extracted on a local Ray, a small prior, pages to look at
 	$(BIN)/mocap-ray demo $(DEMO)
 
 test: $(STAMP) ## the tests, within 15 minutes on 2 cores
