@@ -24,6 +24,7 @@ def undisturbed(data_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_a_killed_worker_and_a_killed_driver_leave_no_trace_in_the_curve(
     undisturbed: Path, data_set: Path, tmp_path: Path
 ) -> None:
