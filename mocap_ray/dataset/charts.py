@@ -8,17 +8,18 @@ import numpy as np
 from jaxtyping import Float
 
 from mocap_ray.dataset.views import Statistics
+from mocap_ray.motion import features
 
-GROUPS: tuple[tuple[str, int, int, str, str], ...] = (
-    ("root_yaw_vel", 0, 1, "half turn of the facing", "rad/frame"),
-    ("root_xz_vel", 1, 3, "step of the root", "m/frame"),
-    ("root_y", 3, 4, "height of the root", "m"),
-    ("feet_contact", 259, 263, "feet on the ground", "0 or 1"),
-    ("ric", 4, 67, "joint positions around the root", "m"),
-    ("rot_6d", 67, 193, "local joint rotations", "matrix entries"),
-    ("local_vel", 193, 259, "joint steps", "m/frame"),
+WORDS: tuple[tuple[str, str, str], ...] = (
+    ("root_yaw_vel", "half turn of the facing", "rad/frame"),
+    ("root_xz_vel", "step of the root", "m/frame"),
+    ("root_y", "height of the root", "m"),
+    ("feet_contact", "feet on the ground", "0 or 1"),
+    ("ric", "joint positions around the root", "m"),
+    ("rot_6d", "local joint rotations", "matrix entries"),
+    ("local_vel", "joint steps", "m/frame"),
 )
-"""Name, first column, last plus one, meaning and unit; small groups first, as the page shows them."""
+"""Name of a feature group, and its meaning and unit in the few words of a chart; small groups first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,9 @@ def feature_groups(statistics: Statistics, profile: str) -> list[Group]:
     In the flowmimic profile contacts are not normalised, so their panel shows mean 0 and std 1.
     """
     panels = []
-    for name, first, last, meaning, unit in GROUPS:
+    columns_of = {group.name: group.columns for group in features.GROUPS}
+    for name, meaning, unit in WORDS:
+        first, last = columns_of[name].start, columns_of[name].stop
         mean, std = (np.asarray(a[first:last], float) for a in (statistics.mean, statistics.std))
         low, high = min(0.0, float((mean - std).min())), max(0.0, float((mean + std).max()))
         high = high if high > low else low + 1.0

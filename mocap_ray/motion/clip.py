@@ -21,7 +21,7 @@ class Reason(StrEnum):
     UNSAFE = "unsafe"  # holds pickled objects that we do not load
     MISSING_KEYS = "missing_keys"
     BAD_SHAPE = "bad_shape"  # arrays that contradict each other or no known format
-    BAD_VALUE = "bad_value"  # a frame rate of 0, an unknown gender code
+    BAD_VALUE = "bad_value"  # a frame rate of 0
     NON_FINITE = "non_finite"
     TOO_SHORT = "too_short"
     TELEPORT = "teleport"  # root acceleration above the limit
