@@ -1,14 +1,14 @@
 """Which numbers of a pose a prior sees: forms of poses, degenerate dimensions, charts and scales (floor 3).
 
 A pose is 55 rotations (SMPL-X order). A prior is a density over `active` coordinates x [D]: the axes of the
-chosen joints, less those that the training split shows to be constant (their likelihood would have no bound).
+chosen joints, less those on which the training split lets a density grow without bound; see `degeneracy.py`.
 Densities are reported with respect to Lebesgue measure on canonical rotation vectors (rad, angle in [0, pi]),
 whatever the coordinates are made of; `log_volume` converts. So scores of all representations compare.
 
 `rotvec`  x = the rotation vector itself.
 `tangent` x = log(R_mean^T R), the chart at each joint's mean rotation: joints far from rest (collars, thumbs,
-          bent knees) look more Gaussian there. Joints with a constant axis keep R_mean = I, i.e. their rotation
-          vector, so that active dimensions are the same numbers in both.
+          bent knees) look more Gaussian there. Joints with a degenerate axis keep R_mean = I, i.e. their
+          rotation vector, so that active dimensions are the same numbers in both.
 Standardised: less the training mean, divided by the training standard deviation.
 """
 
@@ -23,14 +23,15 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from mocap_ray.models.degeneracy import MIN_VARIANCE, find_degenerate, grouped
 from mocap_ray.models.forms import AT_REST, FORMS, J, JointChoice, form_of, joint_indices
 from mocap_ray.models.rotations import canonical, log_haar, matrix_from_6d, turned
 from mocap_ray.skeleton import SMPLX_JOINTS, SMPLX_PARENTS
 
 Representation = Literal["rotvec", "tangent"]
-MIN_VARIANCE = 1e-8
-"""rad^2; an axis that varies less (a standard deviation of 0.006 degrees) is taken for constant."""
 CHUNK = 1 << 16
+NUMBERS = ("constants", "follow", "mean", "std", "centre")
+"""Buffers that a description holds."""
 
 
 class Coordinates(nn.Module):
@@ -40,6 +41,7 @@ class Coordinates(nn.Module):
         active: D, the number of active coordinates.
         joints: indices of the chosen joints among the 55.
         active_joints: those of them with at least one active axis, in order.
+        degenerate: axes of chosen joints that are left out -> why: `jaw.x` -> `constant`, ...
         centre: [55, 3] rotation vectors of R_mean (which so is a rotation in any precision); 0: no chart.
         fill: [D] coordinates of the training mean: what stands for a hidden joint where a model needs a number.
     """
@@ -47,6 +49,7 @@ class Coordinates(nn.Module):
     mean: Tensor
     std: Tensor
     constants: Tensor
+    follow: Tensor
     centre: Tensor
     joint_index: Tensor
     within: Tensor
@@ -57,7 +60,9 @@ class Coordinates(nn.Module):
         *,
         joints: tuple[int, ...],
         active: Sequence[int],
+        degenerate: Mapping[str, str],
         constants: Float[Tensor, "55 3"],
+        follow: Float[Tensor, "55 3 3"],
         mean: Float[Tensor, "D"],
         std: Float[Tensor, "D"],
         centre: Float[Tensor, "55 3"],
@@ -72,8 +77,11 @@ class Coordinates(nn.Module):
         self.index_list = tuple(active)
         self.active = len(active)
         self.active_joints = tuple(sorted({k // 3 for k in active}))
+        self.degenerate = dict(degenerate)
+        self.follows = bool((follow != 0).any())
         single = torch.get_default_dtype()
-        for name, value in {"mean": mean, "std": std, "constants": constants, "centre": centre}.items():
+        stored = {"mean": mean, "std": std, "constants": constants, "follow": follow, "centre": centre}
+        for name, value in stored.items():
             self.register_buffer(name, value.to(single, copy=True))
         index = torch.tensor(self.index_list)
         joints_in_use = torch.tensor(self.active_joints)
@@ -106,35 +114,37 @@ class Coordinates(nn.Module):
         chosen = joint_indices(joints)
         if len(poses) < 2:
             raise ValueError(f"{len(poses)} poses: statistics need at least two.")
-        mean, variance = _moments(canonical(c) for c in _chunks(poses))
-        if not bool(torch.isfinite(variance).all()):
+        mean, covariance = _moments(canonical(c) for c in _chunks(poses))
+        if not bool(torch.isfinite(covariance).all()):
             raise ValueError("Poses hold numbers that are not finite; expected rotation vectors in rad.")
-        varies = variance >= MIN_VARIANCE
-        wanted = torch.zeros(J, dtype=torch.bool)
-        wanted[list(chosen)] = True
-        active = varies & wanted[:, None]
-        if not bool(active.any()):
+        found = find_degenerate(poses, mean, covariance, chosen)
+        variance = covariance.diagonal(dim1=1, dim2=2)
+        if not bool(found.active.any()):
             names = joints if isinstance(joints, str) else ", ".join(joints)
+            told = ", ".join(f"{why} ({len(what)} joints)" for why, what in grouped(found.reasons).items())
             raise ValueError(
-                f"joints: {names}: none varies in the {len(poses)} training poses (the data set may lack them). "
-                "Choose others with data.joints."
+                f"joints: {names}: nothing to learn in the {len(poses)} training poses: {told}. The "
+                "recordings may lack these joints, or most of them hold them still. Choose other joints by "
+                "data.joints, or recordings that move them by data.dataset."
             )
-        constants = torch.where(active, torch.zeros_like(mean), mean)
         centre = torch.zeros(J, 3, dtype=torch.float64)
         if representation == "tangent":
-            charted = active.all(1, keepdim=True)
+            charted = found.active.all(1, keepdim=True)
             centre = torch.where(charted, _mean_rotations(poses), centre).float().double()  # as it is stored
-            chart_mean, chart_variance = _moments(turned(-centre.to(c.device), c) for c in _chunks(poses))
-            charted = charted & (chart_variance >= MIN_VARIANCE).all(1, keepdim=True)
+            chart_mean, chart_covariance = _moments(turned(-centre.to(c.device), c) for c in _chunks(poses))
+            # A chart bends lines: what filled space in one might not in the other, by rounding.
+            charted = charted & (torch.linalg.eigvalsh(chart_covariance)[:, :1] >= MIN_VARIANCE)
             centre = torch.where(charted, centre, torch.zeros_like(centre))
             mean = torch.where(charted, chart_mean, mean)
+            chart_variance = chart_covariance.diagonal(dim1=1, dim2=2)
             variance = torch.where(charted, chart_variance, variance)
-        constants = torch.where(wanted[:, None], constants, torch.zeros_like(constants))
-        index = active.reshape(-1).nonzero().squeeze(1)
+        index = found.active.reshape(-1).nonzero().squeeze(1)
         return cls(
             joints=chosen,
             active=index.tolist(),
-            constants=constants,
+            degenerate=found.reasons,
+            constants=found.constants,
+            follow=found.follow,
             mean=mean.reshape(-1)[index],
             std=variance.reshape(-1)[index].sqrt(),
             centre=centre,
@@ -185,7 +195,7 @@ class Coordinates(nn.Module):
         return x, seen, batch
 
     def decode(self, x: Float[Tensor, "n D"]) -> Float[Tensor, "n 55 3"]:
-        """Canonical rotation vectors; joints not chosen are at zero, degenerate axes at their constants.
+        """Canonical rotation vectors; joints not chosen are at zero, degenerate axes where the others put them.
 
         A coordinate beyond angle pi folds back to the same rotation, whose density is then another.
         """
@@ -229,14 +239,6 @@ class Coordinates(nn.Module):
 
     # ---- what it is ------------------------------------------------------------------------------------------
 
-    @property
-    def degenerate(self) -> tuple[str, ...]:
-        """Axes of chosen joints that the training split showed to be constant: `jaw.x`, ..."""
-        live = set(self.index_list)
-        return tuple(
-            f"{SMPLX_JOINTS[j]}.{'xyz'[k]}" for j in self.joints for k in range(3) if 3 * j + k not in live
-        )
-
     def parents(self) -> tuple[int, ...]:
         """For each active joint its nearest active ancestor, as a position in `active_joints`; -1: none.
 
@@ -258,20 +260,18 @@ class Coordinates(nn.Module):
             "representation": self.representation,
             "standardise": self.standardise,
             "active": list(self.index_list),
-            "degenerate": list(self.degenerate),
-            **{name: getattr(self, name).tolist() for name in ("constants", "mean", "std", "centre")},
+            "degenerate": self.degenerate,
+            **{name: getattr(self, name).tolist() for name in NUMBERS},
         }
 
     @classmethod
     def from_description(cls, description: Mapping[str, Any]) -> Coordinates:
         """The coordinates that `describe` told of. Raises KeyError for a missing key."""
-        numbers = {
-            k: torch.tensor(description[k], dtype=torch.float64)
-            for k in ("constants", "mean", "std", "centre")
-        }
+        numbers = {k: torch.tensor(description[k], dtype=torch.float64) for k in NUMBERS}
         return cls(
             joints=joint_indices(description["joints"]),
             active=description["active"],
+            degenerate=description["degenerate"],
             representation=description["representation"],
             standardise=description["standardise"],
             **numbers,
@@ -282,12 +282,16 @@ class Coordinates(nn.Module):
         return f"active={self.active}, joints={len(self.active_joints)}, {self.representation}"
 
     def _chart_numbers(self, x: Float[Tensor, "n D"]) -> Float[Tensor, "n L 3"]:
-        """Chart vectors of the active joints, constant axes at their constants."""
+        """Chart vectors of the active joints, degenerate axes at their constants or on their line."""
         raw = self.unscale(x)
-        if self.active < 3 * len(self.active_joints):
-            rest = self.constants[self.joint_index].reshape(1, -1).expand(len(x), -1)
-            raw = rest.index_copy(1, self.within, raw)
-        return raw.reshape(len(x), -1, 3)
+        if self.active == 3 * len(self.active_joints):
+            return raw.reshape(len(x), -1, 3)
+        rest = self.constants[self.joint_index]
+        placed = torch.zeros_like(rest).reshape(1, -1).expand(len(x), -1).index_copy(1, self.within, raw)
+        vectors = placed.reshape(len(x), -1, 3) + rest
+        if self.follows:
+            vectors = vectors + torch.einsum("lij,nlj->nli", self.follow[self.joint_index], vectors)
+        return vectors
 
     def _to_chart(self, vectors: Float[Tensor, "n L 3"]) -> Float[Tensor, "n L 3"]:
         """Rotation vectors of the active joints to log(R_mean^T R)."""
@@ -325,15 +329,15 @@ def _chunks(poses: Tensor) -> Iterator[Tensor]:
         yield poses[start : start + CHUNK].double()
 
 
-def _moments(chunks: Iterator[Tensor]) -> tuple[Float[Tensor, "55 3"], Float[Tensor, "55 3"]]:
-    """Mean and (maximum likelihood) variance, merged chunk by chunk (Chan et al. 1979)."""
-    n, mean, squares = 0, torch.zeros(J, 3, dtype=torch.float64), torch.zeros(J, 3, dtype=torch.float64)
+def _moments(chunks: Iterator[Tensor]) -> tuple[Float[Tensor, "55 3"], Float[Tensor, "55 3 3"]]:
+    """Mean and (maximum likelihood) covariance of each joint, merged chunk by chunk (Chan et al. 1979)."""
+    n, mean, squares = 0, torch.zeros(J, 3, dtype=torch.float64), torch.zeros(J, 3, 3, dtype=torch.float64)
     for chunk in chunks:
         m, here = len(chunk), chunk.mean(0).cpu()
-        squares += ((chunk - here.to(chunk.device)) ** 2).sum(0).cpu() + (here - mean) ** 2 * (
-            n * m / (n + m)
-        )
-        mean = mean + (here - mean) * (m / (n + m))
+        off, apart = chunk - here.to(chunk.device), here - mean
+        squares += torch.einsum("nji,njk->jik", off, off).cpu()
+        squares += apart[:, :, None] * apart[:, None, :] * (n * m / (n + m))
+        mean = mean + apart * (m / (n + m))
         n += m
     return mean, squares / n
 

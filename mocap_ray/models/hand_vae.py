@@ -7,6 +7,7 @@ rotations of Zhou et al. 2019.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 import roma
@@ -245,7 +246,12 @@ def _refuse(config: HandVAEConfig, coordinates: Coordinates) -> None:
         raise ValueError(f"hand_vae: {', '.join(others[:3])}... are not of a hand. Set data.joints: hands.")
     if config.type == "so3" and coordinates.active != 3 * len(coordinates.active_joints):
         raise ValueError(
-            f"hand_vae: {', '.join(coordinates.degenerate[:6])} are constant in the training poses; the geodesic "
-            "likelihood needs all three axes of a joint. Set model.type: standard, or leave these joints out of "
-            "data.joints."
+            f"hand_vae: {_some(coordinates.degenerate)} do not count in the training poses; the geodesic likelihood "
+            "needs all three axes of a joint. Set model.type: standard, or leave these joints out of data.joints."
         )
+
+
+def _some(degenerate: Mapping[str, str]) -> str:
+    """The first axes with their reasons."""
+    named = [f"{axis} ({reason})" for axis, reason in degenerate.items()]
+    return ", ".join(named[:4]) + (", ..." if len(named) > 4 else "")

@@ -134,9 +134,12 @@ class SearchView:
 
 def print_training(console: Console, summary: dict[str, Any], root: str) -> None:
     """The table of a finished training, and what to type next."""
+    from mocap_ray.models.degeneracy import grouped
+
     left_out = ("root", "manifest_hash")
     shown = {k: v for k, v in summary.items() if _is_plain(v) and k not in left_out}
     rows = [(key.replace("_", " "), _plain(value)) for key, value in shown.items()]
+    rows += [(f"left out, {why}", _few(what)) for why, what in grouped(summary["degenerate"]).items()]
     show(console, simple_table("training", ["", ""], rows))
     say(console, f"\n{root} holds the prior. Judge it, or draw from it:")
     for command in ("evaluate", "sample"):
@@ -173,6 +176,11 @@ def _bar(console: Console) -> Progress:
         transient=True,
         disable=not console.is_terminal,
     )
+
+
+def _few(names: list[str]) -> str:
+    """The first names, and how many there are."""
+    return ", ".join(names) if len(names) <= 4 else f"{', '.join(names[:3])}, ... ({len(names)} in all)"
 
 
 def _duration(seconds: float) -> str:

@@ -318,7 +318,7 @@ def _summary(
         "kind": config.model.kind,
         "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
         "active": model.coordinates.active,
-        "degenerate": list(model.coordinates.degenerate),
+        "degenerate": model.coordinates.degenerate,
         "bound": model.bound,
         "rows": feeds.rows,
         "val_rows": feeds.val_rows,
