@@ -25,11 +25,12 @@ from mocap_ray.body.model import load_body
 from mocap_ray.body.standin import write_standin
 from mocap_ray.config import ExtractConfig, load
 from mocap_ray.dataset import manifest
-from mocap_ray.dataset.build import RECIPE_NAME, prepare
+from mocap_ray.dataset.build import prepare
 from mocap_ray.dataset.export import export_humanml3d, export_npy
 from mocap_ray.dataset.inspect import inspect
 from mocap_ray.dataset.lock import lock
 from mocap_ray.dataset.receipts import read_all
+from mocap_ray.dataset.recipe import RECIPE_NAME
 from mocap_ray.dataset.shards import make
 from mocap_ray.motion.clip import Rejection
 from mocap_ray.storage import place

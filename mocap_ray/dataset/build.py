@@ -18,13 +18,12 @@ from mocap_ray.dataset import manifest, receipts
 from mocap_ray.dataset.options import BodyOptions, MotionOptions, OutputOptions, SourceOptions
 from mocap_ray.dataset.process import Plan
 from mocap_ray.dataset.receipts import Input, Receipt
-from mocap_ray.dataset.recipe import differences, digest, recipe
+from mocap_ray.dataset.recipe import RECIPE_NAME, differences, digest, recipe
 from mocap_ray.dataset.schema import NAME, SCHEMA_VERSION
 from mocap_ray.dataset.shards import Group, group
 from mocap_ray.motion.clip import Recording, Rejection
 from mocap_ray.storage import Place, place
 
-RECIPE_NAME = "recipe.json"
 PEEKS = 4
 """Files of a dataset that may be opened to learn its body family; a `shape.npz` tells nothing."""
 

@@ -11,6 +11,8 @@ from mocap_ray.archives.segments import SegmentIndex
 from mocap_ray.body.bodies import Bodies
 from mocap_ray.dataset.options import BodyOptions, MotionOptions, OutputOptions, SourceOptions
 
+RECIPE_NAME = "recipe.json"
+"""Its file in the data set, which stands there from before the first shard."""
 RECIPE_VERSION = 1
 """Raised by hand when the code changes the rows that a recipe gives."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import pyarrow as pa
 from mocap_ray.dataset import schema
 from mocap_ray.dataset.process import Plan, process
 from mocap_ray.dataset.receipts import Input, Left, Receipt, Sums
+from mocap_ray.dataset.recipe import RECIPE_NAME, digest
 from mocap_ray.motion.clip import Clip, Reason, Recording, Rejection
 from mocap_ray.motion.statistics import Moments
 from mocap_ray.storage import Place
@@ -116,6 +118,7 @@ def make(
         OSError: a file could not be read or written, after the retries.
         Rejected: with strict, the first rejection.
         MissingBody: a body model is missing.
+        Replaced: the data set has another recipe by now; nothing was written.
     """
     retry = retry or Retry()
     clips: list[Clip] = []
@@ -130,6 +133,7 @@ def make(
                 rejections.append(item)
     file_schema = schema.schema(plan.columns, metadata={**metadata, "recipe_hash": recipe_hash})
     data: pa.Buffer | None = None
+    _tried(lambda: _check_recipe(out, recipe_hash), retry, f"reading {RECIPE_NAME}")
     if clips:
         data = schema.to_parquet(schema.to_table(clips, file_schema))
         _tried(lambda: out.publish(data, group.path), retry, f"writing {group.path}")
@@ -147,6 +151,22 @@ def _found(
     if recording.name in dead:
         return [Rejection(recording, Reason.WORKER_DIED, dead[recording.name])]
     return _tried(lambda: process(recording, plan), retry, f"reading {recording.source}")
+
+
+class Replaced(ValueError):
+    """Another run has begun to replace the data set: a worker that outlived its own run must not write into it."""
+
+
+def _check_recipe(out: Place, recipe_hash: str) -> None:
+    try:
+        now = digest(json.loads(out.read(RECIPE_NAME)))
+    except FileNotFoundError:  # no run, a single shard
+        return
+    if now != recipe_hash:
+        raise Replaced(
+            f"{out.uri}: another run replaced this data set with another recipe while a worker of this run was at "
+            "work; it wrote nothing more."
+        )
 
 
 class Rejected(Exception):

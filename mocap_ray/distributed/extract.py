@@ -17,8 +17,9 @@ import ray
 
 from mocap_ray.config import ExtractConfig, dump_yaml, read_yaml
 from mocap_ray.dataset import manifest, receipts
-from mocap_ray.dataset.build import RECIPE_NAME, Build, prepare
+from mocap_ray.dataset.build import Build, prepare
 from mocap_ray.dataset.lock import lock
+from mocap_ray.dataset.recipe import RECIPE_NAME
 from mocap_ray.dataset.shards import Group
 from mocap_ray.distributed.cluster import Cluster, connected
 from mocap_ray.distributed.tasks import (

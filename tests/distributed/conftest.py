@@ -19,7 +19,8 @@ from mocap_ray.archives.demo import write_demo
 from mocap_ray.body.standin import write_standin
 from mocap_ray.config import ExtractConfig
 from mocap_ray.dataset import manifest, receipts
-from mocap_ray.dataset.build import RECIPE_NAME, prepare
+from mocap_ray.dataset.build import prepare
+from mocap_ray.dataset.recipe import RECIPE_NAME
 from mocap_ray.dataset.shards import make
 
 HERE = Path(__file__).resolve().parent

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from mocap_ray.dataset.build import prepare
 from mocap_ray.dataset.lock import Locked, lock
+from mocap_ray.dataset.shards import Replaced, make
 from mocap_ray.storage import place
 
 from .conftest import Run
@@ -83,6 +85,17 @@ def test_overwriting_replaces_all_and_goes_on_when_killed(run: Runs) -> None:
     fresh = run("fresh", motion={"profile": "flowmimic"})
     fresh.plain()
     assert other.files() == fresh.files()
+
+
+def test_a_worker_that_outlives_its_run_writes_nothing_into_the_next_recipes_data_set(run: Runs) -> None:
+    old, new = run(), run(motion={"profile": "flowmimic"})
+    config = old.config()
+    stale = prepare(config.source, config.body, config.motion, config.output)
+    new.plain()
+    before = new.files()
+    with pytest.raises(Replaced, match="with another recipe"):
+        make(stale.todo[0], stale.plan, stale.out, recipe_hash=stale.recipe_hash, metadata=stale.metadata)
+    assert new.files() == before
 
 
 def test_a_foreign_folder_is_refused(run: Runs) -> None:
