@@ -31,7 +31,8 @@ class GaussianPrior(Prior):
 
     def __init__(self, config: GaussianConfig, coordinates: Coordinates) -> None:
         super().__init__(config, coordinates)
-        spread = torch.zeros_like(coordinates.std) if coordinates.standardise else 2 * coordinates.std.log()
+        raw = coordinates.standardise == "none"
+        spread = 2 * coordinates.std.log() if raw else torch.zeros_like(coordinates.std)
         self.mean = nn.Parameter(coordinates.fill.clone())
         self.log_variance = nn.Parameter(spread.clone())
 

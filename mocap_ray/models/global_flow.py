@@ -179,7 +179,7 @@ class GlobalFlow(Prior):
         self.condition_dim = config.condition_dim
         generator = torch.Generator().manual_seed(config.permutation_seed)
         zero, one = torch.zeros(D), torch.ones(D)
-        scaled = coordinates.standardise
+        scaled = coordinates.standardise != "none"
         self.blocks = nn.ModuleList(
             Block(
                 config,

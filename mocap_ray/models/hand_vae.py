@@ -116,7 +116,7 @@ class HandVAE(Prior):
         c = self.coordinates
         if visible is not None:
             x = torch.where(visible, x, c.fill)
-        standard = x if c.standardise else (x - c.mean) / c.std
+        standard = (x - c.mean) / c.std if c.standardise == "none" else x
         mean, log_variance = self.posterior(self.encoder(standard)).to(x.dtype).chunk(2, -1)
         return mean, _limited(log_variance)
 
@@ -139,6 +139,7 @@ class HandVAE(Prior):
         """Negative ELBO per active dimension; in training with beta, warm-up by `step` and free bits."""
         c = self.coordinates
         x, seen, _ = c.encode(self.noisy(batch))
+        x = self.jittered(x)
         mean, log_variance = self.infer(x, seen)
         z = mean + torch.exp(0.5 * log_variance) * torch.randn_like(mean)
         fit = (self.log_likelihood(x, z, seen) + c.log_volume(x, seen)).mean() / c.active
@@ -203,7 +204,7 @@ class Geodesic(nn.Module):
         gaussian = -0.5 * (s * s).sum(-1) * torch.exp(-2 * log_sigma) - 1.5 * LOG_2PI - 3 * log_sigma
         joint = gaussian - mass.log() + log_haar(t) - log_haar(s)
         terms = (joint / 3).repeat_interleave(3, -1)
-        per_axis: Tensor = terms + c.std.log() if c.standardise else terms
+        per_axis: Tensor = terms + c.log_scale
         return per_axis
 
     def draw(

@@ -18,7 +18,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from mocap_ray.dataset.options import Section
-from mocap_ray.models.coordinates import Coordinates, Representation
+from mocap_ray.models.coordinates import Coordinates, Representation, Standardise
 from mocap_ray.models.rotations import jittered
 
 
@@ -29,11 +29,15 @@ class PriorConfig(Section):
 
     representation: Representation = "rotvec"
     """`rotvec`: rotation vectors; `tangent`: log(R_mean^T R), the chart at each joint's mean rotation."""
-    standardise: bool = True
-    """Scale coordinates by the training split's mean and standard deviation; scores do not depend on it."""
+    standardise: Standardise = "axis"
+    """`axis`: in units of the training split's mean and standard deviation; `joint`: whitened by each joint's
+    covariance, so that the thin directions of a joint count like the wide ones; `none`: rad."""
     noise_deg: Annotated[float, Field(ge=0, le=90)] = 0.0
     """Geodesic noise on training poses: each rotation is turned about a random axis, with this standard deviation per
-    axis. It smooths the density: few subjects or take-by-take poses want some, else flows memorise them."""
+    axis. It smooths the density, the same for all joints: it drowns directions that are thinner."""
+    jitter: Annotated[float, Field(ge=0)] = 0.0
+    """Gaussian noise on training coordinates, in their units: 0.1 of each deviation where they are standardised. It
+    smooths wide and thin directions alike: few subjects want some, else flows learn their poses by heart."""
 
 
 class Prior(nn.Module, ABC):
@@ -90,7 +94,10 @@ class Prior(nn.Module, ABC):
 
     def loss(self, batch: Float[Tensor, "B 55 3"], *, step: int = 0) -> tuple[Tensor, dict[str, Tensor]]:
         """Training loss, nats per active dimension, and scalars worth a curve (`nll`, `kl`, ...)."""
-        nll = -self.log_prob(self.noisy(batch)).mean() / self.coordinates.active
+        x, seen, _ = self.coordinates.encode(self.noisy(batch))
+        x = self.jittered(x)
+        log_prob = self.log_density(x, seen) + self.coordinates.log_volume(x, seen)
+        nll = -log_prob.mean() / self.coordinates.active
         return nll, {"nll": nll.detach()}
 
     def noisy(self, batch: Float[Tensor, "B 55 3"]) -> Float[Tensor, "B 55 3"]:
@@ -98,6 +105,12 @@ class Prior(nn.Module, ABC):
         if not self.training or not self.config.noise_deg:
             return batch
         return jittered(batch, spread=math.radians(self.config.noise_deg))
+
+    def jittered(self, x: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
+        """Coordinates with noise, in training and where the config asks for it."""
+        if not self.training or not self.config.jitter:
+            return x
+        return x + self.config.jitter * torch.randn_like(x)
 
     def export(self) -> dict[str, Any]:
         """What `mocap_ray.load_prior` needs besides the tensors: plain JSON values."""

@@ -14,24 +14,27 @@ from torch import Tensor
 from mocap_ray.models import MODELS, Prior, build, fit_coordinates
 
 VARIANTS: dict[str, list[dict[str, Any]]] = {
-    "gaussian_prior": [{}, {"standardise": False}, {"representation": "tangent"}],
+    "gaussian_prior": [{}, {"standardise": "none"}, {"standardise": "joint", "representation": "tangent"}],
     "joint_flow": [
         {"hidden": 8},
         {"hidden": 8, "condition": "ancestors"},
         {"hidden": 8, "K": 3, "representation": "tangent"},
-        {"hidden": 8, "standardise": False},
+        {"hidden": 8, "standardise": "none"},
+        {"hidden": 8, "standardise": "joint", "representation": "tangent"},
     ],
     "global_flow": [
         {"hidden": 16, "K": 2},
         {"hidden": 16, "K": 2, "coupling": "spline"},
-        {"hidden": 16, "K": 3, "standardise": False, "representation": "tangent"},
+        {"hidden": 16, "K": 2, "coupling": "spline", "standardise": "joint", "jitter": 0.1},
+        {"hidden": 16, "K": 3, "standardise": "none", "representation": "tangent"},
         {"hidden": 16, "K": 2, "use_actnorm": False},
     ],
     "hand_vae": [
         {"hidden": 16, "z_dim": 4},
         {"hidden": 16, "z_dim": 4, "type": "so3"},
         {"hidden": 16, "z_dim": 4, "type": "so3", "representation": "tangent"},
-        {"hidden": 16, "z_dim": 4, "standardise": False},
+        {"hidden": 16, "z_dim": 4, "type": "so3", "standardise": "joint"},
+        {"hidden": 16, "z_dim": 4, "standardise": "none"},
     ],
 }
 """Each kind's options that change how it computes, in small."""

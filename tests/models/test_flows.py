@@ -71,7 +71,7 @@ def test_draws_are_the_inverse_of_the_noise_that_the_density_sees(kind: str, opt
 
 
 def test_joint_flow_equals_the_naive_twin_with_its_weights() -> None:
-    for options in ({"hidden": 16}, {"hidden": 16, "standardise": False, "K": 3}):
+    for options in ({"hidden": 16}, {"hidden": 16, "standardise": "none", "K": 3}):
         model = prior("joint_flow", options)
         twin = (
             reference()
@@ -136,7 +136,7 @@ def one_joint(r: torch.Tensor) -> torch.Tensor:
         ("gaussian_prior", {"representation": "tangent"}),
         ("joint_flow", {"hidden": 8, "representation": "tangent"}),
         ("global_flow", {"hidden": 8, "K": 2, "coupling": "spline"}),
-        ("global_flow", {"hidden": 8, "K": 2, "representation": "tangent", "standardise": False}),
+        ("global_flow", {"hidden": 8, "K": 2, "representation": "tangent", "standardise": "none"}),
     ],
 )
 def test_log_prob_integrates_to_one_over_rotations(kind: str, options: dict[str, Any]) -> None:
