@@ -86,7 +86,12 @@ def search(
     out = place(base.output.root)
     with lock(out):
         # A data set that cannot be trained on is one sentence now, not one for each trial.
-        session.check(base)
+        facts = session.check(base)
+        if config.metric.startswith("val_") and not facts.val_rows:
+            raise ConfigError(
+                f"metric {config.metric}: {base.data.root} has no clip in the split '{base.data.val}' that it would "
+                "be measured on. Set fixed.data.val, or metric: loss."
+            )
         text = _prepare(config, out, resume=resume, overwrite=overwrite)
         known = base_values(config)
         own = RayOptions(address=config.ray.address, gpus_per_worker=1)
@@ -181,6 +186,8 @@ def _concurrency(config: SearchConfig, has: Capacity, part: Share) -> int:
     most = math.floor(has.cpus / (part.workers * part.cpus))
     if part.gpus:
         most = min(most, math.floor(has.gpus / (part.workers * part.gpus)))
+    if config.scheduler == "pbt":
+        return _population(config, has, most)
     if config.concurrency == "auto":
         return max(1, most)
     if config.concurrency > most:
@@ -203,3 +210,16 @@ def _finish(config: SearchConfig, out: Place, count: int, errors: dict[int, str]
         raise SearchFailed(f"{out.uri}: no trial came to a {config.metric}:{reasons}")
     export_best(out, best)
     return Outcome(out.uri, trials, best, time.monotonic() - began)
+
+
+def _population(config: SearchConfig, has: Capacity, most: int) -> int:
+    """All trials of a population. Raises ValueError where they cannot run at once."""
+    count = config.trials or 0
+    room = most if config.concurrency == "auto" else min(most, config.concurrency)
+    if count > room:
+        raise ValueError(
+            f"scheduler pbt: its {count} trials are compared while they train, so all must run at once, and there "
+            f"is room for {room} (concurrency {config.concurrency}; {has.cpus:g} CPUs, {has.gpus:g} GPUs). Lower "
+            "trials, add machines, or let trials share a GPU: ray.gpus_per_worker 0.25 puts four on one."
+        )
+    return count

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import logging
 import os
+import warnings
 from typing import Any
 
 import optuna
 from ray import tune
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
-from ray.tune.search.optuna import OptunaSearch
 
+from mocap_ray.distributed.population import Population, folder_name, number_in
+from mocap_ray.distributed.proposals import Proposals
 from mocap_ray.distributed.train import TRIAL_CPU
 from mocap_ray.distributed.trial import Task, run_trial
 from mocap_ray.storage import place
 from mocap_ray.training.options import TrainConfig
 from mocap_ray.training.search import SearchConfig
-from mocap_ray.training.space import Range, active
 
 TUNE = "tune"
 """Folder of Tune's own state below the output; its journal lets a killed search go on."""
@@ -45,7 +46,8 @@ def run_trials(
             out.join(TUNE),
             trainable=fn,
             resume_unfinished=True,
-            restart_errored=True,
+            # Resumed and not restarted: a restarted one gets an id that no searcher knows.
+            resume_errored=True,
             storage_filesystem=out.fs,
         )
     else:
@@ -57,8 +59,10 @@ def run_trials(
                 mode=config.mode,
                 num_samples=1 if task.drawn is not None else count,
                 scheduler=_scheduler(config, base),
-                search_alg=_searcher(config, known),
-                max_concurrent_trials=concurrency,
+                search_alg=_searcher(config, known, task.root),
+                # Tune counts trials that it is about to start again as running; a population has room for all.
+                max_concurrent_trials=None if config.scheduler == "pbt" else concurrency,
+                trial_dirname_creator=folder_name,
                 time_budget_s=config.time_budget_min and 60 * config.time_budget_min,
                 reuse_actors=False,
             ),
@@ -69,16 +73,20 @@ def run_trials(
                 verbose=0,
             ),
         )
-    return {
-        int(result.config["number"]): _reason(result.error)
-        for result in tuner.fit()
-        if result.error is not None and result.config
-    }
+    with warnings.catch_warnings():
+        # Trials cannot share processes: each has a Ray Train of its own in it.
+        warnings.filterwarnings("ignore", message="Consider boosting PBT")
+        results = tuner.fit()
+    return {number_in(r.path): _reason(r.error) for r in results if r.error is not None}
 
 
 def _scheduler(config: SearchConfig, base: TrainConfig) -> TrialScheduler:
     if config.scheduler == "none":
         return FIFOScheduler()
+    if config.scheduler == "pbt":
+        return Population(
+            every=config.perturb_epochs, quantile=config.quantile, last=base.training.max_epochs
+        )
     epochs = [base.training.max_epochs]
     if "training.max_epochs" in config.space:
         epochs = [int(v) for v in config.space["training.max_epochs"].values]
@@ -91,37 +99,8 @@ def _scheduler(config: SearchConfig, base: TrainConfig) -> TrialScheduler:
     )
 
 
-def _searcher(config: SearchConfig, known: dict[str, Any]) -> OptunaSearch | None:
-    if config.searcher == "random":
-        return None
-    return OptunaSearch(
-        space=Suggest(config.space, known),
-        metric=config.metric,
-        mode=config.mode,
-        sampler=optuna.samplers.TPESampler(seed=config.seed),
-    )
-
-
-class Suggest:
-    """The space as Optuna asks for it, key after key, so that conditions see what was suggested before."""
-
-    def __init__(self, space: dict[str, Range], base: dict[str, Any]) -> None:
-        self.space, self.base = space, base
-
-    def __call__(self, trial: optuna.Trial) -> dict[str, Any]:
-        """Suggest through `trial`; what is returned joins it in the trial's config."""
-        chosen: dict[str, Any] = {}
-        for key, r in self.space.items():
-            if not active(self.space, key, chosen, self.base):
-                continue
-            if r.kind == "choice":
-                chosen[key] = trial.suggest_categorical(key, list(r.values))
-            elif r.kind == "int":
-                chosen[key] = trial.suggest_int(key, *r.values)
-            else:
-                chosen[key] = trial.suggest_float(key, *r.values, log=r.kind == "log_uniform")
-        # Tune's own ids are drawn at random where a searcher suggests.
-        return {"number": trial.number}
+def _searcher(config: SearchConfig, known: dict[str, Any], root: str) -> Proposals | None:
+    return None if config.searcher == "random" else Proposals(config, known, root=root)
 
 
 def _reason(error: BaseException) -> str:

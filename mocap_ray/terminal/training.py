@@ -114,6 +114,9 @@ class SearchView:
         self.seen.add(number)
         if event == "failed":
             say(self.console, f"trial {number:03d} failed: {value}", style="red")
+        if event == "cloned":
+            say(self.console, f"trial {number:03d} {value}")
+            return
         if event in ("failed", "finished"):
             self.ended.add(number)
         elif (score := value.get(self.config.metric)) is not None:
@@ -145,12 +148,14 @@ def print_training(console: Console, summary: dict[str, Any], root: str) -> None
 
 def print_search(console: Console, outcome: SearchOutcome, config: SearchConfig, *, most: int = 20) -> None:
     """The table of a finished search, best first, and what to type next."""
-    from mocap_ray.training.results import heads, table
+    from mocap_ray.training.results import cloned, heads, table
 
     keys = list(config.space)
     rows = table(outcome.trials, keys, config.metric, config.mode)
     short = [key.rpartition(".")[2] for key in keys]
-    names = heads(short if len(set(short)) == len(short) else keys, config.metric)
+    names = heads(
+        short if len(set(short)) == len(short) else keys, config.metric, lineage=cloned(outcome.trials)
+    )
     # Errors were told when they happened; the page and trials.csv have them too.
     show(console, simple_table("trials, best first", names[:-1], [row[:-1] for row in rows[:most]]))
     if len(rows) > most:

@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer, model_
 from mocap_ray import config as configs
 from mocap_ray.dataset.options import Section
 from mocap_ray.training.options import Positive, TrainConfig, TrainRay
+from mocap_ray.training.population import refusals
 from mocap_ray.training.space import Range, draw_trials, flat, parse_space
 
 Space = Annotated[
@@ -46,11 +47,16 @@ class SearchConfig(Section):
     trials: Annotated[int, Field(ge=1)] | None = None
     """In all; None: each combination of the grids once."""
     scheduler: Literal["asha", "pbt", "none"] = "asha"
-    """`asha` stops trials early that fall behind others of the same epoch."""
+    """`asha` stops trials early that fall behind others of the same epoch; `pbt` trains all at once, and those
+    behind go on with the weights of those ahead and values a step away from theirs."""
     grace_epochs: Annotated[int, Field(ge=1)] = 3
     """`asha`: validations before a trial may be stopped."""
     reduction: Annotated[int, Field(ge=2)] = 3
     """`asha`: one of so many goes on at each rung."""
+    perturb_epochs: Annotated[int, Field(ge=1)] = 5
+    """`pbt`: epochs between two looks at who is behind."""
+    quantile: Annotated[float, Field(gt=0, le=0.5)] = 0.25
+    """`pbt`: share of the trials that counts as behind, and as ahead."""
     searcher: Literal["random", "optuna"] = "random"
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Of the draws; each trial trains with the base's own seed."""
@@ -64,17 +70,17 @@ class SearchConfig(Section):
 
     @model_validator(mode="after")
     def _combinations_that_work(self) -> SearchConfig:
-        if self.scheduler == "pbt":
-            raise ValueError(
-                "scheduler pbt: population based training hands checkpoints from trial to trial through Tune, and "
-                "trials that are Ray Train V2 runs have none there (Ray 2.60: such a search exploits nothing); "
-                "use asha or none"
-            )
         grids = [key for key, r in self.space.items() if r.kind == "grid"]
-        if self.searcher == "optuna" and grids:
-            raise ValueError(
-                f"searcher optuna with a grid ({', '.join(grids)}); use choice there, or searcher random"
-            )
+        if self.scheduler == "pbt":
+            problems = refusals(self.space)
+            if self.searcher != "random":
+                problems.append(
+                    f"searcher {self.searcher}: scheduler pbt finds its values itself; use searcher random"
+                )
+            if self.trials is not None and self.trials < 2:
+                problems.append("trials 1: scheduler pbt compares trials; it needs at least 2")
+            if problems:
+                raise ValueError("; ".join(problems))
         if self.trials is None and len(grids) < len(self.space):
             raise ValueError("trials: missing; only a space made of grids alone has an end of its own")
         return self
@@ -133,7 +139,12 @@ def check(config: SearchConfig) -> TrainConfig:
         for other, _ in found.when:
             if other not in known and other not in config.space:
                 problems.append(f"space.{key}: when {other}: the base has no such key")
-    if not problems and config.searcher == "random":
+    if config.scheduler == "pbt" and config.perturb_epochs >= base.training.max_epochs:
+        problems.append(
+            f"perturb_epochs {config.perturb_epochs}: a training has {base.training.max_epochs} epochs "
+            "(training.max_epochs), so no trial would ever take over another; lower it"
+        )
+    if not problems:
         try:
             draw_trials(config.space, known, trials=config.trials, seed=config.seed)
         except ValueError as error:

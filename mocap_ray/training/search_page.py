@@ -13,7 +13,7 @@ from typing import Any
 
 from mocap_ray import __version__
 from mocap_ray.storage import Place
-from mocap_ray.training.results import Trial, heads, name, ranked, table, text
+from mocap_ray.training.results import Trial, cloned, heads, name, ranked, table, text
 from mocap_ray.training.search import SearchConfig
 from mocap_ray.training.space import Range
 
@@ -84,11 +84,11 @@ def page(trials: Sequence[Trial], config: SearchConfig, *, where: str) -> str:
         version=__version__,
         best=order[0] if order else None,
         best_value=f"{_score(order[0], config):.5g}" if order else "",
-        best_values=[(k, text(order[0].values.get(k)) or OFF) for k in keys] if order else [],
+        best_values=[(k, text(_values(order[0], config).get(k)) or OFF) for k in keys] if order else [],
         states=[
             (s, states.count(s)) for s in ("finished", "stopped", "failed", "not started") if s in states
         ],
-        heads=heads(keys, config.metric),
+        heads=heads(keys, config.metric, lineage=cloned(trials)),
         rows=table(trials, keys, config.metric, config.mode),
         axes=axes(order, config),
         parallel=parallel(order, config),
@@ -105,6 +105,11 @@ def page(trials: Sequence[Trial], config: SearchConfig, *, where: str) -> str:
 
 def _score(trial: Trial, config: SearchConfig) -> float:
     return trial.best(config.metric, config.mode)[0]
+
+
+def _values(trial: Trial, config: SearchConfig) -> dict[str, Any]:
+    """Those of its best epoch."""
+    return trial.best_values(config.metric, config.mode)
 
 
 def _vertical(share: float) -> float:
@@ -171,7 +176,7 @@ def parallel(order: Sequence[Trial], config: SearchConfig) -> list[Line]:
     for trial in reversed(order):
         score = _score(trial, config)
         points = [
-            (LEFT + k * step, _vertical(place_on(r, trial.values.get(key))))
+            (LEFT + k * step, _vertical(place_on(r, _values(trial, config).get(key))))
             for k, (key, r) in enumerate(config.space.items())
         ]
         # Best above, whichever way the metric goes.
