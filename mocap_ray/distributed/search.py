@@ -26,7 +26,7 @@ from mocap_ray.storage import Place, place
 from mocap_ray.training import session
 from mocap_ray.training.results import Trial, export_best, name, ranked, read_trials, write_csv
 from mocap_ray.training.search import SearchConfig, base_values, check
-from mocap_ray.training.search_page import write_page
+from mocap_ray.training.search_page import PAGE_NAME, write_page
 from mocap_ray.training.space import draw_trials
 
 CONFIG_NAME, BASE_NAME = "search.yaml", "base.yaml"
@@ -92,7 +92,7 @@ def search(
                 f"metric {config.metric}: {base.data.root} has no clip in the split '{base.data.val}' that it would "
                 "be measured on. Set fixed.data.val, or metric: loss."
             )
-        text = _prepare(config, out, resume=resume, overwrite=overwrite)
+        stands = _stands(config, out, resume=resume, overwrite=overwrite)
         known = base_values(config)
         own = RayOptions(address=config.ray.address, gpus_per_worker=1)
         with connected(own, dashboard=True) as cluster:
@@ -104,6 +104,8 @@ def search(
                 drawn = draw_trials(config.space, known, trials=config.trials, seed=config.seed)
             count = len(drawn) if drawn is not None else config.trials
             assert count is not None, "checked by SearchConfig"
+            # Only now, so that what is refused leaves nothing behind.
+            text = out.read(BASE_NAME).decode() if stands else _begin(config, out)
             listener.cluster(cluster, part, concurrency, count)
             with _Told(listener) as told:
                 task = Task(dump_yaml(config.model_dump(mode="json")), text, base, part, drawn, told.news)
@@ -143,41 +145,48 @@ class _Told:
                 self.listener.trial(number, kind, value)
 
 
-def _prepare(config: SearchConfig, out: Place, *, resume: bool, overwrite: bool) -> str:
-    """Compare with what stands there, and write the config down; returns the text of the base.
+def _stands(config: SearchConfig, out: Place, *, resume: bool, overwrite: bool) -> bool:
+    """Whether a search to go on with stands there.
 
     Raises:
         ConfigError: another search, or something else, stands there.
     """
-    mine = config.model_dump(mode="json")
-    if resume or not overwrite:
-        if out.exists(CONFIG_NAME):
-            if not resume:
-                raise ConfigError(
-                    f"{out.uri}: a search stands there. Go on with it by --resume, or replace it by --overwrite."
-                )
-            theirs = yaml.safe_load(out.read(CONFIG_NAME))
-            differ = [k for k in mine if k not in MAY_DIFFER and theirs.get(k) != mine[k]]
-            if differ:
-                lines = "".join(f"\n  {k}: {theirs.get(k)!r} there, {mine[k]!r} now" for k in differ)
-                raise ConfigError(
-                    f"{out.uri}: another search stands there:{lines}\nTake them back, or use --overwrite."
-                )
-            return out.read(BASE_NAME).decode()
-        if resume:
-            raise ConfigError(f"{out.uri}: no search to resume there. Leave --resume out.")
-        others = [p for p in out.files() if not out.relative(p.path).startswith(".")]
-        if others:
+    if overwrite and not resume:
+        return False
+    if out.exists(CONFIG_NAME):
+        if not resume:
             raise ConfigError(
-                f"{out.uri}: not empty and no search ({out.relative(others[0].path)}). Choose another output.root."
+                f"{out.uri}: a search stands there. Go on with it by --resume, or replace it by --overwrite."
             )
-    elif out.exists(CONFIG_NAME):
+        mine, theirs = config.model_dump(mode="json"), yaml.safe_load(out.read(CONFIG_NAME))
+        differ = [k for k in mine if k in theirs and k not in MAY_DIFFER and theirs[k] != mine[k]]
+        if differ:
+            lines = "".join(f"\n  {k}: {theirs[k]!r} there, {mine[k]!r} now" for k in differ)
+            raise ConfigError(
+                f"{out.uri}: another search stands there:{lines}\nTake them back, or use --overwrite."
+            )
+        return True
+    if resume:
+        raise ConfigError(f"{out.uri}: no search to resume there. Leave --resume out.")
+    others = [p for p in out.files() if not out.relative(p.path).startswith(".")]
+    if others:
+        raise ConfigError(
+            f"{out.uri}: not empty and no search ({out.relative(others[0].path)}). Choose another output.root."
+        )
+    return False
+
+
+def _begin(config: SearchConfig, out: Place) -> str:
+    """Remove the search that stands there, and write the config down; returns the text of the base."""
+    if out.exists(CONFIG_NAME):
         for part in ("trials", TUNE, "best"):
             if out.exists(part):
                 out.fs.delete_dir(out.join(part))
+        for file in ("trials.csv", PAGE_NAME):
+            out.remove(file)
     text = configs.find(config.base, kind="train").read_text(encoding="utf-8")
     out.publish(text.encode(), BASE_NAME)
-    out.publish(dump_yaml(mine).encode(), CONFIG_NAME)
+    out.publish(dump_yaml(config.model_dump(mode="json")).encode(), CONFIG_NAME)
     return text
 
 

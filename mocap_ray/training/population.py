@@ -40,8 +40,8 @@ def refusals(space: Mapping[str, Range]) -> list[str]:
     for key, r in space.items():
         if key not in MUTABLE:
             problems.append(
-                f"space.{key}: scheduler pbt goes on with another trial's weights, which do not fit another "
-                f"{key}. It may range over {', '.join(MUTABLE)}; set {key} under fixed, or use scheduler asha"
+                f"space.{key}: under scheduler pbt a trial goes on with another one's weights, so {key} must stay as "
+                f"it is; set it under fixed, or use scheduler asha. May change: {', '.join(MUTABLE)}"
             )
         elif r.kind == "grid":
             problems.append(f"space.{key}: scheduler pbt moves through values; write choice in place of grid")

@@ -71,16 +71,6 @@ class SearchConfig(Section):
     @model_validator(mode="after")
     def _combinations_that_work(self) -> SearchConfig:
         grids = [key for key, r in self.space.items() if r.kind == "grid"]
-        if self.scheduler == "pbt":
-            problems = refusals(self.space)
-            if self.searcher != "random":
-                problems.append(
-                    f"searcher {self.searcher}: scheduler pbt finds its values itself; use searcher random"
-                )
-            if self.trials is not None and self.trials < 2:
-                problems.append("trials 1: scheduler pbt compares trials; it needs at least 2")
-            if problems:
-                raise ValueError("; ".join(problems))
         if self.trials is None and len(grids) < len(self.space):
             raise ValueError("trials: missing; only a space made of grids alone has an end of its own")
         return self
@@ -121,29 +111,16 @@ def check(config: SearchConfig) -> TrainConfig:
     Raises:
         ConfigError: every problem, by key and value.
     """
-    base = trial_config(config, {}, config.output.root)
+    try:
+        base = trial_config(config, {}, config.output.root)
+    except configs.ConfigError as error:
+        raise configs.ConfigError(_of_fixed(str(error), config)) from error
     known = flat(base.plain())
     problems = []
-    for key, found in config.space.items():
-        if key.split(".")[0] in ("ray", "output"):
-            problems.append(
-                f"space.{key}: where a trial runs and writes is the search's own affair; remove it"
-            )
-            continue
-        for value in found.values:
-            try:
-                trial_config(config, {**_when(config, key), key: value}, config.output.root)
-            except configs.ConfigError as error:
-                lines = str(error).splitlines()[1:] or [str(error)]
-                problems += [f"space.{key}: {value!r}: {line.strip()}" for line in lines]
-        for other, _ in found.when:
-            if other not in known and other not in config.space:
-                problems.append(f"space.{key}: when {other}: the base has no such key")
-    if config.scheduler == "pbt" and config.perturb_epochs >= base.training.max_epochs:
-        problems.append(
-            f"perturb_epochs {config.perturb_epochs}: a training has {base.training.max_epochs} epochs "
-            "(training.max_epochs), so no trial would ever take over another; lower it"
-        )
+    for key in config.space:
+        problems += _problems_of(key, config, known)
+    if config.scheduler == "pbt":
+        problems += _problems_of_population(config, base)
     if not problems:
         try:
             draw_trials(config.space, known, trials=config.trials, seed=config.seed)
@@ -154,6 +131,50 @@ def check(config: SearchConfig) -> TrainConfig:
         count = f"{len(told)} problem{'s' if len(told) > 1 else ''}"
         raise configs.ConfigError(f"search of {config.base}: {count}" + "".join(f"\n  {p}" for p in told))
     return base
+
+
+def _of_fixed(text: str, config: SearchConfig) -> str:
+    """A fault of the base, each line with the place where its key was set."""
+    keys = tuple(f"{key}:" for key in flat(config.fixed))
+    lines = text.splitlines()
+    return "\n".join(f"  fixed.{line.strip()}" if line.strip().startswith(keys) else line for line in lines)
+
+
+def _problems_of(key: str, config: SearchConfig, known: Mapping[str, Any]) -> list[str]:
+    """What is wrong with the range of a key."""
+    if key.split(".")[0] in ("ray", "output"):
+        return [f"space.{key}: where a trial runs and writes is the search's own affair; remove it"]
+    found: dict[str, str] = {}
+    for value in config.space[key].values:
+        try:
+            trial_config(config, {**_when(config, key), key: value}, config.output.root)
+        except configs.ConfigError as error:
+            for line in str(error).splitlines()[1:] or [str(error)]:
+                # What is wrong with each of the values is told once.
+                found.setdefault(line.strip(), f"space.{key}: {value!r}: {line.strip()}")
+    missing = [
+        f"space.{key}: when {other}: the base has no such key"
+        for other, _ in config.space[key].when
+        if other not in known and other not in config.space
+    ]
+    return [*found.values(), *missing]
+
+
+def _problems_of_population(config: SearchConfig, base: TrainConfig) -> list[str]:
+    """Why trials could not take over one another."""
+    problems = refusals(config.space)
+    if config.searcher != "random":
+        problems.append(
+            f"searcher {config.searcher}: scheduler pbt finds its values itself; use searcher random"
+        )
+    if config.trials is not None and config.trials < 2:
+        problems.append(f"trials {config.trials}: scheduler pbt compares trials; it needs at least 2")
+    if config.perturb_epochs >= base.training.max_epochs:
+        problems.append(
+            f"perturb_epochs {config.perturb_epochs}: a training has {base.training.max_epochs} epochs "
+            "(training.max_epochs), so no trial would ever take over another; lower it"
+        )
+    return problems
 
 
 def _when(config: SearchConfig, key: str, depth: int = 0) -> dict[str, Any]:

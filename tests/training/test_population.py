@@ -80,7 +80,7 @@ def test_what_a_population_cannot_search_is_refused_with_what_to_do() -> None:
     )
     problems = refusals(space)
     assert len(problems) == 3
-    assert "set model.hidden under fixed" in problems[0]
+    assert "model.hidden must stay as it is; set it under fixed" in problems[0]
     assert "write choice in place of grid" in problems[1]
     assert "remove when" in problems[2]
 

@@ -128,15 +128,21 @@ RATE = {"training.learning_rate": {"uniform": [1e-4, 1e-3]}}
 @pytest.mark.parametrize(
     ("settings", "text"),
     [
-        ({"scheduler": "pbt"}, "set data.batch_size under fixed"),
+        ({"scheduler": "pbt"}, "data.batch_size must stay as it is; set it under fixed"),
         ({"scheduler": "pbt", "space": RATE, "searcher": "optuna"}, "use searcher random"),
         ({"scheduler": "pbt", "space": RATE, "trials": 1}, "it needs at least 2"),
         ({"trials": None}, "trials: missing"),
+        ({"space": {}}, "nothing to search"),
+        ({"fixed": {"data": {"rot": "x"}}}, "  fixed.data.rot: unknown key"),
+        (
+            {"space": {"model.beta": {"uniform": [0, 1]}}},
+            "1 problem\n  space.model.beta: 0: model.beta: unknown",
+        ),
     ],
 )
 def test_what_does_not_work_is_refused(base: Path, settings: dict[str, Any], text: str) -> None:
     with pytest.raises(ValueError, match=text):
-        _config(base, **settings)
+        check(_config(base, **settings))
 
 
 def test_a_population_whose_trials_would_never_be_compared_is_refused(base: Path) -> None:
