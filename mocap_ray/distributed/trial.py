@@ -156,7 +156,7 @@ def _begin(record: Record, donor: int, clone: str, task: Task) -> Record:
         "values": there.best_values(search.metric, search.mode),
     }
     stage = Stage(record.number, 0, values, left if epoch else {})
-    record = record.begun(Clone(clone, donor, 0, epochs_of(out)), stage)
+    record = record.begun(Clone(clone, donor, 0, epochs_of(out), values), stage)
     record.write(out)
     return record
 
@@ -168,7 +168,8 @@ def _take_over(record: Record, task: Task) -> Record:
     out, source = task.folder(record.number), task.folder(clone.donor)
     while True:
         donor = read_record(source, clone.donor)
-        epoch = adopt(out, source, task.training(record.number, stage.values))
+        config = task.training(record.number, stage.values)
+        epoch, step = adopt(out, source, config)
         # The donor may have become a clone itself meanwhile.
         if read_record(source, clone.donor) == donor:
             break
@@ -177,6 +178,11 @@ def _take_over(record: Record, task: Task) -> Record:
     now = ", ".join(f"{key} {text(value)}" for key, value in record.values.items())
     said = f"goes on as trial {name(clone.donor)} of epoch {epoch}, with {now}"
     task.news.post("cloned", (record.number, said), wait=True)
+    if config.output.tensorboard and out.local is not None:
+        # Here and not above: TensorBoard takes seconds to import.
+        from mocap_ray.training.tensorboard import write_text
+
+        write_text(out.local / "tensorboard", "population", f"Trial {name(record.number)} {said}.", step=step)
     return record
 
 

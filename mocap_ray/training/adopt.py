@@ -19,7 +19,7 @@ def epochs_of(out: Place) -> int:
     return _epoch(checkpoint.read(folder, LAST)) if folder.exists(LAST) else 0
 
 
-def adopt(out: Place, donor: Place, config: TrainConfig) -> int:
+def adopt(out: Place, donor: Place, config: TrainConfig) -> tuple[int, int]:
     """Replace the training in `out` by a clone of the one in `donor` that goes on with `config`.
 
     Weights, their averages, the optimiser's moments, the schedule's decay and the counts of epochs and steps are
@@ -34,7 +34,7 @@ def adopt(out: Place, donor: Place, config: TrainConfig) -> int:
         config: of the clone.
 
     Returns:
-        The epochs that the clone's weights have seen.
+        The epochs and the steps that the clone's weights have seen.
 
     Raises:
         FileNotFoundError: the donor has no checkpoint.
@@ -70,7 +70,7 @@ def adopt(out: Place, donor: Place, config: TrainConfig) -> int:
     }
     plain = config.plain()
     _publish(target, LAST, about={**about, "model": plain["model"], "config": plain}, state=state)
-    return int(counters["epoch"])
+    return int(counters["epoch"]), int(counters["step"])
 
 
 def _publish(folder: Place, name: str, *, about: dict[str, Any], state: dict[str, Any]) -> None:

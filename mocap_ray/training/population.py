@@ -100,12 +100,14 @@ class Clone:
         donor: whose weights.
         epoch: of them.
         own_epoch: of the weights given up.
+        values: with which it went on, by key.
     """
 
     id: str
     donor: int
     epoch: int
     own_epoch: int
+    values: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)

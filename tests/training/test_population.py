@@ -88,7 +88,9 @@ def test_what_a_population_cannot_search_is_refused_with_what_to_do() -> None:
 def test_a_record_reads_back_as_itself_and_tells_which_values_held_when(tmp_path: Path) -> None:
     out = place(tmp_path)
     mine = Record(1, {"a": 1}, (Stage(1, 0, {"a": 1}, {}),))
-    begun = mine.begun(Clone("x", 0, 0, 3), Stage(1, 0, {"a": 3}, {"row": {"epoch": 2}, "values": {"a": 1}}))
+    begun = mine.begun(
+        Clone("x", 0, 0, 3, {"a": 3}), Stage(1, 0, {"a": 3}, {"row": {"epoch": 2}, "values": {"a": 1}})
+    )
     begun.write(out)
     assert read_record(out, 1) == begun
     done = begun.done(Record(0, {"a": 2}, (Stage(0, 0, {"a": 2}, {}),)), 4)
@@ -97,7 +99,7 @@ def test_a_record_reads_back_as_itself_and_tells_which_values_held_when(tmp_path
     assert done.pending is None
     assert [values_at(done.history, e)["a"] for e in (1, 4, 5)] == [2, 2, 3]
     assert lineage(done.history) == "000, 001 from epoch 4"
-    assert done.clones == (Clone("x", 0, 4, 3),)
+    assert done.clones == (Clone("x", 0, 4, 3, {"a": 3}),)
 
 
 @pytest.fixture(scope="module")
@@ -127,7 +129,8 @@ def test_a_clone_with_the_values_of_its_donor_goes_on_as_the_donor_does(made: Pa
     _train(donor, 2)
     clone = _config(made, tmp_path / "clone")
     _train(_config(made, tmp_path / "clone", learning_rate=1e-6), 3)
-    assert adopt(place(tmp_path / "clone"), place(tmp_path / "donor"), clone) == 2
+    epoch, step = adopt(place(tmp_path / "clone"), place(tmp_path / "donor"), clone)
+    assert (epoch, step) == (2, _counters(tmp_path / "donor", "last.pt")["step"])
     assert epochs_of(place(tmp_path / "clone")) == 2
     for each in (donor, clone):
         prepare(each, resume=True)

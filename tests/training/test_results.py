@@ -81,7 +81,9 @@ def _clone() -> Trial:
     left = {"row": {"epoch": 2, "val_loss": 0.2}, "values": {"training.learning_rate": 5e-3}}
     rows = [{"epoch": k + 1.0, "val_loss": v} for k, v in enumerate((2.0, 1.0, 0.9, 0.8))]
     history = (Stage(0, 0, old, {}), Stage(1, 3, new, left))
-    return Trial(1, new, rows, started=True, finished=True, history=history, clones=(Clone("x", 0, 3, 2),))
+    return Trial(
+        1, new, rows, started=True, finished=True, history=history, clones=(Clone("x", 0, 3, 2, new),)
+    )
 
 
 def test_a_clone_is_judged_by_its_weights_and_by_those_that_it_gave_up(tmp_path: Path) -> None:
@@ -97,3 +99,11 @@ def test_a_clone_is_judged_by_its_weights_and_by_those_that_it_gave_up(tmp_path:
     assert found[0]["lineage"] == "000, 001 from epoch 3"
     assert found[0]["training.learning_rate"] == "0.005"
     assert found[1]["lineage"] == ""
+
+
+def test_the_page_tells_who_went_on_as_whom() -> None:
+    html = page([_clone(), *_trials()], CONFIG, where="out")
+    assert html.count("<circle") == 1
+    assert "Who went on as whom" in html
+    assert "<td>001</td><td>000</td><td>2</td><td>0.0008</td>" in html
+    assert "Who went on as whom" not in page(_trials(), CONFIG, where="out")
