@@ -6,6 +6,7 @@ import fcntl
 import json
 import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -17,7 +18,7 @@ class Locked(RuntimeError):
 
 
 @contextmanager
-def lock(out: Place) -> Iterator[None]:
+def lock(out: Place, *, wait_s: float = 0.0) -> Iterator[None]:
     """Hold `<root>/.lock` while a run writes; nothing to hold on an object store.
 
     The lock is the kernel's (flock), so a killed run leaves none behind; the file says who holds it. On
@@ -35,7 +36,7 @@ def lock(out: Place) -> Iterator[None]:
     name = root / ".lock"
     with name.open("a+") as f:
         try:
-            fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _take(f.fileno(), wait_s)
         except OSError as error:
             f.seek(0)
             try:
@@ -57,3 +58,15 @@ def lock(out: Place) -> Iterator[None]:
                 # The run refused to start: leave no trace of a mistyped output.
                 name.unlink()
                 root.rmdir()
+
+
+def _take(descriptor: int, wait_s: float) -> None:
+    """Raises OSError where another process has it to the end."""
+    until = time.monotonic() + wait_s
+    while True:
+        try:
+            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            if time.monotonic() >= until:
+                raise
+        time.sleep(0.05)

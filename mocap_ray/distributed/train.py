@@ -13,6 +13,7 @@ import threading
 import time
 import traceback
 import uuid
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -45,6 +46,9 @@ POLL_S = 0.1
 """How often the driver asks for news."""
 HEALTH_S = 0.2
 """How often Ray Train looks after its workers; its default of 2 s finds a lost one late."""
+
+LEAVE_S = 60.0
+"""How long the workers of a trial that was ended may take to go."""
 
 
 class TrainingFailed(RuntimeError):
@@ -166,7 +170,10 @@ def _work(task: dict[str, Any]) -> None:
     team = _team(context.get_world_rank(), context.get_world_size(), ray.train.torch.get_device())
     try:
         posting = _Posting(news) if team.rank == 0 else None
-        summary = session.run(config, team=team, listener=posting, stream=_stream)
+        # A trial that Tune ends and starts again must not be written by both of its runs.
+        held = place(config.output.root) if task["trial"] and team.rank == 0 else None
+        with nullcontext() if held is None else lock(held, wait_s=LEAVE_S):
+            summary = session.run(config, team=team, listener=posting, stream=_stream)
     except Exception as error:
         if not _is_accident(error, team):
             # Starting again would only repeat it; the driver ends the run on hearing this.
@@ -275,7 +282,7 @@ def team_run(
     trainer = TorchTrainer(
         _work,
         # As text: the process that controls the run need not import what a config is made of.
-        train_loop_config={"config": config.model_dump_json(), "news": news},
+        train_loop_config={"config": config.model_dump_json(), "news": news, "trial": trial},
         scaling_config=ScalingConfig(
             num_workers=part.workers, use_gpu=part.gpus > 0, resources_per_worker=resources
         ),

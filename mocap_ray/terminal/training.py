@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from textwrap import shorten
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from mocap_ray.distributed.train import Share
     from mocap_ray.training.listener import Beat, EpochReport, Start
     from mocap_ray.training.search import SearchConfig
+
+LONGEST = 300
+"""Characters of the reason why a trial failed; the page and trials.csv have all of it."""
 
 
 class TrainView:
@@ -90,6 +94,7 @@ class SearchView:
         self.bar = _bar(console)
         self.task = self.bar.add_task("starting Ray", total=None, figures="")
         self.best, self.best_trial, self.epochs, self.logged = math.nan, 0, 0, time.monotonic()
+        self.total = 0
         self.seen: set[int] = set()
         self.ended: set[int] = set()
 
@@ -107,13 +112,18 @@ class SearchView:
         where = "own Ray" if cluster.own else f"{cluster.nodes} nodes"
         text = f"{trials} trials, {concurrency} at once, {part.workers} workers each, {where}"
         say(self.console, text)
+        self.total = trials
         self.bar.update(self.task, description="trials", total=trials)
 
     def trial(self, number: int, event: str, value: Any) -> None:
         """Count, and say what failed."""
         self.seen.add(number)
         if event == "failed":
-            say(self.console, f"trial {number:03d} failed: {value}", style="red")
+            text = f"trial {number:03d} failed: {shorten(str(value), LONGEST, placeholder=' ... (more on the page)')}"
+            say(self.console, text, style="red")
+        if event == "cloned":
+            say(self.console, f"trial {number:03d} {value}")
+            return
         if event in ("failed", "finished"):
             self.ended.add(number)
         elif (score := value.get(self.config.metric)) is not None:
@@ -121,15 +131,14 @@ class SearchView:
             worse = score > self.best if self.config.mode == "min" else score < self.best
             if math.isnan(self.best) or not worse:
                 self.best, self.best_trial = score, number
-        text = (
-            f"{len(self.seen)} begun, {self.epochs} epochs, best {self.config.metric} {self.best:.5g} "
-            f"(trial {self.best_trial:03d})"
-        )
+        text = f"{len(self.seen)} begun, {self.epochs} epochs"
+        if not math.isnan(self.best):
+            text += f", best {self.config.metric} {self.best:.5g} (trial {self.best_trial:03d})"
         self.bar.update(self.task, completed=len(self.ended), figures=text)
         now = time.monotonic()
         if not self.console.is_terminal and now - self.logged > LOG_EVERY_S:
             self.logged = now
-            say(self.console, f"{len(self.ended)} trials ran to their end, {text}")
+            say(self.console, f"{len(self.ended)} of {self.total} trials ended, {text}")
 
 
 def print_training(console: Console, summary: dict[str, Any], root: str) -> None:
@@ -148,12 +157,14 @@ def print_training(console: Console, summary: dict[str, Any], root: str) -> None
 
 def print_search(console: Console, outcome: SearchOutcome, config: SearchConfig, *, most: int = 20) -> None:
     """The table of a finished search, best first, and what to type next."""
-    from mocap_ray.training.results import heads, table
+    from mocap_ray.training.results import cloned, heads, table
 
     keys = list(config.space)
     rows = table(outcome.trials, keys, config.metric, config.mode)
     short = [key.rpartition(".")[2] for key in keys]
-    names = heads(short if len(set(short)) == len(short) else keys, config.metric)
+    names = heads(
+        short if len(set(short)) == len(short) else keys, config.metric, lineage=cloned(outcome.trials)
+    )
     # Errors were told when they happened; the page and trials.csv have them too.
     show(console, simple_table("trials, best first", names[:-1], [row[:-1] for row in rows[:most]]))
     if len(rows) > most:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,9 +11,8 @@ from typing import Any
 
 from mocap_ray.storage import Place
 from mocap_ray.training import checkpoint
+from mocap_ray.training.population import TRIAL_NAME, Clone, Stage, lineage, read_record, values_at
 from mocap_ray.training.search import is_better
-
-TRIAL_NAME = "trial.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +21,13 @@ class Trial:
 
     Attributes:
         number: from 0.
-        values: what was drawn for it, by key.
+        values: what was drawn for it, by key; of a population, what it had last.
         rows: of its metrics.csv, one per epoch.
         started: whether it left a checkpoint.
         finished: whether it ran to its own end.
         error: why it failed, or empty.
+        history: of its weights, where trials take over one another.
+        clones: what this trial took over.
     """
 
     number: int
@@ -36,6 +36,8 @@ class Trial:
     started: bool
     finished: bool
     error: str = ""
+    history: tuple[Stage, ...] = ()
+    clones: tuple[Clone, ...] = ()
 
     @property
     def state(self) -> str:
@@ -52,28 +54,39 @@ class Trial:
 
     def best(self, metric: str, mode: str) -> tuple[float, int]:
         """Best value of a metric and its epoch; nan and 0 without any."""
-        found, epoch = math.nan, 0
-        for row in self.rows:
+        value, epoch, _ = self._best(metric, mode)
+        return value, epoch
+
+    def best_values(self, metric: str, mode: str) -> dict[str, Any]:
+        """The values with which the best value was reached."""
+        return self._best(metric, mode)[2]
+
+    def _best(self, metric: str, mode: str) -> tuple[float, int, dict[str, Any]]:
+        found, epoch, values = math.nan, 0, self.values
+        # What was given up for a clone counts: its weights are kept where they are the best.
+        left = [(s.left["row"], s.left["values"]) for s in self.history if s.left]
+        for row, held in [*left, *((row, None) for row in self.rows)]:
             if metric in row and is_better(row[metric], found, mode):
                 found, epoch = row[metric], int(row["epoch"])
-        return found, epoch
+                values = held or values_at(self.history, epoch) or self.values
+        return found, epoch, values
 
 
 def read_trial(folder: Place, number: int) -> Trial:
     """A trial from its folder, whatever of it is there."""
-    values = {}
-    if folder.exists(TRIAL_NAME):
-        values = json.loads(folder.read(TRIAL_NAME))["values"]
+    record = read_record(folder, number)
     rows: list[dict[str, float]] = []
     if folder.exists("metrics.csv"):
         for row in csv.DictReader(io.StringIO(folder.read("metrics.csv").decode())):
             rows.append({key: float(text) for key, text in row.items() if text not in ("", None)})
     return Trial(
         number,
-        values,
+        record.values,
         rows,
         started=folder.exists("checkpoints", checkpoint.LAST),
         finished=folder.exists("summary.json"),
+        history=record.history,
+        clones=record.clones,
     )
 
 
@@ -104,10 +117,11 @@ def ranked(trials: Sequence[Trial], metric: str, mode: str) -> list[Trial]:
 
 
 def table(trials: Sequence[Trial], keys: Sequence[str], metric: str, mode: str) -> list[list[str]]:
-    """Rows of texts: trial, state, epochs, best value, its epoch, values of the keys, error; best first."""
+    """Rows of texts: trial, state, epochs, best value, its epoch, values of the keys then, [lineage,] error."""
     rows = []
     for trial in ranked(trials, metric, mode):
         value, epoch = trial.best(metric, mode)
+        values = trial.best_values(metric, mode)
         rows.append(
             [
                 name(trial.number),
@@ -115,16 +129,31 @@ def table(trials: Sequence[Trial], keys: Sequence[str], metric: str, mode: str) 
                 str(len(trial.rows)),
                 "" if math.isnan(value) else f"{value:.6g}",
                 str(epoch or ""),
-                *(text(trial.values.get(key)) for key in keys),
+                *(text(values.get(key)) for key in keys),
+                *([lineage(trial.history)] if cloned(trials) else []),
                 trial.error,
             ]
         )
     return rows
 
 
-def heads(keys: Sequence[str], metric: str) -> list[str]:
+def heads(keys: Sequence[str], metric: str, *, lineage: bool = False) -> list[str]:
     """Of `table`."""
-    return ["trial", "state", "epochs", metric, "at epoch", *keys, "error"]
+    return [
+        "trial",
+        "state",
+        "epochs",
+        metric,
+        "at epoch",
+        *keys,
+        *(["lineage"] if lineage else []),
+        "error",
+    ]
+
+
+def cloned(trials: Sequence[Trial]) -> bool:
+    """Whether trials may take over one another."""
+    return any(trial.history for trial in trials)
 
 
 def text(value: Any) -> str:
@@ -138,12 +167,13 @@ def write_csv(out: Place, trials: Sequence[Trial], keys: Sequence[str], metric: 
     """`trials.csv`: best first, values in full."""
     sink = io.StringIO()
     writer = csv.writer(sink, lineterminator="\n")
-    writer.writerow(heads(keys, metric))
+    writer.writerow(heads(keys, metric, lineage=cloned(trials)))
     for short, trial in zip(table(trials, keys, metric, mode), ranked(trials, metric, mode), strict=True):
         value = trial.best(metric, mode)[0]
         exact = ["" if math.isnan(value) else repr(value), short[4]]
-        drawn = ["" if (v := trial.values.get(k)) is None else str(v) for k in keys]
-        writer.writerow([*short[:3], *exact, *drawn, trial.error])
+        values = trial.best_values(metric, mode)
+        drawn = ["" if (v := values.get(k)) is None else str(v) for k in keys]
+        writer.writerow([*short[:3], *exact, *drawn, *short[5 + len(keys) :]])
     out.publish(sink.getvalue().encode(), "trials.csv")
 
 

@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer, model_
 from mocap_ray import config as configs
 from mocap_ray.dataset.options import Section
 from mocap_ray.training.options import Positive, TrainConfig, TrainRay
+from mocap_ray.training.population import refusals
 from mocap_ray.training.space import Range, draw_trials, flat, parse_space
 
 Space = Annotated[
@@ -46,11 +47,16 @@ class SearchConfig(Section):
     trials: Annotated[int, Field(ge=1)] | None = None
     """In all; None: each combination of the grids once."""
     scheduler: Literal["asha", "pbt", "none"] = "asha"
-    """`asha` stops trials early that fall behind others of the same epoch."""
+    """`asha` stops trials early that fall behind others of the same epoch; `pbt` trains all at once, and those
+    behind go on with the weights of those ahead and values a step away from theirs."""
     grace_epochs: Annotated[int, Field(ge=1)] = 3
     """`asha`: validations before a trial may be stopped."""
     reduction: Annotated[int, Field(ge=2)] = 3
     """`asha`: one of so many goes on at each rung."""
+    perturb_epochs: Annotated[int, Field(ge=1)] = 5
+    """`pbt`: epochs between two looks at who is behind."""
+    quantile: Annotated[float, Field(gt=0, le=0.5)] = 0.25
+    """`pbt`: share of the trials that counts as behind, and as ahead."""
     searcher: Literal["random", "optuna"] = "random"
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Of the draws; each trial trains with the base's own seed."""
@@ -64,17 +70,7 @@ class SearchConfig(Section):
 
     @model_validator(mode="after")
     def _combinations_that_work(self) -> SearchConfig:
-        if self.scheduler == "pbt":
-            raise ValueError(
-                "scheduler pbt: population based training hands checkpoints from trial to trial through Tune, and "
-                "trials that are Ray Train V2 runs have none there (Ray 2.60: such a search exploits nothing); "
-                "use asha or none"
-            )
         grids = [key for key, r in self.space.items() if r.kind == "grid"]
-        if self.searcher == "optuna" and grids:
-            raise ValueError(
-                f"searcher optuna with a grid ({', '.join(grids)}); use choice there, or searcher random"
-            )
         if self.trials is None and len(grids) < len(self.space):
             raise ValueError("trials: missing; only a space made of grids alone has an end of its own")
         return self
@@ -115,25 +111,17 @@ def check(config: SearchConfig) -> TrainConfig:
     Raises:
         ConfigError: every problem, by key and value.
     """
-    base = trial_config(config, {}, config.output.root)
+    try:
+        base = trial_config(config, {}, config.output.root)
+    except configs.ConfigError as error:
+        raise configs.ConfigError(_of_fixed(str(error), config)) from error
     known = flat(base.plain())
     problems = []
-    for key, found in config.space.items():
-        if key.split(".")[0] in ("ray", "output"):
-            problems.append(
-                f"space.{key}: where a trial runs and writes is the search's own affair; remove it"
-            )
-            continue
-        for value in found.values:
-            try:
-                trial_config(config, {**_when(config, key), key: value}, config.output.root)
-            except configs.ConfigError as error:
-                lines = str(error).splitlines()[1:] or [str(error)]
-                problems += [f"space.{key}: {value!r}: {line.strip()}" for line in lines]
-        for other, _ in found.when:
-            if other not in known and other not in config.space:
-                problems.append(f"space.{key}: when {other}: the base has no such key")
-    if not problems and config.searcher == "random":
+    for key in config.space:
+        problems += _problems_of(key, config, known)
+    if config.scheduler == "pbt":
+        problems += _problems_of_population(config, base)
+    if not problems:
         try:
             draw_trials(config.space, known, trials=config.trials, seed=config.seed)
         except ValueError as error:
@@ -143,6 +131,50 @@ def check(config: SearchConfig) -> TrainConfig:
         count = f"{len(told)} problem{'s' if len(told) > 1 else ''}"
         raise configs.ConfigError(f"search of {config.base}: {count}" + "".join(f"\n  {p}" for p in told))
     return base
+
+
+def _of_fixed(text: str, config: SearchConfig) -> str:
+    """A fault of the base, each line with the place where its key was set."""
+    keys = tuple(f"{key}:" for key in flat(config.fixed))
+    lines = text.splitlines()
+    return "\n".join(f"  fixed.{line.strip()}" if line.strip().startswith(keys) else line for line in lines)
+
+
+def _problems_of(key: str, config: SearchConfig, known: Mapping[str, Any]) -> list[str]:
+    """What is wrong with the range of a key."""
+    if key.split(".")[0] in ("ray", "output"):
+        return [f"space.{key}: where a trial runs and writes is the search's own affair; remove it"]
+    found: dict[str, str] = {}
+    for value in config.space[key].values:
+        try:
+            trial_config(config, {**_when(config, key), key: value}, config.output.root)
+        except configs.ConfigError as error:
+            for line in str(error).splitlines()[1:] or [str(error)]:
+                # What is wrong with each of the values is told once.
+                found.setdefault(line.strip(), f"space.{key}: {value!r}: {line.strip()}")
+    missing = [
+        f"space.{key}: when {other}: the base has no such key"
+        for other, _ in config.space[key].when
+        if other not in known and other not in config.space
+    ]
+    return [*found.values(), *missing]
+
+
+def _problems_of_population(config: SearchConfig, base: TrainConfig) -> list[str]:
+    """Why trials could not take over one another."""
+    problems = refusals(config.space)
+    if config.searcher != "random":
+        problems.append(
+            f"searcher {config.searcher}: scheduler pbt finds its values itself; use searcher random"
+        )
+    if config.trials is not None and config.trials < 2:
+        problems.append(f"trials {config.trials}: scheduler pbt compares trials; it needs at least 2")
+    if config.perturb_epochs >= base.training.max_epochs:
+        problems.append(
+            f"perturb_epochs {config.perturb_epochs}: a training has {base.training.max_epochs} epochs "
+            "(training.max_epochs), so no trial would ever take over another; lower it"
+        )
+    return problems
 
 
 def _when(config: SearchConfig, key: str, depth: int = 0) -> dict[str, Any]:

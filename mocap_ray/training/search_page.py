@@ -9,11 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any
 
 from mocap_ray import __version__
 from mocap_ray.storage import Place
-from mocap_ray.training.results import Trial, heads, name, ranked, table, text
+from mocap_ray.training.results import Trial, cloned, heads, name, ranked, table, text
 from mocap_ray.training.search import SearchConfig
 from mocap_ray.training.space import Range
 
@@ -52,6 +53,16 @@ class Line:
     best: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Where on its curve a trial went on with the weights of another."""
+
+    trial: str
+    x: float
+    y: float
+    title: str
+
+
 def write_page(out: Place, trials: Sequence[Trial], config: SearchConfig) -> None:
     """Write `page.html` into the folder of the search. Raises OSError."""
     out.publish(page(trials, config, where=out.uri).encode(), PAGE_NAME)
@@ -84,15 +95,19 @@ def page(trials: Sequence[Trial], config: SearchConfig, *, where: str) -> str:
         version=__version__,
         best=order[0] if order else None,
         best_value=f"{_score(order[0], config):.5g}" if order else "",
-        best_values=[(k, text(order[0].values.get(k)) or OFF) for k in keys] if order else [],
+        best_values=[(k, text(_values(order[0], config).get(k)) or OFF) for k in keys] if order else [],
         states=[
             (s, states.count(s)) for s in ("finished", "stopped", "failed", "not started") if s in states
         ],
-        heads=heads(keys, config.metric),
+        heads=heads(keys, config.metric, lineage=cloned(trials)),
         rows=table(trials, keys, config.metric, config.mode),
         axes=axes(order, config),
         parallel=parallel(order, config),
+        title=PurePath(config.base).stem,
         curves=curves(order, config),
+        marks=marks(order, config),
+        clone_heads=["epoch", "trial", "went on as", "gave up epoch", *keys],
+        clones=clones(trials, keys),
         curve_axes=curve_axes(order, config),
         width=WIDTH,
         height=HEIGHT,
@@ -105,6 +120,11 @@ def page(trials: Sequence[Trial], config: SearchConfig, *, where: str) -> str:
 
 def _score(trial: Trial, config: SearchConfig) -> float:
     return trial.best(config.metric, config.mode)[0]
+
+
+def _values(trial: Trial, config: SearchConfig) -> dict[str, Any]:
+    """Those of its best epoch."""
+    return trial.best_values(config.metric, config.mode)
 
 
 def _vertical(share: float) -> float:
@@ -171,7 +191,7 @@ def parallel(order: Sequence[Trial], config: SearchConfig) -> list[Line]:
     for trial in reversed(order):
         score = _score(trial, config)
         points = [
-            (LEFT + k * step, _vertical(place_on(r, trial.values.get(key))))
+            (LEFT + k * step, _vertical(place_on(r, _values(trial, config).get(key))))
             for k, (key, r) in enumerate(config.space.items())
         ]
         # Best above, whichever way the metric goes.
@@ -188,10 +208,7 @@ def curves(order: Sequence[Trial], config: SearchConfig) -> list[Line]:
     lines = []
     for trial in reversed(order):
         points = [
-            (
-                LEFT + _share(row["epoch"], 1.0, float(last)) * (WIDTH - LEFT - RIGHT),
-                _vertical(_share(row[config.metric], low, high)),
-            )
+            _at(row, config.metric, low, high, last)
             for row in trial.rows
             if config.metric in row and math.isfinite(row[config.metric])
         ]
@@ -202,6 +219,41 @@ def curves(order: Sequence[Trial], config: SearchConfig) -> list[Line]:
             _line(trial, points, shades, f"{len(trial.rows)} epochs, {trial.state}", best=trial is order[0])
         )
     return lines
+
+
+def _at(row: dict[str, float], metric: str, low: float, high: float, last: int) -> tuple[float, float]:
+    """Where a row stands among the curves."""
+    across = _share(row["epoch"], 1.0, float(last)) * (WIDTH - LEFT - RIGHT)
+    return LEFT + across, _vertical(_share(row[metric], low, high))
+
+
+def marks(order: Sequence[Trial], config: SearchConfig) -> list[Mark]:
+    """Of each curve, where its weights passed from one trial to another."""
+    low, high, last = _curve_ends(order, config)
+    found = []
+    for trial in order:
+        rows = {
+            int(row["epoch"]): row for row in trial.rows if math.isfinite(row.get(config.metric, math.nan))
+        }
+        for stage in trial.history:
+            if stage.epoch in rows:
+                x, y = _at(rows[stage.epoch], config.metric, low, high, last)
+                title = f"trial {name(stage.trial)} went on from here; {_listed(stage.values)}"
+                found.append(Mark(name(trial.number), x, y, title))
+    return found
+
+
+def clones(trials: Sequence[Trial], keys: Sequence[str]) -> list[list[str]]:
+    """Every time that a trial went on with another's weights, by epoch."""
+    each = sorted(((c.epoch, t.number, c) for t in trials for c in t.clones), key=lambda found: found[:2])
+    return [
+        [str(c.epoch), name(number), name(c.donor), str(c.own_epoch), *(text(c.values.get(k)) for k in keys)]
+        for _, number, c in each
+    ]
+
+
+def _listed(values: dict[str, Any]) -> str:
+    return ", ".join(f"{k} {text(v)}" for k, v in values.items())
 
 
 def curve_axes(order: Sequence[Trial], config: SearchConfig) -> dict[str, list[Tick]]:
@@ -236,6 +288,5 @@ def _line(
     trial: Trial, points: Sequence[tuple[float, float]], shades: dict[int, float], about: str, *, best: bool
 ) -> Line:
     joined = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-    values = ", ".join(f"{k} {text(v)}" for k, v in trial.values.items())
-    title = f"trial {name(trial.number)}: {about}; {values}"
+    title = f"trial {name(trial.number)}: {about}; {_listed(trial.values)}"
     return Line(name(trial.number), joined, shades[trial.number], title, best)

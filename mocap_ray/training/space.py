@@ -54,7 +54,7 @@ def parse_space(tree: Any) -> dict[str, Range]:
     Raises:
         ValueError: every problem, each with its key.
     """
-    if isinstance(tree, dict) and all(isinstance(r, Range) for r in tree.values()):
+    if isinstance(tree, dict) and tree and all(isinstance(r, Range) for r in tree.values()):
         return dict(tree)
     if not isinstance(tree, dict):
         raise ValueError(

@@ -66,6 +66,14 @@ class TensorBoardFiles(Listener):
             self.writer.close()
 
 
+def write_text(folder: Path, tag: str, text: str, *, step: int) -> None:
+    """A line of text at a step, from outside of a training."""
+    from torch.utils.tensorboard import SummaryWriter
+
+    with SummaryWriter(str(folder)) as writer:  # type: ignore[no-untyped-call]
+        writer.add_text(tag, text, step)  # type: ignore[no-untyped-call]
+
+
 def sheet(poses: Float[np.ndarray, "N 55 3"], *, hands: bool = False) -> UInt8[np.ndarray, "H W 3"]:
     """Stick figures side by side, seen from the front; or left hands above right ones, seen from above.
 

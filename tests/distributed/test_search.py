@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
+import pickle
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+
+from mocap_ray.training.space import draw_trials, parse_space
 
 from .training import command, rows, start, wait_for, write_base
 
@@ -100,6 +103,127 @@ def test_asha_stops_poor_trials_and_optuna_proposes(data_set: Path, tmp_path: Pa
         values = json.loads((out / "trials" / f"{number:03d}" / "trial.json").read_text())["values"]
         assert ("training.step_size" in values) == (values["training.scheduler"] == "step")
         assert rows(out / "trials" / f"{number:03d}")
+
+
+def _study(out: Path) -> list[tuple[int, str, float | None]]:
+    """What Optuna knows, by Tune's journal: number, state and value of each trial."""
+    newest = max(out.glob("tune/searcher-state-*.pkl"), key=lambda p: p.stat().st_mtime_ns)
+    study = pickle.loads(newest.read_bytes())["_ot_study"]
+    return [(t.number, t.state.name, t.value) for t in study.trials]
+
+
+def _values(out: Path) -> dict[str, dict[str, Any]]:
+    """Of each trial that has begun."""
+    return {p.parent.name: json.loads(p.read_text())["values"] for p in out.glob("trials/*/trial.json")}
+
+
+@pytest.mark.slow
+def test_a_killed_search_with_optuna_repeats_no_trial_and_forgets_none(
+    data_set: Path, tmp_path: Path
+) -> None:
+    base = write_base(tmp_path / "base.yaml", data_set, data={"batch_size": 64})
+    search = write_search(
+        tmp_path / "search.yaml",
+        base,
+        space={
+            "training.scheduler": {"grid": ["cosine", "step"]},
+            "training.step_size": {"int": [1, 4], "when": {"training.scheduler": "step"}},
+            "training.learning_rate": {"log_uniform": [1e-5, 1e-2]},
+        },
+        trials=5,
+        scheduler="none",
+        searcher="optuna",
+    )
+    out = search.with_suffix("")
+    process = start("search", search)
+    wait_for(lambda: len(_finished(out)) >= 2, process, seconds=240)
+    process.kill()
+    process.communicate()
+    finished, values = _finished(out), _values(out)
+    command("search", search, "--resume")
+    after = _finished(out)
+    assert sorted(after) == [f"{k:03d}" for k in range(5)]
+    assert {k: after[k] for k in finished} == finished, "finished trials are not repeated"
+    assert {k: _values(out)[k] for k in values} == values, "and those that began keep their values"
+    study = _study(out)
+    assert [(number, state) for number, state, _ in study] == [(k, "COMPLETE") for k in range(5)]
+    for number, _, value in study:
+        assert float(rows(out / "trials" / f"{number:03d}")[-1]["val_loss"]) == value
+    assert [v["training.scheduler"] for _, v in sorted(_values(out).items())] == [
+        "cosine", "step", "cosine", "step", "cosine"
+    ]  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_trial_behind_goes_on_as_the_one_ahead_also_after_a_kill(data_set: Path, tmp_path: Path) -> None:
+    # Epochs long enough that both trials train at once.
+    base = write_base(tmp_path / "base.yaml", data_set, model={"hidden": 16, "K": 4}, data={"batch_size": 16})
+    search = write_search(
+        tmp_path / "search.yaml",
+        base,
+        fixed={"training": {"max_epochs": 24}},
+        # The second one learns next to nothing.
+        space={
+            "training.learning_rate": {"choice": [1e-7, 3e-4]},
+            "model.noise_deg": {"uniform": [0.0, 2.0]},
+        },
+        seed=_seed_of_two_rates(),
+        trials=2,
+        scheduler="pbt",
+        perturb_epochs=3,
+        quantile=0.5,
+    )
+    out = search.with_suffix("")
+    process = start("search", search)
+    wait_for(lambda: bool(_clones(out)), process, seconds=300)
+    process.kill()
+    process.communicate()
+    before = _clones(out)
+    command("search", search, "--resume", seconds=500)
+    assert [c for c in _clones(out) if c in before] == before, "what was taken over stays so"
+    assert sorted(_finished(out)) == ["000", "001"]
+    table = _table(out)
+    assert any("from epoch" in r["lineage"] for r in table)
+    for row in table:
+        folder = out / "trials" / row["trial"]
+        assert [int(float(r["epoch"])) for r in rows(folder)] == list(range(1, 25)), (
+            "the history of its weights"
+        )
+        stage = json.loads((folder / "trial.json").read_text())["history"][-1]
+        config = yaml.safe_load((folder / "config.yaml").read_text())
+        assert config["training"]["learning_rate"] == stage["values"]["training.learning_rate"]
+    assert "from epoch" in (out / "page.html").read_text()
+
+
+def _clones(out: Path) -> list[str]:
+    """Ids of what was taken over, in the folders' order."""
+    found = []
+    for path in sorted(out.glob("trials/*/trial.json")):
+        found += [clone["id"] for clone in json.loads(path.read_text()).get("clones", [])]
+    return found
+
+
+def _seed_of_two_rates() -> int:
+    """A seed whose first two trials draw different rates."""
+    space = parse_space({"rate": {"choice": [1e-7, 3e-4]}, "noise": {"uniform": [0.0, 2.0]}})
+    for seed in range(100):
+        first, second = draw_trials(space, {}, trials=2, seed=seed)
+        if first["rate"] > second["rate"]:
+            return seed
+    raise AssertionError("none")
+
+
+@pytest.mark.slow
+def test_a_search_that_the_cluster_cannot_hold_leaves_nothing_behind(data_set: Path, tmp_path: Path) -> None:
+    base = write_base(tmp_path / "base.yaml", data_set)
+    space = {"training.learning_rate": {"uniform": [1e-4, 1e-3]}}
+    search = write_search(
+        tmp_path / "s.yaml", base, space=space, trials=2000, scheduler="pbt", perturb_epochs=1
+    )
+    text = command("search", search, expect=2)
+    assert "its 2000 trials are compared while they train" in text
+    assert not search.with_suffix("").exists()
 
 
 def test_problems_of_a_search_end_it_before_ray_starts(data_set: Path, tmp_path: Path) -> None:

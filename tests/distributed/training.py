@@ -39,10 +39,10 @@ def start(*arguments: str | Path) -> subprocess.Popen[str]:
     )
 
 
-def command(*arguments: str | Path, expect: int = 0) -> str:
+def command(*arguments: str | Path, expect: int = 0, seconds: float = 280) -> str:
     """Run `mocap-ray ...` and return what it printed."""
     process = start(*arguments)
-    out, _ = process.communicate(timeout=280)
+    out, _ = process.communicate(timeout=seconds)
     assert process.returncode == expect, f"exit {process.returncode}, expected {expect}:\n{out}"
     return out
 

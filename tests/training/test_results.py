@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 
 from mocap_ray.storage import place
+from mocap_ray.training.population import Clone, Stage
 from mocap_ray.training.results import Trial, ranked, read_trials, table, write_csv
 from mocap_ray.training.search import SearchConfig
 from mocap_ray.training.search_page import page
@@ -72,3 +73,37 @@ def test_a_search_without_any_value_has_a_page_too() -> None:
 def test_an_empty_folder_is_a_trial_not_started(tmp_path: Path) -> None:
     (trial,) = read_trials(place(tmp_path), 1, {0: "its process died"})
     assert (trial.rows, trial.state, trial.error) == ([], "failed", "its process died")
+
+
+def _clone() -> Trial:
+    """Took over trial 0 after its third epoch, and was better itself before."""
+    old, new = {"training.learning_rate": 1e-3}, {"training.learning_rate": 8e-4}
+    left = {"row": {"epoch": 2, "val_loss": 0.2}, "values": {"training.learning_rate": 5e-3}}
+    rows = [{"epoch": k + 1.0, "val_loss": v} for k, v in enumerate((2.0, 1.0, 0.9, 0.8))]
+    history = (Stage(0, 0, old, {}), Stage(1, 3, new, left))
+    return Trial(
+        1, new, rows, started=True, finished=True, history=history, clones=(Clone("x", 0, 3, 2, new),)
+    )
+
+
+def test_a_clone_is_judged_by_its_weights_and_by_those_that_it_gave_up(tmp_path: Path) -> None:
+    trial = _clone()
+    assert trial.best("val_loss", "min") == (0.2, 2)
+    assert trial.best_values("val_loss", "min") == {"training.learning_rate": 5e-3}
+    assert trial.best("val_loss", "max") == (2.0, 1)
+    assert trial.best_values("val_loss", "max") == {"training.learning_rate": 1e-3}, (
+        "the values of that epoch"
+    )
+    write_csv(place(tmp_path), [trial, *_trials()], list(CONFIG.space), "val_loss", "min")
+    found = list(csv.DictReader((tmp_path / "trials.csv").read_text().splitlines()))
+    assert found[0]["lineage"] == "000, 001 from epoch 3"
+    assert found[0]["training.learning_rate"] == "0.005"
+    assert found[1]["lineage"] == ""
+
+
+def test_the_page_tells_who_went_on_as_whom() -> None:
+    html = page([_clone(), *_trials()], CONFIG, where="out")
+    assert html.count("<circle") == 1
+    assert "Who went on as whom" in html
+    assert "<td>001</td><td>000</td><td>2</td><td>0.0008</td>" in html
+    assert "Who went on as whom" not in page(_trials(), CONFIG, where="out")

@@ -122,20 +122,40 @@ def test_a_trial_is_the_base_with_its_values_and_the_workers_of_the_search(base:
     assert made.output.root == "there"
 
 
+RATE = {"training.learning_rate": {"uniform": [1e-4, 1e-3]}}
+
+
 @pytest.mark.parametrize(
     ("settings", "text"),
     [
-        ({"scheduler": "pbt"}, "scheduler pbt"),
-        (
-            {"searcher": "optuna", "space": {"data.batch_size": {"grid": [8, 16]}}},
-            "searcher optuna with a grid",
-        ),
+        ({"scheduler": "pbt"}, "data.batch_size must stay as it is; set it under fixed"),
+        ({"scheduler": "pbt", "space": RATE, "searcher": "optuna"}, "use searcher random"),
+        ({"scheduler": "pbt", "space": RATE, "trials": 1}, "it needs at least 2"),
         ({"trials": None}, "trials: missing"),
+        ({"space": {}}, "nothing to search"),
+        ({"fixed": {"data": {"rot": "x"}}}, "  fixed.data.rot: unknown key"),
+        (
+            {"space": {"model.beta": {"uniform": [0, 1]}}},
+            "1 problem\n  space.model.beta: 0: model.beta: unknown",
+        ),
     ],
 )
 def test_what_does_not_work_is_refused(base: Path, settings: dict[str, Any], text: str) -> None:
     with pytest.raises(ValueError, match=text):
-        _config(base, **settings)
+        check(_config(base, **settings))
+
+
+def test_a_population_whose_trials_would_never_be_compared_is_refused(base: Path) -> None:
+    config = _config(base, space=RATE, scheduler="pbt", fixed={"training": {"max_epochs": 5}})
+    with pytest.raises(ConfigError, match="perturb_epochs 5: a training has 5 epochs"):
+        check(config)
+
+
+@pytest.mark.parametrize("searcher", ["random", "optuna"])
+def test_fewer_trials_than_combinations_of_the_grids_are_refused(base: Path, searcher: str) -> None:
+    space = {"data.batch_size": {"grid": [8, 16, 32]}, **RATE}
+    with pytest.raises(ConfigError, match="trials 2 is less than the 3 combinations"):
+        check(_config(base, space=space, trials=2, searcher=searcher))
 
 
 def test_a_written_search_reads_back_as_itself(base: Path, tmp_path: Path) -> None:

@@ -1,0 +1,109 @@
+"""Tune as a search needs it: who proposes values, who ends trials, how a killed run goes on (floor 6)."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+from typing import Any
+
+import optuna
+from ray import tune
+from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
+
+from mocap_ray.distributed.population import Population, folder_name, number_in
+from mocap_ray.distributed.proposals import Proposals
+from mocap_ray.distributed.train import TRIAL_CPU
+from mocap_ray.distributed.trial import Task, run_trial
+from mocap_ray.storage import place
+from mocap_ray.training.options import TrainConfig
+from mocap_ray.training.search import SearchConfig
+
+TUNE = "tune"
+"""Folder of Tune's own state below the output; its journal lets a killed search go on."""
+QUIET = {"RAY_AIR_NEW_OUTPUT": "0", "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1", "RAY_CHDIR_TO_TRIAL_DIR": "0"}
+"""Settings of Tune: its own tables and log files off, since every trial has those of a training."""
+
+
+def run_trials(
+    config: SearchConfig,
+    task: Task,
+    base: TrainConfig,
+    known: dict[str, Any],
+    *,
+    count: int,
+    concurrency: int,
+) -> dict[int, str]:
+    """Run what is left to run; returns why trials failed whose own process could not say it, by number."""
+    out = place(task.root)
+    # Without a terminal of its own Tune prints tables; ours are better. Tune would also chdir its workers.
+    os.environ.update(QUIET)
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    fn = tune.with_resources(tune.with_parameters(run_trial, task=task), {"cpu": TRIAL_CPU})
+    if tune.Tuner.can_restore(out.join(TUNE), storage_filesystem=out.fs):
+        tuner = tune.Tuner.restore(
+            out.join(TUNE),
+            trainable=fn,
+            resume_unfinished=True,
+            # Resumed and not restarted: a restarted one gets an id that no searcher knows.
+            resume_errored=True,
+            storage_filesystem=out.fs,
+        )
+    else:
+        tuner = tune.Tuner(
+            fn,
+            param_space={"number": tune.grid_search(list(range(count)))} if task.drawn is not None else {},
+            tune_config=tune.TuneConfig(
+                metric=config.metric,
+                mode=config.mode,
+                num_samples=1 if task.drawn is not None else count,
+                scheduler=_scheduler(config, base),
+                search_alg=_searcher(config, known, task.root),
+                # Tune counts trials that it is about to start again as running; a population has room for all.
+                max_concurrent_trials=None if config.scheduler == "pbt" else concurrency,
+                trial_dirname_creator=folder_name,
+                time_budget_s=config.time_budget_min and 60 * config.time_budget_min,
+                reuse_actors=False,
+            ),
+            run_config=tune.RunConfig(
+                name=TUNE,
+                storage_path=out.path,
+                storage_filesystem=out.fs,
+                verbose=0,
+            ),
+        )
+    with warnings.catch_warnings():
+        # Trials cannot share processes: each has a Ray Train of its own in it.
+        warnings.filterwarnings("ignore", message="Consider boosting PBT")
+        results = tuner.fit()
+    return {number_in(r.path): _reason(r.error) for r in results if r.error is not None}
+
+
+def _scheduler(config: SearchConfig, base: TrainConfig) -> TrialScheduler:
+    if config.scheduler == "none":
+        return FIFOScheduler()
+    if config.scheduler == "pbt":
+        return Population(
+            every=config.perturb_epochs, quantile=config.quantile, last=base.training.max_epochs
+        )
+    epochs = [base.training.max_epochs]
+    if "training.max_epochs" in config.space:
+        epochs = [int(v) for v in config.space["training.max_epochs"].values]
+    # Epochs and not reports: a resumed trial counts on.
+    return ASHAScheduler(
+        time_attr="epoch",
+        max_t=max(*epochs, config.grace_epochs),
+        grace_period=config.grace_epochs,
+        reduction_factor=config.reduction,
+    )
+
+
+def _searcher(config: SearchConfig, known: dict[str, Any], root: str) -> Proposals | None:
+    return None if config.searcher == "random" else Proposals(config, known, root=root)
+
+
+def _reason(error: BaseException) -> str:
+    """What Tune says of a trial whose process said nothing before it died."""
+    lines = [line for line in str(error).strip().splitlines() if line.strip()]
+    return lines[-1].strip() if lines else type(error).__name__
