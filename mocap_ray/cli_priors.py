@@ -206,7 +206,7 @@ def _beside(prior: str, name: str) -> Path:
 def _report(paths: list[str], out: Path, *, data: str | None, seed: int, quick: bool, **where: Any) -> None:
     from mocap_ray.storage import place
     from mocap_ray.training.evaluate import evaluate as judge_all
-    from mocap_ray.training.judge import JudgeOptions
+    from mocap_ray.training.judgement import JudgeOptions
     from mocap_ray.training.page import write_page
 
     options = JudgeOptions(seed=seed)

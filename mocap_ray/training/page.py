@@ -19,7 +19,7 @@ from mocap_ray.dataset import pictures
 from mocap_ray.storage import place
 from mocap_ray.training import figures, plots
 from mocap_ray.training.evaluate import Judged, Report
-from mocap_ray.training.judge import DEGREES, Judgement
+from mocap_ray.training.judgement import DEGREES, Judgement
 from mocap_ray.training.plots import Series
 
 SHOWN = 12

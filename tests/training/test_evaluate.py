@@ -21,7 +21,8 @@ from mocap_ray.models.global_flow import GlobalFlow, GlobalFlowConfig
 from mocap_ray.skeleton import SMPLX_JOINTS
 from mocap_ray.training import completion, metrics
 from mocap_ray.training.evaluate import evaluate
-from mocap_ray.training.judge import JudgeOptions, flow_check, judge, unbounded
+from mocap_ray.training.judge import flow_check, judge, unbounded
+from mocap_ray.training.judgement import JudgeOptions
 from mocap_ray.training.options import TrainConfig
 from mocap_ray.training.page import page
 from mocap_ray.training.session import train_locally
