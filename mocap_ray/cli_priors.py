@@ -228,7 +228,7 @@ def _report(paths: list[str], out: Path, *, data: str | None, seed: int, quick: 
 def print_report(out: Console, report: Report) -> None:
     """The table of the page, and its notes."""
     from mocap_ray.terminal.tables import show, simple_table
-    from mocap_ray.training.page import rows
+    from mocap_ray.training.scores import rows
 
     drawn = report.priors[0].judgement.held_out
     title = f"{drawn:,} poses of {report.clips} clips, split {report.split} of {report.root}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -87,7 +88,7 @@ def judge(
         tell("completion")
         hidden = held_out[_some(len(held_out), options.completed, draw(4))]
         mean = metrics.mean_pose(train)
-        completed = completions(prior, hidden, mean=mean, generator=draw(5), steps=options.steps)
+        completed, examples = completions(prior, hidden, mean=mean, generator=draw(5), steps=options.steps)
     real = torch.as_tensor(energies[0.0])
     return Judgement(
         kind=prior.config.kind,
@@ -101,7 +102,7 @@ def judge(
         auroc={d: metrics.auroc(real, torch.as_tensor(energies[d])) for d in DEGREES},
         completions=completed,
         samples=samples,
-        curves=curves,
+        curves=replace(curves, completed=examples),
         index=prior.coordinates.index_list,
     )
 

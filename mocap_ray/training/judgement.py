@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
-from mocap_ray.training.completion import Completion
+from mocap_ray.training.completion import Completion, Examples
 
 DEGREES = (5.0, 10.0, 20.0)
 """By how much every joint is turned to disturb a pose."""
@@ -113,6 +113,7 @@ class Curves:
         joints: names of the K joints.
         marginals: [K] Wasserstein-1 distance, degrees.
         shown: [S, 55, 3] the first samples.
+        completed: some poses of each way of hiding joints.
     """
 
     energies: dict[float, Float[np.ndarray, "_"]]
@@ -123,6 +124,7 @@ class Curves:
     joints: tuple[str, ...]
     marginals: Float[np.ndarray, "K"]
     shown: Float[np.ndarray, "S 55 3"]
+    completed: list[Examples] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
