@@ -16,6 +16,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from mocap_ray.models.coordinates import Coordinates
+from mocap_ray.models.dropout import Dropout
 from mocap_ray.models.forms import HANDS
 from mocap_ray.models.prior import Prior, PriorConfig, noise
 from mocap_ray.models.rotations import log_haar, matrix_from_6d, times
@@ -234,7 +235,7 @@ def _limited(log_variance: Tensor) -> Tensor:
 def _trunk(inputs: int, config: HandVAEConfig) -> nn.Sequential:
     layers: list[nn.Module] = []
     for width in (inputs, config.hidden, config.hidden):
-        layers += [nn.Linear(width, config.hidden), nn.GELU(), nn.Dropout(config.dropout)]
+        layers += [nn.Linear(width, config.hidden), nn.GELU(), Dropout(config.dropout)]
     return nn.Sequential(*layers, nn.LayerNorm(config.hidden))
 
 
