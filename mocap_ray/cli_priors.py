@@ -206,7 +206,7 @@ def _beside(prior: str, name: str) -> Path:
 def _report(paths: list[str], out: Path, *, data: str | None, seed: int, quick: bool, **where: Any) -> None:
     from mocap_ray.storage import place
     from mocap_ray.training.evaluate import evaluate as judge_all
-    from mocap_ray.training.judge import JudgeOptions
+    from mocap_ray.training.judgement import JudgeOptions
     from mocap_ray.training.page import write_page
 
     options = JudgeOptions(seed=seed)
@@ -228,7 +228,7 @@ def _report(paths: list[str], out: Path, *, data: str | None, seed: int, quick: 
 def print_report(out: Console, report: Report) -> None:
     """The table of the page, and its notes."""
     from mocap_ray.terminal.tables import show, simple_table
-    from mocap_ray.training.page import rows
+    from mocap_ray.training.scores import rows
 
     drawn = report.priors[0].judgement.held_out
     title = f"{drawn:,} poses of {report.clips} clips, split {report.split} of {report.root}"

@@ -26,6 +26,9 @@ FLOORS = {
     "distributed": 6,
     "terminal": 7,
     "cli": 7,
+    "cli_bodies": 7,
+    "cli_data": 7,
+    "cli_demo": 7,
     "cli_options": 7,
     "cli_priors": 7,
     "__init__": 8,  # the front door: imports what is asked for, when it is asked for

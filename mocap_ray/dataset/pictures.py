@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from html import escape
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from mocap_ray.skeleton import BODY_JOINTS, BODY_PARENTS
 
@@ -22,6 +22,8 @@ STYLE = (
     ".mr-b line,.mr-b circle,.mr-b polygon{stroke-linecap:round;stroke-linejoin:round}"
     ".mr-h{fill:var(--trunk,#3c4654);stroke:none}.mr-c{fill:var(--trunk,#3c4654);fill-opacity:.16;stroke:none}"
     ".mr-s{fill:var(--floor,#8a94a3);fill-opacity:.22}.mr-f{stroke:var(--floor,#8a94a3);stroke-opacity:.55}"
+    ".mr-x{stroke:var(--floor,#8a94a3);stroke-opacity:.5}"
+    ".mr-g{stroke:var(--floor,#8a94a3);stroke-opacity:.75;stroke-dasharray:1 5}"
     ".mr-n{fill:var(--muted,#5b6675);font:11px system-ui,sans-serif;text-anchor:middle}"
 )
 """CSS of the pictures; each SVG holds it unless `standalone=False`."""
@@ -178,16 +180,54 @@ def figures(
     assert len(labels) == len(joints), "a label for each pose"
     if not len(joints):
         return []
-    p = np.concatenate([grounded(pose[None]) for pose in joints])
-    seen = Camera(yaw=np.deg2rad(32)).view(_shadowed(p))
-    reach = np.concatenate([seen[..., :2].min(axis=1), seen[..., :2].max(axis=1)], axis=1)
-    # Each over the middle of its picture, which is as wide as the widest pose needs.
-    width = max(0.9, float((reach[:, 2] - reach[:, 0]).max()) + 0.3)
-    top, bottom = float(reach[:, 3].max()) + 2 * HEAD + 0.04, min(-0.08, float(reach[:, 1].min()) - 0.08)
+    each = np.stack([grounded(pose[None]) for pose in joints])
+    return [row[0] for row in _rows(each, labels=[[label] for label in labels], standalone=standalone)]
+
+
+def variants(
+    joints: Float[np.ndarray, "N K 22 3"],
+    *,
+    hidden: Bool[np.ndarray, "N 22"],
+    labels: Sequence[Sequence[str]],
+    standalone: bool = True,
+) -> list[list[str]]:
+    """Poses beside variants of them: for each of N, K pictures of one scale, the pose itself first.
+
+    Its bones that hang on a hidden joint are pale. The variants stand where the pose stands, with dots where its
+    bones are, so that it shows how far they are off.
+
+    Raises:
+        ValueError: values that are not finite.
+    """
+    if not len(joints):
+        return []
+    each = np.stack([grounded(row) for row in joints])
+    return _rows(each, labels=labels, standalone=standalone, hidden=hidden)
+
+
+def _rows(
+    p: Float[np.ndarray, "N K 22 3"],
+    *,
+    labels: Sequence[Sequence[str]],
+    standalone: bool,
+    hidden: Bool[np.ndarray, "N 22"] | None = None,
+) -> list[list[str]]:
+    """Rows of pictures, all as wide as the widest row needs, each row over its own middle."""
+    seen = np.stack([Camera(yaw=np.deg2rad(32)).view(_shadowed(row)) for row in p])
+    low, high = seen[..., :2].min(axis=(1, 2)), seen[..., :2].max(axis=(1, 2))
+    width = max(0.9, float((high - low)[:, 0].max()) + 0.3)
+    top, bottom = float(high[:, 1].max()) + 2 * HEAD + 0.04, min(-0.08, float(low[:, 1].min()) - 0.08)
     drawn = []
-    for k, label in enumerate(labels):
-        parts = _figure(seen[k], right=0.5 * (width - reach[k, 0] - reach[k, 2]), top=top)
-        drawn.append(_svg(parts, PX * width, PX * (top - bottom), label=label, standalone=standalone))
+    for n, texts in enumerate(labels):
+        right = 0.5 * (width - low[n, 0] - high[n, 0])
+        row = []
+        for k, label in enumerate(texts):
+            pale = hidden[n] if hidden is not None and k == 0 else None
+            parts = _figure(seen[n, k], right=right, top=top, pale=pale)
+            if k:
+                parts += _ghost(seen[n, 0], seen[n, k], right=right, top=top)
+            row.append(_svg(parts, PX * width, PX * (top - bottom), label=label, standalone=standalone))
+        drawn.append(row)
     return drawn
 
 
@@ -215,15 +255,31 @@ def _shadowed(p: Float[np.ndarray, "N 22 3"]) -> Float[np.ndarray, "N 23 3"]:
     return np.concatenate([p, p[:, :1] * (1, 0, 1)], axis=1)
 
 
-def _figure(seen: Float[np.ndarray, "23 3"], *, right: float, top: float) -> list[str]:
-    """One pose with its shadow in view coordinates, far parts first, shifted by `right` metres."""
+def _ghost(
+    seen: Float[np.ndarray, "23 3"], other: Float[np.ndarray, "23 3"], *, right: float, top: float
+) -> list[str]:
+    """Dots for the bones of a pose that lie elsewhere in another one."""
+    x, y = seen[:, 0] + right, seen[:, 1]
+    off = np.linalg.norm(seen - other, axis=-1) > 0.01
+    return [_line(x[a], y[a], x[b], y[b], top, 2.2, "mr-g") for a, b, _ in BONES if off[a] or off[b]]
+
+
+def _figure(
+    seen: Float[np.ndarray, "23 3"], *, right: float, top: float, pale: Bool[np.ndarray, "22"] | None = None
+) -> list[str]:
+    """One pose with its shadow in view coordinates, far parts first, shifted by `right` metres.
+
+    Bones that hang on a `pale` joint are thin and grey.
+    """
     x, y, depth = seen[:, 0] + right, seen[:, 1], seen[:, 2]
     near = np.clip((depth - depth[:22].mean()) / 0.35, -1, 1)
     drawn: list[tuple[float, str]] = []
     for parent, joint, which in BONES:
         d = 0.5 * (depth[parent] + depth[joint])
         width = (7.0 if which != "t" else 6.4) + 1.8 * 0.5 * (near[parent] + near[joint])
-        drawn.append((d, _line(x[parent], y[parent], x[joint], y[joint], top, width, f"mr-{which}")))
+        ends = (x[parent], y[parent], x[joint], y[joint], top)
+        grey = pale is not None and pale[parent]
+        drawn.append((d, _line(*ends, 0.7 * width, "mr-x") if grey else _line(*ends, width, f"mr-{which}")))
     chest = " ".join(f"{PX * x[j]:.1f},{PX * (top - y[j]):.1f}" for j in (16, 17, 2, 1))
     drawn.append((float(depth[[16, 17, 2, 1]].mean()), f'<polygon class="mr-c" points="{chest}"/>'))
     up = seen[15] - seen[12]

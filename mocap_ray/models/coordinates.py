@@ -195,12 +195,20 @@ class Coordinates(nn.Module):
             visible: joints that count, of as many joints as the poses have, broadcast over the batch. Joints
                 that 21, 22 or 30 joints lack are hidden; jaw and eyes that 52 or 53 lack are at rest and seen.
         """
-        vectors = self.rotvecs(poses)
-        batch = vectors.shape[:-2]
-        used = self._to_chart(vectors.reshape(-1, J, 3)[:, self.joint_index])
-        x = used.reshape(-1, 3 * len(self.active_joints))
-        x = self.scale(x if self.active == x.shape[1] else x[:, self.within])
-        seen = self._seen(form_of(poses)[1], visible, batch)
+        kind, count = form_of(poses)
+        if (kind, count) == (
+            "rotvec",
+            J,
+        ):  # what training feeds: the joints in use alone are worth canonicalising
+            batch = poses.shape[:-2]
+            vectors = canonical(self._used(poses.to(self.mean.dtype).reshape(-1, J, 3)))
+        else:
+            whole = self.rotvecs(poses)
+            batch = whole.shape[:-2]
+            vectors = self._used(whole.reshape(-1, J, 3))
+        x = self._to_chart(vectors).reshape(-1, 3 * len(self.active_joints))
+        x = self.scale(x if self.active == x.shape[1] else x.index_select(1, self.within))
+        seen = self._seen(count, visible, batch)
         return x, seen, batch
 
     def decode(self, x: Float[Tensor, "n D"]) -> Float[Tensor, "n 55 3"]:
@@ -318,6 +326,10 @@ class Coordinates(nn.Module):
         if self.follows:
             vectors = vectors + torch.einsum("lij,nlj->nli", self.follow[self.joint_index], vectors)
         return vectors
+
+    def _used(self, vectors: Float[Tensor, "n 55 3"]) -> Float[Tensor, "n L 3"]:
+        """The active joints' ones."""
+        return vectors if len(self.active_joints) == J else vectors.index_select(1, self.joint_index)
 
     def _to_chart(self, vectors: Float[Tensor, "n L 3"]) -> Float[Tensor, "n L 3"]:
         """Rotation vectors of the active joints to log(R_mean^T R)."""

@@ -15,11 +15,11 @@ def canonical(rotvecs: Float[Tensor, "*B 3"]) -> Float[Tensor, "*B 3"]:
 
     The gradient at angle 0 is the identity. Wrapping each component by itself would change the rotation.
     """
-    squared = (rotvecs * rotvecs).sum(-1, keepdim=True)
-    outside = squared > math.pi**2
-    angle = torch.where(outside, squared, torch.ones_like(squared)).sqrt()
+    # Up to pi there are no turns to take off and the factor is exactly 1, whatever the angle: so it is kept away
+    # from 0, where a square root has no gradient. Half a turn rounds to none.
+    angle = (rotvecs * rotvecs).sum(-1, keepdim=True).clamp_min(1.0).sqrt()
     turns = torch.round(angle / (2 * math.pi))
-    return torch.where(outside, rotvecs * (1 - 2 * math.pi * turns / angle), rotvecs)
+    return rotvecs * (1 - 2 * math.pi * turns / angle)
 
 
 def log_haar(rotvecs: Float[Tensor, "*B 3"]) -> Float[Tensor, "*B"]:

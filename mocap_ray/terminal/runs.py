@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from types import TracebackType
 from typing import Any
 
 from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
-    Progress,
     SpinnerColumn,
     TaskID,
     TextColumn,
@@ -24,42 +22,27 @@ from mocap_ray.dataset.build import Build
 from mocap_ray.distributed.cluster import Cluster
 from mocap_ray.distributed.extract import Outcome
 from mocap_ray.distributed.tasks import Report
-from mocap_ray.storage import without_secrets
 from mocap_ray.terminal.screen import bytes_text, count_text, say, typed
 from mocap_ray.terminal.tables import show, simple_table
-
-LOG_EVERY_S = 30.0
-"""Where there is no terminal: a line so often instead of a bar."""
+from mocap_ray.terminal.view import View
 
 
-class ExtractView:
+class ExtractView(View):
     """Shows an extraction: a bar on a terminal, now and then a line in a log."""
 
     def __init__(self, console: Console) -> None:
-        self.console = console
-        self.bar = Progress(
+        super().__init__(
+            console,
             SpinnerColumn(),
             TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=max(3, min(40, console.width - 77))),
             MofNCompleteColumn(),
             TextColumn("{task.fields[figures]}", markup=False),
             TimeRemainingColumn(),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,
         )
         self.task: TaskID | None = None
         self.total = self.recordings = self.frames = self.rejected = 0
-        self.since = self.logged = time.monotonic()
-
-    def __enter__(self) -> ExtractView:
-        self.bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.bar.stop()
+        self.since = time.monotonic()
 
     def prepared(self, build: Build) -> None:
         """Say what is to be done."""
@@ -97,18 +80,11 @@ class ExtractView:
         self.recordings += report.recordings
         self.frames += report.frames
         self.rejected += report.rejected
-        now = time.monotonic()
-        speed = self.frames / max(now - self.since, 1e-3)
+        speed = self.frames / max(time.monotonic() - self.since, 1e-3)
         figures = f"{count_text(self.frames)} frames, {count_text(speed)}/s, {self.rejected:,} rejected"
         if self.task is not None:
             self.bar.update(self.task, completed=self.recordings, figures=figures)
-        if not self.console.is_terminal and now - self.logged > LOG_EVERY_S:
-            self.logged = now
-            say(self.console, f"{self.recordings:,} of {self.total:,} recordings, {figures}")
-
-    def note(self, text: str) -> None:
-        """Print above the bar."""
-        say(self.console, f"note: {without_secrets(text)}", style="yellow")
+        self.log(f"{self.recordings:,} of {self.total:,} recordings, {figures}")
 
 
 def print_outcome(out: Console, outcome: Outcome) -> None:

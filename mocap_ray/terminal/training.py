@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import math
-import time
 from textwrap import shorten
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, ProgressColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from mocap_ray.distributed.cluster import Cluster
-from mocap_ray.terminal.runs import LOG_EVERY_S
 from mocap_ray.terminal.screen import say, typed
 from mocap_ray.terminal.tables import show, simple_table
+from mocap_ray.terminal.view import View
 
 if TYPE_CHECKING:
     # torch takes seconds to import, which extraction need not wait for.
@@ -27,23 +25,14 @@ LONGEST = 300
 """Characters of the reason why a trial failed; the page and trials.csv have all of it."""
 
 
-class TrainView:
+class TrainView(View):
     """Shows a training: a line that moves on a terminal, a line per epoch (not more than two a minute) in a log."""
 
     def __init__(self, console: Console) -> None:
-        self.console = console
-        self.bar = _bar(console)
+        super().__init__(console, *_columns())
         self.task = self.bar.add_task("starting Ray", total=None, figures="")
-        self.where, self.logged, self.first = "", 0.0, True
-
-    def __enter__(self) -> TrainView:
-        self.bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.bar.stop()
+        self.where, self.first = "", True
+        self.logged = -math.inf  # the first epoch is told at once
 
     def cluster(self, cluster: Cluster, part: Share) -> None:
         """Ray is there."""
@@ -75,37 +64,20 @@ class TrainView:
             f"ETA {_duration(report.eta_s)}"
         )
         self.bar.update(self.task, completed=report.epoch, figures=text)
-        now = time.monotonic()
-        last = report.epoch == report.epochs
-        if not self.console.is_terminal and (last or now - self.logged > LOG_EVERY_S):
-            self.logged = now
-            say(self.console, text)
-
-    def note(self, text: str) -> None:
-        """Print above the line."""
-        say(self.console, f"note: {text}", style="yellow")
+        self.log(text, always=report.epoch == report.epochs)
 
 
-class SearchView:
+class SearchView(View):
     """Shows a search: how many trials ended, and the best so far."""
 
     def __init__(self, console: Console, config: SearchConfig) -> None:
-        self.console, self.config = console, config
-        self.bar = _bar(console)
+        super().__init__(console, *_columns())
+        self.config = config
         self.task = self.bar.add_task("starting Ray", total=None, figures="")
-        self.best, self.best_trial, self.epochs, self.logged = math.nan, 0, 0, time.monotonic()
+        self.best, self.best_trial, self.epochs = math.nan, 0, 0
         self.total = 0
         self.seen: set[int] = set()
         self.ended: set[int] = set()
-
-    def __enter__(self) -> SearchView:
-        self.bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.bar.stop()
 
     def cluster(self, cluster: Cluster, part: Share, concurrency: int, trials: int) -> None:
         """Ray is there."""
@@ -135,10 +107,7 @@ class SearchView:
         if not math.isnan(self.best):
             text += f", best {self.config.metric} {self.best:.5g} (trial {self.best_trial:03d})"
         self.bar.update(self.task, completed=len(self.ended), figures=text)
-        now = time.monotonic()
-        if not self.console.is_terminal and now - self.logged > LOG_EVERY_S:
-            self.logged = now
-            say(self.console, f"{len(self.ended)} of {self.total} trials ended, {text}")
+        self.log(f"{len(self.ended)} of {self.total} trials ended, {text}")
 
 
 def print_training(console: Console, summary: dict[str, Any], root: str) -> None:
@@ -176,16 +145,13 @@ def print_search(console: Console, outcome: SearchOutcome, config: SearchConfig,
     say(console, f"  {typed('mocap-ray', 'evaluate', f'{outcome.out}/best')}")
 
 
-def _bar(console: Console) -> Progress:
-    return Progress(
+def _columns() -> tuple[ProgressColumn, ...]:
+    return (
         SpinnerColumn(),
         TextColumn("{task.description}"),
         BarColumn(bar_width=20),
         TextColumn("{task.fields[figures]}"),
         TimeElapsedColumn(),
-        console=console,
-        transient=True,
-        disable=not console.is_terminal,
     )
 
 

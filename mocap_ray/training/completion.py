@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
@@ -28,6 +29,8 @@ LIMBS: dict[str, tuple[tuple[int, ...], ...]] = {
 }
 """What is hidden -> its variants, which the poses get in turn. Feet are left out: AMASS hardly moves them."""
 HALF = "half of the joints"
+SHOWN = 4
+"""Completed poses that are kept to look at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,27 @@ class Completion:
     poses: int
     error_deg: float
     mean_pose_deg: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Examples:
+    """A few of the completed poses, to look at: evenly spaced among all, so not chosen.
+
+    Attributes:
+        hidden: what was hidden.
+        truth, found: [S, 55, 3] the pose, and the prior's completion.
+        mean: [S, 55, 3] the pose with the mean training pose where joints are hidden.
+        visible: [S, 55] which joints were not.
+        error_deg, mean_pose_deg: [S] mean geodesic error over the hidden joints.
+    """
+
+    hidden: str
+    truth: Float[np.ndarray, "S 55 3"]
+    found: Float[np.ndarray, "S 55 3"]
+    mean: Float[np.ndarray, "S 55 3"]
+    visible: Bool[np.ndarray, "S 55"]
+    error_deg: Float[np.ndarray, "S"]
+    mean_pose_deg: Float[np.ndarray, "S"]
 
 
 def complete(
@@ -117,9 +141,9 @@ def completions(
     mean: Float[Tensor, "55 3"],
     generator: torch.Generator,
     steps: int = 200,
-) -> list[Completion]:
-    """All tasks that make sense for the prior's joints."""
-    found = []
+) -> tuple[list[Completion], list[Examples]]:
+    """All tasks that make sense for the prior's joints, and some poses of each to look at."""
+    found, examples = [], []
     for task in (*LIMBS, HALF):
         visible = hide(task, count=len(poses), joints=prior.coordinates.active_joints, generator=generator)
         if visible is None:
@@ -129,4 +153,16 @@ def completions(
         trivial = torch.where(visible[..., None], poses, mean)
         errors = [metrics.hidden_error_deg(x, poses, ~visible) for x in (filled, trivial)]
         found.append(Completion(task, len(poses), *errors))
-    return found
+        examples.append(_examples(task, poses, filled, trivial, visible))
+    return found, examples
+
+
+def _examples(task: str, truth: Tensor, found: Tensor, mean: Tensor, visible: Tensor) -> Examples:
+    # An odd stride: limbs of both sides, which the poses get in turn, are among them.
+    stride = max(1, (len(truth) // SHOWN - 1) | 1)
+    rows = torch.arange(0, len(truth), stride, device=truth.device)[:SHOWN]
+    truth, found, mean, visible = (x[rows] for x in (truth, found, mean, visible))
+    hidden = ~visible
+    errors = [(metrics.geodesic_deg(x, truth) * hidden).sum(-1) / hidden.sum(-1) for x in (found, mean)]
+    arrays = [x.cpu().numpy() for x in (truth, found, mean, visible, *errors)]
+    return Examples(task, *arrays)

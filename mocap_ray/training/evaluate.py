@@ -13,7 +13,8 @@ from jaxtyping import Float
 
 from mocap_ray.dataset.poses import Poses, manifest_hash, read_poses
 from mocap_ray.dataset.reader import open
-from mocap_ray.training.judge import Judgement, JudgeOptions, judge
+from mocap_ray.training.judge import judge
+from mocap_ray.training.judgement import Judgement, JudgeOptions
 from mocap_ray.training.load import prior_of, read_trained
 
 

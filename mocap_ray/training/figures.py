@@ -10,7 +10,7 @@ from functools import lru_cache
 from html import escape
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from mocap_ray.body.model import ShapedBody
 from mocap_ray.body.proportions import GENDER_PROPORTIONS, joint_positions
@@ -55,19 +55,79 @@ def hand_figures(
     hands[:, :25] = 0.0
     joints = posed_joints(hands)
     style = f"<style>{pictures.STYLE}</style>" if standalone else ""
-    drawn = []
-    for pose, label in zip(joints, labels, strict=True):
-        text = escape(label, quote=True)
-        parts = [*_hand(pose, "left", 1.0, 105.0), *_hand(pose, "right", -1.0, 325.0)]
-        drawn.append(
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 430 250" role="img" aria-label="{text}">'
-            f'<title>{text}</title>{style}<g class="mr-b" fill="none">{"".join(parts)}</g></svg>'
+    return [_hands(pose, label, style=style) for pose, label in zip(joints, labels, strict=True)]
+
+
+def completed_figures(
+    poses: Float[np.ndarray, "N K 55 3"],
+    *,
+    visible: Bool[np.ndarray, "N 55"],
+    labels: Sequence[Sequence[str]],
+    hands: bool,
+) -> list[list[str]]:
+    """For each of N poses K pictures: the pose itself with its hidden joints pale, then what was put there.
+
+    What was put there is drawn with dots where the pose's own bones lie elsewhere, as a body or as two hands.
+    """
+    count = poses.shape[1]
+    if not hands:
+        joints = posed_joints(poses.reshape(-1, 55, 3))[:, :22]
+        return pictures.variants(
+            joints.reshape(-1, count, 22, 3), hidden=~visible[:, :22], labels=labels, standalone=False
         )
-    return drawn
+    bare = poses.copy()
+    bare[..., :25, :] = 0.0
+    joints = posed_joints(bare.reshape(-1, 55, 3)).reshape(-1, count, 65, 3)
+    return [
+        [
+            _hands(row[k], label, pale=~seen if k == 0 else None, over=row[0] if k else None)
+            for k, label in enumerate(texts)
+        ]
+        for row, seen, texts in zip(joints, visible, labels, strict=True)
+    ]
 
 
-def _hand(pose: Float[np.ndarray, "65 3"], side: str, sign: float, middle: float) -> list[str]:
-    """Lines of one hand, far ones first; `sign` is the direction of its fingers along X at rest."""
+def _hands(
+    pose: Float[np.ndarray, "65 3"],
+    label: str,
+    *,
+    style: str = "",
+    pale: Bool[np.ndarray, "55"] | None = None,
+    over: Float[np.ndarray, "65 3"] | None = None,
+) -> str:
+    """Both hands as an SVG; `over` is another pose, as dots over it."""
+    text = escape(label, quote=True)
+    parts = []
+    for side, sign, middle in (("left", 1.0, 105.0), ("right", -1.0, 325.0)):
+        bones = _hand(pose, side, sign, middle, pale=pale)
+        # Dots only where the two differ: a bone that fits is drawn once.
+        kept = {_place(line) for line in bones}
+        dots = [] if over is None else _hand(over, side, sign, middle, css="mr-g")
+        parts += [*bones, *(line for line in dots if _place(line) not in kept)]
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 430 250" role="img" aria-label="{text}">'
+        f'<title>{text}</title>{style}<g class="mr-b" fill="none">{"".join(parts)}</g></svg>'
+    )
+
+
+def _place(line: str) -> str:
+    """Where a line runs, without how it looks."""
+    return line[line.index("x1") : line.index("stroke-width")]
+
+
+def _hand(
+    pose: Float[np.ndarray, "65 3"],
+    side: str,
+    sign: float,
+    middle: float,
+    *,
+    pale: Bool[np.ndarray, "55"] | None = None,
+    css: str | None = None,
+) -> list[str]:
+    """Lines of one hand, far ones first; `sign` is the direction of its fingers along X at rest.
+
+    Bones that hang on a `pale` joint are thin and grey; `css` makes all thin and of that class.
+    """
     wrist = pose[SMPLX_JOINTS.index(f"{side}_wrist")]
     first = 55 + (5 if side == "right" else 0)
     lines: list[tuple[float, str]] = []
@@ -79,11 +139,16 @@ def _hand(pose: Float[np.ndarray, "65 3"], side: str, sign: float, middle: float
         y = 200.0 - _PX * (np.cos(_TILT) * ahead + np.sin(_TILT) * up)
         for n in range(4):
             near = 0.5 * (up[n] + up[n + 1])
+            kind, width = f"mr-{'t' if n == 0 else side[0]}", (6, 9.5, 8, 7)[n]
+            if css is not None:
+                kind, width = css, 2.6
+            elif n and pale is not None and pale[chain[n - 1]]:
+                kind, width = "mr-x", 5
             lines.append(
                 (
                     near,
-                    f'<line class="mr-{"t" if n == 0 else side[0]}" x1="{x[n]:.1f}" y1="{y[n]:.1f}" '
-                    f'x2="{x[n + 1]:.1f}" y2="{y[n + 1]:.1f}" stroke-width="{(6, 9.5, 8, 7)[n]}"/>',
+                    f'<line class="{kind}" x1="{x[n]:.1f}" y1="{y[n]:.1f}" x2="{x[n + 1]:.1f}" '
+                    f'y2="{y[n + 1]:.1f}" stroke-width="{width}"/>',
                 )
             )
     return [text for _, text in sorted(lines, key=lambda item: item[0])]

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -18,24 +19,15 @@ from mocap_ray import __version__
 from mocap_ray.dataset import pictures
 from mocap_ray.storage import place
 from mocap_ray.training import figures, plots
+from mocap_ray.training.completion import Examples
 from mocap_ray.training.evaluate import Judged, Report
-from mocap_ray.training.judge import DEGREES, Judgement
+from mocap_ray.training.judgement import DEGREES, Judgement
 from mocap_ray.training.plots import Series
+from mocap_ray.training.scores import rows
 
 SHOWN = 12
 REAL = 7
 """Index of the colour of held-out poses."""
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A line of the table: text per prior, the index of the best one, and the naive answer."""
-
-    title: str
-    note: str
-    cells: list[str]
-    best: int | None
-    naive: str
 
 
 def write_page(report: Report, out: str | os.PathLike[str]) -> Path:
@@ -86,6 +78,7 @@ def page(report: Report) -> str:
         calibration=_calibration(report.priors),
         energies=[(p.name, k, _energies(p)) for k, p in enumerate(report.priors)],
         completions=_completions(report.priors),
+        completed=_completed(report.priors),
         memory=_memory(report.priors),
         marginals=_marginals(report.priors),
         real_colour=REAL,
@@ -142,105 +135,11 @@ def _stats(j: Judgement) -> list[tuple[str, str, str]]:
     return stats
 
 
-def rows(priors: Sequence[Judged]) -> list[Row]:
-    """The table: every figure with its naive answer; the best of several priors is marked."""
-    judgements = [p.judgement for p in priors]
-    comparable = len({j.index for j in judgements}) == 1
-    likelihoods = [j.likelihood for j in judgements]
-    first = judgements[0].samples
-    found = [
-        _row(
-            "held-out NLL",
-            "nats per dimension, ± standard error over clips",
-            [f"{'≤ ' if x.bound else ''}{x.nll:.3f}" + _error(x.error) for x in likelihoods],
-            [x.nll for x in likelihoods] if comparable else [],
-            f"{likelihoods[0].gaussian_nll:.3f} (a Gaussian)",
-        ),
-        _row("", "bits per dimension", [f"{x.bits:.3f}" for x in likelihoods], [], ""),
-        _row(
-            "train NLL",
-            "the gap above it does not generalise",
-            [f"{x.train_nll:.3f}" for x in likelihoods],
-            [],
-            "",
-        ),
-    ]
-    for k, degrees in enumerate(DEGREES):
-        values = [j.auroc[degrees] for j in judgements]
-        title = "AUROC" if k == 0 else ""
-        note = f"every joint turned by {degrees:g}°"
-        found.append(_row(title, note, [f"{v:.3f}" for v in values], [-v for v in values], "0.5"))
-    for k, hidden in enumerate(dict.fromkeys(c.hidden for j in judgements for c in j.completions)):
-        each = [next((c for c in j.completions if c.hidden == hidden), None) for j in judgements]
-        errors = [f"{c.error_deg:.1f}°" if c else "" for c in each]
-        naive = next(c.mean_pose_deg for c in each if c)
-        worth = [c.error_deg if c else np.inf for c in each] if comparable else []
-        title = "completion" if k == 0 else ""
-        found.append(_row(title, f"error of {hidden}", errors, worth, f"{naive:.1f}° (mean pose)"))
-    samples = [j.samples for j in judgements]
-    found += [
-        _row(
-            "samples",
-            "mean distance of two: diversity",
-            [f"{s.diversity_deg:.1f}°" for s in samples],
-            [abs(s.diversity_deg - s.held_out_diversity_deg) for s in samples] if comparable else [],
-            f"{first.held_out_diversity_deg:.1f}° (held out)",
-        ),
-        _row(
-            "",
-            "median distance to the nearest training pose",
-            [f"{s.nearest_deg:.1f}°" for s in samples],
-            [],
-            f"{first.held_out_nearest_deg:.1f}° (held out)",
-        ),
-        _row("", "copies of training poses", [f"{s.copies:.1%}" for s in samples], [], "5 % (held out)"),
-        _row(
-            "",
-            "marginals: distance to held-out poses",
-            [f"{s.marginal_deg:.1f}°" for s in samples],
-            [s.marginal_deg for s in samples] if comparable else [],
-            f"{first.train_marginal_deg:.1f}° (training poses)",
-        ),
-        _row("parameters", "", [f"{j.parameters:,}" for j in judgements], [], ""),
-    ]
-    if any(j.flow for j in judgements):
-        checks = [j.flow for j in judgements]
-        found += [
-            _row(
-                "flow check",
-                "round trip, largest error in float32",
-                [f"{c.round_trip_max:.1e}" if c else "" for c in checks],
-                [],
-                "0",
-            ),
-            _row(
-                "",
-                "log-determinant against autograd, float64",
-                [f"{c.log_det:.1e}" if c else "" for c in checks],
-                [],
-                "0",
-            ),
-        ]
-    return found
-
-
-def _error(value: float) -> str:
-    return f" ± {value:.3f}" if np.isfinite(value) else ""
-
-
-def _row(title: str, note: str, cells: list[str], worth: Sequence[float], naive: str) -> Row:
-    """`worth` is low where a prior is good; empty: nothing to win."""
-    best = int(np.argmin(worth)) if len(worth) > 1 and np.isfinite(worth).any() else None
-    return Row(title, note, cells, best, naive)
-
-
 def _galleries(report: Report) -> list[tuple[str, int, str, list[str]]]:
     """Title, colour, remark and pictures: the held-out poses first, then each prior's samples."""
     draw = _drawing(report.priors[0].judgement)
-    joints = report.priors[0].judgement.index
     real = np.array(report.real[:SHOWN])
-    hidden = [j for j in range(55) if all(3 * j + k not in joints for k in range(3))]
-    real[:, hidden] = 0.0  # what a prior does not see, its samples do not show either
+    real[:, _unseen(report.priors[0].judgement)] = 0.0
     sets = [("held-out poses", REAL, f"split {report.split}", real)]
     for k, p in enumerate(report.priors):
         remark = p.judgement.kind if p.judgement.kind != p.name else ""
@@ -312,6 +211,56 @@ def _completions(priors: Sequence[Judged]) -> list[tuple[str, list[tuple[str, in
         bars.append(("mean pose", REAL, each[0][3], each[0][3] / longest))
         found.append((hidden, bars))
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A picture of a completed pose and what stands below it; the pose itself has no error."""
+
+    svg: str
+    name: str
+    colour: int
+    error: str
+
+
+def _completed(priors: Sequence[Judged]) -> list[list[list[Cell]]]:
+    """Per task, as `_completions`: for each pose the pose, each prior's completion of it, and the mean pose."""
+    found = []
+    for hidden in dict.fromkeys(c.hidden for p in priors for c in p.judgement.completions):
+        asked: dict[Any, list[tuple[int, Judged, Examples]]] = {}
+        for k, p in enumerate(priors):
+            for e in p.judgement.curves.completed:
+                if e.hidden == hidden:  # priors of other joints have others hidden: rows of their own
+                    asked.setdefault((p.judgement.index, e.visible.tobytes()), []).append((k, p, e))
+        found.append([row for group in asked.values() for row in _completed_rows(group)])
+    return found
+
+
+def _completed_rows(group: Sequence[tuple[int, Judged, Examples]]) -> list[list[Cell]]:
+    _, lead, first = group[0]
+    names = [("held-out pose", REAL), *((p.name, k) for k, p, _ in group), ("mean pose", REAL)]
+    poses = np.stack([first.truth, *(e.found for *_, e in group), first.mean], axis=1)
+    poses[:, :, _unseen(lead.judgement)] = 0.0
+    errors = np.stack([*(e.error_deg for *_, e in group), first.mean_pose_deg], axis=1)
+    cells = [["", *(f"{v:.1f}°" for v in row)] for row in errors.tolist()]
+    labels = [
+        [
+            f"{name}: {first.hidden} {'off by ' + error if error else 'hidden'}"
+            for (name, _), error in zip(names, row, strict=True)
+        ]
+        for row in cells
+    ]
+    hands = min(lead.judgement.index) >= 3 * 25
+    drawn = figures.completed_figures(poses, visible=first.visible, labels=labels, hands=hands)
+    return [
+        [Cell(svg, *name, error) for svg, name, error in zip(svgs, names, row, strict=True)]
+        for svgs, row in zip(drawn, cells, strict=True)
+    ]
+
+
+def _unseen(judgement: Judgement) -> list[int]:
+    """Joints that a prior does not see, so that its samples do not show them either."""
+    return [j for j in range(55) if all(3 * j + k not in judgement.index for k in range(3))]
 
 
 def _memory(priors: Sequence[Judged]) -> str:

@@ -270,3 +270,12 @@ def test_a_constant_or_absent_parent_is_replaced_by_the_next_one_up() -> None:
 def test_refusals_say_what_was_expected(call, words: str) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(ValueError, match=words):
         call()
+
+
+@pytest.mark.parametrize("joints", ["all", "body", "hands", ["left_knee", "jaw"]])
+def test_encoding_the_joints_in_use_alone_gives_the_bits_of_encoding_all(joints: str | list[str]) -> None:
+    train = poses(200)
+    coordinates = Coordinates.fit(train, joints=joints)
+    some = torch.cat([train, hard_rotations(50), 5 * poses(50, seed=4)]).float()
+    whole = coordinates.rotvecs(some)[:, coordinates.active_joints].reshape(len(some), -1)
+    assert torch.equal(coordinates.encode(some)[0], coordinates.scale(whole))

@@ -20,8 +20,9 @@ from mocap_ray.models.gaussian_prior import GaussianConfig
 from mocap_ray.models.global_flow import GlobalFlow, GlobalFlowConfig
 from mocap_ray.skeleton import SMPLX_JOINTS
 from mocap_ray.training import completion, metrics
-from mocap_ray.training.evaluate import evaluate
-from mocap_ray.training.judge import JudgeOptions, flow_check, judge, unbounded
+from mocap_ray.training.evaluate import Judged, Report, evaluate
+from mocap_ray.training.judge import flow_check, judge, unbounded
+from mocap_ray.training.judgement import JudgeOptions
 from mocap_ray.training.options import TrainConfig
 from mocap_ray.training.page import page
 from mocap_ray.training.session import train_locally
@@ -156,6 +157,34 @@ def test_completion_keeps_visible_joints_bit_for_bit_and_does_not_read_hidden_on
     assert torch.equal(found[visible], poses[visible])
     spoiled = torch.where(visible[..., None], poses, torch.full_like(poses, 9.0))
     assert torch.equal(completion.complete(prior, spoiled, visible, start=mean, steps=20), found)
+
+
+def test_all_priors_are_shown_completing_the_same_poses_each_with_its_own_error() -> None:
+    train, held_out = moving(400, 1), moving(400, 2)
+    priors = [gaussian(train), FullGaussian(train)]
+    judged = [
+        Judged(name, name, judge(prior, train=train, held_out=held_out, options=QUICK))
+        for name, prior in zip(("plain", "full"), priors, strict=True)
+    ]
+    for first, second in zip(*(j.judgement.curves.completed for j in judged), strict=True):
+        np.testing.assert_array_equal(first.truth, second.truth)
+        np.testing.assert_array_equal(first.visible, second.visible)
+        assert len(first.truth) == completion.SHOWN
+        for e in (first, second):
+            truth, found, visible = (torch.as_tensor(x) for x in (e.truth, e.found, e.visible))
+            assert torch.equal(found[visible], truth[visible])
+            for row in range(completion.SHOWN):
+                error = metrics.hidden_error_deg(
+                    found[row : row + 1], truth[row : row + 1], ~visible[row : row + 1]
+                )
+                assert e.error_deg[row] == pytest.approx(error, rel=1e-4)
+    report = Report(judged, "root", "test", "train", 400, 400, [], held_out[:24].numpy())
+    html = page(report)
+    shown = html[html.index('id="completion-h"') : html.index('id="memory-h"')]
+    # Three tasks, four poses: the pose, two priors and the mean pose.
+    assert shown.count("<svg") == 3 * 4 * 4
+    for error in judged[1].judgement.curves.completed[0].error_deg:
+        assert f"<b>{error:.1f}°</b>" in shown
 
 
 def test_half_of_the_joints_is_half_and_hands_are_asked_for_fingers() -> None:
