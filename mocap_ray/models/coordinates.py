@@ -196,10 +196,8 @@ class Coordinates(nn.Module):
                 that 21, 22 or 30 joints lack are hidden; jaw and eyes that 52 or 53 lack are at rest and seen.
         """
         kind, count = form_of(poses)
-        if (kind, count) == (
-            "rotvec",
-            J,
-        ):  # what training feeds: the joints in use alone are worth canonicalising
+        if kind == "rotvec" and count == J:
+            # What training feeds: only the joints in use need be made canonical.
             batch = poses.shape[:-2]
             vectors = canonical(self._used(poses.to(self.mean.dtype).reshape(-1, J, 3)))
         else:
