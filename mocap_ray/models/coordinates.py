@@ -16,7 +16,7 @@ often lie in a thin sheet across the axes (knees 27 degrees wide and 0.4 thick),
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -27,12 +27,12 @@ from torch import Tensor, nn
 
 from mocap_ray.models.degeneracy import MIN_VARIANCE, find_degenerate, grouped
 from mocap_ray.models.forms import AT_REST, FORMS, J, JointChoice, form_of, joint_indices
+from mocap_ray.models.moments import chunks, factors_of, mean_rotations, moments
 from mocap_ray.models.rotations import canonical, log_haar, matrix_from_6d, turned
 from mocap_ray.skeleton import SMPLX_JOINTS, SMPLX_PARENTS
 
 Representation = Literal["rotvec", "tangent"]
 Standardise = Literal["none", "axis", "joint"]
-CHUNK = 1 << 16
 NUMBERS = ("constants", "follow", "mean", "std", "factor", "centre")
 """Buffers that a description holds."""
 
@@ -124,7 +124,7 @@ class Coordinates(nn.Module):
         chosen = joint_indices(joints)
         if len(poses) < 2:
             raise ValueError(f"{len(poses)} poses: statistics need at least two.")
-        mean, covariance = _moments(canonical(c) for c in _chunks(poses))
+        mean, covariance = moments(canonical(c) for c in chunks(poses))
         if not bool(torch.isfinite(covariance).all()):
             raise ValueError("Poses hold numbers that are not finite; expected rotation vectors in rad.")
         found = find_degenerate(poses, mean, covariance, chosen)
@@ -139,8 +139,8 @@ class Coordinates(nn.Module):
         centre = torch.zeros(J, 3, dtype=torch.float64)
         if representation == "tangent":
             charted = found.active.all(1, keepdim=True)
-            centre = torch.where(charted, _mean_rotations(poses), centre).float().double()  # as it is stored
-            chart_mean, chart_covariance = _moments(turned(-centre.to(c.device), c) for c in _chunks(poses))
+            centre = torch.where(charted, mean_rotations(poses), centre).float().double()  # as it is stored
+            chart_mean, chart_covariance = moments(turned(-centre.to(c.device), c) for c in chunks(poses))
             # A chart bends lines: what filled space in one might not in the other, by rounding.
             charted = charted & (torch.linalg.eigvalsh(chart_covariance)[:, :1] >= MIN_VARIANCE)
             centre = torch.where(charted, centre, torch.zeros_like(centre))
@@ -155,7 +155,7 @@ class Coordinates(nn.Module):
             follow=found.follow,
             mean=mean.reshape(-1)[index],
             std=covariance.diagonal(dim1=1, dim2=2).reshape(-1)[index].sqrt(),
-            factor=_factors(covariance, found.active),
+            factor=factors_of(covariance, found.active),
             centre=centre,
             representation=representation,
             standardise=standardise,
@@ -358,39 +358,3 @@ class Coordinates(nn.Module):
         rest = torch.full((*visible.shape[:-1], J), count in AT_REST, dtype=torch.bool, device=device)
         rest[..., list(FORMS[count])] = visible.to(device)
         return rest.expand(*batch, J).reshape(-1, J)[:, self.joint_of]
-
-
-def _chunks(poses: Tensor) -> Iterator[Tensor]:
-    for start in range(0, len(poses), CHUNK):
-        yield poses[start : start + CHUNK].double()
-
-
-def _moments(chunks: Iterator[Tensor]) -> tuple[Float[Tensor, "55 3"], Float[Tensor, "55 3 3"]]:
-    """Mean and (maximum likelihood) covariance of each joint, merged chunk by chunk (Chan et al. 1979)."""
-    n, mean, squares = 0, torch.zeros(J, 3, dtype=torch.float64), torch.zeros(J, 3, 3, dtype=torch.float64)
-    for chunk in chunks:
-        m, here = len(chunk), chunk.mean(0).cpu()
-        off, apart = chunk - here.to(chunk.device), here - mean
-        squares += torch.einsum("nji,njk->jik", off, off).cpu()
-        squares += apart[:, :, None] * apart[:, None, :] * (n * m / (n + m))
-        mean = mean + apart * (m / (n + m))
-        n += m
-    return mean, squares / n
-
-
-def _factors(covariance: Float[Tensor, "55 3 3"], active: Bool[Tensor, "55 3"]) -> Float[Tensor, "L 3 3"]:
-    """Cholesky factors of the active axes of each joint that has any; the identity on its other axes."""
-    joints = active.any(1)
-    both = active[joints][:, :, None] & active[joints][:, None, :]
-    blocks = torch.where(both, covariance[joints], torch.eye(3, dtype=torch.float64))
-    factors: Tensor = torch.linalg.cholesky(blocks)
-    return factors
-
-
-def _mean_rotations(poses: Tensor) -> Float[Tensor, "55 3"]:
-    """Chordal means as rotation vectors: the rotation nearest to the mean matrix of each joint."""
-    total = torch.zeros(J, 3, 3, dtype=torch.float64)
-    for chunk in _chunks(poses):
-        total += roma.rotvec_to_rotmat(chunk).sum(0).cpu()
-    centre: Tensor = roma.rotmat_to_rotvec(roma.special_procrustes(total / len(poses)))
-    return centre

@@ -233,7 +233,7 @@ def test_a_description_is_json_and_restores_every_bit(representation: str, stand
 def test_statistics_do_not_depend_on_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     train = poses(100)
     whole = Coordinates.fit(train)
-    monkeypatch.setattr("mocap_ray.models.coordinates.CHUNK", 7)
+    monkeypatch.setattr("mocap_ray.models.moments.CHUNK", 7)
     parts = Coordinates.fit(train)
     assert torch.allclose(whole.std, parts.std, rtol=1e-6)
     assert torch.allclose(whole.mean, parts.mean, atol=1e-6)
