@@ -190,10 +190,10 @@ def contenders(config: TrainConfig, train: Tensor, *, seed: int) -> dict[str, Co
     kind = config.model.kind
     torch.manual_seed(seed)
     found = {"ours": ours(config, train)}
-    for name, standardise in (
-        ("reference", "none"),
-        ("reference on our coordinates", config.model.standardise),
+    for name, coordinates in (
+        ("reference", Coordinates.fit(train, standardise="none")),
+        ("reference on our coordinates", models.fit_coordinates(config.model, train)),
     ):
         torch.manual_seed(seed)
-        found[name] = reference(kind, Coordinates.fit(train, standardise=standardise))
+        found[name] = reference(kind, coordinates)
     return found

@@ -23,6 +23,7 @@ MUTABLE = (
     "training.grad_clip",
     "training.gamma",
     "model.noise_deg",
+    "model.jitter",
     "model.dropout",
     "model.beta",
     "model.free_bits",
