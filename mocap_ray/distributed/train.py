@@ -162,6 +162,8 @@ class _Posting(Listener):
 def _work(task: dict[str, Any]) -> None:
     """One worker of a team, from its start or from the last checkpoint; what is no accident ends the run."""
     config, news = TrainConfig.model_validate_json(task["config"]), task["news"]
+    # Ray sets OMP_NUM_THREADS to the whole CPUs of a worker, rounded down: 1 of the 1.99 within a trial.
+    torch.set_num_threads(task["threads"])
     context = ray.train.get_context()
     team = _team(context.get_world_rank(), context.get_world_size(), ray.train.torch.get_device())
     try:
@@ -275,7 +277,11 @@ def team_run(
     trainer = TorchTrainer(
         _work,
         # As text: the process that controls the run need not import what a config is made of.
-        train_loop_config={"config": config.model_dump_json(), "news": news},
+        train_loop_config={
+            "config": config.model_dump_json(),
+            "news": news,
+            "threads": max(1, math.floor(part.cpus)),
+        },
         scaling_config=ScalingConfig(
             num_workers=part.workers, use_gpu=part.gpus > 0, resources_per_worker=resources
         ),

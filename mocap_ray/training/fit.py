@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sized
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -204,7 +204,7 @@ class _Run:
             self.loss = torch.compile(self.loss)
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.optimiser = torch.optim.AdamW(
-            self.parameters, lr=options.learning_rate, weight_decay=options.weight_decay, fused=cuda
+            self.parameters, lr=options.learning_rate, weight_decay=options.weight_decay, fused=True
         )
         self.schedule = Schedule(options)
         self.ema = Ema(model, decay=options.ema) if options.ema is not None else None
@@ -237,16 +237,17 @@ class _Run:
         waiting, means, rows, done = Waiting(source), Means(), 0, 0
         rate, self.watch.largest_norm = 0.0, 0.0
         since = beaten = time.perf_counter()
-        for item in waiting:
-            data, clips = item if isinstance(item, Batch) else (item, list)
-            epoch = self.epoch + (done / steps if steps else 0.0)
-            rate = self.schedule.rate(step=self.step, epochs=epoch)
-            means.add(self._update(data, clips, epoch, rate))
-            rows, done = rows + _rows(data), done + 1
-            now = time.perf_counter()
-            if now - beaten > BEAT_S:
-                beaten = now
-                heard.beat(Beat(self.epoch + 1, done, steps, rows * self.team.world / (now - since)))
+        with closing(waiting):  # a thread may be making batches ahead of a step that fails
+            for item in waiting:
+                data, clips = item if isinstance(item, Batch) else (item, list)
+                epoch = self.epoch + (done / steps if steps else 0.0)
+                rate = self.schedule.rate(step=self.step, epochs=epoch)
+                means.add(self._update(data, clips, epoch, rate))
+                rows, done = rows + _rows(data), done + 1
+                now = time.perf_counter()
+                if now - beaten > BEAT_S:
+                    beaten = now
+                    heard.beat(Beat(self.epoch + 1, done, steps, rows * self.team.world / (now - since)))
         self.watch.look()
         if not done:
             raise ValueError(f"Epoch {self.epoch + 1} has no batch to train on: the feed yielded nothing.")
@@ -364,7 +365,8 @@ class _Run:
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from `state()`; the clock and patience go on too, limits may have been raised since."""
         self.model.load_state_dict(state["model"])
-        self.optimiser.load_state_dict(state["optimiser"])
+        groups = [{**group, "fused": True} for group in state["optimiser"]["param_groups"]]
+        self.optimiser.load_state_dict({**state["optimiser"], "param_groups": groups})
         self.schedule.restore(state["schedule"])
         if self.ema is not None and state["ema"] is not None:
             self.ema.restore(state["ema"], state["ema_updates"])
