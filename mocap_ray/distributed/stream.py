@@ -10,6 +10,7 @@ a pipeline starts while the training is still busy with the epoch before, or val
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -41,6 +42,8 @@ COUNT = pa.schema(
 BLOCK = pa.schema([("poses", pa.list_(pa.float32(), WIDTH)), ("shard", pa.int32()), ("clip", pa.int32())])
 READERS = 2
 """Pieces that are read at the same time, ahead of the training."""
+MAKING = threading.Lock()
+"""Held while a pipeline is made: the settings of Ray Data are one object for all threads of a process."""
 
 
 def stream_feeds(config: TrainConfig, team: Team) -> Feeds:
@@ -254,12 +257,18 @@ def _count(table: pa.Table, *, root: str, sample: int) -> pa.Table:
 def _read(root: str, todo: Sequence[Piece]) -> Generator[Rows]:
     """Rows of the pieces, in their order."""
     items = [{"shard": p.shard, "first": p.first, "last": p.last} for p in todo]
+    expected = iter([p.shard for p in todo])
+    present: int | None = None
     with closing(_run(items, _read_piece, root=root)) as tables:
         for table in tables:
             if not len(table):
                 continue
             poses = table["poses"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
             shard, clip = (table[name].to_numpy() for name in ("shard", "clip"))
+            if shard[0] != present:
+                # Losses are the same for the same seed only if this holds, and Ray's settings decide it.
+                present = next(expected, None)
+                assert shard[0] == shard[-1] == present, f"shard {shard[0]} came instead of {present}"
             # Copied: Arrow's memory cannot be written to, and torch wants to be able to.
             yield Rows(np.array(poses, np.float32).reshape(-1, WIDTH), shard, clip)
 
@@ -291,18 +300,18 @@ def _run(items: Sequence[dict[str, int]], task: Callable[..., Any], **arguments:
     if not items:
         return
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
-    context = DataContext.get_current().copy()
-    context.enable_progress_bars = False
-    context.print_on_execution_start = False
-    context.execution_options.preserve_order = True
-    # Only while it is made: Ray's current context is one for all threads, and a data set keeps its own.
-    with DataContext.current(context):
-        data = ray.data.from_items(list(items), override_num_blocks=len(items)).map_batches(
-            task,
-            batch_size=1,
-            batch_format="pyarrow",
-            compute=TaskPoolStrategy(size=READERS),
-            fn_kwargs=arguments,
-            num_cpus=0,
-        )
+    with MAKING:
+        context = DataContext.get_current().copy()
+        context.enable_progress_bars = False
+        context.print_on_execution_start = False
+        context.execution_options.preserve_order = True
+        with DataContext.current(context):  # only while it is made: a pipeline keeps its own settings
+            data = ray.data.from_items(list(items), override_num_blocks=len(items)).map_batches(
+                task,
+                batch_size=1,
+                batch_format="pyarrow",
+                compute=TaskPoolStrategy(size=READERS),
+                fn_kwargs=arguments,
+                num_cpus=0,
+            )
     yield from data.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=1)

@@ -339,7 +339,7 @@ def clean(out: Place) -> None:
 def _why(error: BaseException, config: TrainConfig) -> str:
     """What ended a run that Ray Train gave up, in one sentence."""
     failures = getattr(error, "worker_failures", None)
-    first = next(iter(failures.values())) if failures else error
+    first = next(iter(failures.values())) if failures else getattr(error, "controller_failure", error)
     text = str(first).strip().splitlines() or [type(first).__name__]
     return (
         f"{config.output.root}: the workers failed {config.ray.max_failures + 1} times (ray.max_failures "

@@ -150,7 +150,7 @@ def test_a_database_beside_a_bucket_is_refused(made: Path, monkeypatch: pytest.M
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     bucket = Place(pafs._MockFileSystem(), "bucket/out", "s3://bucket/out")
     chosen = config(made, Path("out"), output={"tracker": "mlflow"})
-    with pytest.raises(ValueError, match="s3://bucket/out is no local folder.* MLFLOW_TRACKING_URI"):
+    with pytest.raises(ValueError, match=r"s3://bucket/out is no local folder.* MLFLOW_TRACKING_URI"):
         check_trackers(chosen, bucket)
 
 
