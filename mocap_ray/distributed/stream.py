@@ -2,12 +2,17 @@
 
 Each worker of a team runs a pipeline of its own over its part of the rows. The tasks that read take no CPU of
 Ray's: the workers hold all of them, and a pipeline that waited for one would wait for ever.
+
+A thread iterates the pipeline, shuffles, and copies to the device. It goes on into the next epoch by itself, so that
+a pipeline starts while the training is still busy with the epoch before, or validates.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import threading
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,15 +20,18 @@ import numpy as np
 import pyarrow as pa
 import ray.data
 import torch
+from jaxtyping import Float, Int
 from ray.data import DataContext, TaskPoolStrategy
 from torch import Tensor
 
-from mocap_ray.dataset.poses import WIDTH, manifest_hash, shard_poses
+from mocap_ray.dataset.poses import ROW_BYTES, WIDTH, manifest_hash, shard_poses
 from mocap_ray.dataset.reader import open
 from mocap_ray.dataset.views import DataSetError
-from mocap_ray.training.feeds import VAL_BATCH, Feeds
+from mocap_ray.training.feed import fits_in_memory
+from mocap_ray.training.feeds import VAL_BATCH, Feeds, copied_ahead
 from mocap_ray.training.fit import Batch, Team
 from mocap_ray.training.options import TrainConfig
+from mocap_ray.training.prefetch import Prefetched, depth, on_device
 from mocap_ray.training.shuffle import BUFFER_ROWS, Piece, Rows, even, generator, pieces, shuffled
 
 SAMPLE_ROWS = 100_000
@@ -34,6 +42,8 @@ COUNT = pa.schema(
 BLOCK = pa.schema([("poses", pa.list_(pa.float32(), WIDTH)), ("shard", pa.int32()), ("clip", pa.int32())])
 READERS = 2
 """Pieces that are read at the same time, ahead of the training."""
+MAKING = threading.Lock()
+"""Held while a pipeline is made: the settings of Ray Data are one object for all threads of a process."""
 
 
 def stream_feeds(config: TrainConfig, team: Team) -> Feeds:
@@ -56,33 +66,87 @@ def stream_feeds(config: TrainConfig, team: Team) -> Feeds:
     val = _Counted({}, np.empty((0, WIDTH), np.float32))
     if data.val in source.splits:
         val = _counted(data.root, source.selected(split=data.val, dataset=data.dataset), team, sample=0)
-    feed = Streamed(data.root, train.counts, data.batch_size, config.training.seed, team)
+    feed = Streamed(
+        data.root,
+        train.counts,
+        batch_size=data.batch_size,
+        seed=config.training.seed,
+        epochs=config.training.max_epochs,
+        team=team,
+    )
     return Feeds(
         train=feed.epoch,
-        val=_validation(data.root, val.counts, team) if val.counts else None,
+        val=_validation(data.root, val.counts, team, share=data.memory_share) if val.counts else None,
         sample=train.sample.reshape(-1, 55, 3),
         rows=rows,
         val_rows=sum(val.counts.values()),
         manifest_hash=manifest_hash(source),
         held="Ray Data",
+        close=feed.close,
     )
 
 
 class Streamed:
-    """The batches of a stream, for one rank; the same interface as `feed.InMemory`."""
+    """The batches of a stream, for one rank; the same interface as `feed.InMemory`, and one to `close`."""
 
-    def __init__(self, root: str, counts: dict[int, int], batch_size: int, seed: int, team: Team) -> None:
+    def __init__(
+        self, root: str, counts: dict[int, int], *, batch_size: int, seed: int, epochs: int, team: Team
+    ) -> None:
+        """Take the rows of each shard; nothing is read ahead beyond `epochs` epochs."""
         self.root, self.counts, self.seed, self.team = root, counts, seed, team
+        self.batch_size, self.epochs = batch_size, epochs
         total = sum(counts.values())
         self.steps = max(1, min(-(-total // batch_size), total // team.world))
+        self._ahead: Prefetched[Batch | None] | None = None
+        self._next = 0
 
     def epoch(self, number: int) -> StreamedEpoch:
         """The batches of an epoch, counted from 0."""
         return StreamedEpoch(self, number)
 
+    def take(self, number: int) -> Iterator[Batch]:
+        """The batches of an epoch from the thread that reads ahead, or from a new one where it reads another."""
+        if self._ahead is None or self._next != number:
+            self.close()
+            self._ahead = Prefetched(self._from(number), depth=depth(self.batch_size))
+        whole = False
+        try:
+            for batch in self._ahead:
+                if batch is None:
+                    whole, self._next = True, number + 1
+                    break
+                yield batch
+        finally:
+            if not whole:
+                self.close()
+
+    def close(self) -> None:
+        """End the thread and its pipeline; another epoch starts new ones."""
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None:
+            ahead.close()
+
+    def _from(self, first: int) -> Iterator[Batch | None]:
+        """One epoch after the other, with None at the end of each."""
+        for number in range(first, max(first + 1, self.epochs)):
+            yield from self._read(number)
+            yield None
+
+    def _read(self, number: int) -> Iterator[Batch]:
+        team = self.team
+        shards = sorted(self.counts)
+        order = [shards[k] for k in generator(self.seed, number).permutation(len(shards))]
+        mine = pieces(self.counts, order, rank=team.rank, world=team.world)
+        sizes = even(sum(p.last - p.first for p in mine), self.steps)
+        rng = generator(self.seed, number, team.rank + 1)
+        with closing(_read(self.root, mine)) as blocks:
+            for rows in shuffled(blocks, sizes, capacity=BUFFER_ROWS, rng=rng):
+                data = on_device(torch.from_numpy(rows.poses.reshape(-1, 55, 3)), team.device)
+                yield Batch(data, _names(self.root, rows))
+
 
 class StreamedEpoch:
-    """The batches of one epoch; each iteration reads them anew."""
+    """The batches of one epoch, with a length; each iteration reads them anew."""
 
     def __init__(self, feed: Streamed, number: int) -> None:
         self.feed, self.number = feed, number
@@ -91,15 +155,7 @@ class StreamedEpoch:
         return self.feed.steps
 
     def __iter__(self) -> Iterator[Batch]:
-        feed, team = self.feed, self.feed.team
-        shards = sorted(feed.counts)
-        order = [shards[k] for k in generator(feed.seed, self.number).permutation(len(shards))]
-        mine = pieces(feed.counts, order, rank=team.rank, world=team.world)
-        sizes = even(sum(p.last - p.first for p in mine), feed.steps)
-        rng = generator(feed.seed, self.number, team.rank + 1)
-        for rows in shuffled(_read(feed.root, mine), sizes, capacity=BUFFER_ROWS, rng=rng):
-            data = torch.from_numpy(rows.poses.reshape(-1, 55, 3)).to(team.device)
-            yield Batch(data, _names(feed.root, rows))
+        return self.feed.take(self.number)
 
 
 def _names(root: str, rows: Rows) -> Callable[[], list[str]]:
@@ -115,15 +171,29 @@ def _names(root: str, rows: Rows) -> Callable[[], list[str]]:
     return names
 
 
-def _validation(root: str, counts: dict[int, int], team: Team) -> Callable[[], Iterator[Tensor]]:
+def _validation(
+    root: str, counts: dict[int, int], team: Team, *, share: float
+) -> Callable[[], Iterator[Tensor]]:
+    """The part of this process, in batches; kept in memory after the first reading where it fits its share.
+
+    Read here and not by Ray Data: the pipeline of the next epoch is running, and a second one at the same time
+    would wait for new worker processes while those of the first stand still.
+    """
     mine = pieces(counts, sorted(counts), rank=team.rank, world=team.world)
+    keep = fits_in_memory(sum(counts.values()) * ROW_BYTES, share=share)
+    kept: list[Tensor] = []
 
-    def batches() -> Iterator[Tensor]:
-        for block in _read(root, mine):
-            for part in torch.split(torch.from_numpy(block.poses.reshape(-1, 55, 3)), VAL_BATCH):
-                yield part.to(team.device)
+    def read() -> Iterator[Tensor]:
+        parts = []
+        for piece in mine:
+            for poses, _ in _rows(root, piece):
+                for part in torch.split(torch.tensor(poses.reshape(-1, 55, 3)), VAL_BATCH):
+                    if keep:
+                        parts.append(part)
+                    yield part
+        kept.extend(parts)  # not before the end: half a reading would be taken for all of it
 
-    return batches
+    return lambda: copied_ahead(kept or read(), team.device)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -184,51 +254,64 @@ def _count(table: pa.Table, *, root: str, sample: int) -> pa.Table:
     return pa.table(columns, schema=COUNT)
 
 
-def _read(root: str, todo: Sequence[Piece]) -> Iterator[Rows]:
+def _read(root: str, todo: Sequence[Piece]) -> Generator[Rows]:
     """Rows of the pieces, in their order."""
     items = [{"shard": p.shard, "first": p.first, "last": p.last} for p in todo]
-    for table in _run(items, _read_piece, root=root):
-        if not len(table):
-            continue
-        poses = table["poses"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-        shard, clip = (table[name].to_numpy() for name in ("shard", "clip"))
-        # Copied: Arrow's memory cannot be written to, and torch wants to be able to.
-        yield Rows(np.array(poses, np.float32).reshape(-1, WIDTH), shard, clip)
+    expected = iter([p.shard for p in todo])
+    present: int | None = None
+    with closing(_run(items, _read_piece, root=root)) as tables:
+        for table in tables:
+            if not len(table):
+                continue
+            poses = table["poses"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
+            shard, clip = (table[name].to_numpy() for name in ("shard", "clip"))
+            if shard[0] != present:
+                # Losses are the same for the same seed only if this holds, and Ray's settings decide it.
+                present = next(expected, None)
+                assert shard[0] == shard[-1] == present, f"shard {shard[0]} came instead of {present}"
+            # Copied: Arrow's memory cannot be written to, and torch wants to be able to.
+            yield Rows(np.array(poses, np.float32).reshape(-1, WIDTH), shard, clip)
 
 
 def _read_piece(table: pa.Table, *, root: str) -> Iterator[pa.Table]:
     """A task: the poses of a piece, block by block."""
-    (piece,) = table.to_pylist()
-    shard, first, last = piece["shard"], piece["first"], piece["last"]
+    (item,) = table.to_pylist()
+    piece = Piece(item["shard"], item["first"], item["last"])
+    for frames, clip in _rows(root, piece):
+        flat = pa.array(np.ascontiguousarray(frames, np.float32).reshape(-1))
+        poses = pa.FixedSizeListArray.from_arrays(flat, WIDTH)
+        yield pa.table(
+            {"poses": poses, "shard": np.full(len(clip), piece.shard, np.int32), "clip": clip}, schema=BLOCK
+        )
+
+
+def _rows(root: str, piece: Piece) -> Iterator[tuple[Float[np.ndarray, "n 165"], Int[np.ndarray, "n"]]]:
+    """Poses of a piece and the number of their clip among those of the shard, block by block."""
     start = clips = 0
-    for frames, lengths, names in shard_poses(open(root), shard):
-        a, b = max(first - start, 0), min(last - start, len(frames))
+    for frames, lengths, names in shard_poses(open(root), piece.shard):
+        a, b = max(piece.first - start, 0), min(piece.last - start, len(frames))
         if a < b:
-            clip = np.repeat(np.arange(len(names), dtype=np.int32) + clips, lengths)[a:b]
-            flat = pa.array(np.ascontiguousarray(frames[a:b], np.float32).reshape(-1))
-            poses = pa.FixedSizeListArray.from_arrays(flat, WIDTH)
-            yield pa.table(
-                {"poses": poses, "shard": np.full(b - a, shard, np.int32), "clip": clip}, schema=BLOCK
-            )
+            yield frames[a:b], np.repeat(np.arange(len(names), dtype=np.int32) + clips, lengths)[a:b]
         start, clips = start + len(frames), clips + len(names)
 
 
-def _run(items: Sequence[dict[str, int]], task: Callable[..., Any], **arguments: Any) -> Iterator[pa.Table]:
+def _run(items: Sequence[dict[str, int]], task: Callable[..., Any], **arguments: Any) -> Generator[pa.Table]:
     """What the tasks give, in the order of the items, a few of them ahead of the reader."""
     if not items:
         return
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
-    context = DataContext.get_current().copy()
-    context.enable_progress_bars = False
-    context.print_on_execution_start = False
-    context.execution_options.preserve_order = True
-    with DataContext.current(context):
-        data = ray.data.from_items(list(items), override_num_blocks=len(items)).map_batches(
-            task,
-            batch_size=1,
-            batch_format="pyarrow",
-            compute=TaskPoolStrategy(size=READERS),
-            fn_kwargs=arguments,
-            num_cpus=0,
-        )
-        yield from data.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=1)
+    with MAKING:
+        context = DataContext.get_current().copy()
+        context.enable_progress_bars = False
+        context.print_on_execution_start = False
+        context.execution_options.preserve_order = True
+        with DataContext.current(context):  # only while it is made: a pipeline keeps its own settings
+            data = ray.data.from_items(list(items), override_num_blocks=len(items)).map_batches(
+                task,
+                batch_size=1,
+                batch_format="pyarrow",
+                compute=TaskPoolStrategy(size=READERS),
+                fn_kwargs=arguments,
+                num_cpus=0,
+            )
+    yield from data.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=1)

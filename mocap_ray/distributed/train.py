@@ -166,6 +166,8 @@ class _Posting(Listener):
 def _work(task: dict[str, Any]) -> None:
     """One worker of a team, from its start or from the last checkpoint; what is no accident ends the run."""
     config, news = TrainConfig.model_validate_json(task["config"]), task["news"]
+    # Ray sets OMP_NUM_THREADS to the whole CPUs of a worker, rounded down: 1 of the 1.99 within a trial.
+    torch.set_num_threads(task["threads"])
     context = ray.train.get_context()
     team = _team(context.get_world_rank(), context.get_world_size(), ray.train.torch.get_device())
     try:
@@ -282,7 +284,12 @@ def team_run(
     trainer = TorchTrainer(
         _work,
         # As text: the process that controls the run need not import what a config is made of.
-        train_loop_config={"config": config.model_dump_json(), "news": news, "trial": trial},
+        train_loop_config={
+            "config": config.model_dump_json(),
+            "news": news,
+            "trial": trial,
+            "threads": max(1, math.floor(part.cpus)),
+        },
         scaling_config=ScalingConfig(
             num_workers=part.workers, use_gpu=part.gpus > 0, resources_per_worker=resources
         ),
@@ -340,7 +347,7 @@ def clean(out: Place) -> None:
 def _why(error: BaseException, config: TrainConfig) -> str:
     """What ended a run that Ray Train gave up, in one sentence."""
     failures = getattr(error, "worker_failures", None)
-    first = next(iter(failures.values())) if failures else error
+    first = next(iter(failures.values())) if failures else getattr(error, "controller_failure", error)
     text = str(first).strip().splitlines() or [type(first).__name__]
     return (
         f"{config.output.root}: the workers failed {config.ray.max_failures + 1} times (ray.max_failures "

@@ -41,8 +41,8 @@ class HandVAEConfig(PriorConfig):
     """After each GELU, in training."""
     beta: Annotated[float, Field(ge=0)] = 1.0
     """Weight of the KL term in the loss; 1 is the ELBO."""
-    kl_warmup_steps: Annotated[int, Field(ge=0)] = 1000
-    """Steps over which the weight of the KL term rises from 0; about 10 epochs is what it wants to be."""
+    kl_warmup_epochs: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 10.0
+    """Epochs over which the weight of the KL term rises from 0 to `beta`; 0: none."""
     free_bits: Annotated[float, Field(ge=0)] = 0.0
     """Nats per latent dimension that cost nothing in training; 0: none."""
     samples: Annotated[int, Field(ge=1)] = 1
@@ -135,8 +135,8 @@ class HandVAE(Prior):
         x: Tensor = self.likelihood.draw(out, noise(self.coordinates.mean, n, generator), self.coordinates)
         return x
 
-    def loss(self, batch: Float[Tensor, "B 55 3"], *, step: int = 0) -> tuple[Tensor, dict[str, Tensor]]:
-        """Negative ELBO per active dimension; in training with beta, warm-up by `step` and free bits."""
+    def loss(self, batch: Float[Tensor, "B 55 3"], *, epoch: float = 0.0) -> tuple[Tensor, dict[str, Tensor]]:
+        """Negative ELBO per active dimension; in training with beta, warm-up and free bits."""
         c = self.coordinates
         x, seen, _ = c.encode(self.noisy(batch))
         x = self.jittered(x)
@@ -149,7 +149,7 @@ class HandVAE(Prior):
         scalars = {"nll": nll.detach(), "kl": kl.detach(), "reconstruction": -fit.detach()}
         if not self.training:
             return nll, scalars
-        warm = min(1.0, (step + 1) / self.config.kl_warmup_steps) if self.config.kl_warmup_steps else 1.0
+        warm = min(1.0, epoch / self.config.kl_warmup_epochs) if self.config.kl_warmup_epochs else 1.0
         paid = per_dimension.clamp_min(self.config.free_bits).sum() / c.active
         return self.config.beta * warm * paid - fit, scalars
 

@@ -92,8 +92,13 @@ class Prior(nn.Module, ABC):
         """Poses as axis-angle, angle in [0, pi]; joints and dimensions that are not active at their constants."""
         return self.coordinates.decode(self.draw(n, generator))
 
-    def loss(self, batch: Float[Tensor, "B 55 3"], *, step: int = 0) -> tuple[Tensor, dict[str, Tensor]]:
-        """Training loss, nats per active dimension, and scalars worth a curve (`nll`, `kl`, ...)."""
+    def loss(self, batch: Float[Tensor, "B 55 3"], *, epoch: float = 0.0) -> tuple[Tensor, dict[str, Tensor]]:
+        """Training loss, nats per active dimension, and scalars worth a curve (`nll`, `kl`, ...).
+
+        Args:
+            batch: axis-angle, rad.
+            epoch: epochs done before this step, with the part of the present one: for what warms up.
+        """
         x, seen, _ = self.coordinates.encode(self.noisy(batch))
         x = self.jittered(x)
         log_prob = self.log_density(x, seen) + self.coordinates.log_volume(x, seen)

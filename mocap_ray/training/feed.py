@@ -14,6 +14,7 @@ from torch import Tensor
 
 from mocap_ray.dataset.views import DataSetError
 from mocap_ray.training.fit import Batch
+from mocap_ray.training.prefetch import Prefetched, depth, on_device
 
 
 class InMemory:
@@ -35,9 +36,17 @@ class InMemory:
         device: torch.device,
         rank: int = 0,
         world: int = 1,
-        on_device: bool = True,
+        held_on_device: bool = True,
+        ahead: bool | None = None,
     ) -> None:
-        """Take the rows; with `on_device` false they stay in host memory and each batch is copied.
+        """Take the rows.
+
+        Args:
+            rows: the data; an index into `clip_ids` of each row stands in `clip_index`.
+            batch_size: rows of a step, over all ranks.
+            held_on_device: false: they stay in host memory, and each batch is copied.
+            ahead: gather and copy the batches in a thread, ahead of their use; by default where a GPU would
+                otherwise wait for it.
 
         Raises:
             DataSetError: fewer rows than ranks.
@@ -47,10 +56,9 @@ class InMemory:
                 f"{len(rows)} poses to train on for {world} workers. Set ray.workers to {max(len(rows), 1)} or less, "
                 "or extract more recordings."
             )
-        home = device if on_device else torch.device("cpu")
+        home = device if held_on_device else torch.device("cpu")
         self.rows = torch.from_numpy(rows).to(home)
-        if home.type == "cpu" and device.type == "cuda":
-            self.rows = self.rows.pin_memory()
+        self.ahead = home.type != device.type if ahead is None else ahead
         self.clip_index, self.clip_ids = clip_index, clip_ids
         self.batch_size, self.seed, self.device = batch_size, seed, device
         self.rank, self.world = rank, world
@@ -78,14 +86,17 @@ class Epoch:
 
     def __iter__(self) -> Iterator[Batch]:
         feed = self.feed
+        return Prefetched(self._batches(), depth=depth(feed.batch_size)) if feed.ahead else self._batches()
+
+    def _batches(self) -> Iterator[Batch]:
+        feed = self.feed
         order = feed.order(self.number)
         there = order.to(feed.rows.device)
         ends = [len(order) * k // feed.steps for k in range(feed.steps + 1)]
         for first, last in itertools.pairwise(ends):
             mine = slice(first + feed.rank, last, feed.world)
             data = feed.rows[there[mine]]
-            if data.device != feed.device:
-                data = data.to(feed.device, non_blocking=True)
+            data = on_device(data, feed.device) if data.device.type != feed.device.type else data
             yield Batch(data, _names(feed, order[mine]))
 
 

@@ -16,6 +16,7 @@ from mocap_ray.dataset.reader import open
 from mocap_ray.training.feed import InMemory, fits_on_device
 from mocap_ray.training.fit import Team
 from mocap_ray.training.options import TrainConfig
+from mocap_ray.training.prefetch import Prefetched, on_device
 
 VAL_BATCH = 4096
 """Poses of a validation batch; nothing depends on it but speed."""
@@ -32,6 +33,7 @@ class Feeds:
         rows, val_rows: of all processes together.
         manifest_hash: of the data set.
         held: where the poses are, in words.
+        close: ends what reads ahead; called once, when the training is over, however it ended.
     """
 
     train: Callable[[int], Iterable[Any]]
@@ -41,6 +43,7 @@ class Feeds:
     val_rows: int
     manifest_hash: str
     held: str
+    close: Callable[[], None] = lambda: None
 
 
 def memory_feeds(config: TrainConfig, team: Team) -> Feeds:
@@ -54,7 +57,7 @@ def memory_feeds(config: TrainConfig, team: Team) -> Feeds:
     has_val = data.val in open(data.root).splits
     val = read_poses(data.root, split=data.val, dataset=data.dataset) if has_val else None
     size = train.rotvecs.nbytes + (0 if val is None else val.rotvecs.nbytes)
-    on_device = fits_on_device(size, team.device, share=data.memory_share)
+    held_on_device = fits_on_device(size, team.device, share=data.memory_share)
     feed = InMemory(
         train.rotvecs,
         train.clip_index,
@@ -64,12 +67,12 @@ def memory_feeds(config: TrainConfig, team: Team) -> Feeds:
         device=team.device,
         rank=team.rank,
         world=team.world,
-        on_device=on_device,
+        held_on_device=held_on_device,
     )
-    where = "GPU memory" if on_device and team.device.type == "cuda" else "memory"
+    where = "GPU memory" if held_on_device and team.device.type == "cuda" else "memory"
     return Feeds(
         train=feed.epoch,
-        val=None if val is None else validation_rows(val, team, on_device=on_device),
+        val=None if val is None else validation_rows(val, team, held_on_device=held_on_device),
         sample=train.rotvecs,
         rows=len(train),
         val_rows=0 if val is None else len(val),
@@ -78,8 +81,18 @@ def memory_feeds(config: TrainConfig, team: Team) -> Feeds:
     )
 
 
-def validation_rows(poses: Poses, team: Team, *, on_device: bool = True) -> Callable[[], Iterator[Tensor]]:
+def validation_rows(
+    poses: Poses, team: Team, *, held_on_device: bool = True
+) -> Callable[[], Iterator[Tensor]]:
     """Every `world`-th pose, in batches."""
     rows = torch.from_numpy(poses.rotvecs[team.rank :: team.world])
-    rows = rows.to(team.device) if on_device else rows
-    return lambda: (part.to(team.device) for part in torch.split(rows, VAL_BATCH))
+    if held_on_device:
+        held = rows.to(team.device)
+        return lambda: iter(torch.split(held, VAL_BATCH))
+    return lambda: copied_ahead(torch.split(rows, VAL_BATCH), team.device)
+
+
+def copied_ahead(batches: Iterable[Tensor], device: torch.device) -> Iterator[Tensor]:
+    """Batches of host memory on the device, two of them ahead of their use."""
+    with Prefetched((on_device(part, device) for part in batches), depth=2) as ahead:
+        yield from ahead

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sized
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -37,8 +37,14 @@ class Batch(NamedTuple):
 class Trainable(Protocol):
     """What `fit` asks of a model, which is an `nn.Module`."""
 
-    def loss(self, batch: Any, *, step: int = 0) -> tuple[Tensor, dict[str, Tensor]]:
-        """Scalar to minimise, a mean over the batch's rows, and detached scalars worth a curve."""
+    def loss(self, batch: Any, *, epoch: float = 0.0) -> tuple[Tensor, dict[str, Tensor]]:
+        """Scalar to minimise, a mean over the batch's rows, and detached scalars worth a curve.
+
+        Args:
+            batch: what the feed yields.
+            epoch: epochs done before this step, with the part of the present one (2.5: half of the third)
+                where the feed knows its length.
+        """
         ...
 
 
@@ -57,7 +63,7 @@ class Team:
     Attributes:
         rank, world: which of how many. Rank 0 writes the files.
         device: of this process.
-        wrap: makes the module whose `forward(batch, step)` is the model's loss average its gradients over the
+        wrap: makes the module whose `forward(batch, epoch)` is the model's loss average its gradients over the
             team (DistributedDataParallel).
         mean: the mean over the team of each value of a dict with the same keys in every process.
     """
@@ -170,8 +176,8 @@ class _Loss(nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, batch: Any, step: int) -> tuple[Tensor, dict[str, Tensor]]:
-        found: tuple[Tensor, dict[str, Tensor]] = self.model.loss(batch, step=step)  # type: ignore[operator]
+    def forward(self, batch: Any, epoch: float) -> tuple[Tensor, dict[str, Tensor]]:
+        found: tuple[Tensor, dict[str, Tensor]] = self.model.loss(batch, epoch=epoch)  # type: ignore[operator]
         return found
 
 
@@ -198,7 +204,7 @@ class _Run:
             self.loss = torch.compile(self.loss)
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         self.optimiser = torch.optim.AdamW(
-            self.parameters, lr=options.learning_rate, weight_decay=options.weight_decay, fused=cuda
+            self.parameters, lr=options.learning_rate, weight_decay=options.weight_decay, fused=True
         )
         self.schedule = Schedule(options)
         self.ema = Ema(model, decay=options.ema) if options.ema is not None else None
@@ -231,15 +237,17 @@ class _Run:
         waiting, means, rows, done = Waiting(source), Means(), 0, 0
         rate, self.watch.largest_norm = 0.0, 0.0
         since = beaten = time.perf_counter()
-        for item in waiting:
-            data, clips = item if isinstance(item, Batch) else (item, list)
-            rate = self.schedule.rate(step=self.step, epochs=self.epoch + (done / steps if steps else 0.0))
-            means.add(self._update(data, clips, rate))
-            rows, done = rows + _rows(data), done + 1
-            now = time.perf_counter()
-            if now - beaten > BEAT_S:
-                beaten = now
-                heard.beat(Beat(self.epoch + 1, done, steps, rows * self.team.world / (now - since)))
+        with closing(waiting):  # a thread may be making batches ahead of a step that fails
+            for item in waiting:
+                data, clips = item if isinstance(item, Batch) else (item, list)
+                epoch = self.epoch + (done / steps if steps else 0.0)
+                rate = self.schedule.rate(step=self.step, epochs=epoch)
+                means.add(self._update(data, clips, epoch, rate))
+                rows, done = rows + _rows(data), done + 1
+                now = time.perf_counter()
+                if now - beaten > BEAT_S:
+                    beaten = now
+                    heard.beat(Beat(self.epoch + 1, done, steps, rows * self.team.world / (now - since)))
         self.watch.look()
         if not done:
             raise ValueError(f"Epoch {self.epoch + 1} has no batch to train on: the feed yielded nothing.")
@@ -263,14 +271,16 @@ class _Run:
             means=found,
         )
 
-    def _update(self, data: Any, clips: Callable[[], list[str]], rate: float) -> dict[str, Tensor]:
+    def _update(
+        self, data: Any, clips: Callable[[], list[str]], epoch: float, rate: float
+    ) -> dict[str, Tensor]:
         """One step of the optimiser; its scalars. Raises NonFinite, on the CPU before the weights change."""
         o = self.options
         amp = (
             torch.autocast(self.team.device.type, torch.bfloat16) if o.precision == "bf16" else nullcontext()
         )
         with amp:
-            loss, scalars = self.loss(data, self.step)
+            loss, scalars = self.loss(data, epoch)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(
@@ -355,7 +365,8 @@ class _Run:
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from `state()`; the clock and patience go on too, limits may have been raised since."""
         self.model.load_state_dict(state["model"])
-        self.optimiser.load_state_dict(state["optimiser"])
+        groups = [{**group, "fused": True} for group in state["optimiser"]["param_groups"]]
+        self.optimiser.load_state_dict({**state["optimiser"], "param_groups": groups})
         self.schedule.restore(state["schedule"])
         if self.ema is not None and state["ema"] is not None:
             self.ema.restore(state["ema"], state["ema_updates"])

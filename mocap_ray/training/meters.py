@@ -48,3 +48,9 @@ class Waiting:
             return next(self.batches)
         finally:
             self.seconds += time.perf_counter() - since
+
+    def close(self) -> None:
+        """Tell the batches, where they can be told, that nobody asks for more."""
+        close = getattr(self.batches, "close", None)
+        if close is not None:
+            close()

@@ -90,6 +90,9 @@ class TrainingOptions(Section):
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
 
+TrackerName = Literal["mlflow", "wandb"]
+
+
 class TrainOutput(Section):
     """Where a training writes."""
 
@@ -98,6 +101,25 @@ class TrainOutput(Section):
     tensorboard: bool = True
     pictures: Annotated[int, Field(ge=0)] = 8
     """Sample poses drawn into TensorBoard at each validation."""
+    tracker: Literal["none"] | TrackerName | tuple[TrackerName, ...] = "none"
+    """Follows the training elsewhere too: `mlflow`, `wandb`, or both as a list. Servers and keys are named by the
+    variables of the environment that these packages read, such as MLFLOW_TRACKING_URI and WANDB_API_KEY."""
+    experiment: Annotated[str, Field(min_length=1)] = "mocap-ray"
+    """Of MLflow; the project of Weights & Biases."""
+    run_name: Annotated[str, Field(min_length=1)] | None = None
+    """Of this training there; default: the last folder of `root`."""
+
+    @property
+    def trackers(self) -> tuple[TrackerName, ...]:
+        """Those chosen, each once."""
+        if self.tracker == "none":
+            return ()
+        return (self.tracker,) if isinstance(self.tracker, str) else tuple(dict.fromkeys(self.tracker))
+
+    @property
+    def title(self) -> str:
+        """Of this training in its trackers."""
+        return self.run_name or self.root.rstrip("/").rpartition("/")[2]
 
 
 class TrainRay(RayOptions):

@@ -8,6 +8,7 @@ from the last checkpoint where there is one. `train_locally` is all three, alone
     <output.root>/export/               model.safetensors, prior.json: the best, when the training has ended
     <output.root>/metrics.csv           a row per epoch
     <output.root>/tensorboard/
+    <output.root>/trackers.json         only with `output.tracker`, see trackers.py
     <output.root>/summary.json          when the training has ended
 """
 
@@ -37,10 +38,20 @@ from mocap_ray.training.feeds import Feeds, memory_feeds
 from mocap_ray.training.fit import FitResult, Team, fit
 from mocap_ray.training.listener import EpochReport, Listener, Listeners, MetricsFile
 from mocap_ray.training.options import TrainConfig
+from mocap_ray.training.trackers import Tracker, check_trackers, make_trackers
 
 FREE = ("max_epochs", "max_minutes", "patience", "min_delta", "val_every", "device", "compile")
 """Keys of `training` that may change at a resume."""
-WRITTEN = ("config.yaml", "checkpoints", "export", "metrics.csv", "tensorboard", "summary.json")
+WRITTEN = (
+    "config.yaml",
+    "checkpoints",
+    "export",
+    "metrics.csv",
+    "tensorboard",
+    "summary.json",
+    "trackers.json",
+    "wandb",
+)
 
 Stream = Callable[[TrainConfig, Team], Feeds]
 """Makes the feeds that read from disk; `distributed/` has it, since it needs Ray Data."""
@@ -71,7 +82,9 @@ def check(config: TrainConfig) -> Facts:
 
     Raises:
         DataSetError: it cannot; says what to do.
+        ValueError: a tracker that cannot work.
     """
+    check_trackers(config, place(config.output.root))
     data = config.data
     source = open(data.root)
     source.checked_columns([COLUMN])
@@ -171,7 +184,22 @@ def run(
     """
     team = team or alone(config)
     heard: list[Listener] = [listener] if listener is not None and team.rank == 0 else []
+    out = place(config.output.root)
     feeds = _feeds(config, team, stream)
+    trackers = make_trackers(config, out, Listeners(heard).note) if team.rank == 0 else []
+    summary = None
+    try:
+        summary = _run(config, feeds, team, heard, trackers)
+        return summary
+    finally:
+        feeds.close()
+        for tracker in trackers:
+            tracker.close(summary)
+
+
+def _run(
+    config: TrainConfig, feeds: Feeds, team: Team, heard: list[Listener], trackers: list[Tracker]
+) -> dict[str, Any]:
     out = place(config.output.root)
     found = checkpoint.read(_folder(out), LAST) if out.exists("checkpoints", LAST) else None
     if found is not None:
@@ -188,7 +216,7 @@ def run(
     checkpoints = None
     if team.rank == 0:
         checkpoints = Checkpoints(_folder(out), about=about)
-        heard += [latest, MetricsFile(out), *_tensorboard(config, out)]
+        heard += [latest, MetricsFile(out), *_tensorboard(config, out), *trackers]
         if feeds.val is None:
             Listeners(heard).note(
                 f"There is no split '{config.data.val}': the training loss decides which epoch is the best."

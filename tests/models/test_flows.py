@@ -184,17 +184,17 @@ def test_a_generator_makes_the_bound_repeatable() -> None:
 
 def test_warm_up_starts_without_kl_and_free_bits_cost_nothing_below_them() -> None:
     some = poses(32, seed=1)
-    model = prior("hand_vae", {"hidden": 16, "z_dim": 4, "dropout": 0.0, "kl_warmup_steps": 10}).train()
+    model = prior("hand_vae", {"hidden": 16, "z_dim": 4, "dropout": 0.0, "kl_warmup_epochs": 10}).train()
     losses = []
-    for step in (0, 4, 9, 1000):
+    for epoch in (0.0, 0.25, 5.0, 10.0, 1000.0):
         torch.manual_seed(0)
-        loss, scalars = model.loss(some, step=step)
+        loss, scalars = model.loss(some, epoch=epoch)
         losses.append(((loss - scalars["reconstruction"]) / scalars["kl"]).item())
-    assert losses == pytest.approx([0.1, 0.5, 1.0, 1.0])
+    assert losses == pytest.approx([0.0, 0.025, 0.5, 1.0, 1.0], abs=1e-6)
     free = prior("hand_vae", {"hidden": 16, "z_dim": 4, "free_bits": 100.0}).train()
     free.loss(some)[0].backward()
     assert free.posterior.weight.grad is not None
-    loss, scalars = free.loss(some, step=10**6)
+    loss, scalars = free.loss(some, epoch=1e6)
     assert (loss - scalars["reconstruction"]).item() == pytest.approx(4 * 100 / 90)
     torch.manual_seed(0)
     plain, scalars = free.eval().loss(some)

@@ -53,7 +53,7 @@ def test_parameter_counts_of_the_reference_definitions(
 @each
 def test_every_parameter_gets_a_gradient(kind: str, options: dict[str, Any]) -> None:
     model = prior(kind, options).train()
-    loss, _ = model.loss(poses(16, seed=1), step=5)
+    loss, _ = model.loss(poses(16, seed=1), epoch=5.0)
     loss.backward()
     for name, p in model.named_parameters():
         assert p.grad is not None, name
@@ -163,7 +163,7 @@ def test_fifty_steps_on_one_batch_lower_the_loss(kind: str, options: dict[str, A
     model.train()
     for step in range(50):
         optimiser.zero_grad()
-        model.loss(batch, step=step)[0].backward()
+        model.loss(batch, epoch=float(step))[0].backward()
         optimiser.step()
     assert evaluation() < before - 0.01
 

@@ -24,7 +24,7 @@ class Line(nn.Module):
         self.net = nn.Sequential(nn.Linear(4, 16), nn.Tanh(), nn.Dropout(0.2), nn.Linear(16, 1))
         self.double()
 
-    def loss(self, batch: Tensor, *, step: int = 0) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(self, batch: Tensor, *, epoch: float = 0.0) -> tuple[Tensor, dict[str, Tensor]]:
         error = ((self.net(batch[:, :4]) - batch[:, 4:]) ** 2).mean()
         return error, {"mse": error.detach()}
 

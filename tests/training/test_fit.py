@@ -171,7 +171,7 @@ def test_a_gradient_that_is_not_finite_stops_too() -> None:
             super().__init__()
             self.w = nn.Parameter(torch.zeros(1))
 
-        def loss(self, batch: Tensor, *, step: int = 0) -> tuple[Tensor, dict[str, Tensor]]:
+        def loss(self, batch: Tensor, *, epoch: float = 0.0) -> tuple[Tensor, dict[str, Tensor]]:
             return self.w.sqrt().sum(), {}  # finite, with a gradient that is not
 
     with pytest.raises(NonFinite, match="gradient inf") as error:
@@ -219,7 +219,7 @@ def test_bf16_and_another_team_reach_the_loss_through_the_wrapped_module(tmp_pat
             super().__init__()
             self.net = nn.Linear(4, 1)
 
-        def loss(self, batch: Tensor, *, step: int = 0) -> tuple[Tensor, dict[str, Tensor]]:
+        def loss(self, batch: Tensor, *, epoch: float = 0.0) -> tuple[Tensor, dict[str, Tensor]]:
             out = self.net(batch)
             seen.append(out.dtype)
             return out.float().square().mean(), {}
@@ -237,3 +237,46 @@ def test_bf16_and_another_team_reach_the_loss_through_the_wrapped_module(tmp_pat
     assert seen == [torch.bfloat16]
     assert len(wrapped) == 1
     assert log.reports[0].train["loss"] > 1  # the mean over the team, as its hook gives it
+
+
+class Told(nn.Module):
+    """Notes how far it was told that the training is, and warms up by it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Linear(5, 1)
+        self.epochs: list[float] = []
+
+    def loss(self, batch: Tensor, *, epoch: float = 0.0) -> tuple[Tensor, dict[str, Tensor]]:
+        self.epochs.append(epoch)
+        return min(1.0, epoch / 2) * self.net(batch).square().mean(), {}
+
+
+def test_a_model_is_told_how_many_epochs_are_done_with_the_part_of_the_present_one() -> None:
+    model, data = Told(), [torch.ones(2, 5)] * 4
+    options = TrainingOptions(max_epochs=2)
+    fit(model, lambda epoch: data, options=options)
+    assert model.epochs == [0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75]
+    unsized = Told()
+    fit(unsized, lambda epoch: iter(data), options=options)
+    assert unsized.epochs == [0.0] * 4 + [1.0] * 4
+
+
+@pytest.mark.slow
+def test_a_compiled_loss_is_not_compiled_again_as_the_training_goes_on() -> None:
+    from torch._dynamo.utils import counters
+
+    class Warming(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = nn.Linear(5, 1)
+
+        def loss(self, batch: Tensor, *, epoch: float = 0.0) -> tuple[Tensor, dict[str, Tensor]]:
+            return min(1.0, epoch / 2) * self.net(batch).square().mean(), {}
+
+    torch._dynamo.reset()
+    counters.clear()
+    options = TrainingOptions(max_epochs=6, compile=True, patience=None)
+    fit(Warming(), lambda epoch: [torch.ones(2, 5)] * 4, options=options)
+    # Once for the first number, once for any other.
+    assert counters["stats"]["unique_graphs"] <= 2

@@ -1,0 +1,154 @@
+"""Poses per second and the share of waiting: from memory and by stream, and with one and two workers.
+
+A data set of some 200,000 poses is written by the real extraction. `fit` trains two epochs from each feed, in turn, in
+this process; the figures are those of metrics.csv, of the second epoch and, for the stream, also of the first, which
+starts its pipeline. gaussian_prior computes next to nothing and shows the feed, joint_flow shows a training. The
+stream's tasks share the CPUs with the training here; beside a GPU they do not.
+
+One against two workers is `mocap-ray train` on a sixth of the data. On one machine both have the same CPUs: one worker
+computes with a thread for each, two with one each. So the ratio is the price of being two, not the gain of a second
+machine.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mocap_ray.archives.demo import write_demo
+from mocap_ray.body.standin import write_standin
+from mocap_ray.config import ExtractConfig, RayOptions
+from mocap_ray.dataset import manifest
+from mocap_ray.dataset.build import RECIPE_NAME, prepare
+from mocap_ray.dataset.shards import make
+from mocap_ray.distributed.cluster import Cluster, connected
+from mocap_ray.distributed.stream import stream_feeds
+from mocap_ray.distributed.train import Share, train
+from mocap_ray.models import build, fit_coordinates
+from mocap_ray.training.feeds import Feeds, memory_feeds
+from mocap_ray.training.fit import Team, fit
+from mocap_ray.training.listener import Beat, EpochReport, Listener, Start
+from mocap_ray.training.options import TrainConfig
+from mocap_ray.training.session import validation
+
+MADE = 60
+"""Recordings of the demo archive, each linked `COPIES` times."""
+COPIES = 36
+FEW = 6
+BATCH = 256
+EPOCHS = 2
+
+
+def measure() -> dict[str, float]:
+    """All figures by name."""
+    folder = Path(tempfile.mkdtemp(prefix="mocap-bench-"))
+    try:
+        write_demo(folder / "made", recordings=MADE, bad=False)
+        write_standin(folder / "bodies", families=("smplh",), genders=("neutral", "male", "female"))
+        many = _data_set(folder, copies=COPIES)
+        few = _data_set(folder, copies=FEW)
+        with connected(RayOptions(workers=2)):
+            figures = {"poses to train on": float(memory_feeds(_config("joint_flow", many), Team()).rows)}
+            for kind in ("gaussian_prior", "joint_flow"):
+                figures |= _feeds_in_turn(kind, many)
+        return figures | _workers(few, folder)
+    finally:
+        shutil.rmtree(folder)
+
+
+def _data_set(folder: Path, *, copies: int) -> Path:
+    """The demo takes, linked under the names of `copies` times as many subjects, extracted."""
+    source, out = folder / f"archive{copies}", folder / f"set{copies}"
+    for k in range(copies):
+        for file in sorted((folder / "made").rglob("*.npz")):
+            link = source / "CMU" / f"{k:03}_{file.parent.parent.name}_{file.parent.name}" / file.name
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(file)
+    config = ExtractConfig.model_validate(
+        {
+            "source": {"root": str(source)},
+            "body": {"root": str(folder / "bodies")},
+            "output": {"root": str(out), "columns": ["features", "poses"]},
+        }
+    )
+    job = prepare(config.source, config.body, config.motion, config.output)
+    job.out.publish(json.dumps(job.recipe, indent=1, sort_keys=True).encode(), RECIPE_NAME)
+    made = [
+        make(g, job.plan, job.out, recipe_hash=job.recipe_hash, metadata=job.metadata) for g in job.groups
+    ]
+    manifest.finish(job.out, made, job.recipe, job.recipe_hash, job.plan.archive)
+    return out
+
+
+def _config(kind: str, data: Path, **sections: dict[str, Any]) -> TrainConfig:
+    plain: dict[str, Any] = {
+        "model": {"kind": kind},
+        "data": {"root": str(data), "joints": "body", "batch_size": BATCH},
+        "training": {"max_epochs": EPOCHS, "patience": None},
+        "output": {"root": "unused", "tensorboard": False},
+        "ray": {"workers": 1, "gpus_per_worker": 0},
+    }
+    return TrainConfig.model_validate({k: {**v, **sections.get(k, {})} for k, v in plain.items()})
+
+
+class _Reports(Listener):
+    def __init__(self) -> None:
+        self.all: list[EpochReport] = []
+
+    def epoch(self, report: EpochReport, model: torch.nn.Module) -> None:
+        self.all.append(report)
+
+
+def _trained(kind: str, data: Path, *, feed: str) -> list[EpochReport]:
+    config = _config(kind, data, data={"feed": feed})
+    team, reports = Team(), _Reports()
+    feeds: Feeds = memory_feeds(config, team) if feed == "memory" else stream_feeds(config, team)
+    torch.manual_seed(0)
+    model = build(config.model, fit_coordinates(config.model, feeds.sample, joints="body"))
+    assert feeds.val is not None
+    try:
+        validate = validation(model, feeds.val, team, seed=0)
+        fit(model, feeds.train, options=config.training, validate=validate, listener=reports)
+    finally:
+        feeds.close()
+    return reports.all
+
+
+def _feeds_in_turn(kind: str, data: Path) -> dict[str, float]:
+    memory, stream = (_trained(kind, data, feed=feed) for feed in ("memory", "stream"))
+    return {
+        f"{kind}, batch {BATCH}: poses/s from memory": memory[-1].samples_per_s,
+        f"{kind}, batch {BATCH}: poses/s by stream": stream[-1].samples_per_s,
+        f"{kind}: stream / memory": stream[-1].samples_per_s / memory[-1].samples_per_s,
+        f"{kind}: waiting, memory": memory[-1].waiting,
+        f"{kind}: waiting, stream": stream[-1].waiting,
+        f"{kind}: waiting, stream, first epoch": stream[0].waiting,
+    }
+
+
+class _Silent:
+    """Nobody watches."""
+
+    def cluster(self, cluster: Cluster, part: Share) -> None: ...
+    def started(self, start: Start) -> None: ...
+    def beat(self, beat: Beat) -> None: ...
+    def epoch(self, report: EpochReport) -> None: ...
+    def note(self, text: str) -> None: ...
+
+
+def _workers(data: Path, folder: Path) -> dict[str, float]:
+    found = {}
+    for count in (1, 2):
+        # A Ray of its own for each: one worker then gets all the CPUs of the machine, two share them.
+        settings = {"output": {"root": str(folder / f"run{count}")}, "ray": {"workers": count}}
+        found[count] = train(_config("joint_flow", data, **settings), _Silent())["samples_per_s"]
+    return {
+        "joint_flow: poses/s, 1 worker": found[1],
+        "joint_flow: poses/s, 2 workers": found[2],
+        "joint_flow: 2 workers / 1": found[2] / found[1],
+    }

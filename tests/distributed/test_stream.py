@@ -1,0 +1,138 @@
+"""The stream: each row once per epoch in an order of the seed, read ahead across epochs, and nothing left running."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from mocap_ray.config import RayOptions
+from mocap_ray.dataset.poses import read_poses
+from mocap_ray.distributed import stream
+from mocap_ray.distributed.cluster import connected
+from mocap_ray.training.feeds import Feeds
+from mocap_ray.training.fit import Team
+from mocap_ray.training.options import TrainConfig
+from tests.dataset.made import make
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("stream") / "set"
+    make(root, clips={**{(f"D{k}", "train"): 6 for k in range(5)}, ("D0", "val"): 2})
+    return root
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _ray() -> Iterator[None]:
+    with connected(RayOptions(workers=2)):
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _small_buffer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Smaller than an epoch, so that reading goes on while batches are taken."""
+    monkeypatch.setattr(stream, "BUFFER_ROWS", 100)
+
+
+def _config(made: Path, **training: Any) -> TrainConfig:
+    return TrainConfig.model_validate(
+        {
+            "model": {"kind": "joint_flow"},
+            "data": {"root": str(made), "batch_size": 32, "feed": "stream"},
+            "training": {"max_epochs": 3, "seed": 5, **training},
+            "output": {"root": "unused"},
+        }
+    )
+
+
+def _rows(feeds: Feeds, epoch: int) -> np.ndarray:
+    return torch.cat([batch.data for batch in feeds.train(epoch)]).numpy().reshape(-1, 165)
+
+
+def _ours() -> list[str]:
+    names = ("mocap-ray-prefetch", "StreamingExecutor", "ray-data-metadata")
+    return [t.name for t in threading.enumerate() if t.name.startswith(names)]
+
+
+def _wait_until_still() -> None:
+    end = time.monotonic() + 30
+    while _ours():
+        assert time.monotonic() < end, _ours()
+        time.sleep(0.05)
+
+
+def test_every_row_comes_once_per_epoch_and_epochs_differ(made: Path) -> None:
+    feeds = stream.stream_feeds(_config(made), Team())
+    expected = read_poses(made, split="train").rotvecs.reshape(-1, 165)
+    epochs = [_rows(feeds, k) for k in range(3)]
+    for found in epochs:
+        assert len(found) == len(expected) == feeds.rows
+        assert np.array_equal(np.sort(found, axis=0), np.sort(expected, axis=0))
+    assert not np.array_equal(epochs[0], epochs[1])
+    _wait_until_still()  # nothing is read beyond the last epoch
+
+
+def test_the_order_is_of_seed_and_epoch_wherever_a_training_starts(made: Path) -> None:
+    whole, resumed = (stream.stream_feeds(_config(made), Team()) for _ in range(2))
+    _rows(whole, 0)
+    assert np.array_equal(_rows(whole, 1), _rows(resumed, 1))
+    assert np.array_equal(_rows(whole, 1), _rows(resumed, 1)), "an epoch can be taken again"
+    for feeds in (whole, resumed):
+        feeds.close()
+    _wait_until_still()
+
+
+def test_the_next_epoch_is_read_while_nobody_takes_batches(made: Path) -> None:
+    feeds = stream.stream_feeds(_config(made), Team())
+    _rows(feeds, 0)
+    assert "mocap-ray-prefetch" in _ours()
+    feeds.close()
+    _wait_until_still()
+
+
+def test_validation_is_the_same_each_time_beside_a_running_epoch(made: Path) -> None:
+    feeds = stream.stream_feeds(_config(made), Team())
+    assert feeds.val is not None
+    _rows(feeds, 0)
+    first, second = (torch.cat(list(feeds.val())).numpy() for _ in range(2))
+    feeds.close()
+    tight = _config(made)  # no memory to keep the validation poses in
+    tight = tight.model_copy(update={"data": tight.data.model_copy(update={"memory_share": 1e-12})})
+    streamed = stream.stream_feeds(tight, Team())
+    assert streamed.val is not None
+    third, fourth = (torch.cat(list(streamed.val())).numpy() for _ in range(2))
+    expected = read_poses(made, split="val").rotvecs
+    for found in (first, second, third, fourth):
+        assert np.array_equal(found, expected)
+
+
+def test_who_stops_within_an_epoch_stops_the_reading(made: Path) -> None:
+    feeds = stream.stream_feeds(_config(made), Team())
+    batches = iter(feeds.train(0))
+    next(batches)
+    batches.close()  # type: ignore[attr-defined]
+    _wait_until_still()
+    assert len(_rows(feeds, 0)) == feeds.rows
+    feeds.close()
+    _wait_until_still()
+
+
+def test_a_file_that_vanishes_is_an_error_of_the_training(made: Path, tmp_path: Path) -> None:
+    shutil.copytree(made, tmp_path / "set")
+    feeds = stream.stream_feeds(_config(tmp_path / "set"), Team())
+    for file in (tmp_path / "set" / "clips").rglob("*.parquet"):
+        file.unlink()
+    with pytest.raises(Exception, match=r"parquet|No such file"):
+        _rows(feeds, 0)
+    _wait_until_still()
+    feeds.close()

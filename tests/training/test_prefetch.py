@@ -1,0 +1,162 @@
+"""Batches made ahead: the same ones in the same order, errors where they belong, and no thread left behind."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mocap_ray.training import feeds
+from mocap_ray.training.feed import InMemory
+from mocap_ray.training.fit import fit
+from mocap_ray.training.options import TrainingOptions
+from mocap_ray.training.prefetch import Prefetched
+from mocap_ray.training.watch import NonFinite
+from tests.training.small import line, rows
+
+
+class Source:
+    """Counts what was asked of it, and notes whether and where it was closed."""
+
+    def __init__(self, count: int, *, fails_at: int | None = None) -> None:
+        self.count, self.fails_at = count, fails_at
+        self.made = 0
+        self.closed_in: list[str] = []
+
+    def __iter__(self) -> Iterator[int]:
+        try:
+            for k in range(self.count):
+                if k == self.fails_at:
+                    raise OSError("disk away")
+                self.made += 1
+                yield k
+        finally:
+            self.closed_in.append(threading.current_thread().name)
+
+
+def _until(what: Callable[[], bool]) -> None:
+    end = time.monotonic() + 30
+    while not what():
+        assert time.monotonic() < end, "does not happen"
+        time.sleep(0.002)
+
+
+def _threads() -> int:
+    return sum(t.name == "mocap-ray-prefetch" for t in threading.enumerate())
+
+
+@pytest.mark.parametrize("depth", [1, 3, 100])
+def test_the_items_come_in_their_order_and_end(depth: int) -> None:
+    source = Source(20)
+    ahead = Prefetched(source, depth=depth)
+    assert list(ahead) == list(range(20))
+    assert list(ahead) == []
+    assert source.closed_in == ["mocap-ray-prefetch"]
+
+
+def test_items_are_made_ahead_but_not_without_bound() -> None:
+    source = Source(1000)
+    with Prefetched(source, depth=4) as ahead:
+        _until(lambda: source.made == 5)  # four wait, one is in hand
+        assert next(ahead) == 0
+        _until(lambda: source.made == 6)
+    assert source.made == 6
+
+
+def test_an_error_comes_after_the_items_before_it_and_once() -> None:
+    ahead = Prefetched(Source(9, fails_at=2), depth=8)
+    assert [next(ahead), next(ahead)] == [0, 1]
+    with pytest.raises(OSError, match="disk away"):
+        next(ahead)
+    assert list(ahead) == []
+
+
+def test_who_stops_early_leaves_no_thread_and_closes_the_source() -> None:
+    before, source = _threads(), Source(1000)
+    ahead = Prefetched(source, depth=2)
+    next(ahead)
+    ahead.close()
+    ahead.close()
+    assert _threads() == before
+    assert source.closed_in == ["mocap-ray-prefetch"]
+    assert list(ahead) == []
+
+
+def test_a_forgotten_one_ends_its_thread() -> None:
+    before, source = _threads(), Source(1000)
+    ahead = Prefetched(source, depth=2)
+    next(ahead)
+    del ahead
+    gc.collect()
+    _until(lambda: _threads() == before)
+    assert source.closed_in
+
+
+def _memory(ahead: bool) -> InMemory:
+    data = rows(101).numpy().astype(np.float64)
+    index = np.arange(101, dtype=np.int32)
+    return InMemory(
+        data,
+        index,
+        [f"clip{k}" for k in index],
+        batch_size=7,
+        seed=3,
+        device=torch.device("cpu"),
+        ahead=ahead,
+    )
+
+
+def test_batches_of_memory_are_the_same_ahead_and_not() -> None:
+    for epoch in range(2):
+        plain, ahead = (list(_memory(a).epoch(epoch)) for a in (False, True))
+        assert len(plain) == len(ahead) == 15
+        for a, b in zip(plain, ahead, strict=True):
+            assert torch.equal(a.data, b.data)
+            assert a.clips() == b.clips()
+
+
+def test_a_training_that_fails_leaves_no_thread() -> None:
+    feed, before = _memory(True), _threads()
+    feed.rows[50] = torch.nan
+    with pytest.raises(NonFinite) as error:
+        fit(line(), feed.epoch, options=TrainingOptions(max_epochs=1))
+    assert "clip50" in error.value.clips
+    assert _threads() == before
+
+
+def test_validation_batches_are_copied_ahead_and_all_of_them() -> None:
+    before, parts = _threads(), list(rows(50).split(8))
+    found = list(feeds.copied_ahead(parts, torch.device("cpu")))
+    assert torch.equal(torch.cat(found), torch.cat(parts))
+    stopped = feeds.copied_ahead(parts, torch.device("cpu"))
+    next(stopped)
+    stopped.close()  # type: ignore[attr-defined]
+    assert _threads() == before
+
+
+def test_the_feeds_are_closed_however_a_training_ends(tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    from mocap_ray.training.session import memory_feeds, prepare, run
+    from tests.dataset.made import make
+    from tests.training.test_session import Kill, config
+
+    make(tmp_path / "data", clips={("CMU", "train"): 2, ("CMU", "val"): 1})
+    chosen = config(tmp_path / "data", tmp_path / "out", data={"feed": "stream"})
+    closed: list[bool] = []
+
+    def stream(c: object, team: object) -> feeds.Feeds:
+        return replace(memory_feeds(chosen, team), close=lambda: closed.append(True))  # type: ignore[arg-type]
+
+    prepare(chosen)
+    with pytest.raises(KeyboardInterrupt):
+        run(chosen, stream=stream, listener=Kill(1))
+    assert closed == [True]
+    run(chosen, stream=stream)
+    assert closed == [True, True]
