@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from bench import body, features, feeding, held_out, memory, pipeline, priors
+from bench import body, features, feeding, hands, held_out, memory, pipeline, priors
 
 PARTS = {
     "body": body.measure,
@@ -18,6 +18,7 @@ PARTS = {
     "extraction": pipeline.measure,
     "memory": memory.measure,
     "priors": priors.measure,
+    "hands": hands.measure,
     "feeding": feeding.measure,
     "held out": held_out.measure,
 }

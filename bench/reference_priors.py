@@ -142,13 +142,32 @@ class ReferenceHandVAE(nn.Module):
         self.mean, self.log_variance = nn.Linear(hidden, z_dim), nn.Linear(hidden, z_dim)
         self.out_mean, self.out_log_variance = nn.Linear(hidden, dimensions), nn.Linear(hidden, dimensions)
 
-    def log_prob(self, x: Tensor) -> Tensor:
-        """[B] nats."""
-        h = self.encoder(x)
-        mean, log_variance = self.mean(h), self.log_variance(h)
+    def terms(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Log likelihood with one sample of the posterior, and the KL term, each [B] nats."""
+        mean, log_variance = self.posterior(x)
         z = mean + torch.exp(0.5 * log_variance) * torch.randn_like(mean)
+        return self.fit(x, z), 0.5 * (mean**2 + torch.exp(log_variance) - log_variance - 1).sum(-1)
+
+    def log_prob(self, x: Tensor, *, samples: int = 1) -> Tensor:
+        """[B] nats: the ELBO of one sample, or the importance-weighted bound of several."""
+        if samples == 1:
+            fit, kl = self.terms(x)
+            return fit - kl
+        mean, log_variance = self.posterior(x)
+        weights = []
+        for _ in range(samples):
+            e = torch.randn_like(mean)
+            z = mean + torch.exp(0.5 * log_variance) * e
+            weights.append(self.fit(x, z) + 0.5 * (e * e + log_variance - z * z).sum(-1))
+        return torch.logsumexp(torch.stack(weights), 0) - math.log(samples)
+
+    def posterior(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and log variance of z."""
+        h = self.encoder(x)
+        return self.mean(h), self.log_variance(h)
+
+    def fit(self, x: Tensor, z: Tensor) -> Tensor:
+        """Log likelihood [B]."""
         h = self.decoder(z)
         out, out_log_variance = self.out_mean(h), self.out_log_variance(h)
-        fit = -0.5 * ((x - out) ** 2 * torch.exp(-out_log_variance) + out_log_variance + LOG_2PI).sum(-1)
-        kl = 0.5 * (mean**2 + torch.exp(log_variance) - log_variance - 1).sum(-1)
-        return fit - kl
+        return -0.5 * ((x - out) ** 2 * torch.exp(-out_log_variance) + out_log_variance + LOG_2PI).sum(-1)

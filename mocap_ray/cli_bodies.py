@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from mocap_ray.cli_options import local_file
+
 app = typer.Typer(help="Body models: what is there, what is missing, and a stand-in.", no_args_is_help=True)
 
 
@@ -69,7 +71,7 @@ def body_convert(
     from mocap_ray.body.convert import convert
     from mocap_ray.terminal.screen import console, say
 
-    say(console(), f"{convert(source, _local(out))}: written")
+    say(console(), f"{convert(source, local_file(out))}: written")
 
 
 @app.command(
@@ -84,12 +86,5 @@ def body_standin(
     from mocap_ray.body.standin import write_standin
     from mocap_ray.terminal.screen import console, say
 
-    for path in write_standin(_local(root)):
+    for path in write_standin(local_file(root)):
         say(console(), str(path))
-
-
-def _local(path: Path) -> Path:
-    """The path, unless somebody meant a bucket."""
-    if ":/" in str(path):
-        raise typer.BadParameter(f"{path} is an address. Expected a path on this machine.")
-    return path

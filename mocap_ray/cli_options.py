@@ -33,3 +33,10 @@ def assignments(config: str | None, override: list[str] | None, more: list[str] 
                 f"{without_secrets(text)!r} is not KEY=VALUE, such as motion.mirror=true"
             )
     return [*(override or []), *(more or [])]
+
+
+def local_file(path: Path) -> Path:
+    """The path, unless somebody meant a bucket: then BadParameter."""
+    if ":/" in str(path):
+        raise typer.BadParameter(f"{path} is an address. Expected a path on this machine.")
+    return path

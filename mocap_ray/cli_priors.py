@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 
 from mocap_ray import config as configs
-from mocap_ray.cli_options import More, Overrides, assignments
+from mocap_ray.cli_options import More, Overrides, assignments, local_file
 from mocap_ray.terminal.screen import complain, console, say
 
 if TYPE_CHECKING:
@@ -180,6 +180,10 @@ def draw(prior: str, *, count: int, out: Path, pictures: Path | None, seed: int)
     from mocap_ray.training.load import load_prior
     from mocap_ray.training.page import gallery
 
+    for path in filter(None, (out, pictures)):
+        local_file(path)
+    if pictures is not None and pictures.is_dir():
+        raise ValueError(f"{pictures}: a folder. Expected the HTML file to write.")
     if out.suffix != ".npz":
         raise ValueError(f"{out}: expected a name that ends in .npz.")
     model = load_prior(prior)
@@ -209,6 +213,7 @@ def _report(paths: list[str], out: Path, *, data: str | None, seed: int, quick: 
     from mocap_ray.training.judgement import JudgeOptions
     from mocap_ray.training.page import write_page
 
+    local_file(out)  # before minutes of judging
     options = JudgeOptions(seed=seed)
     if quick:
         options = JudgeOptions(

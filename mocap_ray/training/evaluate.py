@@ -83,10 +83,11 @@ def evaluate(
     Raises:
         CheckpointError: a path without a trained prior.
         DataSetError: no data set, no such split, no poses.
-        ValueError: no paths, or a prior that cannot be judged.
+        ValueError: no paths, no such device, or a prior that cannot be judged.
     """
     if not paths:
         raise ValueError("No priors to judge. Expected folders of trainings, checkpoints or exports.")
+    check_device(device)
     loaded = [read_trained(path) for path in paths]
     names = short_names([str(path) for path in paths], [about["model"]["kind"] for _, about, _ in loaded])
     data = loaded[0][1].get("config", {}).get("data", {})
@@ -129,6 +130,17 @@ def evaluate(
         notes=notes,
         real=_spread(held_out, judged[0].judgement.options.seed),
     )
+
+
+def check_device(device: str) -> None:
+    """Raise ValueError, with what to do, for a device that torch cannot compute on here."""
+    if device.partition(":")[0] not in ("cpu", "cuda"):
+        raise ValueError(f"device {device!r}: expected cpu, cuda or cuda:N.")
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        first = str(error).split("\n")[0]
+        raise ValueError(f"device {device!r}: torch cannot use it here ({first}). Choose cpu.") from error
 
 
 def _spread(poses: Poses, seed: int, *, count: int = 24) -> Float[np.ndarray, "S 55 3"]:

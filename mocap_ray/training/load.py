@@ -94,6 +94,11 @@ def _find(path: str | os.PathLike[str]) -> tuple[Place, str]:
         return place(head or "."), ABOUT
     if last.endswith(".pt"):
         return place(head or "."), last
+    if os.path.isfile(text):
+        raise CheckpointError(
+            f"{text}: a file that is neither a checkpoint (.pt) nor of an export (prior.json, model.safetensors). "
+            "Expected the output folder of `mocap-ray train`, or a checkpoint in it."
+        )
     here = place(text)
     for folder, name in (("", ABOUT), ("checkpoints", BEST), ("export", ABOUT), ("", BEST), ("", LAST)):
         if here.exists(*filter(None, (folder, name))):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,8 @@ RECIPE = {
     "motion": {"profile": "humanml3d", "resample": "interpolate", "yaw": "continuous", "mirror": True},
     "recipe_version": 1,
 }
+Poses = Callable[[int, int], np.ndarray]
+"""Number of a clip and its frames -> rotation vectors [frames, 55, 3]."""
 ACTIONS = ("walk", "run & <jump>", None, "dance")
 
 
@@ -67,14 +70,23 @@ def features_of(joints: np.ndarray) -> np.ndarray:
     return out
 
 
+def _jitter(number: int, frames: int) -> np.ndarray:
+    return np.random.default_rng(number).normal(size=(frames, 55, 3)).astype(np.float32) * 0.1
+
+
 def made_clip(
-    dataset: str, number: int, *, frames: int, mirrored: bool = False, texts: tuple[str, ...] = ()
+    dataset: str,
+    number: int,
+    *,
+    frames: int,
+    mirrored: bool = False,
+    texts: tuple[str, ...] = (),
+    poses: Poses | None = None,
 ) -> Clip:
     """Clip `number` of a sub-dataset; its mirrored twin has no poses, as in a real data set."""
     name = f"{dataset}/{number % 3:02d}/{number:02d}_poses"
     recording = Recording(dataset, name, f"{dataset}/{number % 3:02d}", f"{name}.npz", 1, "1")
     joints = walker(frames, speed=0.02 + 0.01 * (number % 5), phase=0.7 * number + 3.0 * mirrored)
-    rng = np.random.default_rng(number)
     return Clip(
         clip_id=f"{name}@0" + ("~M" if mirrored else ""),
         recording=recording,
@@ -86,7 +98,7 @@ def made_clip(
         betas=np.arange(10) / 10,
         features=features_of(joints),
         joints=joints.astype(np.float32),
-        poses=None if mirrored else rng.normal(size=(frames, 55, 3)).astype(np.float32) * 0.1,
+        poses=None if mirrored else (poses or _jitter)(number, frames),
         trans=None if mirrored else joints[:, 0].astype(np.float32),
         action=ACTIONS[number % 4],
         texts=texts,
@@ -101,12 +113,14 @@ def make(
     clips: dict[tuple[str, str], int] | None = None,
     frames: int = 41,
     standin: bool = True,
+    poses: Poses | None = None,
 ) -> list[Clip]:
     """Write a finished data set below `root` and return its clips in manifest order.
 
     Args:
         clips: recordings per (dataset, split); each gives a clip and its mirrored twin.
         frames: of the first clip; each further one is 10 longer.
+        poses: of clip number `n` and so many frames; None: every axis of every joint a little noise.
     """
     clips = clips or {("CMU", "train"): 5, ("CMU", "val"): 2, ("BMLrub", "test"): 2}
     everything: list[Clip] = []
@@ -117,8 +131,9 @@ def make(
         for _ in range(many):
             texts = (f"person {number} walks with the left arm.", "a #2 w/alker") if number % 2 else ()
             for mirrored in (False, True):
+                length = frames + 10 * number
                 rows.append(
-                    made_clip(dataset, number, frames=frames + 10 * number, mirrored=mirrored, texts=texts)
+                    made_clip(dataset, number, frames=length, mirrored=mirrored, texts=texts, poses=poses)
                 )
             number += 1
         half = max(1, len(rows) // 2)

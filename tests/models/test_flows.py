@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from mocap_ray.models.hand_vae import PACE
 from models.made import VARIANTS, poses, prior, reference
 
 FLOWS = [(k, o) for k in ("joint_flow", "global_flow") for o in VARIANTS[k]]
@@ -153,9 +154,8 @@ def test_the_likelihood_of_the_vae_integrates_to_one(type_: str, representation:
     options = {"hidden": 8, "z_dim": 2, "type": type_, "representation": representation}
     model = prior("hand_vae", options, train=poses(200, spread=0.6), joints=["left_index1"])
     if type_ == "so3":
-        model.likelihood.log_sigma.data.fill_(
-            math.log(0.8)
-        )  # wide: the cut at pi and Haar measure both matter
+        # Wide: the cut at pi and Haar measure both matter.
+        model.likelihood.spread.data.fill_(math.log(0.8) / PACE)
     r, cell = ball(48)
     z = torch.tensor([0.7, -1.2], dtype=torch.float64)
     with torch.no_grad():
@@ -204,7 +204,7 @@ def test_warm_up_starts_without_kl_and_free_bits_cost_nothing_below_them() -> No
 def test_so3_draws_have_the_likelihoods_own_spread() -> None:
     model = prior("hand_vae", {"hidden": 8, "z_dim": 2, "type": "so3"}, joints=["left_index1"])
     with torch.no_grad():
-        model.likelihood.log_sigma.fill_(math.log(0.2))
+        model.likelihood.spread.fill_(math.log(0.2) / PACE)
         out = torch.zeros(20000, 6, dtype=torch.float64)
         e = torch.randn(20000, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
         x = model.likelihood.draw(out, e, model.coordinates)

@@ -295,11 +295,36 @@ def test_sample_writes_what_load_prior_would_draw(trained: Path, tmp_path: Path)
     assert (tmp_path / "s.html").read_text().count("<svg") == 5
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (
+            ("evaluate", "{}", "--out", "s3://bucket/page.html"),
+            "is an address. Expected a path on this machine.",
+        ),
+        (("sample", "{}", "--out", "s3://bucket/a.npz"), "is an address. Expected a path on this machine."),
+        (("sample", "{}", "--pictures", "."), ".: a folder. Expected the HTML file to write."),
+        (("evaluate", "{}", "--device", "cudda"), "device 'cudda': expected cpu, cuda or cuda:N."),
+    ],
+)
+def test_what_was_typed_wrong_is_a_sentence_before_anything_is_computed(
+    words: tuple[str, ...], said: str, trained: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([w.format(trained / "gaussian_prior") for w in words])
+    assert ended.value.code == 2
+    assert said in " ".join(capsys.readouterr().err.split())
+
+
 def test_what_cannot_be_judged_says_so(trained: Path) -> None:
     with pytest.raises(ValueError, match="No priors to judge"):
         evaluate([])
     with pytest.raises(ValueError, match="split"):
         evaluate([trained / "gaussian_prior"], split="nowhere")
+    with pytest.raises(ValueError, match=r"device 'cudda': expected cpu, cuda or cuda:N"):
+        evaluate([trained / "gaussian_prior"], device="cudda")
+    with pytest.raises(ValueError, match=r"config\.yaml: a file that is neither a checkpoint"):
+        evaluate([trained / "gaussian_prior" / "config.yaml"])
     one = moving(1, 1)
     with pytest.raises(ValueError, match=r"1 held-out poses\. Judging needs at least two"):
         judge(gaussian(moving(50, 1)), train=moving(50, 1), held_out=one)
