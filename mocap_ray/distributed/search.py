@@ -215,7 +215,14 @@ def _finish(config: SearchConfig, out: Place, count: int, errors: dict[int, str]
     write_page(out, trials, config)
     best = ranked(trials, config.metric, config.mode)[0]
     if math.isnan(best.best(config.metric, config.mode)[0]):
-        reasons = "".join(f"\n  trial {name(t.number)}: {t.state}: {t.error}" for t in trials[:10])
+        if not any(t.error for t in trials) and config.time_budget_min:
+            raise SearchFailed(
+                f"{out.uri}: time_budget_min {config.time_budget_min:g} was over before any trial had a "
+                f"{config.metric}. Raise it, and begin again with --overwrite."
+            )
+        reasons = "".join(
+            f"\n  trial {name(t.number)}: {t.state}{': ' if t.error else ''}{t.error}" for t in trials[:10]
+        )
         raise SearchFailed(f"{out.uri}: no trial came to a {config.metric}:{reasons}")
     export_best(out, best)
     return Outcome(out.uri, trials, best, time.monotonic() - began)

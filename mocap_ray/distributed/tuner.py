@@ -21,8 +21,14 @@ from mocap_ray.training.search import SearchConfig
 
 TUNE = "tune"
 """Folder of Tune's own state below the output; its journal lets a killed search go on."""
-QUIET = {"RAY_AIR_NEW_OUTPUT": "0", "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1", "RAY_CHDIR_TO_TRIAL_DIR": "0"}
-"""Settings of Tune: its own tables and log files off, since every trial has those of a training."""
+QUIET = {
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+}
+"""Settings of Tune: its own tables and log files off, since every trial has those of a training; and Ctrl-C ends a
+search with its own sentence, where Tune would call it finished."""
 
 
 def run_trials(

@@ -107,7 +107,8 @@ def test_asha_stops_poor_trials_and_optuna_proposes(data_set: Path, tmp_path: Pa
 
 def _study(out: Path) -> list[tuple[int, str, float | None]]:
     """What Optuna knows, by Tune's journal: number, state and value of each trial."""
-    newest = max(out.glob("tune/searcher-state-*.pkl"), key=lambda p: p.stat().st_mtime_ns)
+    # One for each run; the time of its start stands in the name.
+    newest = max(out.glob("tune/searcher-state-*.pkl"))
     study = pickle.loads(newest.read_bytes())["_ot_study"]
     return [(t.number, t.state.name, t.value) for t in study.trials]
 
@@ -206,7 +207,8 @@ def _clones(out: Path) -> list[str]:
 
 def _seed_of_two_rates() -> int:
     """A seed whose first two trials draw different rates."""
-    space = parse_space({"rate": {"choice": [1e-7, 3e-4]}, "noise": {"uniform": [0.0, 2.0]}})
+    # In the order of the file, which is the alphabet's.
+    space = parse_space({"noise": {"uniform": [0.0, 2.0]}, "rate": {"choice": [1e-7, 3e-4]}})
     for seed in range(100):
         first, second = draw_trials(space, {}, trials=2, seed=seed)
         if first["rate"] > second["rate"]:
