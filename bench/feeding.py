@@ -3,7 +3,7 @@
 A data set of some 200,000 poses is written by the real extraction. `fit` trains two epochs from each feed, in turn, in
 this process; the figures are those of metrics.csv, of the second epoch and, for the stream, also of the first, which
 starts its pipeline. gaussian_prior computes next to nothing and shows the feed, joint_flow shows a training. The
-stream's tasks share the CPUs with the training here; beside a GPU they do not.
+training has one thread, which leaves the stream's tasks a CPU; beside a GPU they have all of them.
 
 One against two workers is `mocap-ray train` on a sixth of the data. On one machine both have the same CPUs: one worker
 computes with a thread for each, two with one each. So the ratio is the price of being two, not the gain of a second
@@ -52,10 +52,13 @@ def measure() -> dict[str, float]:
         write_standin(folder / "bodies", families=("smplh",), genders=("neutral", "male", "female"))
         many = _data_set(folder, copies=COPIES)
         few = _data_set(folder, copies=FEW)
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # the other CPU reads
         with connected(RayOptions(workers=2)):
             figures = {"poses to train on": float(memory_feeds(_config("joint_flow", many), Team()).rows)}
             for kind in ("gaussian_prior", "joint_flow"):
                 figures |= _feeds_in_turn(kind, many)
+        torch.set_num_threads(threads)
         return figures | _workers(few, folder)
     finally:
         shutil.rmtree(folder)
@@ -85,10 +88,10 @@ def _data_set(folder: Path, *, copies: int) -> Path:
     return out
 
 
-def _config(kind: str, data: Path, **sections: dict[str, Any]) -> TrainConfig:
+def _config(kind: str, root: Path, **sections: dict[str, Any]) -> TrainConfig:
     plain: dict[str, Any] = {
         "model": {"kind": kind},
-        "data": {"root": str(data), "joints": "body", "batch_size": BATCH},
+        "data": {"root": str(root), "joints": "body", "batch_size": BATCH},
         "training": {"max_epochs": EPOCHS, "patience": None},
         "output": {"root": "unused", "tensorboard": False},
         "ray": {"workers": 1, "gpus_per_worker": 0},
