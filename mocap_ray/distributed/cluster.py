@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import ray
 
@@ -79,6 +80,23 @@ def connected(options: RayOptions, *, dashboard: bool = False) -> Iterator[Clust
         ray.shutdown()
 
 
+def _start(**settings: Any) -> None:
+    """`ray.init`, which on a machine under load may give up before its processes are up: then once more."""
+    try:
+        ray.init(**settings)
+    except Exception as error:
+        if "timed out" not in str(error):
+            raise
+        ray.shutdown()
+        try:
+            ray.init(**settings)
+        except Exception as again:
+            raise NoCluster(
+                f"Ray did not start within its time, twice: {str(again).splitlines()[0]} The machine may be "
+                "overloaded; try again when it is not, or join a running cluster by ray.address."
+            ) from again
+
+
 @contextmanager
 def _own(options: RayOptions, *, dashboard: bool) -> Iterator[Cluster]:
     """A local Ray that nobody else sees."""
@@ -89,7 +107,7 @@ def _own(options: RayOptions, *, dashboard: bool) -> Iterator[Cluster]:
     folder = tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-")
     _sweep(Path(folder).parent)
     try:
-        ray.init(
+        _start(
             address="local",
             num_cpus=workers,
             num_gpus=None if options.gpus_per_worker else 0,

@@ -75,7 +75,7 @@ class SearchView(View):
         self.config = config
         self.task = self.bar.add_task("starting Ray", total=None, figures="")
         self.best, self.best_trial, self.epochs = math.nan, 0, 0
-        self.total = 0
+        self.total = self.at_once = 0
         self.seen: set[int] = set()
         self.ended: set[int] = set()
 
@@ -84,7 +84,7 @@ class SearchView(View):
         where = "own Ray" if cluster.own else f"{cluster.nodes} nodes"
         text = f"{trials} trials, {concurrency} at once, {part.workers} workers each, {where}"
         say(self.console, text)
-        self.total = trials
+        self.total, self.at_once = trials, concurrency
         self.bar.update(self.task, description="trials", total=trials)
 
     def trial(self, number: int, event: str, value: Any) -> None:
@@ -103,11 +103,13 @@ class SearchView(View):
             worse = score > self.best if self.config.mode == "min" else score < self.best
             if math.isnan(self.best) or not worse:
                 self.best, self.best_trial = score, number
-        text = f"{len(self.seen)} begun, {self.epochs} epochs"
+        # Of a trial that the scheduler ends nobody hears; but where one begins, another one has made room.
+        over = max(len(self.ended), len(self.seen) - self.at_once)
+        text = f"{self.epochs} epochs"
         if not math.isnan(self.best):
             text += f", best {self.config.metric} {self.best:.5g} (trial {self.best_trial:03d})"
-        self.bar.update(self.task, completed=len(self.ended), figures=text)
-        self.log(f"{len(self.ended)} of {self.total} trials ended, {text}")
+        self.bar.update(self.task, completed=over, figures=text)
+        self.log(f"{over} of {self.total} trials over, {text}")
 
 
 def print_training(console: Console, summary: dict[str, Any], root: str) -> None:
@@ -126,14 +128,11 @@ def print_training(console: Console, summary: dict[str, Any], root: str) -> None
 
 def print_search(console: Console, outcome: SearchOutcome, config: SearchConfig, *, most: int = 20) -> None:
     """The table of a finished search, best first, and what to type next."""
-    from mocap_ray.training.results import cloned, heads, table
+    from mocap_ray.training.results import cloned, heads, short_names, table
 
     keys = list(config.space)
     rows = table(outcome.trials, keys, config.metric, config.mode)
-    short = [key.rpartition(".")[2] for key in keys]
-    names = heads(
-        short if len(set(short)) == len(short) else keys, config.metric, lineage=cloned(outcome.trials)
-    )
+    names = heads(short_names(keys), config.metric, lineage=cloned(outcome.trials))
     # Errors were told when they happened; the page and trials.csv have them too.
     show(console, simple_table("trials, best first", names[:-1], [row[:-1] for row in rows[:most]]))
     if len(rows) > most:

@@ -180,8 +180,10 @@ def _energies(p: Judged) -> str:
     energies = p.judgement.curves.energies
     real = energies[0.0][np.isfinite(energies[0.0])]
     low = float(np.quantile(real, 0.002)) if len(real) else 0.0
-    far = energies[DEGREES[1]][np.isfinite(energies[DEGREES[1]])]
-    high = max(low + 1.0, *(float(np.quantile(x, q)) for x, q in ((real, 0.99), (far, 0.7)) if len(x)))
+    near = energies[DEGREES[0]][np.isfinite(energies[DEGREES[0]])]
+    most, far = (float(np.quantile(x, q)) if len(x) else low for x, q in ((real, 0.99), (near, 0.8)))
+    # A sharp prior's energies at 5 degrees are tens of nats: a range with all of them in it shows nothing else.
+    high = max(low + 1.0, most, min(far, low + 4 * (most - low)))
     series = [Series("held out", *plots.density(real, low=low, high=high), REAL, filled=True)]
     for k, degrees in enumerate(DEGREES):
         found = plots.density(energies[degrees], low=low, high=high)

@@ -137,6 +137,12 @@ def table(trials: Sequence[Trial], keys: Sequence[str], metric: str, mode: str) 
     return rows
 
 
+def short_names(keys: Sequence[str]) -> list[str]:
+    """Keys without their sections, where they stay different from each other."""
+    short = [key.rpartition(".")[2] for key in keys]
+    return short if len(set(short)) == len(short) else list(keys)
+
+
 def heads(keys: Sequence[str], metric: str, *, lineage: bool = False) -> list[str]:
     """Of `table`."""
     return [

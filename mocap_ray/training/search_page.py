@@ -14,7 +14,7 @@ from typing import Any
 
 from mocap_ray import __version__
 from mocap_ray.storage import Place
-from mocap_ray.training.results import Trial, cloned, heads, name, ranked, table, text
+from mocap_ray.training.results import Trial, cloned, heads, name, ranked, short_names, table, text
 from mocap_ray.training.search import SearchConfig
 from mocap_ray.training.space import Range
 
@@ -156,7 +156,8 @@ def axes(order: Sequence[Trial], config: SearchConfig) -> list[Axis]:
     """One for each key, and the metric's at the right, whose better end is above."""
     step = (WIDTH - LEFT - RIGHT) / len(config.space)
     found = []
-    for k, (key, r) in enumerate(config.space.items()):
+    titles = short_names(list(config.space))
+    for k, r in enumerate(config.space.values()):
         low, high = r.values[0], r.values[-1]
         marks = list(r.values)
         if r.kind == "log_uniform":
@@ -166,7 +167,7 @@ def axes(order: Sequence[Trial], config: SearchConfig) -> list[Axis]:
         ticks = [Tick(_vertical(place_on(r, v)), text(v)) for v in marks]
         if r.when:
             ticks.append(Tick(_vertical(place_on(r, None)), OFF))
-        found.append(Axis(key, LEFT + k * step, ticks))
+        found.append(Axis(titles[k], LEFT + k * step, ticks))
     ends = _ends(order, config)
     ticks = (
         [Tick(_vertical(share), f"{v:.4g}") for share, v in zip((1.0, 0.0), ends, strict=True)]
