@@ -78,10 +78,10 @@ def extracted(folder: Path) -> Splits:
         "source.split": lists,
         "body.root": folder / "bodies",
         "output.root": folder / "cmu",
-        "output.columns": "[poses]",
+        "output.columns": "[features,poses]",
     }
     command = [sys.executable, "-m", "mocap_ray.cli", "extract", "amass", "--override"]
-    subprocess.run([*command, *(f"{k}={v}" for k, v in keys.items())], check=True, capture_output=True)
+    subprocess.run([*command, *(f"{k}={v}" for k, v in keys.items())], check=True, stdout=subprocess.DEVNULL)
     return {s: torch.from_numpy(read_poses(str(folder / "cmu"), split=s).rotvecs) for s in SPLIT}
 
 

@@ -120,6 +120,7 @@ def _here(text: str, work: Path) -> str:
 
 
 @pytest.mark.ray
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize(
     "document",
     # Training and judging priors takes minutes.
@@ -140,7 +141,7 @@ def test_what_a_document_says_works_when_typed(document: Path, work: Path) -> No
         else:
             continue
         done = subprocess.run(
-            command, cwd=work, env=environment, capture_output=True, text=True, timeout=200, check=False
+            command, cwd=work, env=environment, capture_output=True, text=True, timeout=600, check=False
         )
         said = f"{_name(document)}, block at line {step.line}:\n{step.text}\n{done.stdout}\n{done.stderr}"
         assert done.returncode == 0, said

@@ -116,7 +116,7 @@ def test_a_killed_driver_goes_on_where_it_was(run: Runs, plain: Run) -> None:
 
 def test_ctrl_c_stops_and_the_same_command_goes_on(run: Runs, plain: Run) -> None:
     job = run("ray", archive_name=TRAP, output={"shard_mb": 0.5})
-    process = job.start(TRAP_SLEEP_S="0.1")
+    process = job.start(TRAP_SLEEP_S="1")  # long enough for the other command, on a busy machine too
     _wait(lambda: _shards(job) >= 2)
     other = job.command(expect=2)
     assert f"pid {process.pid} on " in other
