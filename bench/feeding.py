@@ -24,7 +24,8 @@ from mocap_ray.archives.demo import write_demo
 from mocap_ray.body.standin import write_standin
 from mocap_ray.config import ExtractConfig, RayOptions
 from mocap_ray.dataset import manifest
-from mocap_ray.dataset.build import RECIPE_NAME, prepare
+from mocap_ray.dataset.build import prepare
+from mocap_ray.dataset.recipe import RECIPE_NAME
 from mocap_ray.dataset.shards import make
 from mocap_ray.distributed.cluster import Cluster, connected
 from mocap_ray.distributed.stream import stream_feeds
