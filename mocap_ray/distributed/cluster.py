@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ import ray
 
 from mocap_ray.config import RayOptions
 
+API = "RAY_API_SERVER_ADDRESS"
 OBJECT_STORE_BYTES = 256 * 2**20
 """Object store of a Ray of our own: only small rows travel through it."""
 
@@ -106,6 +108,12 @@ def _own(options: RayOptions, *, dashboard: bool) -> Iterator[Cluster]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     folder = tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-")
     _sweep(Path(folder).parent)
+    port = _free_port()
+    # Where several Rays run on a machine, the State API of a worker asks any of them, unless it is told which: then
+    # nobody sees that a trial ended, and its CPUs are never given back (Ray 2.60). The workers inherit this.
+    known = os.environ.get(API)
+    if dashboard:
+        os.environ[API] = f"http://127.0.0.1:{port}"
     try:
         _start(
             address="local",
@@ -114,6 +122,7 @@ def _own(options: RayOptions, *, dashboard: bool) -> Iterator[Cluster]:
             object_store_memory=OBJECT_STORE_BYTES,
             include_dashboard=dashboard,
             dashboard_host="127.0.0.1",
+            dashboard_port=port if dashboard else None,
             log_to_driver=False,
             logging_level=logging.ERROR,
             _temp_dir=folder,
@@ -125,6 +134,17 @@ def _own(options: RayOptions, *, dashboard: bool) -> Iterator[Cluster]:
     finally:
         ray.shutdown()
         shutil.rmtree(folder, ignore_errors=True)
+        if dashboard:
+            os.environ.pop(API)
+        if known is not None:
+            os.environ[API] = known
+
+
+def _free_port() -> int:
+    """A port of this machine that nobody listens on."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
 
 
 def _sweep(folder: Path) -> None:
