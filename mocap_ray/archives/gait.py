@@ -77,7 +77,9 @@ def wave(
     up = _smooth(t / 0.8) * _smooth((t[-1] - t) / 0.8)
     body, root = _standing(t, style, drop=np.zeros_like(t))
     body.arm("left", 0.04 * np.sin(t), bend=0.2)
-    body.joints["right_shoulder"] = _about("z", 1.25 - up * 1.6)
+    # Never quite still, as nobody's shoulder is.
+    sway = _times(_about("x", 0.06 * np.sin(1.7 * t)), _about("y", 0.06 * np.cos(1.1 * t)))
+    body.joints["right_shoulder"] = _times(_about("z", 1.25 - up * 1.6 + 0.05 * np.sin(2.1 * t)), sway)
     body.joints["right_elbow"] = _about("z", -up * (1.1 + 0.45 * np.sin(2 * np.pi * style.cadence * 1.6 * t)))
     return body.poses(), root
 
