@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import pkgutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,10 @@ def _modules() -> list[str]:
     # `distributed` is left out too: Ray pickles its functions, decorated ones cannot be sent by value.
     return [m.name for m in found if "kernels" not in m.name and not m.ispkg and ".distributed" not in m.name]
 
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell starts its background jobs so, and the commands under test would inherit it: Ctrl-C would do nothing.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _hook = install_import_hook(_modules(), "beartype.beartype")
 
