@@ -8,6 +8,7 @@ import socket
 import time
 import uuid
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -159,8 +160,9 @@ def _work(build: Build, cluster: Cluster, listener: Listener, *, strict: bool, g
     per_task = max(1, min(SHARDS_PER_TASK, len(todo) // (8 * cluster.workers)))
     for count in sorted({per_task, 1}, reverse=True):
         # A worker that dies takes the shards of its task along; those alone are tried again, one a task.
-        for report in on_ray_data(_missing(todo, tally), setup, cluster, per_task=count):
-            _take(report, tally, listener)
+        with closing(on_ray_data(_missing(todo, tally), setup, cluster, per_task=count)) as reports:
+            for report in reports:
+                _take(report, tally, listener)
     for group in _missing(todo, tally):
         listener.note(
             f"{group.path}: its workers died {TASK_RETRIES + 1} times; reading its files one by one"
@@ -168,8 +170,9 @@ def _work(build: Build, cluster: Cluster, listener: Listener, *, strict: bool, g
         dead = dead_recordings(group, setup, cluster)
         for name in dead:
             listener.note(f"{name}: kills the process that reads it; rejected")
-        for report in on_ray_data([group], setup, cluster, per_task=1, dead=dead):
-            _take(report, tally, listener)
+        with closing(on_ray_data([group], setup, cluster, per_task=1, dead=dead)) as reports:
+            for report in reports:
+                _take(report, tally, listener)
     for group in _missing(todo, tally):
         text = f"{group.path}: its workers die, and no single recording does it; is memory short?"
         _take(Report(group.name, ok=False, error=text), tally, listener)

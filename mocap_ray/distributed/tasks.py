@@ -10,7 +10,7 @@ import socket
 import time
 import traceback
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 import pyarrow as pa
@@ -71,8 +71,11 @@ def on_ray_data(
     *,
     per_task: int,
     dead: dict[str, str] | None = None,
-) -> Iterator[Report]:
-    """Reports of the groups as their shards are made, in any order; none for a group whose workers died."""
+) -> Generator[Report, None, None]:
+    """Reports of the groups as their shards are made, in any order; none for a group whose workers died.
+
+    Who stops early closes it: Ray Data's own thread must have ended before Ray does, or it takes the process along.
+    """
     if not groups:
         return
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)

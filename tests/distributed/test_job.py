@@ -45,7 +45,7 @@ def cluster() -> Iterator[dict[str, str]]:
     with tempfile.TemporaryDirectory(prefix="mr-", ignore_cleanup_errors=True) as folder:
         token = Path(folder) / "token"
         token.write_text("a-token-for-this-test-only-0123456789abcdef")
-        port, dashboard = _free_port(), _free_port()
+        port, dashboard, agent = _free_port(), _free_port(), _free_port()
         environment = {
             **os.environ,
             "RAY_AUTH_MODE": "token",
@@ -57,7 +57,8 @@ def cluster() -> Iterator[dict[str, str]]:
             [
                 RAY, "start", "--head", "--block", "--num-cpus=2", f"--port={port}", "--node-ip-address=127.0.0.1",
                 f"--dashboard-port={dashboard}", "--dashboard-host=127.0.0.1", f"--temp-dir={folder}/ray",
-                "--object-store-memory=200000000",
+                # A killed driver's agent holds the usual port for a minute, and without an agent no job is taken.
+                "--object-store-memory=200000000", f"--dashboard-agent-listen-port={agent}",
             ],
             env=environment,
             stdout=subprocess.DEVNULL,
