@@ -31,6 +31,10 @@ class Place:
         """The folder as a local path, or None on an object store."""
         return Path(self.path) if isinstance(self.fs, pafs.LocalFileSystem) else None
 
+    def folder(self, *parts: str) -> Place:
+        """A folder below."""
+        return Place(self.fs, self.join(*parts), "/".join((self.uri, *parts)))
+
     def join(self, *parts: str) -> str:
         """Path inside the file system of something below this place."""
         return "/".join((self.path, *parts))
@@ -122,11 +126,12 @@ def place(address: str | os.PathLike[str]) -> Place:
 
 
 def without_secrets(text: str) -> str:
-    """`s3://key:secret@bucket` as `s3://bucket`, anywhere in a text; the secret may hold slashes.
+    """`s3://key:secret@bucket` and `https://token@host` without them, anywhere in a text; a secret may hold slashes.
 
     Secrets are never printed or written down.
 
     >>> without_secrets("cannot read 's3://key:a/b+c@bucket/x'")
     "cannot read 's3://bucket/x'"
     """
-    return re.sub(r"(?i)\b([a-z][a-z0-9+.-]*:/{1,2})[^\s@'\"/:]+:[^\s@'\"]*@", r"\1", text)
+    paired = re.sub(r"(?i)\b([a-z][a-z0-9+.-]*:/{1,2})[^\s@'\"/:]+:[^\s@'\"]*@", r"\1", text)
+    return re.sub(r"(?i)\b([a-z][a-z0-9+.-]*://)[^\s@'\"/]+@", r"\1", paired)

@@ -278,6 +278,7 @@ def test_what_somebody_said_better_is_kept() -> None:
         "Cannot parse URI: 's3://KEY:SECRET@bucket/x' due to",
         "S3://KEY:SEC%2FRET@bucket, gs://KEY:SECRET@other",
         "s3:/KEY:SECRET@bucket/x",
+        "cannot reach https://SECRETKEY@bucket/api",
     ],
 )
 def test_secrets_are_taken_out_of_any_text(text: str) -> None:

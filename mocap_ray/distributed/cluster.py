@@ -109,8 +109,8 @@ def _own(options: RayOptions, *, dashboard: bool) -> Iterator[Cluster]:
     folder = tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-")
     _sweep(Path(folder).parent)
     port = _free_port()
-    # Where several Rays run on a machine, the State API of a worker asks any of them, unless it is told which: then
-    # nobody sees that a trial ended, and its CPUs are never given back (Ray 2.60). The workers inherit this.
+    # Where several Rays run on a machine, a worker's State API refuses to choose one, and the thread of Ray Train that
+    # frees the CPUs of a trial that ended dies of it (Ray 2.60): so it is told which. The workers inherit this.
     known = os.environ.get(API)
     if dashboard:
         os.environ[API] = f"http://127.0.0.1:{port}"

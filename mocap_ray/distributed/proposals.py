@@ -7,7 +7,7 @@ from typing import Any
 import optuna
 from ray.tune.search.optuna import OptunaSearch
 
-from mocap_ray.storage import Place, place
+from mocap_ray.storage import place
 from mocap_ray.training.population import read_record
 from mocap_ray.training.results import name
 from mocap_ray.training.search import SearchConfig
@@ -68,14 +68,9 @@ class Proposals(OptunaSearch):  # type: ignore[misc]  # Ray has no types for it
 
     def _enqueue(self) -> None:
         for number in range(len(self._ot_study.trials), self.total):
-            values = read_record(_folder(self.root, number), number).values
+            values = read_record(place(self.root).folder("trials", name(number)), number).values
             if not values:
                 # Those behind it would get its number.
                 return
             grids = [key for key, r in self.ranges.items() if r.kind == "grid"]
             self._ot_study.enqueue_trial({k: v for k, v in values.items() if k not in grids})
-
-
-def _folder(root: str, number: int) -> Place:
-    out = place(root)
-    return Place(out.fs, out.join("trials", name(number)), out.uri)

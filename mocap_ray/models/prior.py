@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from mocap_ray.dataset.options import Section
 from mocap_ray.models.coordinates import Coordinates, Representation, Standardise
-from mocap_ray.models.rotations import jittered
+from mocap_ray.models.rotations import noisy_rotations
 
 
 class PriorConfig(Section):
@@ -109,7 +109,7 @@ class Prior(nn.Module, ABC):
         """The batch with geodesic noise, in training and where the config asks for it."""
         if not self.training or not self.config.noise_deg:
             return batch
-        return jittered(batch, spread=math.radians(self.config.noise_deg))
+        return noisy_rotations(batch, spread=math.radians(self.config.noise_deg))
 
     def jittered(self, x: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
         """Coordinates with noise, in training and where the config asks for it."""

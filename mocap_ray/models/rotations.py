@@ -64,7 +64,7 @@ def turned(by: Float[Tensor, "L 3"], vectors: Float[Tensor, "n L 3"]) -> Float[T
     return moved
 
 
-def jittered(rotvecs: Float[Tensor, "*B 3"], *, spread: float) -> Float[Tensor, "*B 3"]:
+def noisy_rotations(rotvecs: Float[Tensor, "*B 3"], *, spread: float) -> Float[Tensor, "*B 3"]:
     """R exp(e) as rotation vectors, e normal with this standard deviation per axis (rad), from torch's generator."""
     e = roma.rotvec_to_rotmat(spread * torch.randn_like(rotvecs))
     moved: Tensor = roma.rotmat_to_rotvec(times(roma.rotvec_to_rotmat(rotvecs), e))

@@ -9,13 +9,13 @@ import torch
 
 from mocap_ray.storage import Place
 from mocap_ray.training import checkpoint
-from mocap_ray.training.checkpoint import BEST, FORMAT, LAST
+from mocap_ray.training.checkpoint import BEST, CHECKPOINTS, FORMAT, LAST
 from mocap_ray.training.options import TrainConfig
 
 
 def epochs_of(out: Place) -> int:
     """Epochs that the last checkpoint in a training's folder has seen; 0 without one."""
-    folder = _folder(out)
+    folder = out.folder(CHECKPOINTS)
     return _epoch(checkpoint.read(folder, LAST)) if folder.exists(LAST) else 0
 
 
@@ -40,7 +40,7 @@ def adopt(out: Place, donor: Place, config: TrainConfig) -> tuple[int, int]:
         FileNotFoundError: the donor has no checkpoint.
         CheckpointError: one of the two is damaged.
     """
-    source, target = _folder(donor), _folder(out)
+    source, target = donor.folder(CHECKPOINTS), out.folder(CHECKPOINTS)
     found = checkpoint.read(source, LAST)
     best = checkpoint.read(source, BEST) if source.exists(BEST) else None
     if best is not None and _epoch(best) > _epoch(found):
@@ -81,7 +81,3 @@ def _publish(folder: Place, name: str, *, about: dict[str, Any], state: dict[str
 
 def _epoch(found: dict[str, Any]) -> int:
     return int(found["state"]["counters"]["epoch"])
-
-
-def _folder(out: Place) -> Place:
-    return Place(out.fs, out.join("checkpoints"), f"{out.uri}/checkpoints")

@@ -28,6 +28,10 @@ BEST, LAST = "best.pt", "last.pt"
 WEIGHTS, ABOUT = "model.safetensors", "prior.json"
 
 
+CHECKPOINTS = "checkpoints"
+"""Their folder below that of a training."""
+
+
 class CheckpointError(ValueError):
     """A file that is no checkpoint or export, is damaged, or does not fit what it shall be used for."""
 

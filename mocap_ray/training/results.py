@@ -94,7 +94,7 @@ def read_trials(out: Place, count: int, errors: dict[int, str]) -> list[Trial]:
     """The first `count` trials of a search, with the reasons of those that failed."""
     found = []
     for number in range(count):
-        trial = read_trial(Place(out.fs, out.join("trials", name(number)), out.uri), number)
+        trial = read_trial(out.folder("trials", name(number)), number)
         # A trial that came to its end after all did not fail.
         found.append(trial if trial.finished else replace(trial, error=errors.get(number, "")))
     return found
@@ -191,7 +191,7 @@ def export_best(out: Place, trial: Trial) -> None:
     Raises:
         FileNotFoundError: the trial left no checkpoint.
     """
-    source = Place(out.fs, out.join("trials", name(trial.number)), out.uri)
+    source = out.folder("trials", name(trial.number))
     target = Place(out.fs, out.join("best"), out.uri)
     folder = Place(out.fs, source.join("checkpoints"), source.uri)
     found = checkpoint.read(folder, checkpoint.BEST)

@@ -32,7 +32,7 @@ from mocap_ray.dataset.views import DataSetError
 from mocap_ray.models import Coordinates, Prior
 from mocap_ray.storage import Place, place
 from mocap_ray.training import checkpoint
-from mocap_ray.training.checkpoint import LAST, CheckpointError, Checkpoints
+from mocap_ray.training.checkpoint import CHECKPOINTS, LAST, CheckpointError, Checkpoints
 from mocap_ray.training.feed import fits_in_memory
 from mocap_ray.training.feeds import Feeds, memory_feeds
 from mocap_ray.training.fit import FitResult, Team, fit
@@ -131,7 +131,12 @@ def prepare(config: TrainConfig, *, resume: bool = False, overwrite: bool = Fals
             if out.relative(info.path).split("/")[0] in WRITTEN:
                 out.remove(out.relative(info.path))
     elif stands:
-        compare(checkpoint.read(_folder(out), LAST)["about"], config, facts.manifest_hash, where=out.uri)
+        compare(
+            checkpoint.read(out.folder(CHECKPOINTS), LAST)["about"],
+            config,
+            facts.manifest_hash,
+            where=out.uri,
+        )
     out.publish(dump_yaml(config.plain()).encode(), "config.yaml")
     return facts
 
@@ -201,7 +206,7 @@ def _run(
     config: TrainConfig, feeds: Feeds, team: Team, heard: list[Listener], trackers: list[Tracker]
 ) -> dict[str, Any]:
     out = place(config.output.root)
-    found = checkpoint.read(_folder(out), LAST) if out.exists("checkpoints", LAST) else None
+    found = checkpoint.read(out.folder(CHECKPOINTS), LAST) if out.exists("checkpoints", LAST) else None
     if found is not None:
         compare(found["about"], config, feeds.manifest_hash, where=out.uri)
     model = _model(config, feeds, found).to(team.device)
@@ -215,7 +220,7 @@ def _run(
     latest = _Latest()
     checkpoints = None
     if team.rank == 0:
-        checkpoints = Checkpoints(_folder(out), about=about)
+        checkpoints = Checkpoints(out.folder(CHECKPOINTS), about=about)
         heard += [latest, MetricsFile(out), *_tensorboard(config, out), *trackers]
         if feeds.val is None:
             Listeners(heard).note(
@@ -234,7 +239,7 @@ def _run(
     )
     summary = _summary(config, model, feeds, result, latest.report, team)
     if team.rank == 0:
-        best = checkpoint.read(_folder(out), checkpoint.BEST if result.best_epoch else LAST)
+        best = checkpoint.read(out.folder(CHECKPOINTS), checkpoint.BEST if result.best_epoch else LAST)
         export = place(f"{config.output.root}/export")
         checkpoint.export(export, tensors=checkpoint.weights(best["state"]), about=best["about"])
         out.publish((json.dumps(summary, indent=1) + "\n").encode(), "summary.json")
@@ -362,8 +367,3 @@ def _summary(
         "waiting": last.waiting if last else None,
         "root": config.output.root,
     }
-
-
-def _folder(out: Place) -> Place:
-    """The folder of the checkpoints."""
-    return Place(out.fs, out.join("checkpoints"), f"{out.uri}/checkpoints")

@@ -18,7 +18,6 @@ import json
 import logging
 import os
 import queue
-import re
 import tempfile
 import threading
 import time
@@ -27,9 +26,10 @@ from typing import Any, Protocol, runtime_checkable
 
 from torch import nn
 
-from mocap_ray.storage import Place
+from mocap_ray.storage import Place, without_secrets
 from mocap_ray.training.listener import EpochReport, Listener, Start
 from mocap_ray.training.options import TrainConfig
+from mocap_ray.training.space import flat
 
 PACKAGES = {"mlflow": "mlflow-skinny", "wandb": "wandb"}
 """Module -> what pip installs."""
@@ -144,7 +144,7 @@ class Tracker(Listener):
                 self.todo.get()()
         except Exception as error:
             lines = str(error).strip().splitlines() or [""]
-            self.fault = f"{type(error).__name__}: {without_passwords(lines[0])}"
+            self.fault = f"{type(error).__name__}: {without_secrets(lines[0])}"
 
     def _say(self) -> None:
         if self.fault is not None and not self.told:
@@ -162,29 +162,18 @@ def _old_rows(out: Place) -> dict[int, dict[str, float]]:
     return {int(r["epoch"]): {k: float(v) for k, v in r.items() if v and k != "epoch"} for r in rows}
 
 
-def without_passwords(text: str) -> str:
-    """A text whose addresses name no user.
+def plain_values(tree: Mapping[str, Any]) -> dict[str, str | int | float | bool | None]:
+    """One level of keys joined by dots; addresses without secrets, lists as text.
 
-    >>> without_passwords("cannot reach https://me:secret@host/api")
-    'cannot reach https://host/api'
-    """
-    return re.sub(r"(://)[^/\s@]*@", r"\1", text)
-
-
-def flat(plain: Mapping[str, Any], prefix: str = "") -> dict[str, str | int | float | bool | None]:
-    """One level of keys joined by dots; addresses without users, lists as text.
-
-    >>> flat({"model": {"kind": "a", "K": 4}, "joints": ["x", "y"]})
+    >>> plain_values({"model": {"kind": "a", "K": 4}, "joints": ["x", "y"]})
     {'model.kind': 'a', 'model.K': 4, 'joints': 'x, y'}
     """
     found: dict[str, str | int | float | bool | None] = {}
-    for key, value in plain.items():
-        if isinstance(value, Mapping):
-            found |= flat(value, f"{prefix}{key}.")
-        elif isinstance(value, list | tuple):
-            found[prefix + key] = without_passwords(", ".join(map(str, value)))
-        else:
-            found[prefix + key] = without_passwords(value) if isinstance(value, str) else value
+    for key, value in flat(tree).items():
+        if isinstance(value, list | tuple):
+            value = ", ".join(map(str, value))
+        if not isinstance(value, Mapping):  # an empty section
+            found[key] = without_secrets(value) if isinstance(value, str) else value
     return found
 
 
@@ -219,7 +208,7 @@ class MlflowRun:
         there = self.client.get_experiment_by_name(name)
         experiment = self.client.create_experiment(name) if there is None else there.experiment_id
         self.run = self.client.create_run(experiment, run_name=self.config.output.title).info.run_id
-        params = [mlflow.entities.Param(k, str(v)) for k, v in flat(self.config.plain()).items()]
+        params = [mlflow.entities.Param(k, str(v)) for k, v in plain_values(self.config.plain()).items()]
         for first in range(0, len(params), PARAMS_AT_ONCE):
             self.client.log_batch(self.run, params=params[first : first + PARAMS_AT_ONCE])
         return self.run, 0
@@ -236,7 +225,7 @@ class MlflowRun:
         from mlflow.entities import Metric, RunTag
 
         now = int(time.time() * 1000)
-        plain = flat(summary or {})
+        plain = plain_values(summary or {})
         numbers = {k: float(v) for k, v in plain.items() if isinstance(v, int | float)}
         texts = {k: v for k, v in plain.items() if isinstance(v, str)}
         self.client.log_batch(
@@ -266,7 +255,7 @@ class WandbRun:
             id=known,
             resume="allow",
             dir=str(folder),
-            config=flat(self.config.plain()),
+            config=plain_values(self.config.plain()),
             # Neither what the terminal shows, nor the program, nor its repository is anybody's business.
             settings=wandb.Settings(console="off", silent=True, disable_git=True, save_code=False),
         )
@@ -278,5 +267,5 @@ class WandbRun:
 
     def close(self, summary: Mapping[str, Any] | None) -> None:
         """Into the run's own summary, as `summary/...`."""
-        self.run.summary.update({f"summary/{k}": v for k, v in flat(summary or {}).items()})
+        self.run.summary.update({f"summary/{k}": v for k, v in plain_values(summary or {}).items()})
         self.run.finish(exit_code=1 if summary is None else 0)

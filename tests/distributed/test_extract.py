@@ -6,12 +6,18 @@ import os
 import shutil
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from archives.damage import damaged_files
+
+from mocap_ray.config import RayOptions
+from mocap_ray.dataset.build import prepare
+from mocap_ray.distributed.cluster import connected
+from mocap_ray.distributed.tasks import Setup, on_ray_data
 
 from .conftest import COMMAND, Run
 
@@ -189,6 +195,23 @@ def test_damaged_inputs_end_as_rejections_and_good_ones_come_through(run: Runs, 
     assert counts["recordings"] == len(names)
     # What is not rejected was damaged where nothing is read, and is a clip.
     assert counts["clips"] == len(lost)
+
+
+def test_reports_that_are_closed_early_leave_no_executor_running(run: Runs) -> None:
+    """It would use Ray after its end, which ends the process before it says why."""
+    config = run(output={"shard_mb": 0.3}).config()
+    build = prepare(config.source, config.body, config.motion, config.output)
+    setup = Setup(build.plan, build.out, build.recipe_hash, build.metadata, False)
+
+    def executors() -> list[str]:
+        return [t.name for t in threading.enumerate() if t.name.startswith("StreamingExecutor")]
+
+    with connected(RayOptions(workers=2)) as cluster:
+        reports = on_ray_data(build.todo, setup, cluster, per_task=1)
+        assert next(reports).ok
+        assert executors()
+        reports.close()
+        assert not executors()
 
 
 def test_exit_codes(run: Runs, archive: Path, tmp_path: Path) -> None:

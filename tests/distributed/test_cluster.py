@@ -1,0 +1,57 @@
+"""Whom the workers of a Ray of our own talk to."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+OTHER = """
+import sys, time, ray
+ray.init(address="local", num_cpus=1, include_dashboard=True, _temp_dir=sys.argv[1], log_to_driver=False,
+         object_store_memory=100_000_000, _node_ip_address="127.0.0.1")
+print("up", flush=True)
+time.sleep(200)
+"""
+
+OURS = """
+import ray
+from ray.util.state import list_actors
+from mocap_ray.config import RayOptions
+from mocap_ray.distributed.cluster import connected
+
+class Marker:
+    def here(self):
+        return ray.get_runtime_context().get_actor_id()
+
+def seen():
+    return [actor.actor_id for actor in list_actors()]
+
+with connected(RayOptions(workers=2), dashboard=True):
+    marker = ray.remote(num_cpus=0)(Marker).remote()
+    mine = ray.get(marker.here.remote())
+    print("own" if mine in ray.get(ray.remote(num_cpus=0)(seen).remote()) else "somebody else's")
+"""
+
+
+@pytest.mark.ray
+def test_workers_beside_another_ray_ask_the_state_of_their_own(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    """Ray Train frees the CPUs of a trial that ended when its State API says so (`distributed/cluster.py`)."""
+    folder = Path("/tmp") / f"mr-{tmp_path_factory.getbasetemp().name}"  # Ray's sockets want short paths
+    with subprocess.Popen(
+        [sys.executable, "-c", OTHER, str(folder)], stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as other:
+        try:
+            assert other.stdout is not None
+            assert other.stdout.readline().strip() == "up"
+            done = subprocess.run(
+                [sys.executable, "-c", OURS], capture_output=True, text=True, timeout=200, check=False
+            )
+        finally:
+            other.terminate()
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.split("\n")[0] == "own", done.stdout
