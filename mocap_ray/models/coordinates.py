@@ -46,6 +46,9 @@ class Coordinates(nn.Module):
         active_joints: those of them with at least one active axis, in order.
         degenerate: axes of chosen joints that are left out -> why: `jaw.x` -> `constant`, ...
         centre: [55, 3] rotation vectors of R_mean (which so is a rotation in any precision); 0: no chart.
+        factor: [L, 3, 3] Cholesky factors of the active joints' covariances, rad; `joint` whitens by them.
+        follow: [55, 3, 3] how degenerate axes follow from the active ones of their joint, see `degeneracy.py`.
+        spread: [D, D] chart numbers less their mean = spread @ x, lower triangular within each joint.
         std: [D] standard deviations of the active axes, rad, whatever the coordinates are.
         log_scale: [D]; its sum is log |d rotation vector / dx| of the scaling, for each joint by itself too.
         fill: [D] coordinates of the training mean: what stands for a hidden joint where a model needs a number.

@@ -17,8 +17,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from mocap_ray.models.gaussian_prior import GaussianConfig, GaussianPrior
 from mocap_ray.models.prior import Prior
+from mocap_ray.models.rotations import canonical
 from mocap_ray.skeleton import SMPLX_JOINTS
 from mocap_ray.training import metrics
 from mocap_ray.training.completion import completions
@@ -158,12 +158,13 @@ def _likelihood(
 
 
 def _gaussian_nll(prior: Prior, train: Tensor, held_out: Tensor) -> float:
-    x = prior.coordinates.encode(train)[0]
-    if not bool((x.var(0) > 0).all()):
+    """On rotation vectors, whatever coordinates the prior works in: the same answer beside all priors of a table."""
+    index = list(prior.coordinates.index_list)
+    x, y = (canonical(poses).flatten(1)[:, index].double() for poses in (train, held_out))
+    mean, variance = x.mean(0), x.var(0, correction=0)
+    if not bool((variance > 0).all()):
         return math.nan  # an axis that these training poses do not move
-    naive = GaussianPrior(GaussianConfig(), prior.coordinates).to(x.device)
-    naive.fit_closed_form(train)
-    return float(energies_of(naive, held_out).mean())
+    return float(0.5 * ((y - mean) ** 2 / variance + (2 * math.pi * variance).log()).mean())
 
 
 @torch.no_grad()

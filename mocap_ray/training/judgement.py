@@ -46,7 +46,7 @@ class Likelihood:
         nll, bits: per active dimension.
         error: standard error of `nll`, with clips as the independent observations; nan for fewer than two clips.
         train_nll: the same on training poses; the gap to `nll` is what does not generalise.
-        gaussian_nll: `nll` of an independent Gaussian per axis of the same coordinates, fitted to these training
+        gaussian_nll: `nll` of an independent Gaussian per active axis of rotation vectors, fitted to these training
             poses: the naive answer.
         active: number of active dimensions; only equal ones compare.
         bound: an upper bound of the NLL (VAE), by `importance` samples a pose.
