@@ -99,10 +99,10 @@ REST_DIRECTIONS.setflags(write=False)
 
 HUMANML3D_BONES = np.array(
     [
-        0.0, 0.1031002, 0.1098677, 0.1316027, 0.3935892, 0.3901261, 0.1431638, 0.4322149, 0.4257075,
-        0.0573621, 0.1433811, 0.1495409, 0.2193494, 0.1374501, 0.1433608, 0.1031087, 0.1315577,
-        0.1230033, 0.2569246, 0.2631323, 0.2660105, 0.2697176,
+        0.0, 0.1030740, 0.1098834, 0.1315682, 0.3936233, 0.3901882, 0.1431902, 0.4324330, 0.4256434,
+        0.0573647, 0.1433818, 0.1494191, 0.2193601, 0.1374868, 0.1433828, 0.1030392, 0.1316140,
+        0.1229844, 0.2568399, 0.2630919, 0.2660118, 0.2698765,
     ]
 )  # fmt: skip
-"""[22] metres, bone parent -> joint of HumanML3D's target skeleton; entry 0 is zero."""
+"""[22] metres, bone parent -> joint of HumanML3D's target skeleton, from its published clips; entry 0 is zero."""
 HUMANML3D_BONES.setflags(write=False)

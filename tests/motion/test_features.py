@@ -17,7 +17,7 @@ from mocap_ray.motion.features import (
     decode_torch,
     encode,
 )
-from mocap_ray.skeleton import BODY_PARENTS, REST_DIRECTIONS
+from mocap_ray.skeleton import BODY_PARENTS, HUMANML3D_BONES, REST_DIRECTIONS
 
 PROFILES = ["humanml3d", "flowmimic"]
 YAWS = ["continuous", "reference"]
@@ -171,6 +171,16 @@ def test_reference_yaw_equals_the_reference_programs(shared, name):
         np.testing.assert_allclose(flow, oracle["flowmimic_263"], rtol=0, atol=2e-4)
         joints = decode(oracle["humanml3d_263"])
         np.testing.assert_allclose(joints, oracle["humanml3d_joints"], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ORACLES)
+def test_the_target_skeleton_has_the_bones_of_published_clips(shared, name):
+    with np.load(shared / "oracle" / f"{name}.npz") as oracle:
+        joints = oracle["humanml3d_joints"].astype(float)
+        bones = np.linalg.norm(joints[:, 1:] - joints[:, list(BODY_PARENTS[1:])], axis=-1)
+        np.testing.assert_allclose(bones, np.tile(HUMANML3D_BONES[1:], (len(bones), 1)), rtol=0, atol=5e-6)
+        human = encode(oracle["joints_20fps"], profile="humanml3d", yaw="reference")
+        np.testing.assert_allclose(human[:, :67], oracle["humanml3d_263"][:, :67], rtol=0, atol=3e-5)
 
 
 @pytest.mark.parametrize("name", ORACLES)
