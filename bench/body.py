@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from mocap_ray.body.model import load_body
-from mocap_ray.body.standin import write_standin
+from mocap_ray.demo.standin import write_standin
 
 FRAMES = 8192
 SMPLX_FRAMES = 64

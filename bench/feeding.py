@@ -20,21 +20,22 @@ from typing import Any
 
 import torch
 
-from mocap_ray.archives.demo import write_demo
-from mocap_ray.body.standin import write_standin
-from mocap_ray.config import ExtractConfig, RayOptions
 from mocap_ray.dataset import manifest
 from mocap_ray.dataset.build import prepare
 from mocap_ray.dataset.recipe import RECIPE_NAME
 from mocap_ray.dataset.shards import make
+from mocap_ray.demo.archive import write_demo
+from mocap_ray.demo.standin import write_standin
 from mocap_ray.distributed.cluster import Cluster, connected
 from mocap_ray.distributed.stream import stream_feeds
 from mocap_ray.distributed.train import Share, train
-from mocap_ray.models import build, fit_coordinates
+from mocap_ray.priors import build, fit_coordinates
+from mocap_ray.runs.extract import ExtractConfig
+from mocap_ray.runs.ray import RayOptions
+from mocap_ray.runs.train import TrainConfig
 from mocap_ray.training.feeds import Feeds, memory_feeds
 from mocap_ray.training.fit import Team, fit
 from mocap_ray.training.listener import Beat, EpochReport, Listener, Start
-from mocap_ray.training.options import TrainConfig
 from mocap_ray.training.session import validation
 
 MADE = 60

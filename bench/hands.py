@@ -28,8 +28,8 @@ import torch
 from torch import Tensor, nn
 
 from bench.reference_priors import ReferenceHandVAE
-from mocap_ray.models import MODELS, Prior, build, fit_coordinates
-from mocap_ray.models.forms import HANDS
+from mocap_ray.priors import MODELS, Prior, build, fit_coordinates
+from mocap_ray.priors.forms import HANDS
 
 TYPES, SYNERGIES, NOISE = 8, 6, 0.05
 BATCH, TRAIN, HELD_OUT = 8192, 200_000, 2000

@@ -28,12 +28,13 @@ from torch import Tensor, nn
 
 from bench.reference_priors import ReferenceGaussian, ReferenceGlobalFlow, ReferenceJointFlow
 from mocap_ray import config as configs
-from mocap_ray import models
-from mocap_ray.body.standin import write_standin
+from mocap_ray import priors
 from mocap_ray.dataset.poses import read_poses
-from mocap_ray.models import Coordinates
+from mocap_ray.demo.standin import write_standin
+from mocap_ray.priors import Coordinates
+from mocap_ray.runs.train import TrainConfig
 from mocap_ray.training.ema import Ema
-from mocap_ray.training.options import TrainConfig, TrainingOptions
+from mocap_ray.training.options import TrainingOptions
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data" / "amass"
 SPLIT = {
@@ -86,7 +87,7 @@ def extracted(folder: Path) -> Splits:
 
 
 def ours(config: TrainConfig, train: Tensor) -> Contender:
-    prior = models.build(config.model, models.fit_coordinates(config.model, train))
+    prior = priors.build(config.model, priors.fit_coordinates(config.model, train))
     if config.training.closed_form:
         prior.fit_closed_form(train)  # type: ignore[operator]
     D = prior.coordinates.active
@@ -192,7 +193,7 @@ def contenders(config: TrainConfig, train: Tensor, *, seed: int) -> dict[str, Co
     found = {"ours": ours(config, train)}
     for name, coordinates in (
         ("reference", Coordinates.fit(train, standardise="none")),
-        ("reference on our coordinates", models.fit_coordinates(config.model, train)),
+        ("reference on our coordinates", priors.fit_coordinates(config.model, train)),
     ):
         torch.manual_seed(seed)
         found[name] = reference(kind, coordinates)

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mocap_ray.archives.demo import write_demo
-from mocap_ray.body.standin import write_standin
+from mocap_ray.demo.archive import write_demo
+from mocap_ray.demo.standin import write_standin
 
 COUNTS = (2_000, 20_000)
 FRAMES = 150

@@ -22,15 +22,16 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from bench.features import naive_twin
-from mocap_ray.archives.demo import write_demo
-from mocap_ray.body.standin import write_standin
-from mocap_ray.config import ExtractConfig, RayOptions
 from mocap_ray.dataset import schema
 from mocap_ray.dataset.build import Build, prepare
 from mocap_ray.dataset.process import process
 from mocap_ray.dataset.shards import Group, make
+from mocap_ray.demo.archive import write_demo
+from mocap_ray.demo.standin import write_standin
 from mocap_ray.distributed.cluster import connected
 from mocap_ray.distributed.tasks import SHARDS_PER_TASK, Setup, on_ray_data
+from mocap_ray.runs.extract import ExtractConfig
+from mocap_ray.runs.ray import RayOptions
 from mocap_ray.storage import place
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data" / "amass"

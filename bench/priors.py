@@ -21,8 +21,8 @@ from bench.reference_priors import (
     ReferenceJointFlow,
 )
 from mocap_ray import config as configs
-from mocap_ray.models import MODELS, Prior, PriorConfig, build, fit_coordinates
-from mocap_ray.training.options import TrainConfig
+from mocap_ray.priors import MODELS, Prior, PriorConfig, build, fit_coordinates
+from mocap_ray.runs.train import TrainConfig
 
 BATCH = {"gaussian_prior": 32, "joint_flow": 16, "global_flow": 32, "hand_vae": 8192}
 STEPS = {"gaussian_prior": 50, "joint_flow": 10, "global_flow": 10, "hand_vae": 1}

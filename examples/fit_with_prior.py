@@ -28,8 +28,8 @@ import mocap_ray
 from mocap_ray.body.model import ShapedBody
 from mocap_ray.body.torch_joints import torch_joints
 from mocap_ray.dataset.poses import read_poses
-from mocap_ray.models import Prior
-from mocap_ray.training import figures, metrics
+from mocap_ray.priors import Prior, pictures
+from mocap_ray.priors.judging import metrics
 
 WEIGHTS = (0.03, 0.1, 0.3, 1.0)
 
@@ -141,12 +141,12 @@ def draw(fits: Sequence[Fit], truth: Tensor, *, shown: int = 8) -> str:
     rows = [("the truth", truth)] + [(f.name, f.poses) for f in fits]
     text = []
     for name, poses in rows:
-        pictures = figures.body_figures(
+        figures = pictures.body_figures(
             poses[:shown].numpy(), labels=[name] * len(poses[:shown]), standalone=True
         )
         fit = next((f for f in fits if f.poses is poses), None)
         error = f": {fit.degrees:.1f}°, {fit.millimetres:.0f} mm" if fit else ""
-        text.append(f"<h2>{name}{error}</h2><div>{''.join(pictures)}</div>")
+        text.append(f"<h2>{name}{error}</h2><div>{''.join(figures)}</div>")
     return (
         '<!doctype html><meta charset="utf-8"><title>Fitting with priors</title><style>body{font:16px system-ui;'
         "margin:24px}h2{font-size:17px;margin:18px 0 4px}div{display:grid;grid-template-columns:repeat(8,1fr);"
@@ -167,7 +167,7 @@ def main() -> None:
     test = some(arguments.data, "test", arguments.count, seed=0)
     fits = compare(
         {Path(path).name: mocap_ray.load_prior(path) for path in arguments.priors},
-        body=figures.figure_body(),
+        body=pictures.figure_body(),
         tune=some(arguments.data, "val", 32, seed=1),
         test=test,
         start=metrics.mean_pose(some(arguments.data, "train", 2000, seed=2)),

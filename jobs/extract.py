@@ -5,7 +5,7 @@ ray job submit --working-dir . -- python jobs/extract.py amass --override source
 
 import sys
 
-from mocap_ray.cli import main
+from mocap_ray.cli.main import main
 
 if __name__ == "__main__":
     main(["extract", *sys.argv[1:]])

@@ -5,7 +5,7 @@ ray job submit --working-dir . -- python jobs/search.py joint_flow --override fi
 
 import sys
 
-from mocap_ray.cli import main
+from mocap_ray.cli.main import main
 
 if __name__ == "__main__":
     main(["search", *sys.argv[1:]])

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mocap_ray.dataset.reader import open as open
-    from mocap_ray.training.load import load_prior as load_prior
+    from mocap_ray.priors.load import load_prior as load_prior
 
-__version__ = "0.1.0"
+from mocap_ray.version import __version__ as __version__
 
 
 def __getattr__(name: str) -> object:
@@ -18,7 +18,7 @@ def __getattr__(name: str) -> object:
 
         return open
     if name == "load_prior":
-        from mocap_ray.training.load import load_prior
+        from mocap_ray.priors.load import load_prior
 
         return load_prior
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,62 +1,22 @@
-"""The only reader of YAML: strict, and all problems of a file reported at once (floor 4)."""
+"""The only reader of YAML: strict, and all problems of a file reported at once."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import Any, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from mocap_ray.dataset.options import BodyOptions, MotionOptions, OutputOptions, Section, SourceOptions
+from mocap_ray.errors import UserError
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 
 
-class RayOptions(Section):
-    """Where a run computes."""
-
-    address: str | None = None
-    """None: the cluster that runs this job under `ray job submit`, otherwise a Ray of our own on this
-    machine. `auto`, `host:port` or `ray://host:port` join a running cluster; nothing else ever does."""
-    workers: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
-    """Processes at once; `auto`: one per CPU."""
-    gpus_per_worker: Annotated[float, Field(ge=0)] = 0.0
-    """Share of a GPU that each process gets; only the vertices column uses one. More than 0 computes them there."""
-
-
-class ExtractConfig(Section):
-    """One extraction: an archive becomes a data set."""
-
-    source: SourceOptions
-    body: BodyOptions
-    motion: MotionOptions = MotionOptions()
-    output: OutputOptions
-    ray: RayOptions = RayOptions()
-
-    @model_validator(mode="after")
-    def _roots(self) -> ExtractConfig:
-        for key, text in (
-            ("source", self.source.root),
-            ("body", self.body.root),
-            ("output", self.output.root),
-        ):
-            if not text.strip():
-                raise ValueError(f"{key}.root is empty; expected a folder")
-        if "://" not in self.source.root + self.output.root:
-            archive, out = (Path(p).expanduser().resolve() for p in (self.source.root, self.output.root))
-            if out.is_relative_to(archive):
-                raise ValueError(
-                    f"output.root {self.output.root} lies in source.root {self.source.root}, so the next run would "
-                    "take the data set's own .npz for recordings; choose a folder beside it"
-                )
-        return self
-
-
-class ConfigError(ValueError):
+class ConfigError(UserError):
     """A config cannot be used; the message lists every problem."""
 
 

@@ -1,4 +1,4 @@
-"""Joint names, parents and mirror pairs of the SMPL family: tables only (floor 0).
+"""Joint names, parents and mirror pairs of the SMPL family: tables only.
 
 Sources: the SMPL, SMPL+H (MANO) and SMPL-X papers' kinematic trees as their model files hold them
 (`kintree_table`), and HumanML3D's target skeleton (its clip 000021, frame 0).

@@ -1,4 +1,4 @@
-"""Files on a disk or in a bucket, through `pyarrow.fs`: resolve, list, read, publish whole (floor 0)."""
+"""Files on a disk or in a bucket, through `pyarrow.fs`: resolve, list, read, publish whole."""
 
 from __future__ import annotations
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 import importlib.util
 import pkgutil
 import signal
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -32,6 +34,19 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 _hook = install_import_hook(_modules(), "beartype.beartype")
 
 
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    """The models of the tests are small: threads that wait for each other cost more than they bring."""
+    torch = sys.modules.get("torch")
+    if torch is None:
+        yield
+        return
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder ../shared, or a skip that says why."""
@@ -39,3 +54,13 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip(f"{folder} is absent: real motion and reference outputs are not shipped")
     return folder
+
+
+@pytest.fixture(scope="session")
+def standins(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A root with nine stand-in models."""
+    from mocap_ray.demo.standin import write_standin  # after the import hook
+
+    root = tmp_path_factory.mktemp("bodies")
+    write_standin(root)
+    return root

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from mocap_ray.config import CONFIGS, ConfigError, ExtractConfig, load
-from mocap_ray.training.options import TrainConfig
-from mocap_ray.training.search import SearchConfig
+from mocap_ray.config import CONFIGS, ConfigError, load
+from mocap_ray.runs.extract import ExtractConfig
+from mocap_ray.runs.search import SearchConfig
+from mocap_ray.runs.train import TrainConfig
 
 SCHEMAS = {"extract": ExtractConfig, "train": TrainConfig, "search": SearchConfig}
 MINIMAL = "source: {root: a}\nbody: {root: b}\noutput: {root: c}\n"

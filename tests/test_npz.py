@@ -10,8 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from archives import rawzip
-from archives.rawzip import Part
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -21,6 +19,8 @@ from mocap_ray.npz import BadNpz, open_npz
 from mocap_ray.npz.directory import DIRECTORY_LIMIT
 from mocap_ray.npz.sources import TAIL, WHOLE_FILE
 from mocap_ray.storage import Place, place
+from tests.archives import rawzip
+from tests.archives.rawzip import Part
 
 DTYPES = st.one_of(
     hnp.floating_dtypes(endianness="?"),

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from mocap_ray.archives.demo import write_demo
-from mocap_ray.body.standin import write_standin
+from mocap_ray.demo.archive import write_demo
+from mocap_ray.demo.standin import write_standin
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]

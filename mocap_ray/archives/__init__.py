@@ -1,4 +1,4 @@
-"""One file per archive, and the one table that names them (floor 2)."""
+"""One file per archive, and the one table that names them."""
 
 from __future__ import annotations
 

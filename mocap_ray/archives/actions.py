@@ -1,4 +1,4 @@
-"""Action labels from the file names of AMASS: a small table of words (floor 2)."""
+"""Action labels from the file names of AMASS: a small table of words."""
 
 from __future__ import annotations
 

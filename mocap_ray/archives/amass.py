@@ -1,4 +1,4 @@
-"""AMASS: list the recordings below a folder or bucket, and read one (floor 2).
+"""AMASS: list the recordings below a folder or bucket, and read one.
 
 AMASS (amass.is.tue.mpg.de) unifies optical motion capture as parameters of the SMPL family, one .npz per take,
 `<sub-dataset>/<subject>/<take>_poses.npz` or `..._stageii.npz`, in metres and radians, Z up.
@@ -18,8 +18,9 @@ from pyarrow import fs as pafs
 from mocap_ray.archives import layouts
 from mocap_ray.archives.actions import action_of
 from mocap_ray.archives.archive import Archive
-from mocap_ray.motion.clip import Motion, Reason, Recording, Rejection
+from mocap_ray.motion.clip import Motion, Reason
 from mocap_ray.npz import BadNpz, NpzFile, open_npz
+from mocap_ray.records import Recording, Rejection
 from mocap_ray.storage import Place
 
 R_YUP_AMASS = np.array([[-1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, 1.0, 0.0]])

@@ -1,4 +1,4 @@
-"""What an archive of motion has to offer: how to list it, how to read one recording, and whose it is (floor 2)."""
+"""What an archive of motion has to offer: how to list it, how to read one recording, and whose it is."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from mocap_ray.motion.clip import Motion, Recording, Rejection
+from mocap_ray.motion.clip import Motion
+from mocap_ray.records import Recording, Rejection
 from mocap_ray.storage import Place
 
 

@@ -1,4 +1,4 @@
-"""Parameters of the SMPL family in .npz files, told apart by keys and shapes alone (floor 2).
+"""Parameters of the SMPL family in .npz files, told apart by keys and shapes alone.
 
 | columns of `poses` | family | order |
 |---|---|---|

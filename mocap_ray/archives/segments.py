@@ -1,4 +1,4 @@
-"""Which frames of which recordings are clips, and what they are called: HumanML3D's index and captions (floor 2).
+"""Which frames of which recordings are clips, and what they are called: HumanML3D's index and captions.
 
 HumanML3D (Guo et al., CVPR 2022) is no archive of its own: its `index.csv` names stretches of AMASS recordings,
 and its `texts/` folder holds their captions. Neither is part of this package; both come from its repository.
@@ -19,7 +19,7 @@ from types import MappingProxyType
 
 from pyarrow import fs as pafs
 
-from mocap_ray.motion.clip import Recording
+from mocap_ray.records import Recording
 from mocap_ray.storage import Place, place
 
 GRID_FPS = 20.0

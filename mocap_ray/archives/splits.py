@@ -1,4 +1,4 @@
-"""Which recording belongs to which split: by subject, by sub-dataset as published, or by lists (floor 2)."""
+"""Which recording belongs to which split: by subject, by sub-dataset as published, or by lists."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from pyarrow import fs as pafs
 
-from mocap_ray.motion.clip import Recording
+from mocap_ray.records import Recording
 from mocap_ray.storage import place
 
 FRACTIONS: Mapping[str, float] = MappingProxyType({"train": 0.8, "val": 0.1, "test": 0.1})

@@ -1,1 +1,1 @@
-"""The SMPL family: find and check model files, joints without meshes, a licence-free stand-in (floor 1)."""
+"""The SMPL family: find and check model files, joints without meshes, a licence-free stand-in."""

@@ -1,4 +1,4 @@
-"""The plain arrays inside a model file, NPZ or PKL, without running anything of it (floor 1)."""
+"""The plain arrays inside a model file, NPZ or PKL, without running anything of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""All reduced models of a run, and which of them a recording gets (floor 1)."""
+"""All reduced models of a run, and which of them a recording gets."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from pathlib import Path
 
 from mocap_ray.body.files import GENDERS, find, missing
 from mocap_ray.body.model import BodyModel, load_body
+from mocap_ray.errors import UserError
 from mocap_ray.skeleton import FAMILIES
 
 POLICIES: tuple[str, ...] = ("recorded", "neutral", "humanml3d")
 """How a recording's gender becomes a model's: see `Bodies.choose`."""
 
 
-class MissingBody(ValueError):
+class MissingBody(UserError):
     """A model that a run needs is not there or not readable; the message says what to do."""
 
 

@@ -1,4 +1,4 @@
-"""What stands below a root of body models, and whether it is usable (floor 1)."""
+"""What stands below a root of body models, and whether it is usable."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Turn an original PKL into a clean NPZ of plain arrays (floor 1)."""
+"""Turn an original PKL into a clean NPZ of plain arrays."""
 
 from __future__ import annotations
 

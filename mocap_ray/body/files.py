@@ -1,4 +1,4 @@
-"""Find body model files below one root, in every layout people unpack them to (floor 1)."""
+"""Find body model files below one root, in every layout people unpack them to."""
 
 from __future__ import annotations
 

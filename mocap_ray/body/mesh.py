@@ -1,4 +1,4 @@
-"""Full meshes through `smplx`, for those who want vertices (floor 1).
+"""Full meshes through `smplx`, for those who want vertices.
 
 `smplx`'s own classes unpickle whatever a model file holds and cut SMPL+H to 10 shape coefficients, so its
 skinning function is called directly with arrays read here; one call serves all three families.

@@ -1,4 +1,4 @@
-"""Body models reduced to their joints: Model -> Shaped -> joints, without meshes (floor 1).
+"""Body models reduced to their joints: Model -> Shaped -> joints, without meshes.
 
 SMPL's joints are linear in the shape, J(beta) = R (template + S beta) for a joint regressor R, and the pose
 moves them by forward kinematics alone (pose blend shapes touch only the skin). So rest joints R template

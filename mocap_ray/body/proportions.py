@@ -1,4 +1,4 @@
-"""Plausible joints of an adult from a few plain numbers: the skeleton of the stand-in bodies (floor 1).
+"""Plausible joints of an adult from a few plain numbers: the skeleton of the stand-in bodies.
 
 The numbers are this project's own, rounded from common anthropometry (segment lengths as parts of the
 stature); none is taken from a licensed model.

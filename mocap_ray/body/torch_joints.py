@@ -1,4 +1,4 @@
-"""Joints in torch, differentiable, for optimisation loops: the kinematics of `ShapedBody.joints` (floor 1).
+"""Joints in torch, differentiable, for optimisation loops: the kinematics of `ShapedBody.joints`.
 
 `ShapedBody.joints` is compiled for many frames and knows no gradient; this one goes through the tree level by
 level (10 levels for a body, 13 with hands), so that a step of an optimiser costs a few dozen small operations.

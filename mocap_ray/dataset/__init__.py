@@ -1,1 +1,1 @@
-"""From recordings to a Parquet data set on disk, and back, without Ray (floor 3)."""
+"""From recordings to a Parquet data set on disk, and back, without Ray."""

@@ -1,4 +1,4 @@
-"""A run, prepared and surveyed before any work: what to make, what is done, what is superseded (floor 3)."""
+"""A run, prepared and surveyed before any work: what to make, what is done, what is superseded."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from mocap_ray import __version__
 from mocap_ray.archives import find_archive
 from mocap_ray.archives.segments import SegmentIndex, read_segments
 from mocap_ray.archives.splits import assign, read_lists
@@ -21,8 +20,9 @@ from mocap_ray.dataset.receipts import Input, Receipt
 from mocap_ray.dataset.recipe import RECIPE_NAME, differences, digest, recipe
 from mocap_ray.dataset.schema import NAME, SCHEMA_VERSION
 from mocap_ray.dataset.shards import Group, group
-from mocap_ray.motion.clip import Recording, Rejection
+from mocap_ray.records import Recording, Rejection
 from mocap_ray.storage import Place, place
+from mocap_ray.version import __version__
 
 PEEKS = 4
 """Files of a dataset that may be opened to learn its body family; a `shape.npz` tells nothing."""

@@ -1,4 +1,4 @@
-"""Captions in the form of HumanML3D's text files (floor 3).
+"""Captions in the form of HumanML3D's text files.
 
 A line is `caption#tokens#start#end`; start and end of 0.0 mean the whole clip. Tokens are `word/TAG` pairs
 that the evaluation networks of that family read. The tags come from a part-of-speech tagger (spaCy), which is

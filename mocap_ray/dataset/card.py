@@ -1,4 +1,4 @@
-"""The data card of a data set: its README.md, for people who find the folder (floor 3).
+"""The data card of a data set: its README.md, for people who find the folder.
 
 Made from the manifest and the archive's sources alone: no time, host or path of a machine, so the same data
 set has the same card, byte by byte. It opens with the YAML header that the Hugging Face Hub reads.

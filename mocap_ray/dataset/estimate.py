@@ -1,4 +1,4 @@
-"""What a run would take, from a sample of its recordings (floor 3)."""
+"""What a run would take, from a sample of its recordings."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from mocap_ray.dataset import schema
 from mocap_ray.dataset.build import Build
 from mocap_ray.dataset.process import process
-from mocap_ray.motion.clip import Clip, Recording
+from mocap_ray.motion.clip import Clip
+from mocap_ray.records import Recording
 
 SAMPLE = 12
 

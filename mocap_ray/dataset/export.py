@@ -1,4 +1,4 @@
-"""Write a finished data set as folders of .npy files, the way existing trainers read them (floor 3).
+"""Write a finished data set as folders of .npy files, the way existing trainers read them.
 
 Both exports can be stopped at any moment and run again: each file appears whole or not at all, a file that is
 already complete is kept, and the lists that a trainer opens first are written last. `export.json` in the

@@ -1,4 +1,4 @@
-"""One file looked at closely: what it is, its quality figures, and whether a run would take it (floor 3)."""
+"""One file looked at closely: what it is, its quality figures, and whether a run would take it."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from mocap_ray.archives import Archive
 from mocap_ray.body.bodies import Bodies
 from mocap_ray.dataset.options import BodyOptions, MotionOptions
 from mocap_ray.dataset.process import Plan, process, source_frames
-from mocap_ray.motion.clip import Clip, Motion, Recording, Rejection
+from mocap_ray.motion.clip import Clip, Motion
 from mocap_ray.motion.quality import Quality, measure, stretches
+from mocap_ray.records import Recording, Rejection
 from mocap_ray.storage import Place, place
 
 

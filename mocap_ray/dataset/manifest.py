@@ -1,4 +1,4 @@
-"""The last step of a run: receipts become statistics, rejections, the data card and the manifest (floor 3)."""
+"""The last step of a run: receipts become statistics, rejections, the data card and the manifest."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mocap_ray import __version__
 from mocap_ray.archives import Archive
 from mocap_ray.dataset.card import card
 from mocap_ray.dataset.receipts import Receipt
@@ -20,6 +19,7 @@ from mocap_ray.dataset.schema import OPTIONAL_COLUMNS, SCHEMA_VERSION
 from mocap_ray.motion.features import column_names
 from mocap_ray.motion.statistics import RULES, Moments
 from mocap_ray.storage import Place
+from mocap_ray.version import __version__
 
 NAME = "manifest.json"
 

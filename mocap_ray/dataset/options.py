@@ -1,4 +1,4 @@
-"""The settings that change rows, as typed sections of a config (floor 3).
+"""The settings that change rows, as typed sections of a config.
 
 They stand here, beside the code that obeys them, because together they are the recipe of a data set;
 `mocap_ray/config.py` reads them from YAML.
@@ -8,16 +8,11 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from mocap_ray.dataset.schema import OPTIONAL_COLUMNS
 from mocap_ray.motion.quality import Limits
-
-
-class Section(BaseModel):
-    """A part of a config: unknown keys are errors, values do not change after loading."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+from mocap_ray.options import Section
 
 
 class Fractions(Section):

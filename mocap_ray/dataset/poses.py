@@ -1,4 +1,4 @@
-"""The poses of a split as one array, for training on single frames (floor 3)."""
+"""The poses of a split as one array, for training on single frames."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One recording's whole way, as one plain function: recording -> clips, without Ray (floor 3)."""
+"""One recording's whole way, as one plain function: recording -> clips, without Ray."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ from mocap_ray.body.model import BodyModel
 from mocap_ray.dataset.options import BodyOptions, MotionOptions
 from mocap_ray.motion import quality
 from mocap_ray.motion.axes import poses_smplx, to_y_up
-from mocap_ray.motion.clip import Clip, Motion, Reason, Recording, Rejection
+from mocap_ray.motion.clip import Clip, Motion, Reason
 from mocap_ray.motion.features import UndefinedFeatures, encode
 from mocap_ray.motion.mirror import mirror_joints, mirror_text
 from mocap_ray.motion.resample import resample
 from mocap_ray.motion.stick import stick
 from mocap_ray.motion.windows import windows
+from mocap_ray.records import Recording, Rejection
 from mocap_ray.storage import Place
 
 

@@ -1,4 +1,4 @@
-"""Open a finished data set without Ray: clips as numpy arrays, statistics, splits (floor 3).
+"""Open a finished data set without Ray: clips as numpy arrays, statistics, splits.
 
     ds = mocap_ray.open("out/cmu")
     for clip in ds.clips(split="train", columns=["features"]):
@@ -26,10 +26,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from jaxtyping import Float
 
-from mocap_ray import __version__
 from mocap_ray.dataset import schema
 from mocap_ray.dataset.views import ClipView, DataSetError, Statistics, not_written
 from mocap_ray.storage import Place, place
+from mocap_ray.version import __version__
 
 if TYPE_CHECKING:
     from mocap_ray.dataset.tensors import ClipTensors

@@ -1,4 +1,4 @@
-"""What proves that a shard is finished: one small JSON beside it, read again when a run resumes (floor 3)."""
+"""What proves that a shard is finished: one small JSON beside it, read again when a run resumes."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from mocap_ray.motion.clip import Recording, Rejection
 from mocap_ray.motion.statistics import Moments
+from mocap_ray.records import Recording, Rejection
 from mocap_ray.storage import Place
 
 

@@ -1,4 +1,4 @@
-"""The recipe: every setting that changes rows, and its hash; never roots, addresses or worker counts (floor 3)."""
+"""The recipe: every setting that changes rows, and its hash; never roots, addresses or worker counts."""
 
 from __future__ import annotations
 

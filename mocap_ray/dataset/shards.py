@@ -1,4 +1,4 @@
-"""Which recordings share a file, and the file made whole: group, make, publish (floor 3)."""
+"""Which recordings share a file, and the file made whole: group, make, publish."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ from mocap_ray.dataset import schema
 from mocap_ray.dataset.process import Plan, process
 from mocap_ray.dataset.receipts import Input, Left, Receipt, Sums
 from mocap_ray.dataset.recipe import RECIPE_NAME, digest
-from mocap_ray.motion.clip import Clip, Reason, Recording, Rejection
+from mocap_ray.errors import UserError
+from mocap_ray.motion.clip import Clip, Reason
 from mocap_ray.motion.statistics import Moments
+from mocap_ray.records import Recording, Rejection
 from mocap_ray.storage import Place
 
 
@@ -153,7 +155,7 @@ def _found(
     return _tried(lambda: process(recording, plan), retry, f"reading {recording.source}")
 
 
-class Replaced(ValueError):
+class Replaced(UserError):
     """Another run has begun to replace the data set: a worker that outlived its own run must not write into it."""
 
 

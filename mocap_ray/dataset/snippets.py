@@ -1,4 +1,4 @@
-"""How to open a data set with six libraries: the code shown in the data card and on the page (floor 3).
+"""How to open a data set with six libraries: the code shown in the data card and on the page.
 
 Each snippet runs with the data set's folder as the working folder; the tests run those whose library is a
 dependency of this project.

@@ -9,9 +9,10 @@ import numpy as np
 from jaxtyping import Float
 
 from mocap_ray.dataset import schema
+from mocap_ray.errors import UserError
 
 
-class DataSetError(ValueError):
+class DataSetError(UserError):
     """A folder that is no finished data set, or a question that this data set cannot answer."""
 
 

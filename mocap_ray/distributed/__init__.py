@@ -1,1 +1,1 @@
-"""The only package that imports ray (floor 6)."""
+"""The only package that imports ray."""

@@ -1,4 +1,4 @@
-"""News of workers for their driver: they post, it takes (floor 6).
+"""News of workers for their driver: they post, it takes.
 
 The values travel as bytes, and this module imports nothing: the actor's process would otherwise import torch,
 seconds of a CPU, only to pass them on.

@@ -1,4 +1,4 @@
-"""Join the Ray that a config names, or start one of our own; never somebody else's (floor 6)."""
+"""Join the Ray that a config names, or start one of our own; never somebody else's."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from typing import Any
 
 import ray
 
-from mocap_ray.config import RayOptions
+from mocap_ray.errors import UserError
+from mocap_ray.runs.ray import RayOptions
 
 API = "RAY_API_SERVER_ADDRESS"
 OBJECT_STORE_BYTES = 256 * 2**20
@@ -42,7 +43,7 @@ class Cluster:
     whole: bool
 
 
-class NoCluster(ValueError):
+class NoCluster(UserError):
     """The cluster that the config names cannot be joined."""
 
 

@@ -1,4 +1,4 @@
-"""Extraction on Ray Data: one task makes one shard whole; Ray carries only small reports (floor 6)."""
+"""Extraction on Ray Data: one task makes one shard whole; Ray carries only small reports."""
 
 from __future__ import annotations
 
@@ -16,10 +16,9 @@ from typing import Any, Protocol
 
 import ray
 
-from mocap_ray.config import ExtractConfig, dump_yaml, read_yaml
+from mocap_ray.config import dump_yaml, read_yaml
 from mocap_ray.dataset import manifest, receipts
 from mocap_ray.dataset.build import Build, prepare
-from mocap_ray.dataset.lock import lock
 from mocap_ray.dataset.recipe import RECIPE_NAME
 from mocap_ray.dataset.shards import Group
 from mocap_ray.distributed.cluster import Cluster, connected
@@ -31,6 +30,8 @@ from mocap_ray.distributed.tasks import (
     dead_recordings,
     on_ray_data,
 )
+from mocap_ray.lock import lock
+from mocap_ray.runs.extract import ExtractConfig
 from mocap_ray.storage import place
 
 

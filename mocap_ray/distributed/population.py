@@ -1,4 +1,4 @@
-"""Population based training on Tune: who takes over whom (floor 6).
+"""Population based training on Tune: who takes over whom.
 
 Ray 2.60's scheduler passes checkpoints that Tune holds from trial to trial, and ours are files in the trials' own
 folders. So a trial reports an empty checkpoint whose path names it; a trial that is to take over another one is

@@ -1,4 +1,4 @@
-"""Optuna on Tune: values that follow from what finished trials showed, over grids and after kills (floor 6)."""
+"""Optuna on Tune: values that follow from what finished trials showed, over grids and after kills."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from typing import Any
 import optuna
 from ray.tune.search.optuna import OptunaSearch
 
+from mocap_ray.runs.search import SearchConfig
+from mocap_ray.searching.population import read_record
+from mocap_ray.searching.results import name
+from mocap_ray.searching.space import Range, active, combinations
 from mocap_ray.storage import place
-from mocap_ray.training.population import read_record
-from mocap_ray.training.results import name
-from mocap_ray.training.search import SearchConfig
-from mocap_ray.training.space import Range, active, combinations
 
 
 class Suggest:

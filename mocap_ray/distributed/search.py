@@ -1,4 +1,4 @@
-"""Searches on Ray Tune: every trial is a training on Ray Train, in a folder of its own (floor 6).
+"""Searches on Ray Tune: every trial is a training on Ray Train, in a folder of its own.
 
 What the trials did is read from their folders, not from Tune: a trial that Tune knows nothing of any more is
 not lost.
@@ -15,19 +15,20 @@ from typing import Any, Protocol
 import yaml
 
 from mocap_ray import config as configs
-from mocap_ray.config import ConfigError, RayOptions, dump_yaml
-from mocap_ray.dataset.lock import lock
+from mocap_ray.config import ConfigError, dump_yaml
 from mocap_ray.distributed.board import News
 from mocap_ray.distributed.cluster import Cluster, connected
 from mocap_ray.distributed.train import POLL_S, Capacity, Share, absolute, capacity, share
 from mocap_ray.distributed.trial import Task
 from mocap_ray.distributed.tuner import TUNE, run_trials
+from mocap_ray.lock import lock
+from mocap_ray.pages.searches import PAGE_NAME, write_page
+from mocap_ray.runs.ray import RayOptions
+from mocap_ray.runs.search import SearchConfig, base_values, check
+from mocap_ray.searching.results import Trial, export_best, name, ranked, read_trials, write_csv
+from mocap_ray.searching.space import draw_trials
 from mocap_ray.storage import Place, place
 from mocap_ray.training import session
-from mocap_ray.training.results import Trial, export_best, name, ranked, read_trials, write_csv
-from mocap_ray.training.search import SearchConfig, base_values, check
-from mocap_ray.training.search_page import PAGE_NAME, write_page
-from mocap_ray.training.space import draw_trials
 
 CONFIG_NAME, BASE_NAME = "search.yaml", "base.yaml"
 MAY_DIFFER = ("ray", "output")

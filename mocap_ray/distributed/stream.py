@@ -1,4 +1,4 @@
-"""Batches from a data set that memory does not hold, read anew each epoch by Ray Data (floor 6).
+"""Batches from a data set that memory does not hold, read anew each epoch by Ray Data.
 
 Each worker of a team runs a pipeline of its own over its part of the rows. The tasks that read take no CPU of
 Ray's: the workers hold all of them, and a pipeline that waited for one would wait for ever.
@@ -27,10 +27,10 @@ from torch import Tensor
 from mocap_ray.dataset.poses import ROW_BYTES, WIDTH, manifest_hash, shard_poses
 from mocap_ray.dataset.reader import open
 from mocap_ray.dataset.views import DataSetError
+from mocap_ray.runs.train import TrainConfig
 from mocap_ray.training.feed import fits_in_memory
 from mocap_ray.training.feeds import VAL_BATCH, Feeds, copied_ahead
 from mocap_ray.training.fit import Batch, Team
-from mocap_ray.training.options import TrainConfig
 from mocap_ray.training.prefetch import Prefetched, depth, on_device
 from mocap_ray.training.shuffle import BUFFER_ROWS, Piece, Rows, even, generator, pieces, shuffled
 

@@ -1,4 +1,4 @@
-"""Shards as tasks of Ray Data: what travels, what comes back, and what happens when a worker dies (floor 6)."""
+"""Shards as tasks of Ray Data: what travels, what comes back, and what happens when a worker dies."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ray.exceptions import NodeDiedError, OutOfMemoryError, WorkerCrashedError
 from mocap_ray.dataset.process import Plan, process
 from mocap_ray.dataset.shards import Group, Rejected, make
 from mocap_ray.distributed.cluster import Cluster
-from mocap_ray.motion.clip import Recording
+from mocap_ray.records import Recording
 from mocap_ray.storage import Place
 
 TASK_RETRIES = 2

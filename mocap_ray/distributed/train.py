@@ -1,4 +1,4 @@
-"""Training on Ray Train (V2): a team of workers runs `training.session`, and survives its losses (floor 6).
+"""Training on Ray Train (V2): a team of workers runs `training.session`, and survives its losses.
 
 Checkpoints are the session's own, two files that rank 0 publishes whole; they do not travel through
 `ray.train.report`. A worker that is killed right after a report can lose that checkpoint in Ray 2.60, and
@@ -27,16 +27,16 @@ from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 from torch import nn
 
-from mocap_ray.config import RayOptions
-from mocap_ray.dataset.lock import lock
 from mocap_ray.distributed.board import News
 from mocap_ray.distributed.cluster import Cluster, connected
+from mocap_ray.lock import lock
+from mocap_ray.runs.ray import RayOptions
+from mocap_ray.runs.train import TrainConfig, TrainRay
 from mocap_ray.storage import Place, place
 from mocap_ray.training import session
 from mocap_ray.training.feeds import Feeds
 from mocap_ray.training.fit import Team
 from mocap_ray.training.listener import Beat, EpochReport, Listener, Start
-from mocap_ray.training.options import TrainConfig, TrainRay
 
 RAY_FOLDER = ".ray-train"
 """Prefix of Ray Train's own folder in the output, there while a training runs."""

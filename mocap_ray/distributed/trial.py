@@ -1,4 +1,4 @@
-"""What runs in a trial's own process: a training, which reports each validation to Tune (floor 6).
+"""What runs in a trial's own process: a training, which reports each validation to Tune.
 
 Ray 2.60 runs Train (V2) inside a Tune function; the process itself takes next to no CPU.
 """
@@ -14,19 +14,19 @@ from typing import Any
 import numpy as np
 import yaml
 
-from mocap_ray.dataset.lock import lock
 from mocap_ray.distributed import population
 from mocap_ray.distributed.board import News
 from mocap_ray.distributed.train import LEAVE_S, Share, clean, team_run
+from mocap_ray.lock import lock
+from mocap_ray.runs.search import SearchConfig, trial_config
+from mocap_ray.runs.train import TrainConfig
+from mocap_ray.searching.population import Clone, Record, Stage, mutate, read_record
+from mocap_ray.searching.results import name, read_trial, text
 from mocap_ray.storage import Place, place
 from mocap_ray.training import session
 from mocap_ray.training.adopt import adopt, epochs_of
 from mocap_ray.training.checkpoint import LAST
 from mocap_ray.training.listener import Beat, EpochReport, Start
-from mocap_ray.training.options import TrainConfig
-from mocap_ray.training.population import Clone, Record, Stage, mutate, read_record
-from mocap_ray.training.results import name, read_trial, text
-from mocap_ray.training.search import SearchConfig, trial_config
 
 
 @dataclass(frozen=True, slots=True)

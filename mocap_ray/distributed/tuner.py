@@ -1,4 +1,4 @@
-"""Tune as a search needs it: who proposes values, who ends trials, how a killed run goes on (floor 6)."""
+"""Tune as a search needs it: who proposes values, who ends trials, how a killed run goes on."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from mocap_ray.distributed.population import Population, folder_name, number_in
 from mocap_ray.distributed.proposals import Proposals
 from mocap_ray.distributed.train import TRIAL_CPU
 from mocap_ray.distributed.trial import Task, run_trial
+from mocap_ray.runs.search import SearchConfig
+from mocap_ray.runs.train import TrainConfig
 from mocap_ray.storage import place
-from mocap_ray.training.options import TrainConfig
-from mocap_ray.training.search import SearchConfig
 
 TUNE = "tune"
 """Folder of Tune's own state below the output; its journal lets a killed search go on."""

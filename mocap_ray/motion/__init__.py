@@ -1,1 +1,1 @@
-"""Motion as typed values, and what is done to it: resampling, quality, features (floor 1)."""
+"""Motion as typed values, and what is done to it: resampling, quality, features."""

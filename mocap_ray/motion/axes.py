@@ -1,4 +1,4 @@
-"""From an archive's axes to Y up, and from a family's joints to those of SMPL-X (floor 1)."""
+"""From an archive's axes to Y up, and from a family's joints to those of SMPL-X."""
 
 from __future__ import annotations
 

@@ -12,6 +12,8 @@ from enum import StrEnum
 import numpy as np
 from jaxtyping import Float
 
+from mocap_ray.records import Recording
+
 
 class Reason(StrEnum):
     """Why a recording, or a piece of one, is left out: a closed list, counted in the manifest."""
@@ -29,37 +31,6 @@ class Reason(StrEnum):
     UNDEFINED_FACING = "undefined_facing"  # the line across hips and shoulders is vertical
     UNDEFINED_BONE = "undefined_bone"  # a bone of zero length, or exactly against its rest direction
     WORKER_DIED = "worker_died"  # the process that read it was killed (out of memory, segfault)
-
-
-@dataclass(frozen=True, slots=True)
-class Recording:
-    """One source file of an archive, known by its listing only.
-
-    Attributes:
-        dataset: name of the sub-dataset (`CMU`).
-        name: path below the archive root without its ending (`CMU/01/01_01_poses`); unique in an archive.
-        subject: who moves, unique in an archive (`CMU/01`).
-        source: path below the archive root with its ending, `/` between parts.
-        size: bytes.
-        fingerprint: changes when the file changes (modification time in ns as listed).
-    """
-
-    dataset: str
-    name: str
-    subject: str
-    source: str
-    size: int
-    fingerprint: str
-
-
-@dataclass(frozen=True, slots=True)
-class Rejection:
-    """A recording, or the piece of it that starts at `first_frame`, left out with its reason."""
-
-    recording: Recording
-    reason: Reason
-    detail: str
-    first_frame: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)

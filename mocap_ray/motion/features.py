@@ -1,4 +1,4 @@
-"""The 263 motion features: joints to features, features to joints, and what each column means (floor 1).
+"""The 263 motion features: joints to features, features to joints, and what each column means.
 
 Two profiles share one layout. `humanml3d` puts every clip on HumanML3D's target skeleton and has one row
 fewer than frames; `flowmimic` keeps the bone lengths and repeats the last row. Sources: Guo et al.,

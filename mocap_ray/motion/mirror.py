@@ -1,4 +1,4 @@
-"""The mirrored twin of a clip: joints and captions with left and right exchanged (floor 1)."""
+"""The mirrored twin of a clip: joints and captions with left and right exchanged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Broken frames of a recording: not finite, teleporting roots, limbs that jump (floor 1).
+"""Broken frames of a recording: not finite, teleporting roots, limbs that jump.
 
 Measured at the source's own rate, before anything is resampled away.
 """
@@ -12,7 +12,8 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 
 from mocap_ray.motion import kernels_poses
-from mocap_ray.motion.clip import Motion, Reason, Rejection
+from mocap_ray.motion.clip import Motion, Reason
+from mocap_ray.records import Rejection
 from mocap_ray.skeleton import BODY_JOINTS
 
 _REASONS = {

@@ -1,4 +1,4 @@
-"""Another frame rate, as HumanML3D does it or accurately (floor 1)."""
+"""Another frame rate, as HumanML3D does it or accurately."""
 
 from __future__ import annotations
 

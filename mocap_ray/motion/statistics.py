@@ -1,4 +1,4 @@
-"""Mean and standard deviation of features, in sums that can be merged (floor 1).
+"""Mean and standard deviation of features, in sums that can be merged.
 
 A shard keeps `Moments` of its training clips in its receipt; merging them in one order gives the same
 statistics as one pass over all frames, without a second reading.

@@ -1,4 +1,4 @@
-"""A person as five lines (floor 1)."""
+"""A person as five lines."""
 
 from __future__ import annotations
 

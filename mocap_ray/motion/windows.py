@@ -1,4 +1,4 @@
-"""Windows of a fixed length over the rows of a clip (floor 1)."""
+"""Windows of a fixed length over the rows of a clip."""
 
 from __future__ import annotations
 

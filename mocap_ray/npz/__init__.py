@@ -1,4 +1,4 @@
-"""Chosen members of untrusted .npz files, local or in a bucket, without copies and without code (floor 0).
+"""Chosen members of untrusted .npz files, local or in a bucket, without copies and without code.
 
 An .npz is a zip archive of .npy members. The `zipfile` module costs more per file than the numbers of a short
 recording, copies stored members, and knows nothing of ranges of a remote object; so the end record and the

@@ -1,4 +1,4 @@
-"""The central directory of a zip archive, distrusted (floor 0).
+"""The central directory of a zip archive, distrusted.
 
 Source: PKWARE's APPNOTE 6.3.10, sections 4.3.7 (local header), 4.3.12 (directory), 4.3.14-16 (end records)
 and 4.5.3 (zip64). Stricter than `zipfile`: offsets count from the first byte of the file, members may not

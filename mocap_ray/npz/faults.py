@@ -1,4 +1,4 @@
-"""What a file's own bytes can prove (floor 0)."""
+"""What a file's own bytes can prove."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Open an .npz file and read chosen members (floor 0)."""
+"""Open an .npz file and read chosen members."""
 
 from __future__ import annotations
 

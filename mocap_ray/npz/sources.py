@@ -1,4 +1,4 @@
-"""A file as ranges of bytes: mapped from a local disk, or fetched from a bucket (floor 0)."""
+"""A file as ranges of bytes: mapped from a local disk, or fetched from a bucket."""
 
 from __future__ import annotations
 

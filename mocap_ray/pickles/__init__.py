@@ -1,4 +1,4 @@
-"""Pickles of strangers, read as plain arrays without running any of their code (floor 0).
+"""Pickles of strangers, read as plain arrays without running any of their code.
 
 `load` interprets the pickle by a small machine of our own: nothing is imported, called or looked up by a
 name from the file. `rebuild.py` holds the closed list of names, `opcodes.py` what each opcode does.

@@ -1,4 +1,4 @@
-"""Plain Python values and numpy arrays, built from checked parts (floor 0).
+"""Plain Python values and numpy arrays, built from checked parts.
 
 Layouts: `numpy.ndarray.__reduce__` and `__setstate__`, `numpy.dtype.__setstate__`.
 """

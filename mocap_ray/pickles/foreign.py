@@ -1,4 +1,4 @@
-"""scipy's sparse matrices, chumpy's objects and torch's tensors, as arrays (floor 0).
+"""scipy's sparse matrices, chumpy's objects and torch's tensors, as arrays.
 
 Layouts: scipy's `__dict__` of a sparse matrix; chumpy's `Ch` (its `__dict__` with the values under `x`) and
 `reordering.Select`; torch's `_rebuild_tensor_v2`.

@@ -1,4 +1,4 @@
-"""The state of a run over a pickle: input, stack, marks, memo, budget (floor 0).
+"""The state of a run over a pickle: input, stack, marks, memo, budget.
 
 Python's own `pickle.Unpickler` with a restricted `find_class` still calls what it finds, sets attributes on
 it (opcode BUILD reaches classes and functions too), allocates what a length field promises and grows its

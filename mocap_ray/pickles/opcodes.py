@@ -1,4 +1,4 @@
-"""The opcodes of pickle protocols 0 to 5, each as what it does to the machine (floor 0).
+"""The opcodes of pickle protocols 0 to 5, each as what it does to the machine.
 
 Sources: `pickletools` of the standard library, PEP 307, 3154 and 574.
 """

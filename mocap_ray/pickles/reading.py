@@ -1,4 +1,4 @@
-"""Read a pickle as plain values, or say why not (floor 0)."""
+"""Read a pickle as plain values, or say why not."""
 
 from __future__ import annotations
 

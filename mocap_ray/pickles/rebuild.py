@@ -1,4 +1,4 @@
-"""The closed list: every global that a pickle may name, and what builds it (floor 0)."""
+"""The closed list: every global that a pickle may name, and what builds it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Storages inside plain pickles of torch tensors, read without torch (floor 0).
+"""Storages inside plain pickles of torch tensors, read without torch.
 
 `pickle.dump(tensor)` stores a call of `torch.storage._load_from_bytes`, which is a full, unrestricted
 `torch.load`. Its bytes are torch's format from before 1.6: four pickles (magic number, version, system,

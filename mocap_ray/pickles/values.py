@@ -1,4 +1,4 @@
-"""What the parts of the unpickler hand to each other (floor 0)."""
+"""What the parts of the unpickler hand to each other."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Training in plain torch, without Ray: fit, evaluate, checkpoints, metrics (floor 5)."""
+"""Training in plain torch, without Ray: fit, evaluate, checkpoints, metrics."""

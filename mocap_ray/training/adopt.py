@@ -1,4 +1,4 @@
-"""A training takes over the checkpoints of another one of the same shape, with values of its own (floor 5)."""
+"""A training takes over the checkpoints of another one of the same shape, with values of its own."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 
+from mocap_ray.runs.train import TrainConfig
 from mocap_ray.storage import Place
 from mocap_ray.training import checkpoint
 from mocap_ray.training.checkpoint import BEST, CHECKPOINTS, FORMAT, LAST
-from mocap_ray.training.options import TrainConfig
 
 
 def epochs_of(out: Place) -> int:

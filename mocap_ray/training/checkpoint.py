@@ -1,4 +1,4 @@
-"""Checkpoints of a training, best and last, and the plain files of a finished one (floor 5).
+"""Checkpoints of a training, best and last, and the plain files of a finished one.
 
 A checkpoint is a dict of tensors and plain values, so `torch.load(weights_only=True)` reads it:
 
@@ -20,8 +20,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mocap_ray import __version__
+from mocap_ray.errors import UserError
 from mocap_ray.storage import Place
+from mocap_ray.version import __version__
 
 FORMAT = 1
 BEST, LAST = "best.pt", "last.pt"
@@ -32,7 +33,7 @@ CHECKPOINTS = "checkpoints"
 """Their folder below that of a training."""
 
 
-class CheckpointError(ValueError):
+class CheckpointError(UserError):
     """A file that is no checkpoint or export, is damaged, or does not fit what it shall be used for."""
 
 

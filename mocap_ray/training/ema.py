@@ -1,4 +1,4 @@
-"""Averaged weights (floor 5)."""
+"""Averaged weights."""
 
 from __future__ import annotations
 

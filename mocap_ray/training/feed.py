@@ -1,4 +1,4 @@
-"""Batches from memory: every row once per epoch over all ranks, in an order of (seed, epoch) (floor 5)."""
+"""Batches from memory: every row once per epoch over all ranks, in an order of (seed, epoch)."""
 
 from __future__ import annotations
 

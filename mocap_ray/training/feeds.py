@@ -1,4 +1,4 @@
-"""What a session trains and validates on, from memory (floor 5)."""
+"""What a session trains and validates on, from memory."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from torch import Tensor
 
 from mocap_ray.dataset.poses import Poses, read_poses
 from mocap_ray.dataset.reader import open
+from mocap_ray.runs.train import TrainConfig
 from mocap_ray.training.feed import InMemory, fits_on_device
 from mocap_ray.training.fit import Team
-from mocap_ray.training.options import TrainConfig
 from mocap_ray.training.prefetch import Prefetched, on_device
 
 VAL_BATCH = 4096

@@ -1,4 +1,4 @@
-"""The loop: plain torch, for any model that has a loss, on one process or as one of a team (floor 5)."""
+"""The loop: plain torch, for any model that has a loss, on one process or as one of a team."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who hears of a training's progress, and what; `metrics.csv` (floor 5)."""
+"""Who hears of a training's progress, and what; `metrics.csv`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an epoch measures of itself: means of scalars, and the time spent waiting (floor 5)."""
+"""What an epoch measures of itself: means of scalars, and the time spent waiting."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The settings of a training, as typed sections, and the whole config of one (floor 5).
+"""The settings of a training, as typed sections, and the whole config of one.
 
 They stand here, beside the code that obeys them and above the models' own sections; `mocap_ray/config.py`
 reads them from YAML: `config.load("joint_flow", TrainConfig, kind="train")`.
@@ -6,17 +6,12 @@ reads them from YAML: `config.load("joint_flow", TrainConfig, kind="train")`.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from mocap_ray.config import RayOptions
-from mocap_ray.dataset.options import Section
-from mocap_ray.models import ModelConfig
-from mocap_ray.models.forms import joint_indices
-
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+from mocap_ray.options import NotNegative, Positive, Section
+from mocap_ray.priors.forms import joint_indices
 
 
 class DataOptions(Section):
@@ -120,28 +115,3 @@ class TrainOutput(Section):
     def title(self) -> str:
         """Of this training in its trackers."""
         return self.run_name or self.root.rstrip("/").rpartition("/")[2]
-
-
-class TrainRay(RayOptions):
-    """Where a training computes."""
-
-    workers: Annotated[int, Field(ge=1)] | Literal["auto"] = 1
-    """Processes that share each step; `auto`: one per GPU of the cluster, or one per CPU without GPUs."""
-    gpus_per_worker: Annotated[float, Field(ge=0)] | Literal["auto"] = "auto"  # type: ignore[assignment]
-    """`auto`: 1 where the cluster has GPUs, else 0."""
-    max_failures: Annotated[int, Field(ge=0)] = 3
-    """Worker losses to go on after, each from the last checkpoint."""
-
-
-class TrainConfig(Section):
-    """One training: a data set becomes a prior."""
-
-    model: ModelConfig
-    data: DataOptions
-    training: TrainingOptions = TrainingOptions()
-    output: TrainOutput
-    ray: TrainRay = TrainRay()
-
-    def plain(self) -> dict[str, Any]:
-        """Plain JSON values, for config.yaml and checkpoints."""
-        return self.model_dump(mode="json")

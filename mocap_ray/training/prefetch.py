@@ -1,4 +1,4 @@
-"""Things made ahead of their use by a thread, so that a GPU need not wait for them (floor 5)."""
+"""Things made ahead of their use by a thread, so that a GPU need not wait for them."""
 
 from __future__ import annotations
 

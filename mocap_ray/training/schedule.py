@@ -1,4 +1,4 @@
-"""The learning rate: none, step, cosine or plateau, each with a warm-up (floor 5)."""
+"""The learning rate: none, step, cosine or plateau, each with a warm-up."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A training from its config to its exported prior, on one process or as one of a team (floor 5).
+"""A training from its config to its exported prior, on one process or as one of a team.
 
 `check` and `prepare` run once, before anything is started; `run` runs in each process of a team and goes on
 from the last checkpoint where there is one. `train_locally` is all three, alone.
@@ -23,13 +23,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from mocap_ray import models
+from mocap_ray import priors
 from mocap_ray.config import dump_yaml
 from mocap_ray.dataset.poses import COLUMN, ROW_BYTES, manifest_hash, pose_rows
 from mocap_ray.dataset.reader import DataSet, open
 from mocap_ray.dataset.recipe import differences
 from mocap_ray.dataset.views import DataSetError
-from mocap_ray.models import Coordinates, Prior
+from mocap_ray.priors import Coordinates, Prior
+from mocap_ray.runs.train import TrainConfig
 from mocap_ray.storage import Place, place
 from mocap_ray.training import checkpoint
 from mocap_ray.training.checkpoint import CHECKPOINTS, LAST, CheckpointError, Checkpoints
@@ -37,7 +38,6 @@ from mocap_ray.training.feed import fits_in_memory
 from mocap_ray.training.feeds import Feeds, memory_feeds
 from mocap_ray.training.fit import FitResult, Team, fit
 from mocap_ray.training.listener import EpochReport, Listener, Listeners, MetricsFile
-from mocap_ray.training.options import TrainConfig
 from mocap_ray.training.trackers import Tracker, check_trackers, make_trackers
 
 FREE = ("max_epochs", "max_minutes", "patience", "min_delta", "val_every", "device", "compile")
@@ -312,10 +312,10 @@ def _model(config: TrainConfig, feeds: Feeds, found: dict[str, Any] | None) -> P
     if found is not None:
         coordinates = Coordinates.from_description(found["about"]["coordinates"])
     else:
-        coordinates = models.fit_coordinates(config.model, feeds.sample, joints=config.data.joints)
+        coordinates = priors.fit_coordinates(config.model, feeds.sample, joints=config.data.joints)
     with torch.random.fork_rng():
         torch.manual_seed(config.training.seed)
-        model = models.build(config.model, coordinates)
+        model = priors.build(config.model, coordinates)
     if config.training.closed_form and found is None:
         solve: Any = getattr(model, "fit_closed_form", None)
         if solve is None:

@@ -1,4 +1,4 @@
-"""The order of a data set that is streamed: whole shards in turn, then rows within a buffer (floor 5).
+"""The order of a data set that is streamed: whole shards in turn, then rows within a buffer.
 
 Nothing here reads a file. Every row comes once per epoch over all processes, whatever their number, and the
 order follows from (seed, epoch); it is less random than a permutation of all rows: rows of one shard stay

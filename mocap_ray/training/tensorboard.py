@@ -1,4 +1,4 @@
-"""TensorBoard files: curves, histograms of parameters, pictures of samples (floor 5)."""
+"""TensorBoard files: curves, histograms of parameters, pictures of samples."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import nn
 
+from mocap_ray.priors.pictures import posed_joints
 from mocap_ray.skeleton import BODY_PARENTS, PARENTS
-from mocap_ray.training.figures import posed_joints
 from mocap_ray.training.listener import EpochReport, Listener, Start
 
 HEIGHT, WIDTH = 192, 128

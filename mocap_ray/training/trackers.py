@@ -1,4 +1,4 @@
-"""MLflow and Weights & Biases, where the config asks for them (floor 5).
+"""MLflow and Weights & Biases, where the config asks for them.
 
 A tracker works in a thread of its own: a server that is slow or away holds up no training. Its first fault is told
 once, and the training goes on without it. Who may write to a server is told by its own variables of the environment
@@ -26,10 +26,10 @@ from typing import Any, Protocol, runtime_checkable
 
 from torch import nn
 
+from mocap_ray.runs.train import TrainConfig
+from mocap_ray.searching.space import flat
 from mocap_ray.storage import Place, without_secrets
 from mocap_ray.training.listener import EpochReport, Listener, Start
-from mocap_ray.training.options import TrainConfig
-from mocap_ray.training.space import flat
 
 PACKAGES = {"mlflow": "mlflow-skinny", "wandb": "wandb"}
 """Module -> what pip installs."""

@@ -1,4 +1,4 @@
-"""Stops a training whose loss or gradient is no longer finite, and says where it happened (floor 5)."""
+"""Stops a training whose loss or gradient is no longer finite, and says where it happened."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mocap_ray.errors import UserError
 from mocap_ray.training.options import TrainingOptions
 
 EVERY_ON_GPU = 32
@@ -17,7 +18,7 @@ SHOWN = 20
 """Clip ids in the message; the exception has them all."""
 
 
-class NonFinite(ValueError):
+class NonFinite(UserError):
     """A loss or gradient is infinite or not a number.
 
     Attributes:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from archives import rawzip, takes
+from tests.archives import rawzip, takes
 
 CANARY = "MOCAP_RAY_CANARY"
 """Environment variable that names the file which any executed pickle would create."""

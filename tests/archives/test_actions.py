@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import doctest
-
 import pytest
 
 from mocap_ray.archives import actions
@@ -30,8 +28,3 @@ def test_actions_come_from_whole_words_of_file_and_folder(name: str, label: str 
 def test_no_word_means_two_actions() -> None:
     words = [word for known in actions.ACTIONS.values() for word in known]
     assert len(words) == len(set(words))
-
-
-def test_the_examples_hold() -> None:
-    result = doctest.testmod(actions)
-    assert (result.attempted, result.failed) == (3, 0)

@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from archives import rawzip, takes
 from mocap_ray.archives import ARCHIVES, find_archive
 from mocap_ray.archives.amass import R_YUP_AMASS, discover, read
-from mocap_ray.motion.clip import Motion, Reason, Recording, Rejection
+from mocap_ray.motion.clip import Motion, Reason
+from mocap_ray.records import Recording, Rejection
 from mocap_ray.storage import place
+from tests.archives import rawzip, takes
 
 
 def put(root: Path, source: str, take: dict[str, np.ndarray] | bytes) -> Path:

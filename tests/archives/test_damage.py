@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from archives.damage import CANARY, damaged_files
 from mocap_ray.archives.amass import discover, read
-from mocap_ray.motion.clip import Motion, Reason, Rejection
+from mocap_ray.motion.clip import Motion, Reason
+from mocap_ray.records import Rejection
 from mocap_ray.storage import place
+from tests.archives.damage import CANARY, damaged_files
 
 
 @pytest.fixture(scope="module")

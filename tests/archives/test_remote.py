@@ -13,12 +13,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from archives import rawzip, takes
 from mocap_ray.archives.amass import discover, read
-from mocap_ray.motion.clip import Motion, Reason, Recording, Rejection
+from mocap_ray.motion.clip import Motion, Reason
 from mocap_ray.npz import open_npz
 from mocap_ray.npz.sources import Remote
+from mocap_ray.records import Recording, Rejection
 from mocap_ray.storage import Place, place
+from tests.archives import rawzip, takes
 
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 LINE = re.compile(r'"(GET|HEAD|POST|PUT|DELETE) (/\S*) HTTP')

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +11,7 @@ from hypothesis import strategies as st
 
 from mocap_ray.archives import segments
 from mocap_ray.archives.segments import key, read_segments
-from mocap_ray.motion.clip import Recording
+from mocap_ray.records import Recording
 
 HEAD = "source_path,start_frame,end_frame,new_name\n"
 ROWS = (
@@ -215,9 +214,3 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "index.csv").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ValueError, match="not a table"):
         read_segments(str(tmp_path / "index.csv"))
-
-
-def test_docstring_examples_run() -> None:
-    result = doctest.testmod(segments)
-    assert result.attempted > 0
-    assert result.failed == 0

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from mocap_ray.archives.splits import FRACTIONS, assign, read_lists
-from mocap_ray.motion.clip import Recording
+from mocap_ray.records import Recording
 
 
 def recording(name: str) -> Recording:

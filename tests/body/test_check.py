@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mocap_ray.body.check import check, usable
-from mocap_ray.body.standin import standin_arrays
+from mocap_ray.demo.standin import standin_arrays
 
 
 def test_every_standin_is_reported_usable(standins: Path) -> None:

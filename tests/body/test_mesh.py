@@ -10,10 +10,9 @@ import pytest
 from mocap_ray.body import mesh
 from mocap_ray.body.files import find
 from mocap_ray.body.model import load_body
-from mocap_ray.body.standin import standin_arrays
+from mocap_ray.demo.standin import standin_arrays
 from mocap_ray.skeleton import FAMILIES
-
-from .oracle import random_motion, smplx_forward
+from tests.body.oracle import random_motion, smplx_forward
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -13,10 +13,9 @@ from scipy.spatial.transform import Rotation
 
 from mocap_ray.body.files import GENDERS, find
 from mocap_ray.body.model import BodyModel, load_body
-from mocap_ray.body.standin import standin_arrays
+from mocap_ray.demo.standin import standin_arrays
 from mocap_ray.skeleton import BODY_PARENTS, FAMILIES, PARENTS
-
-from .oracle import JOINTS, random_motion, smplx_forward
+from tests.body.oracle import JOINTS, random_motion, smplx_forward
 
 
 def made_up(seed: int = 0, *, family: str = "smplh", columns: int = 16) -> BodyModel:

@@ -13,9 +13,8 @@ from mocap_ray.body.files import find
 from mocap_ray.body.model import load_body
 from mocap_ray.pickles import UnsafePickle
 from mocap_ray.skeleton import FAMILIES, SMPL_PARENTS
-
-from .oracle import random_motion, smplx_forward
-from .original_pickle import array, dictionary, original_model
+from tests.body.oracle import random_motion, smplx_forward
+from tests.body.original_pickle import array, dictionary, original_model
 
 V = 6890
 

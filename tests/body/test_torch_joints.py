@@ -12,8 +12,7 @@ from scipy.spatial.transform import Rotation
 from mocap_ray.body.files import find
 from mocap_ray.body.model import ShapedBody, load_body
 from mocap_ray.body.torch_joints import torch_joints
-
-from .test_model import made_up
+from tests.body.test_model import made_up
 
 
 @pytest.fixture

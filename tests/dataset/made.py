@@ -18,7 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mocap_ray.dataset import schema
-from mocap_ray.motion.clip import Clip, Recording
+from mocap_ray.motion.clip import Clip
+from mocap_ray.records import Recording
 from mocap_ray.skeleton import BODY_PARENTS, HUMANML3D_BONES, REST_DIRECTIONS
 
 RECIPE = {

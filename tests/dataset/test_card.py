@@ -13,10 +13,10 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from made import make
 
 from mocap_ray.dataset.card import Source, card, cell, grouped
 from mocap_ray.dataset.snippets import snippets
+from tests.dataset.made import make
 
 SOURCES = {
     "CMU": Source("CMU Motion Capture", "free for all uses", "NSF EIA-0196217", "http://mocap.cs.cmu.edu")

@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from archives import rawzip, takes
 
-from mocap_ray.archives.demo import write_demo
-from mocap_ray.body.standin import write_standin
 from mocap_ray.dataset.build import Build, prepare
 from mocap_ray.dataset.estimate import SAMPLE, estimate, spread
 from mocap_ray.dataset.options import BodyOptions, MotionOptions, OutputOptions, SourceOptions
 from mocap_ray.dataset.shards import make
-from mocap_ray.motion.clip import Recording
+from mocap_ray.demo.archive import write_demo
+from mocap_ray.demo.standin import write_standin
+from mocap_ray.records import Recording
+from tests.archives import rawzip, takes
 
 Prepared = Callable[..., Build]
 

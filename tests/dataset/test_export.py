@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import doctest
 import os
 import signal
 import subprocess
@@ -12,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made import make
 
-from mocap_ray.dataset import captions, export, reader
+from mocap_ray.dataset import export, reader
 from mocap_ray.dataset.views import DataSetError
+from tests.dataset.made import make
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -78,13 +77,6 @@ def test_captions_come_from_texts_then_action_then_a_placeholder(tmp_path: Path)
     assert first["action"] == "walk#walk/OTHER#0.0#0.0\n"
     assert first["placeholder"] == "a person moves#a/OTHER person/OTHER moves/OTHER#0.0#0.0\n"
     assert done.placeholders == sum(r["caption_source"] == "placeholder" for r in rows) > 0
-
-
-def test_docstring_examples_run() -> None:
-    for module in (captions, export):
-        result = doctest.testmod(module)
-        assert result.attempted > 0
-        assert result.failed == 0
 
 
 def test_running_again_writes_nothing_and_repairs_what_is_missing(tmp_path: Path) -> None:

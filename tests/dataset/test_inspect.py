@@ -6,17 +6,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from archives import rawzip, takes
 
 from mocap_ray.archives import amass
-from mocap_ray.archives.demo import write_demo
 from mocap_ray.body.bodies import Bodies
-from mocap_ray.body.standin import write_standin
 from mocap_ray.dataset.inspect import Inspection, inspect
 from mocap_ray.dataset.options import BodyOptions, MotionOptions
 from mocap_ray.dataset.process import Plan, process
-from mocap_ray.motion.clip import Clip, Reason, Rejection
+from mocap_ray.demo.archive import write_demo
+from mocap_ray.demo.standin import write_standin
+from mocap_ray.motion.clip import Clip, Reason
+from mocap_ray.records import Rejection
 from mocap_ray.storage import place
+from tests.archives import rawzip, takes
 
 COLUMNS = ("features", "joints")
 

@@ -16,20 +16,21 @@ from scipy.spatial.transform import Rotation
 
 from mocap_ray.archives import find_archive
 from mocap_ray.archives.amass import R_YUP_AMASS
-from mocap_ray.archives.demo import write_demo
 from mocap_ray.archives.segments import Segment
 from mocap_ray.body.bodies import Bodies, MissingBody
 from mocap_ray.body.files import find
-from mocap_ray.body.standin import write_standin
 from mocap_ray.dataset import manifest, reader
 from mocap_ray.dataset.build import Build, prepare
 from mocap_ray.dataset.export import export_humanml3d
 from mocap_ray.dataset.options import BodyOptions, MotionOptions, OutputOptions, SourceOptions
 from mocap_ray.dataset.process import Plan, process
 from mocap_ray.dataset.shards import Group, make
-from mocap_ray.motion.clip import Clip, Reason, Recording, Rejection
+from mocap_ray.demo.archive import write_demo
+from mocap_ray.demo.standin import write_standin
+from mocap_ray.motion.clip import Clip, Reason
 from mocap_ray.motion.features import decode
 from mocap_ray.motion.mirror import mirror_joints
+from mocap_ray.records import Recording, Rejection
 from mocap_ray.skeleton import FAMILIES, PARENTS, TO_SMPLX
 from mocap_ray.storage import place
 

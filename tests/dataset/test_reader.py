@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from made import features_of, make, walker
 from torch.utils.data import DataLoader
 
 from mocap_ray.dataset import reader, tensors
 from mocap_ray.dataset.views import DataSetError
 from mocap_ray.motion.clip import Clip
 from mocap_ray.storage import place
+from tests.dataset.made import features_of, make, walker
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from mocap_ray.dataset import schema
-from mocap_ray.motion.clip import Clip, Recording
+from mocap_ray.motion.clip import Clip
+from mocap_ray.records import Recording
 
 
 def _clip(i: int, frames: int, *, poses: bool = True, vertices: int = 5) -> Clip:

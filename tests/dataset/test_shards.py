@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mocap_ray.dataset.shards import Group, group
-from mocap_ray.motion.clip import Recording
+from mocap_ray.records import Recording
 
 TARGET = 10_000
 

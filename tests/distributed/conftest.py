@@ -15,13 +15,13 @@ from typing import Any
 
 import pytest
 
-from mocap_ray.archives.demo import write_demo
-from mocap_ray.body.standin import write_standin
-from mocap_ray.config import ExtractConfig
 from mocap_ray.dataset import manifest, receipts
 from mocap_ray.dataset.build import prepare
 from mocap_ray.dataset.recipe import RECIPE_NAME
 from mocap_ray.dataset.shards import make
+from mocap_ray.demo.archive import write_demo
+from mocap_ray.demo.standin import write_standin
+from mocap_ray.runs.extract import ExtractConfig
 
 HERE = Path(__file__).resolve().parent
 COMMAND = [sys.executable, "-m", "mocap_ray.cli"]

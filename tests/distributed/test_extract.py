@@ -12,14 +12,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from archives.damage import damaged_files
 
-from mocap_ray.config import RayOptions
 from mocap_ray.dataset.build import prepare
 from mocap_ray.distributed.cluster import connected
 from mocap_ray.distributed.tasks import Setup, on_ray_data
-
-from .conftest import COMMAND, Run
+from mocap_ray.runs.ray import RayOptions
+from tests.archives.damage import damaged_files
+from tests.distributed.conftest import COMMAND, Run
 
 Runs = Callable[..., Run]
 pytestmark = pytest.mark.ray

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import Run
+from tests.distributed.conftest import Run
 
 pytestmark = pytest.mark.ray
 ROOT = Path(__file__).resolve().parents[2]

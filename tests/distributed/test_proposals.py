@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from mocap_ray.distributed.proposals import Proposals
+from mocap_ray.runs.search import SearchConfig
+from mocap_ray.searching.population import Record
+from mocap_ray.searching.results import name
 from mocap_ray.storage import place
-from mocap_ray.training.population import Record
-from mocap_ray.training.results import name
-from mocap_ray.training.search import SearchConfig
 
 pytestmark = pytest.mark.ray
 

@@ -11,11 +11,10 @@ from pathlib import Path
 import pytest
 
 from mocap_ray.dataset.build import prepare
-from mocap_ray.dataset.lock import Locked, lock
 from mocap_ray.dataset.shards import Replaced, make
+from mocap_ray.lock import Locked, lock
 from mocap_ray.storage import place
-
-from .conftest import Run
+from tests.distributed.conftest import Run
 
 Runs = Callable[..., Run]
 

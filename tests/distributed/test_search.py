@@ -11,9 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
-from mocap_ray.training.space import draw_trials, parse_space
-
-from .training import command, rows, start, wait_for, write_base
+from mocap_ray.searching.space import draw_trials, parse_space
+from tests.distributed.training import command, rows, start, wait_for, write_base
 
 pytestmark = pytest.mark.ray
 

@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 import torch
 
-from mocap_ray.config import RayOptions
 from mocap_ray.dataset.poses import read_poses
 from mocap_ray.distributed import stream
 from mocap_ray.distributed.cluster import connected
+from mocap_ray.runs.ray import RayOptions
+from mocap_ray.runs.train import TrainConfig
 from mocap_ray.training.feeds import Feeds
 from mocap_ray.training.fit import Team
-from mocap_ray.training.options import TrainConfig
 from tests.dataset.made import make
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]

@@ -9,9 +9,18 @@ import numpy as np
 import pytest
 
 from mocap_ray.distributed.train import Capacity, Share, share
-from mocap_ray.training.options import TrainRay
-
-from .training import EPOCHS, command, kill, losses, rows, start, wait_for, workers, write_base
+from mocap_ray.runs.train import TrainRay
+from tests.distributed.training import (
+    EPOCHS,
+    command,
+    kill,
+    losses,
+    rows,
+    start,
+    wait_for,
+    workers,
+    write_base,
+)
 
 
 @pytest.fixture(scope="module")

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from .test_job import RAY, ROOT, cluster  # noqa: F401
-from .test_search import write_search
-from .training import rows, write_base
+from tests.distributed.test_job import RAY, ROOT, cluster  # noqa: F401
+from tests.distributed.test_search import write_search
+from tests.distributed.training import rows, write_base
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 

@@ -14,7 +14,8 @@ from pathlib import Path
 
 from mocap_ray.archives import amass
 from mocap_ray.archives.archive import Archive
-from mocap_ray.motion.clip import Motion, Recording, Rejection
+from mocap_ray.motion.clip import Motion
+from mocap_ray.records import Recording, Rejection
 from mocap_ray.storage import Place
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from mocap_ray.motion.clip import Motion, Recording
+from mocap_ray.motion.clip import Motion
+from mocap_ray.records import Recording
 from mocap_ray.skeleton import PARENTS
 
 RECORDING = Recording("CMU", "CMU/01/01_01_poses", "CMU/01", "CMU/01/01_01_poses.npz", 1, "1")

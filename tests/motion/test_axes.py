@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from motions import AMASS_AXES, as_in_a_file, motion, rotvecs
 from scipy.spatial.transform import Rotation
 
 from mocap_ray.motion import axes
 from mocap_ray.motion.axes import poses_smplx, to_y_up
 from mocap_ray.skeleton import TO_SMPLX
+from tests.motion.motions import AMASS_AXES, as_in_a_file, motion, rotvecs
 
 JOINTS = {"smpl": 24, "smplh": 52, "smplx": 55}
 

@@ -1,11 +1,9 @@
 from __future__ import annotations
 
-import naive
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from motions import as_in_a_file
 
 from mocap_ray.motion.clip import Reason
 from mocap_ray.motion.features import (
@@ -18,6 +16,8 @@ from mocap_ray.motion.features import (
     encode,
 )
 from mocap_ray.skeleton import BODY_PARENTS, HUMANML3D_BONES, REST_DIRECTIONS
+from tests.motion import naive
+from tests.motion.motions import as_in_a_file
 
 PROFILES = ["humanml3d", "flowmimic"]
 YAWS = ["continuous", "reference"]

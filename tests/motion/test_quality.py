@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from motions import as_in_a_file, motion, rotvecs, smooth
 from scipy.spatial.transform import Rotation
 
-from mocap_ray.motion.clip import Reason, Rejection
+from mocap_ray.motion.clip import Reason
 from mocap_ray.motion.quality import Limits, measure, stretches
+from mocap_ray.records import Rejection
+from tests.motion.motions import as_in_a_file, motion, rotvecs, smooth
 
 
 def naive_angular(poses: np.ndarray, fps: float) -> np.ndarray:

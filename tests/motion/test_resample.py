@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from motions import as_in_a_file, motion, rotvecs, smooth
 from scipy.interpolate import PchipInterpolator
 from scipy.spatial.transform import Rotation, Slerp
 
 from mocap_ray.motion.resample import interpolate_positions, resample
+from tests.motion.motions import as_in_a_file, motion, rotvecs, smooth
 
 
 def turns(v: np.ndarray) -> Rotation:

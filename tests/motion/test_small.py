@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import doctest
-
-import naive
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mocap_ray.motion import mirror, windows
+from mocap_ray.motion import windows
 from mocap_ray.motion.features import canonical, decode, encode
 from mocap_ray.motion.mirror import mirror_joints, mirror_text
 from mocap_ray.motion.stick import LINES, stick
 from mocap_ray.skeleton import BODY_JOINTS
+from tests.motion import naive
 
 
 @pytest.mark.parametrize("batch", [(), (1,), (2, 3)])
@@ -97,10 +95,3 @@ def test_windows_are_whole_evenly_spaced_and_all_there_is(rows, length, stride, 
 def test_windows_refuse_lengths_and_strides_below_one(length, stride, start):
     with pytest.raises(ValueError, match="Expected at least"):
         windows.windows(10, length=length, stride=stride, start=start)
-
-
-@pytest.mark.parametrize("module", [mirror, windows])
-def test_examples_in_docstrings_run(module):
-    result = doctest.testmod(module)
-    assert result.attempted
-    assert not result.failed

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from mocap_ray.config import ConfigError, load
-from mocap_ray.models import MODELS
-from mocap_ray.training.options import TrainConfig
+from mocap_ray.priors import MODELS
+from mocap_ray.runs.train import TrainConfig
 
 
 def _load(text: str, folder: Path, *overrides: str) -> TrainConfig:

@@ -17,12 +17,12 @@ import mocap_ray
 from mocap_ray.config import load, read_yaml
 from mocap_ray.dataset.poses import read_poses
 from mocap_ray.dataset.views import DataSetError
+from mocap_ray.runs.train import TrainConfig
 from mocap_ray.storage import place
 from mocap_ray.training import session
 from mocap_ray.training.checkpoint import ABOUT, CheckpointError, read
 from mocap_ray.training.fit import Team
 from mocap_ray.training.listener import EpochReport, Listener
-from mocap_ray.training.options import TrainConfig
 from mocap_ray.training.session import check, prepare, run, train_locally
 from tests.dataset.made import make
 from tests.training.small import Log

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from mocap_ray import models
-from mocap_ray.models import Coordinates
-from mocap_ray.models.gaussian_prior import GaussianConfig
+from mocap_ray import priors
+from mocap_ray.priors import Coordinates
+from mocap_ray.priors.gaussian_prior import GaussianConfig
 from mocap_ray.training.listener import EpochReport, Start
 from mocap_ray.training.tensorboard import HEIGHT, WIDTH, TensorBoardFiles, lines, sheet
 
@@ -39,7 +39,7 @@ def _read(folder: Path) -> Any:
 @pytest.fixture(scope="module")
 def prior() -> Any:
     poses = 0.3 * torch.randn(50, 55, 3, generator=torch.Generator().manual_seed(0))
-    return models.build(GaussianConfig(), Coordinates.fit(poses))
+    return priors.build(GaussianConfig(), Coordinates.fit(poses))
 
 
 def test_a_resumed_training_goes_on_in_the_same_curves(tmp_path: Path, prior: Any) -> None:

@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 from pyarrow import fs as pafs
 
+from mocap_ray.runs.train import TrainConfig
 from mocap_ray.storage import Place, place
 from mocap_ray.training import trackers
 from mocap_ray.training.listener import Listeners, MetricsFile
-from mocap_ray.training.options import TrainConfig, TrainOutput
+from mocap_ray.training.options import TrainOutput
 from mocap_ray.training.session import train_locally
 from mocap_ray.training.trackers import Tracker, check_trackers
 from tests.dataset.made import make
@@ -136,8 +137,9 @@ def test_without_a_tracker_neither_package_is_imported(made: Path, tmp_path: Pat
     text = tmp_path / "config.json"
     text.write_text(chosen.model_dump_json())
     code = (
-        "import sys; from pathlib import Path; from mocap_ray.training import options, session; "
-        f"session.train_locally(options.TrainConfig.model_validate_json(Path({str(text)!r}).read_text())); "
+        "import sys; from pathlib import Path; from mocap_ray.runs.train import TrainConfig; "
+        "from mocap_ray.training import session; "
+        f"session.train_locally(TrainConfig.model_validate_json(Path({str(text)!r}).read_text())); "
         "print({'mlflow', 'wandb'} & set(sys.modules))"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout

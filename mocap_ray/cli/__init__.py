@@ -1,0 +1,1 @@
+"""`mocap-ray ...`: one file for each group of commands, tables and progress bars beside them."""

@@ -1,0 +1,8 @@
+"""`python -m mocap_ray.cli`."""
+
+from __future__ import annotations
+
+from mocap_ray.cli.main import main
+
+if __name__ == "__main__":
+    main()

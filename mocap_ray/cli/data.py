@@ -1,0 +1,236 @@
+"""`mocap-ray extract`, `inspect`, `page`, `archives` and `export`: data sets for a person at a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mocap_ray import config as configs
+from mocap_ray.cli.options import More, Overrides, assignments
+
+if TYPE_CHECKING:
+    # pydantic and pyarrow take a second to import, which `--help` need not wait for.
+    from mocap_ray.runs.extract import ExtractConfig
+
+app = typer.Typer()
+"""Commands without a name of their own, which `cli.py` adds to its own ones."""
+export_app = typer.Typer(help="Write the folders that existing trainers read.", no_args_is_help=True)
+
+CONFIG_HELP = "Path of a YAML file, or the name of one in configs/extract: amass, humanml3d, flowmimic."
+
+
+@app.command(
+    short_help="Turn an archive of motion into a Parquet data set.",
+    epilog="\b\nExamples:\n"
+    "  mocap-ray extract amass --override source.root=/data/amass \\\n"
+    "      body.root=/data/body_models output.root=/data/amass_263\n"
+    "  mocap-ray extract amass -o output.root=trial motion.mirror=true --limit 20\n"
+    "  mocap-ray extract my.yaml --include 'CMU/*' --exclude CMU/01 --dry-run\n\n"
+    "After --override stand as many KEY=VALUE as you like, separated by spaces. KEY is a key of the config "
+    "with a dot between its levels, VALUE is text or YAML: source.split=none, motion.quality.cut=true, "
+    "'output.columns=[features, joints]' (quote what the shell would take apart). "
+    "The keys stand, each with a comment, in configs/extract/amass.yaml; a wrong one is answered with those there are."
+    "\n\nRun the same command again after a crash, a kill, a full disk, or when the archive has grown: "
+    "what is finished is kept.",
+)
+def extract(
+    config: Annotated[str, typer.Argument(metavar="CONFIG", help=CONFIG_HELP)],
+    more: More = None,
+    override: Overrides = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Only the first N recordings, for a trial.")
+    ] = None,
+    include: Annotated[
+        list[str] | None,
+        typer.Option(metavar="GLOB", help="Only names that match, such as 'CMU/*'; may be repeated."),
+    ] = None,
+    exclude: Annotated[
+        list[str] | None, typer.Option(metavar="GLOB", help="Not the names that match; may be repeated.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be made, how large and how long; write nothing.")
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a data set made by another recipe.")
+    ] = False,
+    prune: Annotated[
+        bool, typer.Option("--prune", help="Drop recordings that the archive does not list any more.")
+    ] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Fail on the first recording that cannot be used.")
+    ] = False,
+) -> None:
+    """Turn an archive of motion into a Parquet data set; run again, it goes on or takes up what is new."""
+    from mocap_ray.runs.extract import ExtractConfig
+
+    texts = assignments(config, override, more)
+    if limit is not None:
+        texts.append(f"source.limit={limit}")
+    for key, globs in (("include", include), ("exclude", exclude)):
+        if globs:
+            texts.append(f"source.{key}={configs.flow(globs)}")
+    settings = configs.load(config, ExtractConfig, kind="extract", overrides=texts)
+    if dry_run:
+        _dry_run(settings, overwrite=overwrite, prune=prune)
+    else:
+        run_extraction(settings, overwrite=overwrite, prune=prune, strict=strict)
+
+
+def run_extraction(
+    settings: ExtractConfig, *, overwrite: bool = False, prune: bool = False, strict: bool = False
+) -> None:
+    """Extract, and show it: the body of `mocap-ray extract`."""
+    # Ray takes a second to import: only the commands that compute pay for it.
+    from mocap_ray.cli.extraction_view import ExtractView, print_outcome
+    from mocap_ray.cli.screen import complain, console
+    from mocap_ray.distributed.extract import ExtractionFailed
+    from mocap_ray.distributed.extract import extract as run
+
+    out = console()
+    try:
+        with ExtractView(out) as view:
+            outcome = run(settings, view, overwrite=overwrite, prune=prune, strict=strict)
+    except ExtractionFailed as error:
+        text = str(error)
+        if text.startswith("writing"):
+            text = f"{settings.output.root}: {text}. Make room or mend it, and run the same command again to go on."
+        complain(text)
+        raise typer.Exit(1) from error
+    except KeyboardInterrupt:
+        complain("stopped. What was made is kept; run the same command again to go on.")
+        raise typer.Exit(130) from None
+    print_outcome(out, outcome)
+
+
+def _dry_run(settings: ExtractConfig, *, overwrite: bool, prune: bool) -> None:
+    from mocap_ray.cli.screen import console
+    from mocap_ray.cli.tables import print_estimate
+    from mocap_ray.dataset.estimate import estimate
+    from mocap_ray.distributed.extract import plan
+
+    build = plan(settings, overwrite=overwrite, prune=prune)
+    print_estimate(console(), build, estimate(build), settings.ray)
+
+
+@app.command(
+    short_help="Say what a file is, and whether a run would take it.",
+    epilog="\b\nExamples:\n  mocap-ray inspect data/amass/CMU/01/01_01_poses.npz\n"
+    "  mocap-ray inspect CMU/01/01_01_poses.npz --body data/body_models --override motion.quality.cut=true\n\n"
+    "Exit code 0 if a run would make at least one clip of it, else 1.",
+)
+def inspect(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="A recording: a path, or s3://..., gs://...")],
+    more: More = None,
+    override: Overrides = None,
+    body: Annotated[
+        str | None,
+        typer.Option(metavar="FOLDER", help="Body models; without them the last checks cannot be made."),
+    ] = None,
+    config: Annotated[
+        str, typer.Option(metavar="CONFIG", help="Whose limits count; --override changes them.")
+    ] = "amass",
+    archive: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The archive it belongs to; default: the config's.")
+    ] = None,
+) -> None:
+    """Say what a file is, its quality figures, and whether a run would take it, with the full reason."""
+    from mocap_ray.archives import find_archive
+    from mocap_ray.cli.screen import console
+    from mocap_ray.cli.tables import print_inspection
+    from mocap_ray.dataset.inspect import inspect as look
+    from mocap_ray.runs.extract import ExtractConfig
+
+    texts = assignments(None, override, more) + ([f"body.root={body}"] if body else [])
+    settings = configs.load(config, ExtractConfig, kind="extract", overrides=texts)
+    found = look(
+        file,
+        find_archive(archive or settings.source.archive),
+        motion=settings.motion,
+        body=settings.body if body else None,
+        fps=settings.source.fps,
+    )
+    print_inspection(console(), file, found)
+    raise typer.Exit(0 if found.taken else 1)
+
+
+@app.command(
+    short_help="Write an HTML page about a data set.",
+    epilog="\b\nExample:\n  mocap-ray page data/amass_263 amass.html",
+)
+def page(
+    root: Annotated[
+        str, typer.Argument(metavar="ROOT", help="A finished data set: a path, or s3://..., gs://...")
+    ],
+    out: Annotated[
+        str | None,
+        typer.Argument(metavar="FILE", help="Where to write; default: beside the data set, as ROOT.html."),
+    ] = None,
+) -> None:
+    """Write one self-contained HTML page with a data set's numbers and pictures of a few clips."""
+    from mocap_ray.cli.screen import console, say
+    from mocap_ray.pages.dataset import write_page
+
+    if out is None:
+        local = "://" not in root
+        name = Path(root if local else root.partition("?")[0].rstrip("/").rpartition("/")[2])
+        name = name.resolve() if name.name in ("", "..") else name
+        out = str(name.with_name(f"{name.name}.html"))
+    say(console(), f"{write_page(root, out)}: open it in a browser")
+
+
+@app.command(short_help="List the archives that can be read.", epilog="\b\nExample:\n  mocap-ray archives")
+def archives() -> None:
+    """List the archives that can be read, their terms, and where to get them."""
+    from mocap_ray.archives import ARCHIVES
+    from mocap_ray.cli.screen import console
+    from mocap_ray.cli.tables import print_archive
+
+    for archive in ARCHIVES.values():
+        print_archive(console(), archive)
+
+
+@export_app.command(
+    "humanml3d",
+    short_help="HumanML3D's folder.",
+    epilog="\b\nExample:\n  mocap-ray export humanml3d data/humanml3d data/HumanML3D",
+)
+def export_humanml3d(
+    root: Annotated[
+        str, typer.Argument(metavar="ROOT", help="A finished data set of the humanml3d profile.")
+    ],
+    out: Annotated[str, typer.Argument(metavar="FOLDER", help="The folder to write.")],
+) -> None:
+    """Write HumanML3D's folder: new_joint_vecs, new_joints, texts, Mean.npy, Std.npy, split lists."""
+    from mocap_ray.dataset.export import export_humanml3d as write
+
+    _export(write, root, out)
+
+
+@export_app.command(
+    "npy",
+    short_help="One .npy per clip.",
+    epilog="\b\nExample:\n  mocap-ray export npy data/amass_263 data/amass_npy",
+)
+def export_npy(
+    root: Annotated[str, typer.Argument(metavar="ROOT", help="A finished data set.")],
+    out: Annotated[str, typer.Argument(metavar="FOLDER", help="The folder to write.")],
+) -> None:
+    """Write one .npy of features per clip, an index and the statistics."""
+    from mocap_ray.dataset.export import export_npy as write
+
+    _export(write, root, out)
+
+
+def _export(write: Callable[..., Any], root: str, out: str) -> None:
+    from mocap_ray.cli.screen import bar, console, say
+
+    screen = console()
+    with bar(screen, "clips") as update:
+        done = write(root, out, progress=update)
+    text = f"{done.folder}: {done.clips} clips, {done.written} files written, {done.kept} kept"
+    if done.placeholders:
+        text += f"; {done.placeholders} clips have no text, theirs is a placeholder"
+    say(screen, text)

@@ -1,0 +1,73 @@
+"""`mocap-ray demo`: everything once, small, from nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mocap_ray.cli import priors
+from mocap_ray.cli.data import run_extraction
+
+app = typer.Typer()
+"""A command without a name of its own, which `cli.py` adds to the others."""
+
+
+@app.command(
+    short_help="A small data set and a page, from nothing.", epilog="\b\nExample:\n  mocap-ray demo /tmp/demo"
+)
+def demo(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where to work.")] = Path("demo"),
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the data set of an earlier version.")
+    ] = False,
+) -> None:
+    """Make a small archive and a stand-in body, extract them on a local Ray, train a small prior, leave two pages."""
+    from mocap_ray.cli.screen import console, say
+    from mocap_ray.demo.archive import write_demo
+    from mocap_ray.demo.standin import write_standin
+    from mocap_ray.pages.dataset import write_page
+    from mocap_ray.runs.extract import ExtractConfig
+
+    screen = console()
+    archive, bodies, out = folder / "archive", folder / "body_models", folder / "dataset"
+    if not (archive.is_dir() and bodies.is_dir()):
+        say(screen, f"making a small archive in {archive} and a licence-free stand-in body in {bodies}")
+    _whole(archive, write_demo)
+    _whole(bodies, write_standin)
+    settings = ExtractConfig.model_validate(
+        {
+            "source": {"root": str(archive)},
+            "body": {"root": str(bodies)},
+            "output": {"root": str(out), "shard_mb": 4},
+        }
+    )
+    run_extraction(settings, overwrite=overwrite)
+    page = write_page(str(out), folder / "page.html")
+    samples = _demo_prior(out, folder / "prior", folder / "samples.html")
+    say(screen, f"\nThe pages with pictures: {page} and {samples}", style="bold")
+
+
+def _demo_prior(data: Path, root: Path, page: Path) -> Path:
+    """Train a pose prior for some seconds, unless that was done, and draw poses that it makes up."""
+    keys = [
+        f"data.root={data}",
+        "data.joints=body",
+        "data.batch_size=64",
+        "training.max_epochs=8",
+        f"output.root={root}",
+    ]
+    if not (root / "summary.json").is_file():
+        priors.run_training("joint_flow", keys, overwrite=root.is_dir())
+    priors.draw(str(root), count=24, out=root / "samples.npz", pictures=page, seed=0)
+    return page
+
+
+def _whole(folder: Path, write: Callable[[Path], Any]) -> None:
+    """Write a folder unless it is there; one that was stopped half-way is made again."""
+    if not folder.is_dir():
+        unfinished = folder.with_name(f".{folder.name}")
+        write(unfinished)
+        unfinished.rename(folder)

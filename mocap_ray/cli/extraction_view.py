@@ -1,0 +1,133 @@
+"""An extraction as it goes on, and what it made: a bar on a terminal, now and then a line in a log."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    SpinnerColumn,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from mocap_ray.cli.screen import bytes_text, count_text, say, typed
+from mocap_ray.cli.tables import show, simple_table
+from mocap_ray.cli.view import View
+from mocap_ray.dataset.build import Build
+from mocap_ray.distributed.cluster import Cluster
+from mocap_ray.distributed.extract import Outcome
+from mocap_ray.distributed.tasks import Report
+
+
+class ExtractView(View):
+    """Shows an extraction: a bar on a terminal, now and then a line in a log."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(
+            console,
+            SpinnerColumn(),
+            TextColumn("{task.description}", markup=False),
+            BarColumn(bar_width=max(3, min(40, console.width - 77))),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[figures]}", markup=False),
+            TimeRemainingColumn(),
+        )
+        self.task: TaskID | None = None
+        self.total = self.recordings = self.frames = self.rejected = 0
+        self.since = time.monotonic()
+
+    def prepared(self, build: Build) -> None:
+        """Say what is to be done."""
+        todo = build.todo
+        self.total = sum(len(g.recordings) for g in todo)
+        parts = [
+            f"{self.total:,} recordings ({bytes_text(sum(g.size for g in todo))}) in {len(todo)} shards to make"
+        ]
+        if not todo:
+            parts = ["nothing to make"]
+        if build.done:
+            parts.append(f"{len(build.done)} shards finished already")
+        if build.superseded:
+            parts.append(f"{len(build.superseded)} superseded files to remove")
+        say(self.console, "; ".join(parts))
+        for note in build.notes:
+            self.note(note)
+        if any(m["standin"] for m in build.recipe["body"]["models"].values()):
+            text = "The body is a licence-free stand-in: fine for trials, not for research."
+            say(self.console, text, style="yellow")
+        if self.total:
+            self.task = self.bar.add_task("starting Ray", total=self.total, figures="")
+
+    def started(self, cluster: Cluster) -> None:
+        """Ray is there: time counts from now."""
+        self.since = self.logged = time.monotonic()
+        if not cluster.own:
+            text = f"joined a cluster of {cluster.nodes} nodes; {cluster.workers} workers at once"
+            say(self.console, text)
+        if self.task is not None:
+            self.bar.update(self.task, description=f"{cluster.workers} workers")
+
+    def shard(self, report: Report) -> None:
+        """Count a shard."""
+        self.recordings += report.recordings
+        self.frames += report.frames
+        self.rejected += report.rejected
+        speed = self.frames / max(time.monotonic() - self.since, 1e-3)
+        figures = f"{count_text(self.frames)} frames, {count_text(speed)}/s, {self.rejected:,} rejected"
+        if self.task is not None:
+            self.bar.update(self.task, completed=self.recordings, figures=figures)
+        self.log(f"{self.recordings:,} of {self.total:,} recordings, {figures}")
+
+
+def print_outcome(out: Console, outcome: Outcome) -> None:
+    """The summary of a run: a table per dataset and split, rejections by reason, and what to type next."""
+    totals = outcome.manifest["totals"]
+    show(out, counts_table(out, outcome.manifest))
+    if totals["rejected"]:
+        say(out, f"Each rejection has its reason and a sentence in {outcome.out}/rejected.parquet.")
+    if totals["other_gender_body"]:
+        text = (
+            f"{totals['other_gender_body']} recordings used a body of another gender than their own, which is "
+            "missing; `mocap-ray body check` shows where to get it."
+        )
+        say(out, text, style="yellow")
+    parts = [f"{outcome.made} shards made, {outcome.kept} kept, {outcome.removed} superseded files removed"]
+    if outcome.frames:
+        speed = outcome.frames / max(outcome.work_s, 1e-3)
+        parts.append(f"{speed:,.0f} frames/s with {outcome.workers} workers")
+    say(out, "; ".join([*parts, f"{outcome.run_s:.1f} s in all"]))
+    out.print()
+    say(out, f"{outcome.out} is complete. Look at it:", style="bold")
+    say(out, f"  {typed('mocap-ray', 'page', outcome.out)}")
+    # A JSON string is a Python string in double quotes, which a shell's single quotes leave alone.
+    code = f"import mocap_ray; print(mocap_ray.open({json.dumps(outcome.out)}))"
+    say(out, f"  {typed('python', '-c', code)}")
+
+
+def counts_table(out: Console, manifest: dict[str, Any]) -> Table:
+    """Recordings, clips, hours and rejections of each dataset and split."""
+    rows = [(row["dataset"], row["split"], *_figures(out, row)) for row in manifest["counts"]]
+    columns = ("dataset", "split", "recordings", "clips", "frames", "hours", "rejected")
+    table = simple_table("clips by dataset and split", columns, rows, right=columns[2:6])
+    table.add_row(*("-" * len(c) for c in columns))
+    table.add_row("all", "", *_figures(out, manifest["totals"]), style="bold")
+    return table
+
+
+def _figures(out: Console, row: dict[str, Any]) -> Sequence[str]:
+    rejected = [f"{n} {reason}" for reason, n in row["rejected"].items()]
+    return (
+        f"{row['recordings']:,}",
+        f"{row['clips']:,}",
+        f"{row['frames']:,}",
+        f"{row['seconds'] / 3600:.3f}",
+        ("\n" if out.is_terminal else ", ").join(rejected) or "0",
+    )

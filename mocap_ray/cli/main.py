@@ -1,0 +1,81 @@
+"""`mocap-ray ...`: the package for a person at a terminal.
+
+Exit codes: 0 done, 1 failed, 2 usage or configuration, 130 stopped by Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+import typer.exceptions
+
+from mocap_ray.cli import bodies, data, demo, priors
+from mocap_ray.version import __version__
+
+app = typer.Typer(
+    name="mocap-ray",
+    help="Archives of human motion in, one clean, typed Parquet data set out.",
+    epilog="\b\nStart here:\n  mocap-ray demo                    a small data set and a page to look at\n"
+    "  mocap-ray body check FOLDER       which body models are there, where to get the others\n"
+    "  mocap-ray extract --help          your own archive\n\n"
+    "Exit codes: 0 done, 1 failed, 2 usage or configuration, 130 stopped by Ctrl-C.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+# In the order of the help.
+app.add_typer(data.app)
+app.add_typer(demo.app)
+app.add_typer(bodies.app, name="body")
+app.add_typer(data.export_app, name="export")
+app.add_typer(priors.app)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; turns faults of the user into one sentence and an exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of files may be no text
+    # Imported here, so that `--help` need not wait for numpy and pyarrow.
+    from mocap_ray.cli.screen import complain, explained, is_usage
+    from mocap_ray.lock import Locked
+    from mocap_ray.storage import without_secrets
+
+    try:
+        arguments = list(arguments) if arguments is not None else None
+        code = app(arguments, prog_name="mocap-ray", standalone_mode=False)
+    except (ValueError, Locked, OSError) as error:
+        complain(explained(error))
+        code = 2 if is_usage(error) else 1
+    except typer.exceptions.TyperException as error:  # usage: typer's own words, which repeat what was typed
+        said = io.StringIO()
+        getattr(error, "show", lambda file: print(error, file=file))(said)
+        sys.stderr.write(without_secrets(said.getvalue()))
+        code = error.exit_code
+    sys.exit(code or 0)
+
+
+def _version(asked: bool) -> bool:
+    if asked:
+        print(f"mocap-ray {__version__}")
+        raise typer.Exit
+    return asked
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+if __name__ == "__main__":
+    main()

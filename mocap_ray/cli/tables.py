@@ -1,0 +1,155 @@
+"""Tables and summaries: nothing is cut off at 80 columns, and everything is plain text without a terminal."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from mocap_ray.archives import Archive
+from mocap_ray.body.check import FileReport
+from mocap_ray.body.files import expected
+from mocap_ray.cli.screen import bytes_text, say
+from mocap_ray.dataset.build import Build
+from mocap_ray.dataset.card import duration
+from mocap_ray.dataset.estimate import Estimate
+from mocap_ray.dataset.inspect import Inspection
+from mocap_ray.records import Rejection
+from mocap_ray.runs.ray import RayOptions
+
+START_S = 8.0
+"""What it takes a Ray of our own, and its workers, to start."""
+
+
+def show(out: Console, table: Table) -> None:
+    """Print a table; where there is no terminal, without the blanks that fill up its lines."""
+    if out.is_terminal:
+        out.print(table)
+        return
+    with out.capture() as printed:
+        out.print(table)
+    out.file.write("".join(f"{line.rstrip()}\n" for line in printed.get().splitlines()))
+
+
+def simple_table(
+    title: str,
+    columns: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    *,
+    right: Iterable[str] = (),
+    space: int = 2,
+) -> Table:
+    """A table of texts: nothing is cut off, however narrow the console is.
+
+    Args:
+        title: above it.
+        columns: their names; empty ones give a table without a head.
+        rows: texts.
+        right: columns of numbers.
+        space: blanks between columns.
+    """
+    table = Table(
+        title=title,
+        title_justify="left",
+        box=None,
+        show_header=any(columns),
+        pad_edge=False,
+        padding=(0, space, 0, 0),
+        title_style="bold",
+        header_style="underline",
+    )
+    for column in columns:
+        table.add_column(column, overflow="fold", justify="right" if column in set(right) else "left")
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def print_estimate(out: Console, build: Build, guess: Estimate, ray: RayOptions) -> None:
+    """What a run would make, remove and take."""
+    if not build.todo:
+        made = [("to make", "nothing: everything is there already")]
+    else:
+        workers = (os.cpu_count() or 1) if ray.workers == "auto" else ray.workers
+        where = "workers on this machine" if ray.address is None else f"workers of {ray.address}"
+        seconds = guess.cpu_s / workers + START_S
+        made = [
+            ("recordings to make", f"{guess.recordings:,} of {guess.all_recordings:,}"),
+            ("shards to make", f"{len(build.todo):,} of {len(build.groups):,}"),
+            ("source", bytes_text(guess.source_bytes)),
+            ("motion, about", duration(guess.hours * 3600)),
+            ("disk needed, about", bytes_text(guess.output_bytes)),
+            (
+                "time, about",
+                f"{duration(seconds)} with {workers} {where}, {START_S:.0f} s of it to start Ray and them",
+            ),
+            ("unusable, of a sample", f"{guess.sample_rejected} of {guess.sample} recordings"),
+        ]
+    if build.superseded:
+        made.append(("superseded files to remove", f"{len(build.superseded):,}"))
+    made += [("note", note) for note in build.notes]
+    show(out, simple_table(f"dry run into {build.out.uri}: nothing is written", ("", ""), made))
+
+
+def print_inspection(out: Console, file: str, found: Inspection) -> None:
+    """What a file is, its quality, what a run would make of it."""
+    motion, rows = found.motion, [("size", f"{found.recording.size:,} bytes")]
+    if not isinstance(motion, Rejection):
+        frames, fps = len(motion.trans), motion.source_fps
+        rows += [
+            ("format", f"{motion.family}, {motion.poses.shape[1]} joints, {motion.poses.dtype}"),
+            ("gender", motion.gender),
+            ("shape coefficients", str(len(motion.betas))),
+            ("frames", f"{frames:,} at {fps:.10g} fps = {frames / fps:.2f} s"),
+            ("action, by its name", motion.action or "-"),
+        ]
+    if found.quality is not None:
+        rows += found.quality.rows()
+    for clip in found.clips:
+        body = f"{clip.family} {clip.body_gender} body"
+        rows.append(("clip", f"{clip.clip_id}: {clip.num_frames:,} rows at {clip.fps:g} fps, {body}"))
+    rows += [(str(r.reason), r.detail) for r in found.rejections]
+    taken = "yes" if found.taken else "no"
+    if not found.complete:
+        taken += ", as far as can be told without body models (--body FOLDER)"
+    show(out, simple_table(file, ("", ""), [*rows, ("taken", taken)]))
+
+
+def print_models(out: Console, root: Path, reports: Sequence[FileReport]) -> None:
+    """Each expected model file, then for each family what is missing, and what is wrong with what is there."""
+    columns = ("model", "file", "MB", "vertices", "joints", "shape", "height", "usable")
+    rows = [
+        (
+            f"{r.family} {r.gender}",
+            str(r.path.relative_to(root)) if r.path else "-",
+            f"{r.size / 1e6:.1f}" if r.path else "-",
+            *(str(number or "-") for number in (r.vertices, r.joints, r.shape_coefficients)),
+            f"{r.height:.2f} m" if r.height else "-",
+            ("stand-in" if r.standin else "yes") if r.usable else "no" if r.path else "missing",
+        )
+        for r in reports
+    ]
+    show(out, simple_table(f"body models below {root}", columns, rows, right=columns[2:7], space=1))
+    for family, members in groupby(reports, key=lambda r: r.family):
+        lacking = [r for r in members if r.path is None]
+        if lacking:
+            others = ", ".join(f"{r.gender} at {root / expected(family, r.gender)}" for r in lacking[1:])
+            say(out, f"\n{lacking[0].error}{f' Likewise {others}.' if others else ''}")
+    for report in reports:
+        if report.path is not None and not report.usable:
+            say(out, f"\n{report.family} {report.gender}: {report.error}", style="red")
+
+
+def print_archive(out: Console, archive: Archive) -> None:
+    """Whose it is, and how to get it."""
+    rows = [
+        ("licence", archive.licence),
+        ("citation", archive.citation),
+        ("how to get it", archive.register),
+        ("where", archive.url),
+    ]
+    show(out, simple_table(f"{archive.name}: {archive.title}", ("", ""), rows))

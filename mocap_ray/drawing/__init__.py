@@ -1,0 +1,1 @@
+"""SVG charts and stick figures that pages, data cards and TensorBoard share."""

@@ -1,0 +1,218 @@
+"""One self-contained HTML page about a data set: numbers, pictures, moving figures.
+
+No network and no external file: styles, scripts and motion are inside, and a content security policy forbids
+everything else. Made from the data set alone, so the same data set gives the same page.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mocap_ray.dataset.card import duration, settings
+from mocap_ray.dataset.reader import DataSet, open
+from mocap_ray.dataset.snippets import snippets
+from mocap_ray.dataset.views import ClipView, DataSetError
+from mocap_ray.drawing import figures
+from mocap_ray.pages import columns
+from mocap_ray.storage import place
+
+CLIPS = 6
+SECONDS = 8.0
+"""Longest stretch of a clip that is shown and animated."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A clip on the page: what it is, its film strip, and its motion for the player."""
+
+    clip_id: str
+    title: str
+    about: str
+    caption: str
+    strip: str
+    motion: dict[str, float | int | str]
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A reason, how many recordings or pieces have it, and a few of them as (recording, frame, detail)."""
+
+    reason: str
+    count: int
+    share: float
+    examples: list[tuple[str, int, str]]
+
+
+def write_page(root: str | os.PathLike[str], out: str | os.PathLike[str]) -> Path:
+    """Write the page of a data set.
+
+    Args:
+        root: the data set, local or on an object store.
+        out: the HTML file, or an existing folder, where it becomes `index.html`.
+
+    Returns:
+        The file.
+
+    Raises:
+        DataSetError: root is not a finished data set, or out lies on an object store.
+        OSError: out cannot be written.
+    """
+    if "://" in str(out):
+        raise DataSetError(f"{out}: the page is a local file. Write it here and copy it there.")
+    path = Path(out)
+    path = path / "index.html" if path.is_dir() else path
+    place(path.parent).publish(page(open(root)).encode(), path.name)
+    return path
+
+
+def page(ds: DataSet) -> str:
+    """The page of an open data set as HTML."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("mocap_ray.pages", "templates"),
+        undefined=jinja2.StrictUndefined,
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(duration=duration, number=lambda n: f"{n:,}")
+    source = environment.loader
+    assert source is not None
+
+    def asset(name: str) -> str:
+        return source.get_source(environment, name)[0]
+
+    loaded = [_joints(ds, clip_id) for clip_id in chosen_clips(ds.index, count=CLIPS)]
+    shown = [_shown(clip, joints) for clip, joints in loaded]
+    seconds = np.asarray(ds.index["num_frames"], float) / np.asarray(ds.index["fps"], float)
+    return environment.get_template("page.html.j2").render(
+        manifest=ds.manifest,
+        totals=ds.manifest["totals"],
+        heading=heading(ds.datasets),
+        counts=by_dataset(ds.manifest["counts"]),
+        hero=_hero(loaded),
+        shown=shown,
+        lengths=columns.lengths(seconds),
+        groups=columns.feature_groups(ds.statistics, ds.profile) if "train" in ds.splits else [],
+        left_out=left_out(ds),
+        settings=list(settings(ds.manifest["recipe"])),
+        snippets=snippets(ds.manifest),
+        motions={"bones": figures.BONES, "motions": [s.motion for s in shown]},
+        css=asset("page.css") + figures.STYLE,
+        script=asset("player.js"),
+    )
+
+
+def heading(datasets: tuple[str, ...]) -> str:
+    """The names of up to three sub-datasets, and how many more.
+
+    >>> heading(("A", "B")), heading(("A", "B", "C", "D", "E"))
+    ('A and B', 'A, B, C and 2 more')
+    """
+    if len(datasets) > 3:
+        return f"{', '.join(datasets[:3])} and {len(datasets) - 3} more"
+    return " and ".join(filter(None, (", ".join(datasets[:-1]), *datasets[-1:]))) or "No clips"
+
+
+def by_dataset(counts: list[Mapping[str, Any]]) -> list[tuple[str, list[Mapping[str, Any]]]]:
+    """The manifest's counts grouped by dataset, splits in the order train, val, test, others."""
+    order = {"train": 0, "val": 1, "test": 2}
+    ordered = sorted(counts, key=lambda c: (c["dataset"], order.get(c["split"], 3), c["split"]))
+    return [(name, list(rows)) for name, rows in groupby(ordered, key=lambda c: str(c["dataset"]))]
+
+
+def chosen_clips(index: pa.Table, *, count: int) -> list[str]:
+    """Clips to show: one from each of the most frequent actions in turn, mirrored twins left out.
+
+    Within an action the clip of median length comes first. Clips without an action count by their subject.
+    The same index gives the same clips.
+    """
+    groups: dict[str, list[tuple[int, str]]] = {}
+    names = ("clip_id", "action", "subject", "num_frames")
+    for clip_id, action, subject, frames in zip(*(index[n].to_pylist() for n in names), strict=True):
+        if not clip_id.endswith("~M"):
+            groups.setdefault(f"a {action}" if action else f"s {subject}", []).append((frames, clip_id))
+    queues = []
+    for _, members in sorted(groups.items(), key=lambda item: (-len(item[1]), item[0])):
+        median = sorted(members)[len(members) // 2][0]
+        queues.append([c for _, _, c in sorted((abs(f - median), -f, c) for f, c in members)])
+    chosen: list[str] = []
+    for turn in range(max(map(len, queues), default=0)):
+        chosen += [queue[turn] for queue in queues if turn < len(queue)]
+        if len(chosen) >= count:
+            break
+    return chosen[:count]
+
+
+def _joints(ds: DataSet, clip_id: str) -> tuple[ClipView, np.ndarray]:
+    column = "joints" if "joints" in ds.columns else "features"
+    clip = ds.clip(clip_id, columns=[column])
+    return clip, ds.joints(clip)
+
+
+def _title(clip: ClipView) -> str:
+    name = clip.recording.rsplit("/", 1)[-1].removesuffix("_poses").removesuffix("_stageii")
+    return (clip.action or name).replace("_", " ")
+
+
+def _shown(clip: ClipView, joints: np.ndarray) -> Shown:
+    start, stop = figures.excerpt(joints, fps=clip.fps, seconds=SECONDS)
+    part = joints[start:stop]
+    title = _title(clip)
+    about = f"{clip.dataset} · {clip.split} · {duration(clip.num_frames / clip.fps)} at {clip.fps:g} fps"
+    if stop - start < len(joints):
+        about += f" · from {start / clip.fps:.1f} s"
+    label = (
+        f"Film strip of {title}: stick figures from {start / clip.fps:.1f} to {(stop - 1) / clip.fps:.1f} s"
+    )
+    strip = figures.film_strip(
+        part, fps=clip.fps, label=label, poses=8, first_second=start / clip.fps, standalone=False
+    )
+    caption = clip.texts[0] if clip.texts else ""
+    return Shown(clip.clip_id, title, about, caption, strip, figures.player_data(part, fps=clip.fps))
+
+
+def _hero(loaded: list[tuple[ClipView, np.ndarray]]) -> str:
+    """The clip that travels farthest, as one picture; the first of equals, empty without clips."""
+    best, farthest = "", -1.0
+    for clip, joints in loaded:
+        start, stop = figures.excerpt(joints, fps=clip.fps, seconds=5.0)
+        travel = round(float(np.linalg.norm((joints[stop - 1, 0] - joints[start, 0])[[0, 2]])), 3)
+        if travel > farthest:
+            label = f"Successive poses of the clip {_title(clip)}"
+            best = figures.chronophotograph(joints[start:stop], label=label, poses=16, standalone=False)
+            farthest = travel
+    return best
+
+
+def left_out(ds: DataSet) -> list[LeftOut]:
+    """Rejections by reason, the most frequent first, with up to three examples each."""
+    counts: Mapping[str, int] = ds.manifest["totals"]["rejected"]
+    if not counts:
+        return []
+    try:
+        table = pq.read_table(io.BytesIO(ds.place.read("rejected.parquet")))
+    except FileNotFoundError:
+        table = pa.table(
+            {n: pa.array([], pa.string()) for n in ("recording", "first_frame", "reason", "detail")}
+        )
+    examples: dict[str, list[tuple[str, int, str]]] = {}
+    columns = ("reason", "recording", "first_frame", "detail")
+    for reason, *example in zip(*(table[c].to_pylist() for c in columns), strict=True):
+        known = examples.setdefault(reason, [])
+        if len(known) < 3:
+            known.append((example[0], int(example[1]), example[2]))
+    most = max(counts.values())
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return [LeftOut(r.replace("_", " "), n, n / most, examples.get(r, [])) for r, n in ordered]

@@ -1,0 +1,65 @@
+"""Forms in which poses come, and names for groups of joints."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from torch import Tensor
+
+from mocap_ray.skeleton import SMPLX_JOINTS, TO_SMPLX
+
+JointChoice = Literal["all", "body", "hands"] | Sequence[str]
+
+J = 55
+BODY = tuple(range(1, 22))
+HANDS = tuple(range(25, 55))
+FORMS: dict[int, tuple[int, ...]] = {
+    55: TO_SMPLX["smplx"],
+    53: (*range(23), *range(25, 55)),
+    52: TO_SMPLX["smplh"],
+    30: HANDS,
+    22: (0, *BODY),
+    21: BODY,
+}
+"""Number of joints that a pose came with -> where they stand among the 55."""
+AT_REST = (52, 53, 55)
+"""Forms whose missing joints (jaw, eyes) are at rest, as the data set has them; of others they are hidden."""
+
+
+def joint_indices(joints: JointChoice) -> tuple[int, ...]:
+    """Indices among the 55 of `all`, `body` (21, without the pelvis), `hands` (30), or names.
+
+    Raises:
+        ValueError: an unknown name, a name twice, or no name.
+    """
+    if isinstance(joints, str):
+        groups = {"all": tuple(range(J)), "body": BODY, "hands": HANDS}
+        if joints not in groups:
+            raise ValueError(f"joints {joints!r}: expected all, body, hands, or a list of joint names.")
+        return groups[joints]
+    unknown = [name for name in joints if name not in SMPLX_JOINTS]
+    if unknown:
+        raise ValueError(
+            f"joints: {', '.join(unknown)} unknown. Expected names of {', '.join(SMPLX_JOINTS)}."
+        )
+    if not joints or len(set(joints)) < len(joints):
+        raise ValueError("joints: a list without repetition of at least one joint name is expected.")
+    return tuple(sorted(SMPLX_JOINTS.index(name) for name in joints))
+
+
+def form_of(poses: Tensor) -> tuple[Literal["rotvec", "matrix", "6d"], int]:
+    """Which form, and how many joints. Raises ValueError for a shape that is none of them."""
+    shape = poses.shape
+    if not poses.is_floating_point():
+        raise ValueError(f"poses are {poses.dtype}; expected floating point.")
+    if len(shape) >= 2 and shape[-1] == 6 and shape[-2] in FORMS:
+        return "6d", shape[-2]
+    if len(shape) >= 3 and shape[-2:] == (3, 3) and shape[-3] in FORMS:
+        return "matrix", shape[-3]
+    if len(shape) >= 2 and shape[-1] == 3 and shape[-2] in FORMS:
+        return "rotvec", shape[-2]
+    raise ValueError(
+        f"poses of shape {list(shape)}: expected [..., J, 3] axis-angle, [..., J, 3, 3] matrices or [..., J, 6], "
+        f"with J one of {', '.join(map(str, FORMS))}."
+    )

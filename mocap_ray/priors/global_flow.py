@@ -1,0 +1,267 @@
+"""A normalising flow of the whole pose at once.
+
+RealNVP (Dinh et al. 2017) with ActNorm (Kingma & Dhariwal 2018): K blocks of ActNorm, coupling, ActNorm and a
+fixed random permutation. By config the couplings are rational quadratic splines (Durkan et al. 2019, from zuko),
+which bend where affine ones only stretch.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, Literal
+
+import torch
+from jaxtyping import Bool, Float
+from pydantic import Field
+from torch import Tensor, nn
+
+from mocap_ray.priors.coordinates import Coordinates
+from mocap_ray.priors.prior import Prior, PriorConfig, noise
+
+LOG_2PI = math.log(2 * math.pi)
+
+
+class GlobalFlowConfig(PriorConfig):
+    """A RealNVP on all active coordinates."""
+
+    kind: Literal["global_flow"] = "global_flow"
+    hidden: Annotated[int, Field(ge=1)] = 512
+    """Width of each coupling's network."""
+    K: Annotated[int, Field(ge=1)] = 6
+    """Blocks."""
+    coupling: Literal["affine", "spline"] = "affine"
+    """Affine with tanh-bounded log scale, or monotonic rational quadratic splines."""
+    bins: Annotated[int, Field(ge=2)] = 8
+    """Of a spline."""
+    spline_bound: Annotated[float, Field(gt=0)] = 5.0
+    """Splines bend within +- this; beyond they are the identity."""
+    use_actnorm: bool = True
+    """A scale and shift per coordinate before and after each coupling."""
+    scale_limit: Annotated[float, Field(gt=0)] = 1.0
+    """Log scales of affine couplings are this times tanh(./this)."""
+    condition_dim: Annotated[int, Field(ge=0)] = 0
+    """Length of an optional condition vector (`log_prob(poses, condition=c)`); without one it is zero."""
+    permutation_seed: int = 0
+    """Of the fixed permutations, which are stored with the tensors."""
+
+
+class ActNorm(nn.Module):
+    """y = (x + shift) exp(log_scale).
+
+    Starts from statistics of the whole training split, where the original looks at the first batch: nothing
+    depends on the order of batches, and workers start equal.
+    """
+
+    def __init__(self, mean: Float[Tensor, "D"], std: Float[Tensor, "D"]) -> None:
+        super().__init__()
+        self.shift = nn.Parameter(-mean)
+        self.log_scale = nn.Parameter(-std.log())
+
+    def forward(self, x: Float[Tensor, "B D"]) -> tuple[Float[Tensor, "B D"], Float[Tensor, ""]]:
+        """Y and log |dy/dx|."""
+        return (x + self.shift) * torch.exp(self.log_scale), self.log_scale.sum()
+
+    def inverse(self, y: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
+        """X of y."""
+        return y * torch.exp(-self.log_scale) - self.shift
+
+
+class Coupling(nn.Module):
+    """Every second coordinate, with the condition, says how the others change: [B, D] -> [B, D], log |det|."""
+
+    def __init__(self, D: int, *, parity: int, config: GlobalFlowConfig) -> None:
+        super().__init__()
+        self.parity, self.config = parity, config
+        self.changed = len(range(1 - parity, D, 2))
+        per = 2 if config.coupling == "affine" else 3 * config.bins - 1
+        last = nn.Linear(config.hidden, per * self.changed)
+        # Zero: the flow starts as the identity.
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+        self.net = nn.Sequential(
+            nn.Linear(D - self.changed + config.condition_dim, config.hidden),
+            nn.ReLU(),
+            nn.Linear(config.hidden, config.hidden),
+            nn.ReLU(),
+            last,
+        )
+
+    def forward(
+        self, x: Float[Tensor, "B D"], condition: Float[Tensor, "B c"]
+    ) -> tuple[Float[Tensor, "B D"], Float[Tensor, "B"]]:
+        """Towards noise."""
+        kept, moved = x[:, self.parity :: 2], x[:, 1 - self.parity :: 2]
+        numbers = self._numbers(kept, condition)
+        if self.config.coupling == "spline":
+            moved, log_slopes = _spline(numbers, self.config.spline_bound).call_and_ladj(moved)
+            return self._weave(kept, moved), log_slopes.sum(-1)
+        log_scale, shift = self._affine(numbers)
+        return self._weave(kept, moved * torch.exp(log_scale) + shift), log_scale.sum(-1)
+
+    def inverse(self, y: Float[Tensor, "B D"], condition: Float[Tensor, "B c"]) -> Float[Tensor, "B D"]:
+        """From noise."""
+        kept, moved = y[:, self.parity :: 2], y[:, 1 - self.parity :: 2]
+        numbers = self._numbers(kept, condition)
+        if self.config.coupling == "spline":
+            return self._weave(kept, _spline(numbers, self.config.spline_bound).inv(moved))
+        log_scale, shift = self._affine(numbers)
+        return self._weave(kept, (moved - shift) * torch.exp(-log_scale))
+
+    def _numbers(self, kept: Tensor, condition: Tensor) -> Float[Tensor, "B m per"]:
+        out: Tensor = self.net(torch.cat([kept, condition], 1) if condition.shape[1] else kept)
+        return out.to(kept.dtype).reshape(len(kept), self.changed, -1)
+
+    def _affine(self, numbers: Tensor) -> tuple[Tensor, Tensor]:
+        limit = self.config.scale_limit
+        return limit * torch.tanh(numbers[..., 0] / limit), numbers[..., 1]
+
+    def _weave(self, kept: Tensor, moved: Tensor) -> Float[Tensor, "B D"]:
+        D = kept.shape[1] + moved.shape[1]
+        out = kept.new_empty(len(kept), D)
+        out[:, self.parity :: 2] = kept
+        out[:, 1 - self.parity :: 2] = moved
+        return out
+
+
+class Block(nn.Module):
+    """ActNorm, coupling, ActNorm, permutation."""
+
+    order: Tensor
+    back: Tensor
+
+    def __init__(
+        self, config: GlobalFlowConfig, *, parity: int, order: Tensor, mean: Tensor, std: Tensor
+    ) -> None:
+        super().__init__()
+        D = len(order)
+        one = torch.ones(D)
+        self.before = ActNorm(mean.clone(), std.clone()) if config.use_actnorm else None
+        self.coupling = Coupling(D, parity=parity, config=config)
+        self.after = ActNorm(torch.zeros(D), one) if config.use_actnorm else None
+        self.register_buffer("order", order)
+
+    def forward(self, x: Tensor, condition: Tensor) -> tuple[Float[Tensor, "B D"], Float[Tensor, "B"]]:
+        """Towards noise, with log |det|."""
+        total: Tensor = x.new_zeros(len(x))
+        if self.before is not None:
+            x, log_det = self.before(x)
+            total = total + log_det
+        x, log_det = self.coupling(x, condition)
+        total = total + log_det
+        if self.after is not None:
+            x, log_det = self.after(x)
+            total = total + log_det
+        return x[:, self.order], total
+
+    def inverse(self, z: Tensor, condition: Tensor) -> Float[Tensor, "B D"]:
+        """From noise."""
+        y = z[:, torch.argsort(self.order)]
+        if self.after is not None:
+            y = self.after.inverse(y)
+        y = self.coupling.inverse(y, condition)
+        return self.before.inverse(y) if self.before is not None else y
+
+
+class GlobalFlow(Prior):
+    """The flow of all active coordinates.
+
+    Hidden joints: a flow has no marginals in closed form. They stand at the training mean, so what comes out is
+    log p(visible, hidden = mean). Among poses with the same hidden joints that is the conditional density
+    p(visible | hidden = mean) up to a constant: its gradient is that of a density, its value does not compare between
+    masks. To complete a pose, rather optimise the hidden joints with the full density.
+    """
+
+    def __init__(self, config: GlobalFlowConfig, coordinates: Coordinates) -> None:
+        super().__init__(config, coordinates)
+        D = coordinates.active
+        if D < 2:
+            raise ValueError("global_flow: one active dimension; couplings need two. Use gaussian_prior.")
+        self.condition_dim = config.condition_dim
+        generator = torch.Generator().manual_seed(config.permutation_seed)
+        zero, one = torch.zeros(D), torch.ones(D)
+        scaled = coordinates.standardise != "none"
+        self.blocks = nn.ModuleList(
+            Block(
+                config,
+                parity=k % 2,
+                order=torch.randperm(D, generator=generator),
+                mean=zero if scaled or k else coordinates.mean,
+                std=one if scaled or k else coordinates.std,
+            )
+            for k in range(config.K)
+        )
+
+    def log_prob(
+        self, poses: Tensor, visible: Bool[Tensor, "*B J"] | None = None, condition: Tensor | None = None
+    ) -> Tensor:
+        """As every prior's, with an optional condition [*B, condition_dim]."""
+        if condition is None:
+            return super().log_prob(poses, visible)
+        x, seen, batch = self.coordinates.encode(poses, visible)
+        given = condition.to(x.dtype).expand(*batch, -1).reshape(len(x), -1)
+        return (self.log_density(x, seen, given) + self.coordinates.log_volume(x, seen)).reshape(batch)
+
+    def log_density(
+        self,
+        x: Float[Tensor, "B D"],
+        visible: Bool[Tensor, "B D"] | None = None,
+        condition: Float[Tensor, "B c"] | None = None,
+    ) -> Float[Tensor, "B"]:
+        """Change of variables to a standard normal."""
+        if visible is not None:
+            x = torch.where(visible, x, self.coordinates.fill)
+        z, log_det = self.to_noise(x, condition)
+        return log_det - 0.5 * (z * z + LOG_2PI).sum(-1)
+
+    def transform(self, x: Float[Tensor, "B D"]) -> tuple[Float[Tensor, "B D"], Float[Tensor, "B"]]:
+        """Coordinates to noise and the log determinant, in the form that all flows share; without a condition."""
+        return self.to_noise(x)
+
+    def inverse(self, z: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
+        """The inverse of `transform`."""
+        return self.from_noise(z)
+
+    def to_noise(
+        self, x: Float[Tensor, "B D"], condition: Tensor | None = None
+    ) -> tuple[Float[Tensor, "B D"], Float[Tensor, "B"]]:
+        """Coordinates to noise and the log determinant."""
+        given = self._given(len(x), condition)
+        total = x.new_zeros(len(x))
+        for block in self.blocks:
+            x, log_det = block(x, given)
+            total = total + log_det
+        return x, total
+
+    def from_noise(self, z: Float[Tensor, "B D"], condition: Tensor | None = None) -> Float[Tensor, "B D"]:
+        """The inverse of `to_noise`."""
+        given = self._given(len(z), condition)
+        for k in reversed(range(len(self.blocks))):
+            block: Any = self.blocks[k]
+            z = block.inverse(z, given)
+        return z
+
+    def draw(
+        self, n: int, generator: torch.Generator | None = None, condition: Float[Tensor, "n c"] | None = None
+    ) -> Float[Tensor, "n D"]:
+        """Noise through the inverse."""
+        return self.from_noise(noise(self.coordinates.mean, n, generator), condition)
+
+    def _given(self, n: int, condition: Tensor | None) -> Float[Tensor, "n c"]:
+        mean = self.coordinates.mean
+        if condition is None:
+            return mean.new_zeros(n, self.condition_dim)
+        if condition.shape != (n, self.condition_dim):
+            raise ValueError(
+                f"condition of shape {list(condition.shape)}: expected [{n}, {self.condition_dim}] "
+                "(model.condition_dim)."
+            )
+        return condition
+
+
+def _spline(numbers: Float[Tensor, "B m per"], bound: float) -> Any:
+    """Zuko's monotonic rational quadratic spline; zeros give the identity."""
+    from zuko.transforms import MonotonicRQSTransform  # type: ignore[import-untyped]
+
+    bins = (numbers.shape[-1] + 1) // 3
+    widths, heights, slopes = torch.split(numbers, [bins, bins, bins - 1], -1)
+    return MonotonicRQSTransform(widths, heights, slopes, bound=bound)

@@ -1,0 +1,261 @@
+"""A variational autoencoder of both hands, with a Gaussian or a geodesic likelihood.
+
+Kingma & Welling 2014; importance weighted bound of Burda et al. 2016; free bits of Kingma et al. 2016; 6-D
+rotations of Zhou et al. 2019.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+import roma
+import torch
+from jaxtyping import Bool, Float
+from pydantic import Field
+from torch import Tensor, nn
+
+from mocap_ray.priors.coordinates import Coordinates
+from mocap_ray.priors.forms import HANDS
+from mocap_ray.priors.prior import Prior, PriorConfig, noise
+from mocap_ray.priors.rotations import log_haar, matrix_from_6d, times
+from mocap_ray.skeleton import SMPLX_JOINTS
+
+LOG_2PI = math.log(2 * math.pi)
+LOG_VARIANCE_LIMIT = 8.0
+PACE = 20.0
+"""How much faster than a weight the one spread of `so3` learns. Adam moves a number by a learning rate a step at most:
+at the shipped 3e-4, 2,500 steps of a cosine could narrow a spread from 20 degrees to 14, and no further."""
+
+
+class HandVAEConfig(PriorConfig):
+    """An MLP VAE of the 90 numbers of two hands."""
+
+    kind: Literal["hand_vae"] = "hand_vae"
+    type: Literal["standard", "so3"] = "standard"
+    """`standard`: the decoder gives mean and log variance of each coordinate; `so3`: rotations, with one
+    learned spread of the geodesic distance."""
+    z_dim: Annotated[int, Field(ge=1)] = 24
+    """Latent dimensions."""
+    hidden: Annotated[int, Field(ge=1)] = 256
+    """Width of the three layers each way."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """After each GELU, in training."""
+    beta: Annotated[float, Field(ge=0)] = 1.0
+    """Weight of the KL term in the loss; 1 is the ELBO."""
+    kl_warmup_epochs: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 10.0
+    """Epochs over which the weight of the KL term rises from 0 to `beta`; 0: none."""
+    free_bits: Annotated[float, Field(ge=0)] = 0.0
+    """Nats per latent dimension that cost nothing in training; 0: none."""
+    samples: Annotated[int, Field(ge=1)] = 1
+    """Importance samples of `log_prob`: 1 is the ELBO, more are a tighter bound (IWAE)."""
+
+
+class HandVAE(Prior):
+    """The VAE: `log_prob` is a lower bound, estimated with samples of the posterior.
+
+    Hidden joints: the likelihood factorises over coordinates (over joints for `so3`), so dropping the hidden terms
+    bounds the exact marginal of the visible ones; the encoder sees the training mean in their place.
+
+    In training mode `loss` warms the KL term up, with free bits; in evaluation mode it is the plain negative ELBO.
+    """
+
+    bound = True
+    config: HandVAEConfig
+
+    def __init__(self, config: HandVAEConfig, coordinates: Coordinates) -> None:
+        super().__init__(config, coordinates)
+        D, H = coordinates.active, config.hidden
+        _refuse(config, coordinates)
+        self.encoder = _trunk(D, config)
+        self.posterior = nn.Linear(H, 2 * config.z_dim)
+        self.decoder = _trunk(config.z_dim, config)
+        outputs = 2 * D if config.type == "standard" else 6 * len(coordinates.active_joints)
+        self.head = nn.Linear(H, outputs)
+        self.likelihood: Standard | Geodesic = (
+            Standard() if config.type == "standard" else Geodesic(coordinates)
+        )
+
+    def log_prob(
+        self,
+        poses: Tensor,
+        visible: Bool[Tensor, "*B J"] | None = None,
+        *,
+        samples: int | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """Bound [*B] on the log density: ELBO for one sample, IWAE for more (None: as the config says)."""
+        x, seen, batch = self.coordinates.encode(poses, visible)
+        log_density = self.log_density(x, seen, samples=samples, generator=generator)
+        return (log_density + self.coordinates.log_volume(x, seen)).reshape(batch)
+
+    def log_density(
+        self,
+        x: Float[Tensor, "B D"],
+        visible: Bool[Tensor, "B D"] | None = None,
+        *,
+        samples: int | None = None,
+        generator: torch.Generator | None = None,
+    ) -> Float[Tensor, "B"]:
+        """Log mean of p(x, z) / q(z | x) over samples; one sample uses the KL in closed form."""
+        K = self.config.samples if samples is None else samples
+        mean, log_variance = self.infer(x, visible)
+        if K == 1:
+            z = mean + torch.exp(0.5 * log_variance) * noise(mean, len(mean), generator)
+            return self.log_likelihood(x, z, visible) - kl_per_dimension(mean, log_variance).sum(-1)
+        weights = []
+        for _ in range(K):
+            e = noise(mean, len(mean), generator)
+            z = mean + torch.exp(0.5 * log_variance) * e
+            prior_over_posterior = 0.5 * (e * e + log_variance - z * z).sum(-1)
+            weights.append(self.log_likelihood(x, z, visible) + prior_over_posterior)
+        return torch.logsumexp(torch.stack(weights), 0) - math.log(K)
+
+    def infer(
+        self, x: Float[Tensor, "B D"], visible: Bool[Tensor, "B D"] | None = None
+    ) -> tuple[Float[Tensor, "B z"], Float[Tensor, "B z"]]:
+        """Mean and log variance of q(z | x)."""
+        c = self.coordinates
+        if visible is not None:
+            x = torch.where(visible, x, c.fill)
+        standard = (x - c.mean) / c.std if c.standardise == "none" else x
+        mean, log_variance = self.posterior(self.encoder(standard)).to(x.dtype).chunk(2, -1)
+        return mean, _limited(log_variance)
+
+    def log_likelihood(
+        self, x: Float[Tensor, "B D"], z: Float[Tensor, "B z"], visible: Bool[Tensor, "B D"] | None = None
+    ) -> Float[Tensor, "B"]:
+        """Log p(x | z), of the visible coordinates."""
+        out = self.head(self.decoder(z)).to(x.dtype)
+        terms: Tensor = self.likelihood.log_terms(x, out, self.coordinates)
+        return (terms if visible is None else torch.where(visible, terms, 0.0)).sum(-1)
+
+    def draw(self, n: int, generator: torch.Generator | None = None) -> Float[Tensor, "n D"]:
+        """Z from the prior, x from the likelihood, with its noise."""
+        z = noise(self.posterior.weight.new_zeros(self.config.z_dim), n, generator)
+        out = self.head(self.decoder(z))
+        x: Tensor = self.likelihood.draw(out, noise(self.coordinates.mean, n, generator), self.coordinates)
+        return x
+
+    def loss(self, batch: Float[Tensor, "B 55 3"], *, epoch: float = 0.0) -> tuple[Tensor, dict[str, Tensor]]:
+        """Negative ELBO per active dimension; in training with beta, warm-up and free bits."""
+        c = self.coordinates
+        x, seen, _ = c.encode(self.noisy(batch))
+        x = self.jittered(x)
+        mean, log_variance = self.infer(x, seen)
+        z = mean + torch.exp(0.5 * log_variance) * torch.randn_like(mean)
+        fit = (self.log_likelihood(x, z, seen) + c.log_volume(x, seen)).mean() / c.active
+        per_dimension = kl_per_dimension(mean, log_variance).mean(0)
+        kl = per_dimension.sum() / c.active
+        nll = kl - fit
+        scalars = {"nll": nll.detach(), "kl": kl.detach(), "reconstruction": -fit.detach()}
+        if not self.training:
+            return nll, scalars
+        warm = min(1.0, epoch / self.config.kl_warmup_epochs) if self.config.kl_warmup_epochs else 1.0
+        paid = per_dimension.clamp_min(self.config.free_bits).sum() / c.active
+        return self.config.beta * warm * paid - fit, scalars
+
+
+class Standard(nn.Module):
+    """Independent Gaussians; the decoder gives means and log variances."""
+
+    def log_terms(
+        self, x: Float[Tensor, "B D"], out: Float[Tensor, "B o"], c: Coordinates
+    ) -> Float[Tensor, "B D"]:
+        """Log density of each coordinate."""
+        mean, log_variance = out.chunk(2, -1)
+        log_variance = _limited(log_variance)
+        return -0.5 * ((x - mean) ** 2 * torch.exp(-log_variance) + log_variance + LOG_2PI)
+
+    def draw(
+        self, out: Float[Tensor, "B o"], e: Float[Tensor, "B D"], c: Coordinates
+    ) -> Float[Tensor, "B D"]:
+        """Mean plus noise."""
+        mean, log_variance = out.chunk(2, -1)
+        return mean + torch.exp(0.5 * _limited(log_variance)) * e
+
+
+class Geodesic(nn.Module):
+    """Rotations about the decoded one: s = log(R_decoded^T R) is Gaussian with one spread for all joints.
+
+    p(s) = N(s; 0, sigma^2 I) / m(sigma) on the ball of radius pi, |s| being the geodesic distance, with m the mass
+    of the Gaussian in it (in closed form; 1 to float precision below 30 degrees). It is normalised; only draws take the
+    Gaussian as it is, so that one beyond pi (none, below 30 degrees) folds. From s to the coordinates it is
+    log_haar(t) - log_haar(s) per joint, and the standard deviations.
+    """
+
+    offset: Tensor
+
+    def __init__(self, coordinates: Coordinates) -> None:
+        super().__init__()
+        centre = roma.rotvec_to_rotmat(coordinates.mean.reshape(-1, 3))
+        # The decoder learns what to add to the mean pose, and the spread starts at the data's.
+        self.register_buffer("offset", centre[..., :2].mT.reshape(-1), persistent=False)
+        self.spread = nn.Parameter(coordinates.std.square().mean().sqrt().log() / PACE)
+
+    def log_terms(
+        self, x: Float[Tensor, "B D"], out: Float[Tensor, "B o"], c: Coordinates
+    ) -> Float[Tensor, "B D"]:
+        """A third of each joint's log density on each of its axes."""
+        t = c.unscale(x).reshape(len(x), -1, 3)
+        R_decoded_joint = times(self._decoded(out).mT, roma.rotvec_to_rotmat(t))
+        s = roma.rotmat_to_rotvec(R_decoded_joint)
+        log_sigma = self._log_sigma()
+        cut = math.pi * torch.exp(-log_sigma)
+        mass = torch.erf(cut / math.sqrt(2)) - math.sqrt(2 / math.pi) * cut * torch.exp(-0.5 * cut * cut)
+        gaussian = -0.5 * (s * s).sum(-1) * torch.exp(-2 * log_sigma) - 1.5 * LOG_2PI - 3 * log_sigma
+        joint = gaussian - mass.log() + log_haar(t) - log_haar(s)
+        terms = (joint / 3).repeat_interleave(3, -1)
+        per_axis: Tensor = terms + c.log_scale
+        return per_axis
+
+    def draw(
+        self, out: Float[Tensor, "B o"], e: Float[Tensor, "B D"], c: Coordinates
+    ) -> Float[Tensor, "B D"]:
+        """The decoded rotation times a small one."""
+        small = roma.rotvec_to_rotmat(torch.exp(self._log_sigma()) * e.reshape(len(e), -1, 3))
+        R = times(self._decoded(out), small)
+        return c.scale(roma.rotmat_to_rotvec(R).reshape(len(e), -1))
+
+    def _decoded(self, out: Float[Tensor, "B o"]) -> Float[Tensor, "B J 3 3"]:
+        return matrix_from_6d((out + self.offset).reshape(len(out), -1, 6))
+
+    def _log_sigma(self) -> Tensor:
+        """Bounded: the mass within pi must not vanish."""
+        return (PACE * self.spread).clamp(-7.0, 0.5)
+
+
+def kl_per_dimension(mean: Float[Tensor, "B z"], log_variance: Float[Tensor, "B z"]) -> Float[Tensor, "B z"]:
+    """KL(N(mean, variance) | N(0, 1)), nats."""
+    return 0.5 * (mean**2 + torch.exp(log_variance) - log_variance - 1)
+
+
+def _limited(log_variance: Tensor) -> Tensor:
+    """Within +-8, smoothly: neither a likelihood without bound nor a gradient that dies at a clamp."""
+    return LOG_VARIANCE_LIMIT * torch.tanh(log_variance / LOG_VARIANCE_LIMIT)
+
+
+def _trunk(inputs: int, config: HandVAEConfig) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for width in (inputs, config.hidden, config.hidden):
+        layers += [nn.Linear(width, config.hidden), nn.GELU(), nn.Dropout(config.dropout)]
+    return nn.Sequential(*layers, nn.LayerNorm(config.hidden))
+
+
+def _refuse(config: HandVAEConfig, coordinates: Coordinates) -> None:
+    """Raise ValueError where the coordinates are not of hands, or not of whole joints for `so3`."""
+    others = [SMPLX_JOINTS[j] for j in coordinates.active_joints if j not in HANDS]
+    if others:
+        raise ValueError(f"hand_vae: {', '.join(others[:3])}... are not of a hand. Set data.joints: hands.")
+    if config.type == "so3" and coordinates.active != 3 * len(coordinates.active_joints):
+        raise ValueError(
+            f"hand_vae: {_some(coordinates.degenerate)} do not count in the training poses; the geodesic likelihood "
+            "needs all three axes of a joint. Set model.type: standard, or leave these joints out of data.joints."
+        )
+
+
+def _some(degenerate: Mapping[str, str]) -> str:
+    """The first axes with their reasons."""
+    named = [f"{axis} ({reason})" for axis, reason in degenerate.items()]
+    return ", ".join(named[:4]) + (", ..." if len(named) > 4 else "")

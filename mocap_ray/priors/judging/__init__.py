@@ -1,0 +1,1 @@
+"""Judging a pose prior by held-out poses, beside the naive answers."""

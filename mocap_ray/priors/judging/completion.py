@@ -1,0 +1,168 @@
+"""Completion: hide some joints of a pose, and let a prior find them by its energy."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from mocap_ray.priors.judging import metrics
+from mocap_ray.priors.prior import Prior
+from mocap_ray.skeleton import SMPLX_JOINTS
+
+
+def _named(*names: str) -> tuple[int, ...]:
+    return tuple(SMPLX_JOINTS.index(name) for name in names)
+
+
+_SIDES = ("left", "right")
+_FINGERS = ("index", "middle", "pinky", "ring", "thumb")
+LIMBS: dict[str, tuple[tuple[int, ...], ...]] = {
+    "an arm": tuple(_named(*(f"{s}_{n}" for n in ("collar", "shoulder", "elbow", "wrist"))) for s in _SIDES),
+    "a leg": tuple(_named(*(f"{s}_{n}" for n in ("hip", "knee", "ankle"))) for s in _SIDES),
+    "a finger": tuple(_named(*(f"{s}_{f}{k}" for k in (1, 2, 3))) for f in _FINGERS for s in _SIDES),
+}
+"""What is hidden -> its variants, which the poses get in turn. Feet are left out: AMASS hardly moves them."""
+HALF = "half of the joints"
+SHOWN = 4
+"""Completed poses that are kept to look at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """How well hidden joints were found.
+
+    Attributes:
+        hidden: what was hidden.
+        poses: how many poses.
+        error_deg: mean geodesic error of the prior's completion over hidden joints.
+        mean_pose_deg: that of putting the mean training pose there.
+    """
+
+    hidden: str
+    poses: int
+    error_deg: float
+    mean_pose_deg: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Examples:
+    """A few of the completed poses, to look at: evenly spaced among all, so not chosen.
+
+    Attributes:
+        hidden: what was hidden.
+        truth, found: [S, 55, 3] the pose, and the prior's completion.
+        mean: [S, 55, 3] the pose with the mean training pose where joints are hidden.
+        visible: [S, 55] which joints were not.
+        error_deg, mean_pose_deg: [S] mean geodesic error over the hidden joints.
+    """
+
+    hidden: str
+    truth: Float[np.ndarray, "S 55 3"]
+    found: Float[np.ndarray, "S 55 3"]
+    mean: Float[np.ndarray, "S 55 3"]
+    visible: Bool[np.ndarray, "S 55"]
+    error_deg: Float[np.ndarray, "S"]
+    mean_pose_deg: Float[np.ndarray, "S"]
+
+
+def complete(
+    prior: Prior,
+    poses: Float[Tensor, "N 55 3"],
+    visible: Bool[Tensor, "N 55"],
+    *,
+    start: Float[Tensor, "55 3"],
+    steps: int = 200,
+    step_size: float = 0.05,
+) -> Float[Tensor, "N 55 3"]:
+    """Fill the hidden joints so that the energy of the whole pose is low; visible ones stay bit for bit.
+
+    Adam on rotation vectors of the hidden joints, all poses at once, with a step size that falls to zero. It
+    finds the nearest low valley from `start`, not the best one. The prior's own parameters are not touched.
+
+    Args:
+        prior: in eval mode.
+        poses: axis-angle; hidden joints are not read.
+        visible: which joints to keep.
+        start: where the hidden joints begin, such as the mean pose.
+        steps: of the optimiser.
+        step_size: of its first step, rad.
+    """
+    hidden = ~visible[..., None]
+    free = start.expand_as(poses).clone().requires_grad_()
+    optimiser = torch.optim.Adam([free], lr=step_size)
+    for step in range(steps):
+        optimiser.param_groups[0]["lr"] = 0.5 * step_size * (1 + math.cos(math.pi * step / steps))
+        energy = prior.energy(torch.where(hidden, free, poses)).sum()
+        (free.grad,) = torch.autograd.grad(energy, [free])
+        # A pose whose energy has left the numbers must not take the others of the batch with it.
+        free.grad.nan_to_num_(nan=0.0, posinf=0.0, neginf=0.0)
+        optimiser.step()
+    return torch.where(hidden, free.detach(), poses)
+
+
+def hide(
+    task: str, *, count: int, joints: Sequence[int], generator: torch.Generator
+) -> Bool[Tensor, "count 55"] | None:
+    """Which joints stay visible in each of `count` poses; None where a prior of these joints cannot be asked.
+
+    Args:
+        task: a key of `LIMBS`, or `HALF`: a random half of the joints, rounded up, different in every pose.
+        count: how many poses.
+        joints: those that the prior sees.
+        generator: of the halves.
+    """
+    visible = torch.ones(count, 55, dtype=torch.bool)
+    seen = torch.tensor(sorted(joints))
+    if task == HALF:
+        if len(seen) < 2:
+            return None
+        order = torch.rand(count, len(seen), generator=generator).argsort(dim=1)[:, : (len(seen) + 1) // 2]
+        return visible.scatter(1, seen[order], False)
+    # Joints of a limb that never move in the data are no part of the question.
+    variants = [sorted(set(limb) & set(joints)) for limb in LIMBS[task]]
+    variants = [v for v, limb in zip(variants, LIMBS[task], strict=True) if len(v) >= 0.7 * len(limb)]
+    if not variants or len(variants[0]) == len(seen):
+        return None
+    for row in range(count):
+        visible[row, variants[row % len(variants)]] = False
+    return visible
+
+
+def completions(
+    prior: Prior,
+    poses: Float[Tensor, "N 55 3"],
+    *,
+    mean: Float[Tensor, "55 3"],
+    generator: torch.Generator,
+    steps: int = 200,
+) -> tuple[list[Completion], list[Examples]]:
+    """All tasks that make sense for the prior's joints, and some poses of each to look at."""
+    found, examples = [], []
+    for task in (*LIMBS, HALF):
+        visible = hide(task, count=len(poses), joints=prior.coordinates.active_joints, generator=generator)
+        if visible is None:
+            continue
+        visible = visible.to(poses.device)
+        filled = complete(prior, poses, visible, start=mean, steps=steps)
+        trivial = torch.where(visible[..., None], poses, mean)
+        errors = [metrics.hidden_error_deg(x, poses, ~visible) for x in (filled, trivial)]
+        found.append(Completion(task, len(poses), *errors))
+        examples.append(_examples(task, poses, filled, trivial, visible))
+    return found, examples
+
+
+def _examples(task: str, truth: Tensor, found: Tensor, mean: Tensor, visible: Tensor) -> Examples:
+    # An odd stride: limbs of both sides, which the poses get in turn, are among them.
+    stride = max(1, (len(truth) // SHOWN - 1) | 1)
+    rows = torch.arange(0, len(truth), stride, device=truth.device)[:SHOWN]
+    truth, found, mean, visible = (x[rows] for x in (truth, found, mean, visible))
+    hidden = ~visible
+    errors = [(metrics.geodesic_deg(x, truth) * hidden).sum(-1) / hidden.sum(-1) for x in (found, mean)]
+    arrays = [x.cpu().numpy() for x in (truth, found, mean, visible, *errors)]
+    return Examples(task, *arrays)

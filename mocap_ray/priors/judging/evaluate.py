@@ -1,0 +1,216 @@
+"""From trained priors on disk to their figures: which poses they are asked about, and what to mind."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from mocap_ray.dataset.poses import Poses, manifest_hash, read_poses
+from mocap_ray.dataset.reader import open
+from mocap_ray.priors.judging.judge import judge
+from mocap_ray.priors.judging.judgement import Judgement, JudgeOptions
+from mocap_ray.priors.load import prior_of, read_trained
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Judged:
+    """One prior of a report: a short name of its own, the file it came from, and its figures."""
+
+    name: str
+    where: str
+    judgement: Judgement
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Report:
+    """What `evaluate` found.
+
+    Attributes:
+        priors: in the order asked for.
+        root, split, train: the data set and the splits judged on and trained on.
+        poses, clips: how many the judged split has; `JudgeOptions` says how many were drawn.
+        notes: what to mind when reading the figures, most serious first.
+        real: [S, 55, 3] a few of the held-out poses, to look at beside the samples.
+    """
+
+    priors: list[Judged]
+    root: str
+    split: str
+    train: str
+    poses: int
+    clips: int
+    notes: list[str]
+    real: Float[np.ndarray, "S 55 3"]
+
+    def summary(self) -> dict[str, Any]:
+        """Plain JSON values: all figures without the curves."""
+        return {
+            "data": {"root": self.root, "split": self.split, "train": self.train},
+            "poses": self.poses,
+            "clips": self.clips,
+            "notes": self.notes,
+            "priors": {p.name: {"where": p.where, **p.judgement.summary()} for p in self.priors},
+        }
+
+
+def evaluate(
+    paths: Sequence[str | os.PathLike[str]],
+    *,
+    root: str | os.PathLike[str] | None = None,
+    split: str | None = None,
+    dataset: str | None = None,
+    options: JudgeOptions | None = None,
+    device: str = "cpu",
+    progress: Callable[[str], None] | None = None,
+) -> Report:
+    """Judge one or several priors on the same poses.
+
+    Args:
+        paths: folders of trainings, checkpoints or exports, as `mocap_ray.load_prior` takes them.
+        root: the data set; None: the one that the first prior was trained on, where it lies now.
+        split: None: `test` where the data set has one, else the split that the training validated on.
+        dataset: only this sub-dataset; None: what the first prior was trained on.
+        options: how much is computed.
+        device: where.
+        progress: told what comes next.
+
+    Raises:
+        CheckpointError: a path without a trained prior.
+        DataSetError: no data set, no such split, no poses.
+        ValueError: no paths, no such device, or a prior that cannot be judged.
+    """
+    if not paths:
+        raise ValueError("No priors to judge. Expected folders of trainings, checkpoints or exports.")
+    check_device(device)
+    loaded = [read_trained(path) for path in paths]
+    names = short_names([str(path) for path in paths], [about["model"]["kind"] for _, about, _ in loaded])
+    data = loaded[0][1].get("config", {}).get("data", {})
+    if root is None and "root" not in data:
+        raise ValueError(
+            f"{loaded[0][2]}: does not say what it was trained on. Name the data set with --data."
+        )
+    root = str(root if root is not None else data["root"])
+    dataset = dataset if dataset is not None else data.get("dataset")
+    source = open(root)
+    train_split = data.get("train", "train")
+    split = split or ("test" if "test" in source.splits else data.get("val", "val"))
+    held_out = read_poses(root, split=split, dataset=dataset)
+    train = read_poses(root, split=train_split, dataset=dataset)
+    judged = []
+    for name, (tensors, about, where) in zip(names, loaded, strict=True):
+        prior = prior_of(about, tensors, where=where).to(device)
+
+        def tell(text: str, name: str = name) -> None:
+            if progress is not None:
+                progress(f"{name}: {text}")
+
+        judgement = judge(
+            prior,
+            train=torch.as_tensor(train.rotvecs),
+            held_out=torch.as_tensor(held_out.rotvecs),
+            clips=torch.as_tensor(held_out.clip_index),
+            options=options,
+            progress=tell,
+        )
+        judged.append(Judged(name, where, judgement))
+    notes = _notes(judged, [about for _, about, _ in loaded], manifest=manifest_hash(source), split=split)
+    return Report(
+        priors=judged,
+        root=root,
+        split=split,
+        train=train_split,
+        poses=len(held_out),
+        clips=len(held_out.clip_ids),
+        notes=notes,
+        real=_spread(held_out, judged[0].judgement.options.seed),
+    )
+
+
+def check_device(device: str) -> None:
+    """Raise ValueError, with what to do, for a device that torch cannot compute on here."""
+    if device.partition(":")[0] not in ("cpu", "cuda"):
+        raise ValueError(f"device {device!r}: expected cpu, cuda or cuda:N.")
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        first = str(error).split("\n")[0]
+        raise ValueError(f"device {device!r}: torch cannot use it here ({first}). Choose cpu.") from error
+
+
+def _spread(poses: Poses, seed: int, *, count: int = 24) -> Float[np.ndarray, "S 55 3"]:
+    """A few poses, from different clips where there are enough."""
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(len(poses))
+    _, first = np.unique(poses.clip_index[order], return_index=True)
+    rest = np.setdiff1d(np.arange(len(order)), first, assume_unique=True)
+    picked = np.concatenate([rng.permutation(first), rest])[:count]
+    chosen: Float[np.ndarray, "S 55 3"] = poses.rotvecs[order[picked]]
+    return chosen
+
+
+def short_names(paths: Sequence[str], kinds: Sequence[str]) -> list[str]:
+    """A name for each path: the training's folder; made different by the file, or by a number.
+
+    >>> short_names(["runs/flow", "runs/flow/checkpoints/last.pt", "x/export"], ["joint_flow"] * 3)
+    ['flow', 'flow last', 'x']
+    """
+    names: list[str] = []
+    for path, kind in zip(paths, kinds, strict=True):
+        parts = [p for p in path.rstrip("/").split("/") if p not in (".", "..", "")]
+        parts = [p for p in parts if p not in ("checkpoints", "export", "prior.json", "model.safetensors")]
+        file = parts.pop().removesuffix(".pt") if parts and parts[-1].endswith(".pt") else "best"
+        name = (parts[-1] if parts else kind) + ("" if file == "best" else f" {file}")
+        same = sum(n == name or n.startswith(f"{name} (") for n in names)
+        names.append(f"{name} ({same + 1})" if same else name)
+    return names
+
+
+def _notes(
+    judged: Sequence[Judged], abouts: Sequence[dict[str, Any]], *, manifest: str, split: str
+) -> list[str]:
+    notes = []
+    loose = {joint: why for p in judged for joint, why in p.judgement.unbounded.items()}
+    if loose:
+        listed = "; ".join(f"{joint.replace('_', ' ')}: {why}" for joint, why in loose.items())
+        notes.append(
+            "The likelihood has no bound on some joints, so NLLs of flows mean little here. "
+            f"{listed}. Train without them (data.joints with a list of names) to compare NLLs."
+        )
+    if len({p.judgement.index for p in judged}) > 1:
+        text = ", ".join(f"{p.name} {p.judgement.likelihood.active}" for p in judged)
+        notes.append(
+            f"The priors are densities over different numbers ({text}), so their NLLs and what is averaged over "
+            "joints do not compare. Train them with the same data.joints."
+        )
+    if any(p.judgement.likelihood.bound for p in judged):
+        k = judged[0].judgement.options.importance
+        notes.append(
+            f"The NLL of a VAE is an upper bound, by {k} importance samples a pose; its energy, used everywhere "
+            "else, is the ELBO of one sample."
+        )
+    others = [p.name for p, a in zip(judged, abouts, strict=True) if a.get("manifest_hash") != manifest]
+    if others:
+        notes.append(
+            f"Trained on another data set, or another state of it: {', '.join(others)}. Subjects of this split may "
+            "have been among the training poses."
+        )
+    chosen = [p.name for p, a in zip(judged, abouts, strict=True) if _validated_on(a) == split]
+    if chosen:
+        notes.append(
+            f"The split {split} chose the best epoch of {', '.join(chosen)}, so its figures are a little too good."
+        )
+    broken = [f"{p.name} {p.judgement.samples.broken}" for p in judged if p.judgement.samples.broken]
+    if broken:
+        notes.append(f"Samples that are not finite, left out of all figures: {', '.join(broken)}.")
+    return notes
+
+
+def _validated_on(about: dict[str, Any]) -> str | None:
+    found = about.get("config", {}).get("data", {}).get("val")
+    return found if isinstance(found, str) else None

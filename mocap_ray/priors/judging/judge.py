@@ -1,0 +1,256 @@
+"""Judging a pose prior by held-out poses: what it says of them, and what it makes up.
+
+Every figure has its naive answer beside it, because none means anything alone: a Gaussian's NLL, AUROC 0.5, the
+mean pose, the distance of held-out poses to the training poses. Equal seeds and poses give equal figures.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from mocap_ray.priors.judging import metrics
+from mocap_ray.priors.judging.completion import completions
+from mocap_ray.priors.judging.judgement import (
+    DEGREES,
+    Curves,
+    FlowCheck,
+    Judgement,
+    JudgeOptions,
+    Likelihood,
+    Samples,
+)
+from mocap_ray.priors.prior import Prior
+from mocap_ray.priors.rotations import canonical
+from mocap_ray.skeleton import SMPLX_JOINTS
+
+FLAT = 1e-4
+"""rad; a standard deviation below it counts as none."""
+_BATCH = 1024
+
+
+def judge(
+    prior: Prior,
+    *,
+    train: Float[Tensor, "T 55 3"],
+    held_out: Float[Tensor, "N 55 3"],
+    clips: Int[Tensor, "N"] | None = None,
+    options: JudgeOptions | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> Judgement:
+    """All figures of a prior.
+
+    Args:
+        prior: put into eval mode, otherwise left as it is.
+        train: the poses it was trained on, rad.
+        held_out: poses of other subjects.
+        clips: the clip of each held-out pose; None: each pose stands alone, and the error is too small.
+        options: how much is computed.
+        progress: told what comes next.
+
+    Raises:
+        ValueError: fewer than two poses on either side.
+    """
+    options = options or JudgeOptions()
+    tell = progress or (lambda text: None)
+    for name, poses in (("training", train), ("held-out", held_out)):
+        if len(poses) < 2:
+            raise ValueError(f"{len(poses)} {name} poses. Judging needs at least two; choose another split.")
+    prior.eval()
+    device = prior.coordinates.mean.device
+
+    def draw(stage: int) -> torch.Generator:
+        """Each stage draws for itself, so that all priors are asked the same questions."""
+        return torch.Generator().manual_seed(options.seed * 10 + stage)
+
+    chosen = _some(len(held_out), options.poses, draw(0))
+    clips = torch.arange(len(held_out)) if clips is None else clips
+    held_out, clips = held_out[chosen].to(device), clips[chosen]
+    train = train[_some(len(train), options.train, draw(1))].to(device)
+    # A VAE draws from torch's own generators; what was drawn before must not matter, nor what comes after.
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(options.seed)
+        tell("likelihood")
+        likelihood = _likelihood(prior, train, held_out, clips, options)
+        flow = flow_check(prior, held_out)
+        tell("calibration")
+        energies = calibration(prior, held_out, generator=draw(2))
+        tell("samples")
+        samples, curves = _samples(prior, train, held_out, energies, draw(3), options)
+        tell("completion")
+        hidden = held_out[_some(len(held_out), options.completed, draw(4))]
+        mean = metrics.mean_pose(train)
+        completed, examples = completions(prior, hidden, mean=mean, generator=draw(5), steps=options.steps)
+    real = torch.as_tensor(energies[0.0])
+    return Judgement(
+        kind=prior.config.kind,
+        parameters=sum(p.numel() for p in prior.parameters()),
+        options=options,
+        held_out=len(held_out),
+        train=len(train),
+        likelihood=likelihood,
+        unbounded=unbounded(train, prior.coordinates.index_list),
+        flow=flow,
+        auroc={d: metrics.auroc(real, torch.as_tensor(energies[d])) for d in DEGREES},
+        completions=completed,
+        samples=samples,
+        curves=replace(curves, completed=examples),
+        index=prior.coordinates.index_list,
+    )
+
+
+def _some(available: int, wanted: int, generator: torch.Generator) -> Int[Tensor, "_"]:
+    """At most so many of the indices, drawn without replacement, in rising order."""
+    return torch.randperm(available, generator=generator)[:wanted].sort().values
+
+
+def unbounded(train: Float[Tensor, "T 55 3"], index: Sequence[int]) -> dict[str, str]:
+    """Joints whose active axes do not fill space in the training poses: joint -> what is wrong with it.
+
+    A density can rise for ever on a value that repeats (feet at rest) and on a line or plane that axes never
+    leave (a hinge that is not along an axis), so a flow's NLL can fall for ever and means nothing.
+    """
+    found: dict[str, str] = {}
+    for joint in sorted({k // 3 for k in index}):
+        x = train[:, joint, [k % 3 for k in index if k // 3 == joint]].double().cpu()
+        counts = torch.unique(x, dim=0, return_counts=True)[1]
+        share = float(counts.max()) / len(x)
+        spread = torch.linalg.eigvalsh(torch.cov(x.T).reshape(x.shape[1], x.shape[1])).clamp_min(0.0).sqrt()
+        reasons = []
+        if share > 0.05:
+            reasons.append(f"the same rotation in {share:.0%} of the training poses")
+        if flat := int((spread < FLAT).sum()):
+            reasons.append(f"moves in {len(spread) - flat} of its {len(spread)} active directions only")
+        if reasons:
+            found[SMPLX_JOINTS[joint]] = " and ".join(reasons)
+    return found
+
+
+@torch.no_grad()
+def energies_of(prior: Prior, poses: Float[Tensor, "N 55 3"]) -> Float[Tensor, "N"]:
+    """Energies per active dimension, in pieces of bounded memory."""
+    return torch.cat([prior.energy(piece) for piece in torch.split(poses, _BATCH)]) / prior.coordinates.active
+
+
+def _likelihood(
+    prior: Prior, train: Tensor, held_out: Tensor, clips: Tensor, options: JudgeOptions
+) -> Likelihood:
+    values = [_nll(prior, poses, options.importance).double() for poses in (held_out, train)]
+    nll = float(values[0].mean())
+    return Likelihood(
+        nll=nll,
+        bits=nll / math.log(2),
+        error=metrics.clustered_error(values[0], clips),
+        train_nll=float(values[1].mean()),
+        gaussian_nll=_gaussian_nll(prior, train, held_out),
+        active=prior.coordinates.active,
+        bound=prior.bound,
+        importance=options.importance if prior.bound else 0,
+    )
+
+
+def _gaussian_nll(prior: Prior, train: Tensor, held_out: Tensor) -> float:
+    """On rotation vectors, whatever coordinates the prior works in: the same answer beside all priors of a table."""
+    index = list(prior.coordinates.index_list)
+    x, y = (canonical(poses).flatten(1)[:, index].double() for poses in (train, held_out))
+    mean, variance = x.mean(0), x.var(0, correction=0)
+    if not bool((variance > 0).all()):
+        return math.nan  # an axis that these training poses do not move
+    return float(0.5 * ((y - mean) ** 2 / variance + (2 * math.pi * variance).log()).mean())
+
+
+@torch.no_grad()
+def _nll(prior: Prior, poses: Tensor, importance: int) -> Float[Tensor, "N"]:
+    """Per active dimension; of a bound the importance-weighted one (Burda et al., 2016)."""
+    if not prior.bound:
+        return energies_of(prior, poses)
+    tighter: Any = prior
+    pieces = [-tighter.log_prob(piece, samples=importance) for piece in torch.split(poses, _BATCH)]
+    return torch.cat(pieces) / prior.coordinates.active
+
+
+def flow_check(prior: Prior, poses: Float[Tensor, "N 55 3"], *, differentiated: int = 4) -> FlowCheck | None:
+    """Round trip and log-determinant of a prior with `transform` and `inverse`; None for one without."""
+    if not (hasattr(prior, "transform") and hasattr(prior, "inverse")):
+        return None
+    flow: Any = prior
+    with torch.no_grad():
+        x = prior.coordinates.encode(poses[:_BATCH])[0]
+        z, _ = flow.transform(x)
+        off = (flow.inverse(z) - x).abs().flatten()
+    exact: Any = copy.deepcopy(prior).double()
+    worst = 0.0
+    for row in x[:differentiated].double():
+        # The rows of the Jacobian in one backward pass: as many copies of x as there are outputs.
+        many = row.expand(len(row), -1).clone().requires_grad_()
+        z, log_det = exact.transform(many)
+        (jacobian,) = torch.autograd.grad(z.diagonal().sum(), many)
+        worst = max(worst, float((torch.linalg.slogdet(jacobian).logabsdet - log_det[0].detach()).abs()))
+    return FlowCheck(float(off.median()), float(off.max()), worst)
+
+
+def calibration(
+    prior: Prior, poses: Float[Tensor, "N 55 3"], *, generator: torch.Generator
+) -> dict[float, Float[np.ndarray, "N"]]:
+    """Energies per active dimension of poses (key 0) and of the same poses with each joint turned by so much."""
+    joints = torch.tensor(prior.coordinates.active_joints, device=poses.device)
+    found = {0.0: energies_of(prior, poses).cpu().numpy()}
+    for degrees in DEGREES:
+        moved = metrics.geodesic_noise(poses, degrees=degrees, joints=joints, generator=generator)
+        found[degrees] = energies_of(prior, moved).cpu().numpy()
+    return found
+
+
+def _samples(
+    prior: Prior,
+    train: Tensor,
+    held_out: Tensor,
+    energies: dict[float, Float[np.ndarray, "_"]],
+    generator: torch.Generator,
+    options: JudgeOptions,
+) -> tuple[Samples, Curves]:
+    joints = torch.tensor(prior.coordinates.active_joints, device=train.device)
+    real = held_out[_some(len(held_out), options.samples, generator)]
+    drawn = prior.sample(options.samples, generator)
+    whole = torch.isfinite(drawn).flatten(1).all(1)
+    broken = int((~whole).sum())
+    drawn = drawn[whole]
+    if not len(drawn):
+        raise ValueError(
+            f"All {broken} samples hold numbers that are not finite: the prior is broken. Train again."
+        )
+    made, true, known = (poses[:, joints] for poses in (drawn, real, train))
+    nearest, true_nearest = metrics.nearest_deg(made, known), metrics.nearest_deg(true, known)
+    marginals = metrics.marginal_distance_deg(made, true)
+    middle = metrics.mean_pose(known)
+    angles = [metrics.geodesic_deg(poses, middle.expand_as(poses)).cpu().numpy() for poses in (made, true)]
+    summary = Samples(
+        count=len(drawn) + broken,
+        broken=broken,
+        diversity_deg=metrics.diversity_deg(made),
+        held_out_diversity_deg=metrics.diversity_deg(true),
+        nearest_deg=float(nearest.median()),
+        held_out_nearest_deg=float(true_nearest.median()),
+        copies=float((nearest < torch.quantile(true_nearest, 0.05)).float().mean()),
+        marginal_deg=float(marginals.mean()),
+        train_marginal_deg=float(metrics.marginal_distance_deg(known, true).mean()),
+    )
+    curves = Curves(
+        energies=energies,
+        nearest=nearest.cpu().numpy(),
+        held_out_nearest=true_nearest.cpu().numpy(),
+        angles=angles[0],
+        held_out_angles=angles[1],
+        joints=tuple(SMPLX_JOINTS[j] for j in joints.tolist()),
+        marginals=marginals.cpu().numpy(),
+        shown=drawn[:24].cpu().numpy(),
+    )
+    return summary, curves

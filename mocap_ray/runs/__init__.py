@@ -1,0 +1,1 @@
+"""What one can ask for: the configs of extraction, training and search."""

@@ -1,0 +1,1 @@
+"""A search without Ray: its space, its population and its results."""

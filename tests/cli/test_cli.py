@@ -1,0 +1,519 @@
+"""The command line as a person meets it: help, exit codes, sentences instead of tracebacks, plain output."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import resource
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import typer
+from rich.console import Console
+
+from mocap_ray.cli import main as cli
+from mocap_ray.cli import screen
+from mocap_ray.cli.extraction_view import ExtractView
+from mocap_ray.demo.archive import write_demo
+from mocap_ray.demo.standin import write_standin
+from mocap_ray.distributed.cluster import Cluster
+from mocap_ray.distributed.tasks import Report
+from tests.archives import rawzip, takes
+
+COMMAND = [sys.executable, "-m", "mocap_ray.cli"]
+Call = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def call(capsys: pytest.CaptureFixture[str]) -> Call:
+    """Run the command line in this process: (exit code, standard output, standard error)."""
+
+    def run(*words: object) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as done:
+            cli.main([str(w) for w in words])
+        out, err = capsys.readouterr()
+        assert "Traceback" not in err
+        return int(done.value.code or 0), out, err
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def bodies(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("bodies")
+    write_standin(root, families=("smplh", "smplx"), genders=("neutral", "male"))
+    return root
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("work") / "archive"
+    write_demo(root, recordings=12)
+    return root
+
+
+@pytest.fixture
+def eighty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+
+
+def _commands() -> dict[tuple[str, ...], Any]:
+    """Words of a command -> the command."""
+    found: dict[tuple[str, ...], Any] = {}
+
+    def walk(command: Any, path: tuple[str, ...]) -> None:
+        children = getattr(command, "commands", {})
+        if not children:
+            found[path] = command
+        for name, child in children.items():
+            walk(child, (*path, name))
+
+    walk(typer.main.get_command(cli.app), ())
+    return found
+
+
+@pytest.mark.usefixtures("eighty")
+@pytest.mark.parametrize("words", _commands(), ids=" ".join)
+def test_every_command_has_help_with_an_example(words: tuple[str, ...], call: Call) -> None:
+    code, out, _ = call(*words, "--help")
+    assert code == 0
+    _, _, examples = out.partition("Example")
+    assert f"mocap-ray {' '.join(words)}" in examples
+    assert call(*words, "-h") == (0, out, "")
+    # Prose stays within a terminal of 80 columns; an example is left as it is typed.
+    assert [line for line in out.splitlines() if len(line) > 80 and not line.startswith("    ")] == []
+
+
+@pytest.mark.parametrize("words", _commands(), ids=" ".join)
+def test_every_argument_and_option_says_what_it_is_for(words: tuple[str, ...]) -> None:
+    for parameter in _commands()[words].params:
+        assert parameter.help or parameter.hidden, f"{' '.join(words)}: {parameter.name}"
+
+
+def test_the_first_page_names_all_commands_whole(call: Call) -> None:
+    code, out, _ = call("--help")
+    assert code == 0
+    for name in ("extract", "inspect", "page", "archives", "demo", "body", "export"):
+        assert f"\n  {name} " in out
+    assert "..." not in out.partition("Commands:")[2]
+    code, _, err = call()
+    assert code == 2
+    assert err.strip() == out.strip()
+
+
+def test_help_of_extract_explains_the_list_after_override(call: Call) -> None:
+    _, out, _ = call("extract", "--help")
+    text = " ".join(out.split())
+    assert "-o, --override KEY=VALUE ..." in text
+    assert "After --override stand as many KEY=VALUE as you like, separated by spaces." in text
+    assert "configs/extract/amass.yaml" in text
+
+
+def test_the_version_is_the_packages(call: Call) -> None:
+    from mocap_ray.version import __version__
+
+    assert call("--version") == (0, f"mocap-ray {__version__}\n", "")
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (["fly"], "No such command 'fly'"),
+        (["extract"], "Missing argument 'CONFIG'"),
+        (["extract", "amass", "--ovrride", "a=b"], "No such option: --ovrride"),
+        (["extract", "amass", "--override"], "requires an argument"),
+        (["extract", "amass", "--override", "a.b=1", "word"], "'word' is not KEY=VALUE"),
+        (["extract", "--override", "amass", "a=b"], "Name the config first"),
+        (["extract", "amass", "--override", "nonsense"], "expected key=value"),
+        (["extract", "amass", "--override", "source.root="], "source.root: no value"),
+        (["extract", "amass", "--override", "motion.mirror=[1"], "is not a YAML value"),
+        (["extract", "amass", "--override", "sorce.root=x"], "Did you mean 'source'"),
+        (["extract", "amass", "--limit", "0"], "'--limit'"),
+        (["extract", "amas"], "Did you mean amass?"),
+        (["extract", "."], ".: a folder. Expected a path to a YAML file"),
+        (["extract", "picture.yaml"], "picture.yaml: not a YAML file: byte 0 is no UTF-8 text"),
+        (["extract", "braces.yaml"], "braces.yaml, line 2: not a YAML file"),
+        (["inspect", "nowhere.npz"], "nowhere.npz: no such file"),
+        (["inspect", "picture.yaml", "--archive", "amas"], "No archive 'amas'"),
+        (["inspect", "picture.yaml", "--body", "nowhere"], "nowhere: no such folder"),
+        (["page", "nowhere"], "nowhere: there is no such folder"),
+        (["page", ".", "s3://bucket/page.html"], "the page is a local file"),
+        (["export", "npy", "nowhere", "out"], "nowhere: there is no such folder"),
+        (["export", "humanml3d", "."], "Missing argument 'FOLDER'"),
+        (["body", "check", "nowhere", "--family", "smplz"], "'smplz' is unknown"),
+        (["body", "check", "picture.yaml"], "picture.yaml: no such folder"),
+        (["body", "convert", "nowhere.pkl", "out.npz"], "nowhere.pkl: no such file or folder"),
+        (["body", "convert", "picture.yaml", "out.npz"], "picture.yaml: "),
+        (["body", "standin", "s3://bucket/bodies"], "is an address. Expected a path on this machine"),
+        (["body", "standin", "picture.yaml/below"], "a part of this path is a file"),
+        (["demo", "picture.yaml"], "a part of this path is a file"),
+    ],
+)
+def test_what_was_typed_wrong_is_a_sentence_and_exit_code_2(
+    words: list[str], part: str, call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "picture.yaml").write_bytes(b"\xff\xd8\xff\xe0")
+    (tmp_path / "braces.yaml").write_text("source: {root: a}\n}\n")
+    code, out, err = call(*words)
+    assert code == 2
+    assert part in err
+    assert "[Errno" not in err
+    assert out == "" or words[0] == "demo"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["braces.yaml", "picture.yaml"]
+
+
+def _dry(archive: Path, bodies: Path, out: object) -> list[object]:
+    return [
+        "extract", "amass", "--dry-run", "--override", f"source.root={archive}", f"body.root={bodies}",
+        f"output.root={out}", "source.split=none",
+    ]  # fmt: skip
+
+
+def test_a_dry_run_says_what_would_be_made_and_writes_nothing(
+    call: Call, archive: Path, bodies: Path, tmp_path: Path
+) -> None:
+    code, out, err = call(*_dry(archive, bodies, tmp_path / "out"))
+    assert (code, err) == (0, "")
+    figures = dict(line.split("  ", 1) for line in out.splitlines() if "  " in line)
+    assert figures["recordings to make"].strip() == "16 of 16"
+    assert "workers on this machine" in figures["time, about"]
+    assert not (tmp_path / "out").exists()
+    code, out, _ = call(*_dry(archive, bodies, tmp_path / "out"), "--limit", 3, "--exclude", "DemoGym")
+    assert "3 of 3" in out
+
+
+def test_what_the_split_lists_leave_out_is_mentioned(
+    call: Call, archive: Path, bodies: Path, tmp_path: Path
+) -> None:
+    lists = tmp_path / "lists.yaml"
+    lists.write_text("train: [DemoGym]\nval: [DemoPark]\n")
+    words = [*_dry(archive, bodies, tmp_path / "out"), f"source.split={lists}"]
+    code, out, _ = call(*words)
+    assert code == 0
+    count = len(list((archive / "DemoStroll").rglob("*.npz")))
+    assert f"{count} recordings in no list of source.split are left out" in out
+
+
+@pytest.mark.parametrize(
+    ("place", "part"),
+    [
+        ("file", "file: a file stands there where a folder is needed"),
+        ("file/below", "file/below: a part of this path is a file"),
+        ("work/archive/out", "lies in source.root"),
+        ("full", "holds 1 files that no extraction wrote"),
+        ("x" * 300, "the path is too long"),
+    ],
+)
+def test_an_output_that_cannot_be_is_refused_before_any_work(
+    place: str, part: str, call: Call, archive: Path, bodies: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.tex").write_text("precious")
+    out = archive.parents[1] / place if place.startswith("work") else tmp_path / place
+    if place.startswith("work"):
+        out = archive / "out"
+    words = [w for w in _dry(archive, bodies, out) if w != "--dry-run"]
+    code, printed, err = call(*words)
+    assert code == 2
+    assert part in err
+    assert "[Errno" not in err
+    assert printed == ""
+    assert (tmp_path / "full" / "thesis.tex").read_text() == "precious"
+
+
+def test_a_full_disk_is_exit_code_1_and_says_how_to_go_on(tmp_path: Path) -> None:
+    def small_files_only() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+
+    done = subprocess.run(
+        [*COMMAND, "body", "standin", str(tmp_path / "bodies")],
+        capture_output=True, text=True, check=False, preexec_fn=small_files_only,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr == (
+        "mocap-ray: no space left on the device. Make room and run the same command again: "
+        "it goes on from here.\n"
+    )
+    assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
+
+
+@pytest.mark.parametrize(
+    ("number", "part", "usage"),
+    [
+        (errno.EROFS, "/data/out: the file system is read-only. Name a path that can be written.", True),
+        (errno.EACCES, "/data/out: no permission. Name another path, or ask for", True),
+        (errno.ENOSPC, "/data/out: no space left on the device. Make room", False),
+        (errno.EIO, "/data/out: Input/output error.", False),
+    ],
+)
+def test_faults_of_the_system_are_sentences(number: int, part: str, usage: bool) -> None:
+    error = OSError(number, os.strerror(number), "/data/out/.tmp-0123abcd")
+    assert screen.explained(error).startswith(part)
+    assert screen.is_usage(error) == usage
+
+
+def test_what_somebody_said_better_is_kept() -> None:
+    error = OSError(errno.ENOSPC, "No space left; 12 files stay. Make room", "/data/out/a.npy")
+    assert screen.explained(error) == "/data/out/a.npy: No space left; 12 files stay. Make room."
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "s3://KEY:SECRET@bucket/x",
+        "s3://KEY:SEC/RET+x=@bucket/x",
+        "Cannot parse URI: 's3://KEY:SECRET@bucket/x' due to",
+        "S3://KEY:SEC%2FRET@bucket, gs://KEY:SECRET@other",
+        "s3:/KEY:SECRET@bucket/x",
+        "cannot reach https://SECRETKEY@bucket/api",
+    ],
+)
+def test_secrets_are_taken_out_of_any_text(text: str) -> None:
+    clean = screen.without_secrets(text)
+    for secret in ("KEY", "SEC", "RET"):
+        assert secret not in clean
+    assert "bucket" in clean
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "/data/amass:v2@home/x", "s3://bucket/a@b/c", "http://example.org:8080/x", "me@home",
+        "s3://bucket/x?endpoint_override=127.0.0.1:9000&scheme=http",
+        "ray://10.0.0.1:10001 and mail to a@b.c",
+    ],
+)  # fmt: skip
+def test_what_is_no_secret_stays(text: str) -> None:
+    assert screen.without_secrets(text) == text
+
+
+@pytest.mark.parametrize("name", ["a[bold]b.npz", "a[red]b[x].npz", "x:smile:y.npz", "\u00e4 'b' \u4e2d.npz"])
+def test_names_of_files_are_printed_as_they_are(
+    name: str, call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).write_bytes(b"no zip")
+    code, out, _ = call("inspect", name)
+    assert code == 1
+    assert out.splitlines()[0] == name
+    assert f"{name}: 6 bytes, not a zip archive" in out
+    code, _, err = call("page", name)
+    assert code == 2
+    assert name in err
+
+
+def test_a_name_that_is_no_text_is_a_sentence(tmp_path: Path) -> None:
+    name = os.fsencode(tmp_path) + b"/a\xff_poses.npz"
+    Path(os.fsdecode(name)).write_bytes(rawzip.npz(takes.smplh(300)))
+    done = subprocess.run([*map(os.fsencode, COMMAND), b"inspect", name], capture_output=True, check=False)
+    assert done.returncode == 2
+    assert b"is not UTF-8" in done.stderr
+    assert b"Traceback" not in done.stderr
+
+
+def test_inspect_gives_figures_reason_and_exit_code(
+    call: Call, archive: Path, bodies: Path, shared: Path
+) -> None:
+    good = next(p for p in sorted(archive.rglob("*_poses.npz")) if "90" not in p.name)
+    code, out, _ = call("inspect", good, "--body", bodies)
+    assert code == 0
+    for part in ("smplh, 52 joints, float64", " fps = ", "root acceleration", "rows at 20 fps, smplh"):
+        assert part in out
+    assert out.rstrip().endswith("yes")
+    code, out, _ = call("inspect", good)
+    assert out.rstrip().endswith("yes, as far as can be told without body models (--body FOLDER)")
+    bad = shared / "data" / "amass_suspect" / "CMU" / "01" / "01_07_poses.npz"
+    code, out, _ = call("inspect", bad)
+    assert code == 1
+    assert "4,839 at 120 fps = 40.33 s" in out
+    assert "2,763.6 m/s^2 in frame 3363 (limit 1,500)" in out
+    assert "48,996 rad/s^2 in right_wrist, frame 4456 (limit 100,000)" in out
+    # Off a terminal a sentence is one line, however long.
+    assert any("the root accelerates by 2,763.6 m/s^2" in x and "multiplier." in x for x in out.splitlines())
+    assert call("inspect", bad, "--override", "motion.quality.cut=true")[0] == 0
+    assert call("inspect", bad, "--override", "motion.quality.multiplier=2")[0] == 0
+    assert call("inspect", bad, "-o", "motion.quality.multiplier=2", "motion.min_frames=9999")[0] == 1
+
+
+@pytest.mark.usefixtures("eighty")
+def test_tables_fit_80_columns_and_lose_nothing(call: Call, bodies: Path, archive: Path) -> None:
+    _, out, _ = call("body", "check", bodies)
+    rows = out.partition("\n\n")[0].splitlines()[1:]
+    assert max(map(len, rows)) <= 80
+    for path in bodies.rglob("*.npz"):
+        assert str(path.relative_to(bodies)) in out
+    bad = archive / "DemoStroll" / "s01" / "901_teleport_poses.npz"
+    for words in (["inspect", bad], ["archives"]):
+        _, narrow, _ = call(*words)
+        assert max(map(len, narrow.splitlines()[2:])) <= 80
+        assert "…" not in narrow
+        os.environ.pop("COLUMNS")
+        _, wide, _ = call(*words)
+        os.environ["COLUMNS"] = "80"
+        assert sorted("".join(narrow.split())) == sorted("".join(wide.split()))
+
+
+def test_output_is_plain_where_there_is_no_terminal(call: Call, bodies: Path, archive: Path) -> None:
+    for words in (
+        ["archives"],
+        ["body", "check", bodies],
+        ["inspect", next(archive.rglob("*.npz"))],
+        ["fly"],
+    ):
+        _, out, err = call(*words)
+        assert "\x1b" not in out + err
+        assert not [c for c in out + err if 0x2500 <= ord(c) < 0x2600]
+        assert [line for line in out.splitlines() if line != line.rstrip()] == []
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ([], 0),
+        (["--family", "smplh"], 0),
+        (["--family", "smpl"], 1),
+        (["--family", "smplh", "--family", "smplx"], 0),
+        (["--family", "smplh", "--gender", "male", "--gender", "neutral"], 0),
+        (["--family", "smplh", "--gender", "female"], 1),
+        (["--gender", "male"], 1),
+    ],
+)
+def test_body_check_tells_by_its_exit_code(
+    options: list[str], expected: int, call: Call, bodies: Path
+) -> None:
+    assert call("body", "check", bodies, *options)[0] == expected
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_body_check_says_where_to_get_what_is_missing(there: bool, call: Call, tmp_path: Path) -> None:
+    root = tmp_path / "models"
+    if there:
+        root.mkdir()
+    code, out, _ = call("body", "check", root)
+    assert code == 1
+    for site, file, where in (
+        ("https://smpl.is.tue.mpg.de", "SMPL_python_v.1.1.0.zip", "smpl/SMPL_NEUTRAL.pkl"),
+        ("https://mano.is.tue.mpg.de", "smplh.tar.xz", "smplh/neutral/model.npz"),
+        ("https://smpl-x.is.tue.mpg.de", "models_smplx_v1_1.zip", "smplx/SMPLX_NEUTRAL.npz"),
+    ):
+        assert out.count(site) == 1
+        assert file in out
+        assert str(root / where) in out
+    assert str(root / "smplx" / "SMPLX_FEMALE.npz") in out
+    assert root.exists() == there
+
+
+def test_a_broken_model_is_named_and_fails_the_check(call: Call, tmp_path: Path, bodies: Path) -> None:
+    folder = tmp_path / "smplh"
+    folder.mkdir()
+    (folder / "SMPLH_MALE.npz").write_bytes((bodies / "smplh" / "SMPLH_MALE.npz").read_bytes()[:5000])
+    (folder / "SMPLH_NEUTRAL.npz").write_bytes((bodies / "smplh" / "SMPLH_NEUTRAL.npz").read_bytes())
+    code, out, _ = call("body", "check", tmp_path)
+    assert code == 1
+    assert f"smplh male: {folder / 'SMPLH_MALE.npz'}: " in out
+    assert call("body", "check", tmp_path, "--family", "smplh", "--gender", "neutral")[0] == 0
+
+
+def test_a_model_is_converted_into_plain_arrays(call: Call, tmp_path: Path, bodies: Path) -> None:
+    out = tmp_path / "clean.npz"
+    code, printed, _ = call("body", "convert", bodies / "smplx" / "SMPLX_MALE.npz", out)
+    assert (code, printed) == (0, f"{out}: written\n")
+    with np.load(out, allow_pickle=False) as arrays:
+        assert arrays["v_template"].shape == (10475, 3)
+
+
+def test_ctrl_c_is_exit_code_130_without_a_traceback(tmp_path: Path, bodies: Path, archive: Path) -> None:
+    (tmp_path / "slow_archive.py").write_text(
+        "import time, pathlib\nfrom dataclasses import replace\nfrom mocap_ray.archives import amass\n"
+        "def discover(place, **_):\n"
+        "    pathlib.Path(__file__).with_name('begun').touch()\n    time.sleep(60)\n"
+        "ARCHIVE = replace(amass.ARCHIVE, discover=discover)\n"
+    )
+    words = [*map(str, _dry(archive, bodies, tmp_path / "out")), "source.archive=slow_archive:ARCHIVE"]
+    process = subprocess.Popen(
+        [*COMMAND, *words], stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(tmp_path)}
+    )
+    end = time.monotonic() + 60
+    while not (tmp_path / "begun").exists():
+        assert process.poll() is None
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "Traceback" not in err
+
+
+def test_a_command_to_copy_is_found_from_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = Path(sys.executable)
+    monkeypatch.setenv("PATH", str(here.parent))
+    assert screen.typed("python", "-c", "1 + 1") == "python -c '1 + 1'"
+    # A link to the same interpreter, as another environment has one, is another environment.
+    (tmp_path / "python").symlink_to(here)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert screen.typed("python", "a b") == f"{here} 'a b'"
+    monkeypatch.chdir(here.parents[1])
+    assert screen.typed("mocap-ray", "page") == f"{here.parent.name}/mocap-ray page"
+
+
+@pytest.mark.parametrize("width", [80, 200])
+def test_the_bar_of_a_large_run_fits_its_terminal(width: int) -> None:
+    out = Console(force_terminal=True, width=width, file=io.StringIO(), color_system=None)
+    view = ExtractView(out)
+    view.total = 16_000
+    view.task = view.bar.add_task("starting Ray", total=view.total, figures="")
+    view.started(Cluster(workers=128, nodes=16, own=False, whole=True))
+    view.since -= 60
+    view.shard(Report("s", ok=True, recordings=14_321, frames=123_456_789, rejected=1_234))
+    out.print(view.bar)
+    line = out.file.getvalue().splitlines()[-1]  # type: ignore[attr-defined]
+    assert len(line) <= width
+    for part in ("128 workers", "14321/16000", "123.5 M frames", "2.1 M/s, 1,234 rejected"):
+        assert part in line
+
+
+@pytest.mark.ray
+def test_the_demo_leaves_a_page_and_its_last_lines_can_be_typed(tmp_path: Path) -> None:
+    folder = tmp_path / "de mo"
+    done = subprocess.run(
+        [*COMMAND, "demo", str(folder)],
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "\x1b" not in done.stdout
+    assert "<svg" in (folder / "page.html").read_text()
+    assert "1 missing_keys, 1 not_motion, 1 teleport, 1 unreadable" in done.stdout
+    typed = [line.strip() for line in done.stdout.splitlines() if line.startswith("  ")]
+    # The data set's page and summary; the prior's page and samples.
+    assert len(typed) == 4
+    said = ""
+    for line in typed:
+        shown = subprocess.run(shlex.split(line), capture_output=True, text=True, check=False, cwd=tmp_path)
+        assert shown.returncode == 0, shown.stderr
+        said += shown.stdout
+    assert "24 clips" in said
+    assert "64 poses" in said
+    assert (folder / "samples.html").read_text().count("<svg") == 24
+    assert (folder / "dataset.html").is_file()
+    again = subprocess.run(
+        [*COMMAND, "demo", str(folder)], capture_output=True, text=True, timeout=60, check=False, cwd=tmp_path
+    )
+    assert again.returncode == 0
+    assert "nothing to make" in again.stdout

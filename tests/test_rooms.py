@@ -1,0 +1,54 @@
+"""The house rules that a program can check: imports point downward, Ray stays upstairs, nothing runs on import."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parents[1] / "mocap_ray"
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def test_rooms_import_downward_and_without_circles() -> None:
+    """The contracts in pyproject.toml; the rooms of docs/architecture.md are the same list."""
+    command = [str(Path(sys.executable).with_name("lint-imports")), "--no-logo"]
+    run = subprocess.run(command, cwd=PACKAGE.parent, capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(PACKAGE)))
+def test_imports_are_absolute(file: Path) -> None:
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file}:{node.lineno}: relative import; write the full name"
+
+
+SIDE_EFFECTS = (ast.For, ast.While, ast.With, ast.Try, ast.Delete)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(PACKAGE)))
+def test_nothing_works_at_import_time(file: Path) -> None:
+    for node in ast.parse(file.read_text()).body:
+        assert not isinstance(node, SIDE_EFFECTS), f"{file}:{node.lineno}: work at import time"
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+            call = ast.unparse(node.value.func)
+            # Tables are frozen, and commands and template filters registered, where they are defined.
+            allowed = call.endswith((".setflags", ".add_typer"))
+            assert allowed, f"{file}:{node.lineno}: {call}() at import time"
+
+
+def test_the_front_door_imports_nothing_until_asked() -> None:
+    names = "('mocap_ray', 'numpy', 'pyarrow')"
+    code = f"import sys, mocap_ray; print(sorted(m for m in sys.modules if m.startswith({names})))"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "['mocap_ray', 'mocap_ray.version']"
+
+
+def test_workers_import_neither_torch_nor_smplx() -> None:
+    code = "import sys, mocap_ray.dataset.shards; print([m for m in ('torch', 'smplx') if m in sys.modules])"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"
