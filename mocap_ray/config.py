@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -13,7 +15,9 @@ from pydantic.fields import FieldInfo
 
 from mocap_ray.errors import UserError
 
-CONFIGS = Path(__file__).resolve().parents[1] / "configs"
+_HERE = Path(__file__).resolve().parent
+CONFIGS = next((f for f in (_HERE / "configs", _HERE.parent / "configs") if f.is_dir()), _HERE / "configs")
+"""The shipped configs: a wheel carries them inside the package, a checkout has them at its top."""
 
 
 class ConfigError(UserError):
@@ -48,6 +52,61 @@ def find(name: str, *, kind: str) -> Path:
     )
     what = "a folder" if path.is_dir() else "no such config"
     raise ConfigError(f"{name}: {what}.{hint}")
+
+
+@dataclass(frozen=True, slots=True)
+class Shipped:
+    """A config that comes with the package.
+
+    Attributes:
+        kind: `extract`, `train` or `search`: the command that takes it.
+        name: what one types after it.
+        path: its file.
+        title: the first line of its header.
+        purpose: what it is for, from its header.
+    """
+
+    kind: str
+    name: str
+    path: Path
+    title: str
+    purpose: str
+
+
+def shipped() -> list[Shipped]:
+    """All configs that come with the package, by kind and name."""
+    return [_described(path) for path in sorted(CONFIGS.glob("*/*.yaml"))]
+
+
+def find_shipped(name: str) -> Shipped:
+    """A shipped config by `kind/name`, or by its name alone where only one kind has it.
+
+    Raises:
+        ConfigError: there is none, or there are several.
+    """
+    wanted = name.removesuffix(".yaml")
+    found = [c for c in shipped() if wanted in (c.name, f"{c.kind}/{c.name}")]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        choices = " or ".join(f"{c.kind}/{c.name}" for c in found)
+        raise ConfigError(f"{name}: {len(found)} configs have this name. Say {choices}.")
+    raise ConfigError(f"{name}: no such config.{_hint(wanted, [f'{c.kind}/{c.name}' for c in shipped()])}")
+
+
+def _described(path: Path) -> Shipped:
+    """A config with what its header says: a line of title, then paragraphs that begin with a word such as Purpose."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    header = [line[1:].rstrip() for line in itertools.takewhile(lambda line: line.startswith("#"), lines)]
+    purpose: list[str] = []
+    for line in header[1:]:
+        if line.startswith(" Purpose "):
+            purpose.append(line.removeprefix(" Purpose ").strip())
+        elif purpose and line.startswith("   "):
+            purpose.append(line.strip())
+        elif purpose:
+            break
+    return Shipped(path.parent.name, path.stem, path, header[0].strip() if header else "", " ".join(purpose))
 
 
 def load(name: str, schema: type[Model], *, kind: str, overrides: Sequence[str] = ()) -> Model:

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 import typer.exceptions
 
-from mocap_ray.cli import bodies, data, demo, priors
+from mocap_ray.cli import bodies, configs, data, demo, priors
 from mocap_ray.version import __version__
 
 app = typer.Typer(
@@ -33,6 +33,7 @@ app = typer.Typer(
 app.add_typer(data.app)
 app.add_typer(demo.app)
 app.add_typer(bodies.app, name="body")
+app.add_typer(configs.app, name="configs")
 app.add_typer(data.export_app, name="export")
 app.add_typer(priors.app)
 
