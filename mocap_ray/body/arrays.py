@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import zipfile
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,9 @@ from typing import Any
 import numpy as np
 
 from mocap_ray import pickles
+from mocap_ray.errors import UserError
+from mocap_ray.npz import BadNpz, NpzFile, open_npz
+from mocap_ray.storage import place
 
 STANDIN_KEY = "mocap_ray_standin"
 """Member that marks a model as one of this project's stand-ins."""
@@ -31,14 +32,14 @@ def read_arrays(
 
     Raises:
         UnsafePickle: a PKL names something outside the closed list.
-        ValueError: neither format, truncated, or damaged.
+        UserError: neither format, truncated, or damaged.
         OSError: not there, not readable.
     """
     if path.suffix.lower() == ".pkl":
         with path.open("rb") as file:
             loaded = pickles.load(file, where=str(path))
         if not isinstance(loaded, dict):
-            raise ValueError(
+            raise UserError(
                 f"{path}: holds a {type(loaded).__name__}. Expected the dictionary of a body model."
             )
         wanted = {
@@ -46,31 +47,35 @@ def read_arrays(
         }
         return {key: array for key, value in wanted.items() if (array := _plain(value)) is not None}
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise ValueError("a single array, not an archive of them")
+        # Not np.load: what zipfile and numpy raise on damaged files is many things, with advice to load unsafely.
+        with open_npz(place(path.parent), path.name) as archive:
             return _members(archive, names)
-    except (ValueError, zipfile.BadZipFile, zlib.error, EOFError, KeyError, MemoryError) as error:
-        raise ValueError(
+    except BadNpz as error:
+        raise UserError(
             f"{path}: cannot be read as a body model ({error}). Expected a whole NPZ or PKL file of the SMPL "
             "family; download it again if it may be truncated."
         ) from error
 
 
-def _members(
-    archive: np.lib.npyio.NpzFile, names: Sequence[str] | None
-) -> dict[str, np.ndarray[Any, np.dtype[Any]]]:
+def _members(archive: NpzFile, names: Sequence[str] | None) -> dict[str, np.ndarray[Any, np.dtype[Any]]]:
+    """Copies of the members: a view would keep the file open, and is aligned to nothing."""
     found: dict[str, np.ndarray[Any, np.dtype[Any]]] = {}
-    for key in archive.files:
+    for key in archive.members:
         if names is not None and key not in names:
             continue
-        try:
-            found[key] = archive[key]
-        except ValueError as error:
-            # numpy's refusal to unpickle; a member that somebody asked for has to be a plain array.
-            if "allow_pickle" not in str(error) or names is not None:
-                raise
+        # A wanted member must be a plain array; of all of them, objects are left out.
+        if names is not None or not archive.describe(key).dtype.hasobject:
+            found[key] = _sound_text(key, np.array(archive.read(key)))
     return found
+
+
+def _sound_text(key: str, array: np.ndarray[Any, np.dtype[Any]]) -> np.ndarray[Any, np.dtype[Any]]:
+    """The array; text must be text, or numpy fails with a SystemError where it is used."""
+    if array.dtype.kind == "U":
+        points = np.ascontiguousarray(array).reshape(-1).view(array.dtype.byteorder.replace("|", "=") + "u4")
+        if points.size and int(points.max()) > 0x10FFFF:
+            raise BadNpz("unreadable", f"'{key}' holds text that is no Unicode")
+    return array
 
 
 def _plain(value: object) -> np.ndarray[Any, np.dtype[Any]] | None:
