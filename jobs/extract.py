@@ -5,7 +5,7 @@ ray job submit --working-dir . -- python jobs/extract.py amass --override source
 
 import sys
 
-from mocap_ray.cli.main import main
+from mocap_ray.cli import run
 
 if __name__ == "__main__":
-    main(["extract", *sys.argv[1:]])
+    run(["extract", *sys.argv[1:]])

@@ -5,7 +5,7 @@ ray job submit --working-dir . -- python jobs/search.py joint_flow --override fi
 
 import sys
 
-from mocap_ray.cli.main import main
+from mocap_ray.cli import run
 
 if __name__ == "__main__":
-    main(["search", *sys.argv[1:]])
+    run(["search", *sys.argv[1:]])

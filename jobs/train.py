@@ -5,7 +5,7 @@ ray job submit --working-dir . -- python jobs/train.py joint_flow --override dat
 
 import sys
 
-from mocap_ray.cli.main import main
+from mocap_ray.cli import run
 
 if __name__ == "__main__":
-    main(["train", *sys.argv[1:]])
+    run(["train", *sys.argv[1:]])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mocap_ray.cli.main import main
+from mocap_ray.cli import run
 
 if __name__ == "__main__":
-    main()
+    run()

@@ -9,7 +9,7 @@ import typer
 
 from mocap_ray.cli.options import local_file
 
-app = typer.Typer(help="The configs that come with the package: list them, copy one to edit.")
+app = typer.Typer(help="The configs that come with the package.")
 
 
 @app.callback(
@@ -19,7 +19,7 @@ app = typer.Typer(help="The configs that come with the package: list them, copy 
     "  mocap-ray extract amass.yaml            use the copy",
 )
 def configs(context: typer.Context) -> None:
-    """List the configs that come with the package, with what each is for."""
+    """The configs that come with the package, with what each is for."""
     if context.invoked_subcommand is not None:
         return
     from mocap_ray.cli.screen import console, say

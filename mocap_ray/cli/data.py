@@ -10,6 +10,7 @@ import typer
 
 from mocap_ray import config as configs
 from mocap_ray.cli.options import More, Overrides, assignments
+from mocap_ray.cli.stopping import stoppable
 
 if TYPE_CHECKING:
     # pydantic and pyarrow take a second to import, which `--help` need not wait for.
@@ -91,7 +92,10 @@ def run_extraction(
 
     out = console()
     try:
-        with ExtractView(out) as view:
+        with (
+            stoppable("What was made is kept; run the same command again to go on."),
+            ExtractView(out) as view,
+        ):
             outcome = run(settings, view, overwrite=overwrite, prune=prune, strict=strict)
     except ExtractionFailed as error:
         text = str(error)
@@ -99,9 +103,6 @@ def run_extraction(
             text = f"{settings.output.root}: {text}. Make room or mend it, and run the same command again to go on."
         complain(text)
         raise typer.Exit(1) from error
-    except KeyboardInterrupt:
-        complain("stopped. What was made is kept; run the same command again to go on.")
-        raise typer.Exit(130) from None
     print_outcome(out, outcome)
 
 

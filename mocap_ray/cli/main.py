@@ -1,6 +1,6 @@
 """`mocap-ray ...`: the package for a person at a terminal.
 
-Exit codes: 0 done, 1 failed, 2 usage or configuration, 130 stopped by Ctrl-C.
+Exit codes: 0 done, 1 failed, 2 usage or configuration, 130 stopped by Ctrl-C, 143 by SIGTERM.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import typer
 import typer.exceptions
 
 from mocap_ray.cli import bodies, configs, data, demo, priors
+from mocap_ray.cli.stopping import exit_code
 from mocap_ray.version import __version__
 
 app = typer.Typer(
@@ -22,7 +23,8 @@ app = typer.Typer(
     epilog="\b\nStart here:\n  mocap-ray demo                    a small data set and a page to look at\n"
     "  mocap-ray body check FOLDER       which body models are there, where to get the others\n"
     "  mocap-ray extract --help          your own archive\n\n"
-    "Exit codes: 0 done, 1 failed, 2 usage or configuration, 130 stopped by Ctrl-C.",
+    "Exit codes: 0 done, 1 failed, 2 usage or configuration, 130 stopped by Ctrl-C, "
+    "143 by SIGTERM.",
     no_args_is_help=True,
     rich_markup_mode=None,
     add_completion=False,
@@ -48,18 +50,28 @@ def main(arguments: Sequence[str] | None = None) -> None:
     from mocap_ray.lock import Locked
     from mocap_ray.storage import without_secrets
 
+    code = 0
+    command = typer.main.get_command(app)
     try:
-        arguments = list(arguments) if arguments is not None else None
-        code = app(arguments, prog_name="mocap-ray", standalone_mode=False)
+        # Not `app(...)`, which turns Ctrl-C and SIGTERM alike into a silent exit code 130.
+        with command.make_context(
+            "mocap-ray", list(sys.argv[1:] if arguments is None else arguments)
+        ) as context:
+            command.invoke(context)
+    except typer.Exit as done:
+        code = done.exit_code
     except (ValueError, Locked, OSError) as error:
         complain(explained(error))
         code = 2 if is_usage(error) else 1
+    except KeyboardInterrupt as error:  # outside of a run, which has a sentence of its own
+        complain("stopped.")
+        code = exit_code(error)
     except typer.exceptions.TyperException as error:  # usage: typer's own words, which repeat what was typed
         said = io.StringIO()
         getattr(error, "show", lambda file: print(error, file=file))(said)
         sys.stderr.write(without_secrets(said.getvalue()))
         code = error.exit_code
-    sys.exit(code or 0)
+    sys.exit(code)
 
 
 def _version(asked: bool) -> bool:
@@ -76,7 +88,3 @@ def _options(
     ] = False,
 ) -> None:
     pass
-
-
-if __name__ == "__main__":
-    main()

@@ -14,6 +14,7 @@ from rich.console import Console
 from mocap_ray import config as configs
 from mocap_ray.cli.options import More, Overrides, assignments, local_file
 from mocap_ray.cli.screen import complain, console, say
+from mocap_ray.cli.stopping import stoppable
 
 if TYPE_CHECKING:
     # torch takes seconds to import, which `--help` need not wait for.
@@ -102,15 +103,13 @@ def search(
 
 @contextmanager
 def _told(failure: type[Exception], kept: str) -> Iterator[None]:
-    """Exit code 1 where a run failed, 130 where a person stopped it, each with its sentence."""
+    """Exit code 1 where a run failed, 130 or 143 where it was stopped, each with its sentence."""
     try:
-        yield
+        with stoppable(kept):
+            yield
     except failure as error:
         complain(str(error))
         raise typer.Exit(1) from error
-    except KeyboardInterrupt:
-        complain(f"stopped. {kept}")
-        raise typer.Exit(130) from None
 
 
 @app.command(

@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import signal
 import socket
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +24,8 @@ API = "RAY_API_SERVER_ADDRESS"
 OBJECT_STORE_BYTES = 256 * 2**20
 """Object store of a Ray of our own: only small rows travel through it."""
 
+LONGEST_FOLDER = 42
+"""Characters: the system allows 107 for the path of a socket, of which Ray's own names below its folder take 65."""
 PREFIX = "mocap-ray-"
 """Of the temporary folders of our own Rays; the driver's process id follows."""
 
@@ -69,7 +73,7 @@ def connected(options: RayOptions, *, dashboard: bool = False) -> Iterator[Clust
             yield cluster
         return
     try:
-        ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
+        _init(address=address, log_to_driver=False, logging_level=logging.WARNING)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise NoCluster(
             f"ray.address {address}: {str(error).splitlines()[0]}. Expected a running cluster (`ray start --head`); "
@@ -83,16 +87,24 @@ def connected(options: RayOptions, *, dashboard: bool = False) -> Iterator[Clust
         ray.shutdown()
 
 
+def _init(**settings: Any) -> None:
+    """`ray.init`, which replaces the handler of SIGTERM by one that ends the process; ours is put back."""
+    ours = signal.getsignal(signal.SIGTERM)
+    ray.init(**settings)
+    if callable(ours) and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, ours)
+
+
 def _start(**settings: Any) -> None:
-    """`ray.init`, which on a machine under load may give up before its processes are up: then once more."""
+    """`_init`, which on a machine under load may give up before Ray's processes are up: then once more."""
     try:
-        ray.init(**settings)
+        _init(**settings)
     except Exception as error:
         if "timed out" not in str(error):
             raise
         ray.shutdown()
         try:
-            ray.init(**settings)
+            _init(**settings)
         except Exception as again:
             raise NoCluster(
                 f"Ray did not start within its time, twice: {str(again).splitlines()[0]} The machine may be "
@@ -104,10 +116,9 @@ def _start(**settings: Any) -> None:
 def _own(options: RayOptions, *, dashboard: bool) -> Iterator[Cluster]:
     """A local Ray that nobody else sees."""
     workers = (os.cpu_count() or 1) if options.workers == "auto" else options.workers
-    # Ray's socket paths must stay below 107 characters: a short name directly in the temporary folder.
-    # Nothing is told to anybody about a Ray of our own, unless the user wants it.
+    # Nothing is reported about a Ray of our own, unless the user wants it.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    folder = tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-")
+    folder = _temporary_folder()
     _sweep(Path(folder).parent)
     port = _free_port()
     # Where several Rays run on a machine, a worker's State API refuses to choose one, and the thread of Ray Train that
@@ -139,6 +150,23 @@ def _own(options: RayOptions, *, dashboard: bool) -> Iterator[Cluster]:
             os.environ.pop(API)
         if known is not None:
             os.environ[API] = known
+
+
+def _temporary_folder() -> str:
+    """A new folder for a Ray of our own, on a path that is short enough for its sockets.
+
+    Raises:
+        NoCluster: there is none.
+    """
+    name = f"{PREFIX}{os.getpid()}-"
+    tried = list(dict.fromkeys((tempfile.gettempdir(), "/tmp", "/var/tmp")))
+    for parent in tried:
+        if len(parent) + len(name) + 9 <= LONGEST_FOLDER and os.access(parent, os.W_OK | os.X_OK):
+            return tempfile.mkdtemp(prefix=name, dir=parent)
+    raise NoCluster(
+        f"No folder for Ray's temporary files: {', '.join(tried)} are too long or cannot be written. Set TMPDIR to a "
+        f"folder whose path has at most {LONGEST_FOLDER - len(name) - 9} characters."
+    )
 
 
 def _free_port() -> int:

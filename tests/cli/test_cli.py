@@ -434,7 +434,10 @@ def test_a_model_is_converted_into_plain_arrays(call: Call, tmp_path: Path, bodi
         assert arrays["v_template"].shape == (10475, 3)
 
 
-def test_ctrl_c_is_exit_code_130_without_a_traceback(tmp_path: Path, bodies: Path, archive: Path) -> None:
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stopped_command_has_its_exit_code_and_no_traceback(
+    tmp_path: Path, bodies: Path, archive: Path, sent: signal.Signals, code: int
+) -> None:
     (tmp_path / "slow_archive.py").write_text(
         "import time, pathlib\nfrom dataclasses import replace\nfrom mocap_ray.archives import amass\n"
         "def discover(place, **_):\n"
@@ -450,10 +453,36 @@ def test_ctrl_c_is_exit_code_130_without_a_traceback(tmp_path: Path, bodies: Pat
         assert process.poll() is None
         assert time.monotonic() < end
         time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(sent)
     _, err = process.communicate(timeout=120)
-    assert process.returncode == 130
+    assert process.returncode == code
+    assert "stopped" in err
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("module", ["typer", "pyarrow", "mocap_ray.distributed.extract"])
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_during_the_first_imports_gives_no_traceback(
+    archive: Path, tmp_path: Path, module: str, sent: signal.Signals, code: int
+) -> None:
+    (tmp_path / "go.py").write_text(
+        "import os, signal, sys\n"
+        "class Sender:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name == {module!r}:\n"
+        f"            os.kill(os.getpid(), {int(sent)})\n"
+        "sys.meta_path.insert(0, Sender())\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from mocap_ray.cli import run\n"
+        "run(sys.argv[1:])\n"
+    )
+    words = ["extract", "amass", "--override", f"source.root={archive}", f"output.root={tmp_path / 'out'}"]
+    done = subprocess.run(
+        [sys.executable, str(tmp_path / "go.py"), *words], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == code, done.stderr
+    assert "stopped" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_command_to_copy_is_found_from_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -119,15 +119,18 @@ def test_a_killed_driver_goes_on_where_it_was(run: Runs, plain: Run) -> None:
     assert job.files() == plain.files()
 
 
-def test_ctrl_c_stops_and_the_same_command_goes_on(run: Runs, plain: Run) -> None:
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stopped_run_says_so_and_the_same_command_goes_on(
+    run: Runs, plain: Run, sent: signal.Signals, code: int
+) -> None:
     job = run("ray", archive_name=TRAP, output={"shard_mb": 0.5})
     process = job.start(TRAP_SLEEP_S="1")  # long enough for the other command, on a busy machine too
     _wait(lambda: _shards(job) >= 2)
     other = job.command(expect=2)
     assert f"pid {process.pid} on " in other
-    process.send_signal(signal.SIGINT)
+    process.send_signal(sent)
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == code
     assert "run the same command again" in err
     assert "Traceback" not in err
     job.command()

@@ -1,0 +1,52 @@
+"""Ctrl-C and SIGTERM: a run that is stopped says so, and how it goes on."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+STOPPED = 130
+"""Exit code after Ctrl-C: 128 + SIGINT, as shells count."""
+TERMINATED = 143
+"""Exit code after SIGTERM, which Slurm, Kubernetes and `ray job stop` send."""
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, as an exception: it ends a run the way Ctrl-C does."""
+
+
+def raise_on_sigterm() -> None:
+    """Make SIGTERM raise `Terminated` in the main thread."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _terminate)
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise Terminated
+
+
+def exit_code(error: BaseException) -> int:
+    """Of a run that was stopped by this."""
+    return TERMINATED if isinstance(error, Terminated) else STOPPED
+
+
+@contextmanager
+def stoppable(kept: str) -> Iterator[None]:
+    """Turn Ctrl-C and SIGTERM within the block into a sentence and an exit code.
+
+    Args:
+        kept: a sentence on what is kept, and how to go on.
+    """
+    import typer
+
+    from mocap_ray.cli.screen import complain
+
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        how = "stopped by SIGTERM" if isinstance(error, Terminated) else "stopped"
+        complain(f"{how}. {kept}")
+        raise typer.Exit(exit_code(error)) from None
