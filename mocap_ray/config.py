@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar, cast, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from mocap_ray.errors import UserError
+from mocap_ray.options import Section
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 
@@ -66,6 +68,7 @@ def load(name: str, schema: type[Model], *, kind: str, overrides: Sequence[str] 
     tree = read_yaml(path)
     if not isinstance(tree, dict):
         raise ConfigError(f"{path}: {type(tree).__name__} found. Expected keys such as source: and output:.")
+    schema = _chosen(schema, tree, overrides)
     problems = [problem for text in overrides if (problem := _override(tree, text, schema))]
     try:
         config = schema.model_validate(tree)
@@ -115,6 +118,16 @@ class _StrictLoader(yaml.SafeLoader):
         if twice:
             raise yaml.constructor.ConstructorError(None, None, f"key {twice[0]!r} twice", node.start_mark)
         return super().construct_mapping(node, deep)
+
+
+def _chosen(schema: type[Model], tree: dict[str, Any], overrides: Sequence[str]) -> type[Model]:
+    """The schema for these values: one key of them, such as `model.kind`, may decide which others there are."""
+    if not issubclass(schema, Section):
+        return schema
+    values = copy.deepcopy(tree)
+    for text in overrides:
+        _override(values, text, schema)
+    return cast("type[Model]", schema.for_values(values))
 
 
 def _override(tree: dict[str, Any], text: str, schema: type[BaseModel]) -> str | None:

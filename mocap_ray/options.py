@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -12,6 +14,71 @@ class Section(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
+    @classmethod
+    def for_values(cls, values: Mapping[str, Any]) -> type[Section]:
+        """The class that checks these values: a subclass where one key decides which others there are."""
+        return cls
+
+
+@dataclass(frozen=True, slots=True)
+class MayChange:
+    """Marks a key that may change within a training: the shapes of weights and data do not follow from it."""
+
+
+MAY_CHANGE = MayChange()
+"""For a field: `Annotated[float, MAY_CHANGE]`."""
+
+
+def may_change(section: type[BaseModel], prefix: str = "") -> tuple[str, ...]:
+    """Dotted keys of a section and of those below it that are marked by `MAY_CHANGE`.
+
+    >>> class Part(Section):
+    ...     rate: Annotated[float, MAY_CHANGE] = 0.1
+    ...     width: int = 3
+    >>> may_change(Part, "model.")
+    ('model.rate',)
+    """
+    found: list[str] = []
+    for name, field in section.model_fields.items():
+        if any(isinstance(mark, MayChange) for mark in field.metadata):
+            found.append(f"{prefix}{name}")
+        elif isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            found += may_change(field.annotation, f"{prefix}{name}.")
+    return tuple(found)
+
+
+def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested keys as dotted ones.
+
+    >>> flat({"model": {"kind": "a", "K": 4}, "empty": {}})
+    {'model.kind': 'a', 'model.K': 4, 'empty': {}}
+    """
+    out: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping) and value:
+            out.update(flat(value, f"{prefix}{key}."))
+        else:
+            out[f"{prefix}{key}"] = value
+    return out
+
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any], *, prefix: str = "") -> list[str]:
+    """One line for each setting in which two recipes differ."""
+    lines = []
+    for key in sorted({*old, *new}):
+        a, b = old.get(key), new.get(key)
+        if isinstance(a, Mapping) and isinstance(b, Mapping):
+            lines += differences(a, b, prefix=f"{prefix}{key}.")
+        elif a != b:
+            lines.append(f"{prefix}{key}: {_short(a)} there, {_short(b)} now")
+    return lines
+
+
+def _short(value: Any) -> str:
+    """A setting in a line of text: long ones, such as checksums, by their beginning."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:40]}..."

@@ -62,11 +62,11 @@ def run_training(config: str, texts: list[str], *, resume: bool = False, overwri
     from mocap_ray.distributed.train import TrainingFailed
     from mocap_ray.distributed.train import train as run
 
-    out = console()
+    out, words = console(), settings.task().words
     with _told(TrainingFailed, "Everything up to the last checkpoint is kept; --resume goes on from there."):
-        with TrainView(out) as view:
+        with TrainView(out, words) as view:
             summary = run(settings, view, resume=resume, overwrite=overwrite)
-        print_training(out, summary, settings.output.root)
+        print_training(out, summary, settings.output.root, words)
 
 
 @app.command(

@@ -16,10 +16,11 @@ from mocap_ray.distributed.cluster import Cluster
 
 if TYPE_CHECKING:
     # torch takes seconds to import, which extraction need not wait for.
+    from mocap_ray.distributed.resources import Share
     from mocap_ray.distributed.search import Outcome as SearchOutcome
-    from mocap_ray.distributed.train import Share
     from mocap_ray.runs.search import SearchConfig
     from mocap_ray.training.listener import Beat, EpochReport, Start
+    from mocap_ray.training.task import Words
 
 LONGEST = 300
 """Characters of the reason why a trial failed; the page and trials.csv have all of it."""
@@ -28,8 +29,9 @@ LONGEST = 300
 class TrainView(View):
     """Shows a training: a line that moves on a terminal, a line per epoch (not more than two a minute) in a log."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, words: Words) -> None:
         super().__init__(console, *_columns())
+        self.words = words
         self.task = self.bar.add_task("starting Ray", total=None, figures="")
         self.where, self.first = "", True
         self.logged = -math.inf  # the first epoch is told at once
@@ -52,7 +54,7 @@ class TrainView(View):
     def beat(self, beat: Beat) -> None:
         """Move within an epoch."""
         part = beat.done / beat.of if beat.of else 0.0
-        text = f"epoch {beat.epoch}, {beat.samples_per_s:,.0f} poses/s"
+        text = f"epoch {beat.epoch}, {beat.samples_per_s:,.0f} {self.words.rows}/s"
         self.bar.update(self.task, completed=beat.epoch - 1 + part, figures=text)
 
     def epoch(self, report: EpochReport) -> None:
@@ -60,8 +62,8 @@ class TrainView(View):
         val = f" val {report.val['loss']:.4f}" if "loss" in report.val else ""
         text = (
             f"epoch {report.epoch} of {report.epochs}: loss {report.train['loss']:.4f}{val}, "
-            f"best {report.best_loss:.4f} (epoch {report.best_epoch}), {report.samples_per_s:,.0f} poses/s, "
-            f"ETA {_duration(report.eta_s)}"
+            f"best {report.best_loss:.4f} (epoch {report.best_epoch}), "
+            f"{report.samples_per_s:,.0f} {self.words.rows}/s, ETA {_duration(report.eta_s)}"
         )
         self.bar.update(self.task, completed=report.epoch, figures=text)
         self.log(text, always=report.epoch == report.epochs)
@@ -112,17 +114,21 @@ class SearchView(View):
         self.log(f"{over} of {self.total} trials over, {text}")
 
 
-def print_training(console: Console, summary: dict[str, Any], root: str) -> None:
+def print_training(console: Console, summary: dict[str, Any], root: str, words: Words) -> None:
     """The table of a finished training, and what to type next."""
-    from mocap_ray.priors.degeneracy import grouped
-
     left_out = ("root", "manifest_hash")
     shown = {k: v for k, v in summary.items() if _is_plain(v) and k not in left_out}
     rows = [(key.replace("_", " "), _plain(value)) for key, value in shown.items()]
-    rows += [(f"left out, {why}", _few(what)) for why, what in grouped(summary["degenerate"]).items()]
+    if "degenerate" in summary:
+        from mocap_ray.priors.degeneracy import grouped
+
+        rows += [(f"left out, {why}", _few(what)) for why, what in grouped(summary["degenerate"]).items()]
     show(console, simple_table("training", ["", ""], rows))
-    say(console, f"\n{root} holds the prior. Judge it, or draw from it:")
-    for command in ("evaluate", "sample"):
+    if "evaluate" in words.commands and "sample" in words.commands:
+        say(console, f"\n{root} holds the {words.result}. Judge it, or draw from it:")
+    else:
+        say(console, f"\n{root} holds the {words.result}.")
+    for command in words.commands:
         say(console, f"  {typed('mocap-ray', command, root)}")
 
 
@@ -140,8 +146,11 @@ def print_search(console: Console, outcome: SearchOutcome, config: SearchConfig,
     states = [trial.state for trial in outcome.trials]
     counts = ", ".join(f"{states.count(s)} {s}" for s in dict.fromkeys(states))
     say(console, f"{len(states)} trials: {counts}; {outcome.run_s:.0f} s")
-    say(console, f"\n{outcome.out}/page.html shows them; {outcome.out}/best is the best prior:")
-    say(console, f"  {typed('mocap-ray', 'evaluate', f'{outcome.out}/best')}")
+    words = outcome.words
+    end = ":" if words.commands else "."
+    say(console, f"\n{outcome.out}/page.html shows them; {outcome.out}/best is the best {words.result}{end}")
+    for command in words.commands[:1]:
+        say(console, f"  {typed('mocap-ray', command, f'{outcome.out}/best')}")
 
 
 def _columns() -> tuple[ProgressColumn, ...]:

@@ -17,9 +17,10 @@ from mocap_ray.dataset import manifest, receipts
 from mocap_ray.dataset.options import BodyOptions, MotionOptions, OutputOptions, SourceOptions
 from mocap_ray.dataset.process import Plan
 from mocap_ray.dataset.receipts import Input, Receipt
-from mocap_ray.dataset.recipe import RECIPE_NAME, differences, digest, recipe
+from mocap_ray.dataset.recipe import RECIPE_NAME, digest, recipe
 from mocap_ray.dataset.schema import NAME, SCHEMA_VERSION
 from mocap_ray.dataset.shards import Group, group
+from mocap_ray.options import differences
 from mocap_ray.records import Recording, Rejection
 from mocap_ray.storage import Place, place
 from mocap_ray.version import __version__

@@ -27,6 +27,7 @@ import pyarrow.parquet as pq
 from jaxtyping import Float
 
 from mocap_ray.dataset import schema
+from mocap_ray.dataset.parquet import Shard, contiguous, group_of, owned
 from mocap_ray.dataset.views import ClipView, DataSetError, Statistics, not_written
 from mocap_ray.storage import Place, place
 from mocap_ray.version import __version__
@@ -36,16 +37,6 @@ if TYPE_CHECKING:
 
 PLAIN_COLUMNS: tuple[str, ...] = tuple(f.name for f in schema.schema(()))
 """Columns with one value per clip, in every data set."""
-
-
-@dataclass(frozen=True, slots=True)
-class Shard:
-    """One Parquet file as the manifest lists it; `path` is relative to the root."""
-
-    path: str
-    dataset: str
-    split: str
-    rows: int
 
 
 def open(root: str | os.PathLike[str]) -> DataSet:
@@ -355,32 +346,13 @@ class DataSet:
         """
         from mocap_ray.dataset.tensors import ClipTensors
 
+        ends = np.cumsum([s.rows for s in self.shards])[:-1]
         return ClipTensors(
-            self,
+            self.open_shard,
+            frames=np.split(np.asarray(self.index["num_frames"], np.int64), ends),
             shards=self.selected(split=split, dataset=dataset),
             length=length,
             stride=stride,
-            normalise=normalise,
+            statistics=self.statistics if normalise else None,
             columns=self.checked_columns(columns),
         )
-
-
-def group_of(file: pq.ParquetFile, row: int) -> tuple[int, int]:
-    """Row group that holds `row` of a file, and the row's number within it."""
-    for group in range(file.num_row_groups):
-        rows = file.metadata.row_group(group).num_rows
-        if row < rows:
-            return group, row
-        row -= rows
-    raise AssertionError("row beyond the end of the file")
-
-
-def contiguous(column: pa.ChunkedArray) -> pa.Array:
-    """A column as one array; a copy only where Parquet gave it in pieces."""
-    return column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks)
-
-
-def owned(column: pa.Array, row: int) -> np.ndarray | None:
-    """A frame entry as an array of its own: a view would keep its whole row group in memory."""
-    array = schema.frames(column, row)
-    return None if array is None else array.copy()

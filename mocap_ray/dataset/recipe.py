@@ -59,21 +59,3 @@ def digest(value: Any) -> str:
     """sha256 of plain values, independent of the order of keys."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def differences(old: Mapping[str, Any], new: Mapping[str, Any], *, prefix: str = "") -> list[str]:
-    """One line for each setting in which two recipes differ."""
-    lines = []
-    for key in sorted({*old, *new}):
-        a, b = old.get(key), new.get(key)
-        if isinstance(a, Mapping) and isinstance(b, Mapping):
-            lines += differences(a, b, prefix=f"{prefix}{key}.")
-        elif a != b:
-            lines.append(f"{prefix}{key}: {_short(a)} there, {_short(b)} now")
-    return lines
-
-
-def _short(value: Any) -> str:
-    """A setting in a line of text: long ones, such as checksums, by their beginning."""
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:40]}..."

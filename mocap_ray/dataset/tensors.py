@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from jaxtyping import Int
 from torch.utils.data import Dataset, Sampler
 
-from mocap_ray.dataset.reader import DataSet, contiguous, group_of, owned
-from mocap_ray.dataset.views import DataSetError
+from mocap_ray.dataset.parquet import contiguous, group_of, owned
+from mocap_ray.dataset.schema import ROW_GROUP_CLIPS
+from mocap_ray.dataset.views import DataSetError, Statistics
+from mocap_ray.training.shuffle import Rows, mixed
 
 
 class ClipTensors(Dataset[dict[str, Any]]):
@@ -34,26 +37,38 @@ class ClipTensors(Dataset[dict[str, Any]]):
 
     def __init__(
         self,
-        source: DataSet,
+        open_shard: Callable[[int], pq.ParquetFile],
         *,
+        frames: Sequence[Int[np.ndarray, "_"]],
         shards: Sequence[int],
         length: int | None,
         stride: int | None,
-        normalise: bool,
+        statistics: Statistics | None,
         columns: Sequence[str],
         cached_groups: int = 8,
     ) -> None:
+        """Take what `DataSet.torch` gives.
+
+        Args:
+            open_shard: opens a shard by its number; picklable.
+            frames: for each shard the feature rows of its clips.
+            shards: numbers of those to use.
+            length: rows of a window; None: whole clips.
+            stride: rows between the starts of windows; `length` by default.
+            statistics: normalise features by them; None: leave features as they are.
+            columns: frame columns in an item.
+            cached_groups: row groups that a process keeps.
+        """
         for name, value in (("length", length), ("stride", stride)):
             if value is not None and value < 1:
                 raise DataSetError(f"{name} is {value}; expected None or at least 1 row.")
         if stride is not None and length is None:
             raise DataSetError("stride is given without length; whole clips have no windows.")
-        self.source, self.columns, self.length = source, tuple(columns), length
-        statistics = source.statistics if normalise else None
+        self.open_shard, self.columns, self.length = open_shard, tuple(columns), length
         self._mean = None if statistics is None else statistics.mean
         self._divisor = None if statistics is None else statistics.divisor
         self._cached_groups = cached_groups
-        self._items, self.left_out = _windows(source, shards, length=length, stride=stride or length)
+        self._items, self.left_out = windows(frames, shards, length=length, stride=stride or length)
         self._forget()
 
     def _forget(self) -> None:
@@ -98,7 +113,7 @@ class ClipTensors(Dataset[dict[str, Any]]):
         if shard not in self._files:
             if len(self._files) >= 64:
                 self._files.pop(next(iter(self._files))).close()
-            self._files[shard] = self.source.open_shard(shard)
+            self._files[shard] = self.open_shard(shard)
         file = self._files[shard]
         group, row = group_of(file, row)
         table = self._groups.pop((shard, group), None)
@@ -122,15 +137,17 @@ class ClipTensors(Dataset[dict[str, Any]]):
         return NearbyShuffle(self._items, seed=seed, groups=min(groups, self._cached_groups))
 
 
-def _windows(
-    source: DataSet, shards: Sequence[int], *, length: int | None, stride: int | None
-) -> tuple[np.ndarray, int]:
+def windows(
+    frames: Sequence[Int[np.ndarray, "_"]],
+    shards: Sequence[int],
+    *,
+    length: int | None,
+    stride: int | None,
+) -> tuple[Int[np.ndarray, "N 4"], int]:
     """[N, 4] int64 (shard, row in it, first feature row, feature rows), and how many clips are too short."""
-    frames = np.asarray(source.index["num_frames"], np.int64)
-    starts = np.concatenate([[0], np.cumsum([s.rows for s in source.shards])]).astype(np.int64)
     parts, left_out = [np.zeros((0, 4), np.int64)], 0
     for shard in shards:
-        rows = frames[starts[shard] : starts[shard + 1]]
+        rows = np.asarray(frames[shard], np.int64)
         if length is None or stride is None:
             row = np.arange(len(rows))
             first, size = np.zeros_like(row), rows
@@ -151,8 +168,6 @@ class NearbyShuffle(Sampler[int]):
     """
 
     def __init__(self, items: np.ndarray, *, seed: int, groups: int) -> None:
-        from mocap_ray.dataset.schema import ROW_GROUP_CLIPS
-
         self._blocks = np.unique(items[:, :2] // (1, ROW_GROUP_CLIPS), axis=0, return_inverse=True)[1].ravel()
         self._seed, self._groups = seed, groups
 
@@ -161,12 +176,18 @@ class NearbyShuffle(Sampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         rng = np.random.default_rng(self._seed)
+        # Each run is given away whole: with `keep`, some items would come long after their row group was read.
+        for items in mixed(self._runs(rng), capacity=1, keep=0.0, rng=rng):
+            yield from items.data.tolist()
+
+    def _runs(self, rng: np.random.Generator) -> Iterator[Rows]:
+        """The items of a few row groups at a time, the groups in random order."""
         order = np.argsort(self._blocks, kind="stable")
         pieces = np.split(order, np.flatnonzero(np.diff(self._blocks[order])) + 1) if len(order) else []
         drawn = rng.permutation(len(pieces))
         for at in range(0, len(drawn), self._groups):
             run = np.concatenate([pieces[k] for k in drawn[at : at + self._groups]])
-            yield from rng.permutation(run).tolist()
+            yield Rows(run, self._blocks[run], run)
 
 
 def pad(items: list[dict[str, Any]]) -> dict[str, Any]:

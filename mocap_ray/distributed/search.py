@@ -18,7 +18,8 @@ from mocap_ray import config as configs
 from mocap_ray.config import ConfigError, dump_yaml
 from mocap_ray.distributed.board import News
 from mocap_ray.distributed.cluster import Cluster, connected
-from mocap_ray.distributed.train import POLL_S, Capacity, Share, absolute, capacity, share
+from mocap_ray.distributed.resources import Capacity, Share, capacity, share
+from mocap_ray.distributed.train import POLL_S, absolute
 from mocap_ray.distributed.trial import Task
 from mocap_ray.distributed.tuner import TUNE, run_trials
 from mocap_ray.lock import lock
@@ -28,7 +29,8 @@ from mocap_ray.runs.search import SearchConfig, base_values, check
 from mocap_ray.searching.results import Trial, export_best, name, ranked, read_trials, write_csv
 from mocap_ray.searching.space import draw_trials
 from mocap_ray.storage import Place, place
-from mocap_ray.training import session
+from mocap_ray.training import prepare
+from mocap_ray.training.task import Words
 
 CONFIG_NAME, BASE_NAME = "search.yaml", "base.yaml"
 MAY_DIFFER = ("ray", "output")
@@ -58,12 +60,14 @@ class Outcome:
         trials: every trial, in the order of their numbers.
         best: the best of them.
         run_s: seconds of this run.
+        words: of the task.
     """
 
     out: str
     trials: list[Trial]
     best: Trial
     run_s: float
+    words: Words
 
 
 def search(
@@ -87,11 +91,13 @@ def search(
     out = place(base.output.root)
     with lock(out):
         # A data set that cannot be trained on is one sentence now, not one for each trial.
-        facts = session.check(base)
+        setup = base.setup()
+        facts = prepare.check(setup)
         if config.metric.startswith("val_") and not facts.val_rows:
+            data, item = base.data, setup.words.item
             raise ConfigError(
-                f"metric {config.metric}: {base.data.root} has no clip in the split '{base.data.val}' that it would "
-                "be measured on. Set fixed.data.val, or metric: loss."
+                f"metric {config.metric}: {data.root} has no {item} in the split '{data.val}' that it would be "
+                "measured on. Set fixed.data.val, or metric: loss."
             )
         stands = _stands(config, out, resume=resume, overwrite=overwrite)
         known = base_values(config)
@@ -111,7 +117,8 @@ def search(
             with _Told(listener) as told:
                 task = Task(dump_yaml(config.model_dump(mode="json")), text, base, part, drawn, told.news)
                 silent = run_trials(config, task, base, known, count=count, concurrency=concurrency)
-        return _finish(config, out, count, {**silent, **told.failed}, began)
+        errors = {**silent, **told.failed}
+        return _finish(config, out, count, errors, began, setup.words)
 
 
 class _Told:
@@ -208,7 +215,9 @@ def _concurrency(config: SearchConfig, has: Capacity, part: Share) -> int:
     return config.concurrency
 
 
-def _finish(config: SearchConfig, out: Place, count: int, errors: dict[int, str], began: float) -> Outcome:
+def _finish(
+    config: SearchConfig, out: Place, count: int, errors: dict[int, str], began: float, words: Words
+) -> Outcome:
     """Write tables, page and the best prior from what the trials left. Raises SearchFailed."""
     trials = read_trials(out, count, errors)
     keys = list(config.space)
@@ -225,8 +234,8 @@ def _finish(config: SearchConfig, out: Place, count: int, errors: dict[int, str]
             f"\n  trial {name(t.number)}: {t.state}{': ' if t.error else ''}{t.error}" for t in trials[:10]
         )
         raise SearchFailed(f"{out.uri}: no trial came to a {config.metric}:{reasons}")
-    export_best(out, best)
-    return Outcome(out.uri, trials, best, time.monotonic() - began)
+    export_best(out, best, description=words.description)
+    return Outcome(out.uri, trials, best, time.monotonic() - began, words)
 
 
 def _population(config: SearchConfig, has: Capacity, most: int) -> int:

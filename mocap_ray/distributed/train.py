@@ -11,32 +11,24 @@ import math
 import os
 import threading
 import time
-import traceback
 import uuid
-from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-import ray
-import ray.train
-import ray.train.torch
-import torch
 from pyarrow import fs as pafs
 from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
-from torch import nn
 
 from mocap_ray.distributed.board import News
 from mocap_ray.distributed.cluster import Cluster, connected
+from mocap_ray.distributed.resources import Share, capacity, share
+from mocap_ray.distributed.worker import work
 from mocap_ray.lock import lock
 from mocap_ray.runs.ray import RayOptions
-from mocap_ray.runs.train import TrainConfig, TrainRay
+from mocap_ray.runs.train import TrainConfig
 from mocap_ray.storage import Place, place
-from mocap_ray.training import session
-from mocap_ray.training.feeds import Feeds
-from mocap_ray.training.fit import Team
-from mocap_ray.training.listener import Beat, EpochReport, Listener, Start
+from mocap_ray.training.listener import Beat, EpochReport, Start
+from mocap_ray.training.prepare import prepare
 
 RAY_FOLDER = ".ray-train"
 """Prefix of Ray Train's own folder in the output, there while a training runs."""
@@ -46,9 +38,6 @@ POLL_S = 0.1
 """How often the driver asks for news."""
 HEALTH_S = 0.2
 """How often Ray Train looks after its workers; its default of 2 s finds a lost one late."""
-
-LEAVE_S = 60.0
-"""How long the workers of a trial that was ended may take to go."""
 
 
 class TrainingFailed(RuntimeError):
@@ -74,163 +63,6 @@ class TrainListener(Protocol):
         """Something a person should know."""
 
 
-@dataclass(frozen=True, slots=True)
-class Share:
-    """What each worker of a training gets.
-
-    Attributes:
-        workers: processes.
-        cpus, gpus: of each.
-    """
-
-    workers: int
-    cpus: float
-    gpus: float
-
-
-@dataclass(frozen=True, slots=True)
-class Capacity:
-    """What a cluster can give, with the machines that its autoscaler may still start."""
-
-    cpus: float
-    gpus: float
-
-
-def capacity() -> Capacity:
-    """Of the cluster that this process is connected to."""
-    now = ray.cluster_resources()
-    # No public call tells what an autoscaler may add; Ray Train itself asks this one.
-    later = ray._private.state.state.get_max_resources_from_cluster_config() or {}
-
-    def most(key: str) -> float:
-        # An unbounded autoscaler says so by the largest integer.
-        return float(max(now.get(key, 0), later.get(key, 0)))
-
-    return Capacity(most("CPU"), most("GPU"))
-
-
-def share(options: TrainRay, has: Capacity, *, device: str = "auto", whole: bool = False) -> Share:
-    """Resolve `auto`, and refuse what the cluster can never give.
-
-    Args:
-        options: the `ray:` section.
-        has: of the cluster.
-        device: `training.device`; `cpu` leaves GPUs alone.
-        whole: the cluster is ours alone: its CPUs are divided among the workers.
-
-    Raises:
-        ValueError: more workers or GPUs than there can ever be; says how many there can.
-    """
-    gpus = options.gpus_per_worker
-    if device == "cpu":
-        gpus = 0.0
-    elif gpus == "auto":
-        gpus = 1.0 if has.gpus >= 1 else 0.0
-    if device == "cuda" and not gpus:
-        raise ValueError(
-            f"training.device cuda: ray.gpus_per_worker is 0 or the cluster has no GPU ({has.gpus:g}); use device: auto"
-        )
-    most = max(0, math.floor(has.cpus))
-    if gpus:
-        most = min(most, math.floor(has.gpus / gpus))
-    workers = max(1, most) if options.workers == "auto" else options.workers
-    if workers > most:
-        each = "1 CPU" + (f" and {gpus:g} GPU" if gpus else "")
-        raise ValueError(
-            f"ray.workers {workers}: the cluster can never give more than {most} workers of {each} each "
-            f"({has.cpus:g} CPUs, {has.gpus:g} GPUs in all). Lower ray.workers, or set it to auto."
-        )
-    cpus = float(max(1, math.floor(has.cpus) // workers)) if whole and not gpus else 1.0
-    return Share(workers, cpus, float(gpus))
-
-
-class _Posting(Listener):
-    """Forwards what rank 0 hears to the driver."""
-
-    def __init__(self, news: News) -> None:
-        self.news = news
-
-    def started(self, start: Start) -> None:
-        self.news.post("started", start)
-
-    def beat(self, beat: Beat) -> None:
-        self.news.post("beat", beat)
-
-    def epoch(self, report: EpochReport, model: nn.Module) -> None:
-        self.news.post("epoch", report)
-
-    def note(self, text: str) -> None:
-        self.news.post("note", text)
-
-
-def _work(task: dict[str, Any]) -> None:
-    """One worker of a team, from its start or from the last checkpoint; what is no accident ends the run."""
-    config, news = TrainConfig.model_validate_json(task["config"]), task["news"]
-    # Ray sets OMP_NUM_THREADS to the whole CPUs of a worker, rounded down: 1 of the 1.99 within a trial.
-    torch.set_num_threads(task["threads"])
-    context = ray.train.get_context()
-    team = _team(context.get_world_rank(), context.get_world_size(), ray.train.torch.get_device())
-    try:
-        posting = _Posting(news) if team.rank == 0 else None
-        # A trial that Tune ends and starts again must not be written by both of its runs.
-        held = place(config.output.root) if task["trial"] and team.rank == 0 else None
-        with nullcontext() if held is None else lock(held, wait_s=LEAVE_S):
-            summary = session.run(config, team=team, listener=posting, stream=_stream)
-    except Exception as error:
-        if not _is_accident(error, team):
-            # Starting again would only repeat it; the driver ends the run on hearing this.
-            news.post("failed", _sentence(error, config), wait=True)
-        raise
-    if team.rank == 0:
-        news.post("done", summary, wait=True)
-
-
-def _stream(config: TrainConfig, team: Team) -> Feeds:
-    # Ray Data takes a second to import: only those who stream pay for it.
-    from mocap_ray.distributed.stream import stream_feeds
-
-    return stream_feeds(config, team)
-
-
-def _is_accident(error: Exception, team: Team) -> bool:
-    """Whether a fresh start may help: a file system that is away, or a team that lost one of its members.
-
-    The others then see a RuntimeError of gloo or NCCL, which nothing tells from one of torch's own; as those
-    repeat, `ray.max_failures` ends them too.
-    """
-    collective = team.world > 1 and isinstance(error, RuntimeError)
-    out_of_memory = isinstance(error, torch.OutOfMemoryError)
-    return isinstance(error, OSError) or (collective and not out_of_memory)
-
-
-def _sentence(error: Exception, config: TrainConfig) -> str:
-    """A fault in words; of one that is no user's, the place as well."""
-    if isinstance(error, ValueError):
-        return str(error)
-    first = (str(error).splitlines() or [""])[0]
-    if isinstance(error, torch.OutOfMemoryError):
-        return f"{first} Lower data.batch_size ({config.data.batch_size}), or add workers."
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{type(error).__name__}: {first} ({Path(last.filename).name}, line {last.lineno})"
-
-
-def _team(rank: int, world: int, device: torch.device) -> Team:
-    if world == 1:
-        return Team(device=device)
-
-    def wrap(module: nn.Module) -> nn.Module:
-        ids = [device] if device.type == "cuda" else None
-        # Buffers are statistics of the training split, equal in all ranks: nothing to send around each step.
-        return nn.parallel.DistributedDataParallel(module, device_ids=ids, broadcast_buffers=False)
-
-    def mean(values: dict[str, float]) -> dict[str, float]:
-        total = torch.tensor(list(values.values()), dtype=torch.float64, device=device)
-        torch.distributed.all_reduce(total)
-        return dict(zip(values, (total / world).tolist(), strict=True))
-
-    return Team(rank, world, device, wrap, mean)
-
-
 def train(
     config: TrainConfig, listener: TrainListener, *, resume: bool = False, overwrite: bool = False
 ) -> dict[str, Any]:
@@ -252,7 +84,7 @@ def train(
     """
     config = absolute(config)
     with lock(place(config.output.root)):
-        session.prepare(config, resume=resume, overwrite=overwrite)
+        prepare(config.setup(), resume=resume, overwrite=overwrite)
         # A Ray of our own takes the whole machine, so that its workers share all CPUs, however few they are.
         gpus = 0.0 if config.training.device == "cpu" or config.ray.gpus_per_worker == 0 else 1.0
         options = RayOptions(address=config.ray.address, gpus_per_worker=gpus)
@@ -282,7 +114,7 @@ def team_run(
     out = place(config.output.root)
     os.environ["RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"] = str(HEALTH_S)
     trainer = TorchTrainer(
-        _work,
+        work,
         # As text: the process that controls the run need not import what a config is made of.
         train_loop_config={
             "config": config.model_dump_json(),

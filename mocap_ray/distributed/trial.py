@@ -16,17 +16,19 @@ import yaml
 
 from mocap_ray.distributed import population
 from mocap_ray.distributed.board import News
-from mocap_ray.distributed.train import LEAVE_S, Share, clean, team_run
+from mocap_ray.distributed.resources import Share
+from mocap_ray.distributed.train import clean, team_run
+from mocap_ray.distributed.worker import LEAVE_S
 from mocap_ray.lock import lock
 from mocap_ray.runs.search import SearchConfig, trial_config
 from mocap_ray.runs.train import TrainConfig
 from mocap_ray.searching.population import Clone, Record, Stage, mutate, read_record
 from mocap_ray.searching.results import name, read_trial, text
 from mocap_ray.storage import Place, place
-from mocap_ray.training import session
 from mocap_ray.training.adopt import adopt, epochs_of
 from mocap_ray.training.checkpoint import LAST
 from mocap_ray.training.listener import Beat, EpochReport, Start
+from mocap_ray.training.prepare import prepare
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,7 @@ def _train_trial(number: int, drawn: dict[str, Any], task: Task) -> None:
         config = task.training(number, record.values)
         there = read_trial(out, number)
         if not there.finished:
-            session.prepare(config, resume=there.started, overwrite=not there.started)
+            prepare(config.setup(), resume=there.started, overwrite=not there.started)
     reporting = _Reporting(number, search, task.news)
     if not there.finished:
         team_run(config, task.part, reporting, trial=True)
@@ -169,7 +171,7 @@ def _take_over(record: Record, task: Task) -> Record:
     while True:
         donor = read_record(source, clone.donor)
         config = task.training(record.number, stage.values)
-        epoch, step = adopt(out, source, config)
+        epoch, step = adopt(out, source, config.setup())
         # The donor may have become a clone itself meanwhile.
         if read_record(source, clone.donor) == donor:
             break

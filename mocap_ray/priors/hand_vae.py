@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float
 from pydantic import Field
 from torch import Tensor, nn
 
+from mocap_ray.options import MAY_CHANGE
 from mocap_ray.priors.coordinates import Coordinates
 from mocap_ray.priors.forms import HANDS
 from mocap_ray.priors.prior import Prior, PriorConfig, noise
@@ -40,13 +41,13 @@ class HandVAEConfig(PriorConfig):
     """Latent dimensions."""
     hidden: Annotated[int, Field(ge=1)] = 256
     """Width of the three layers each way."""
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    dropout: Annotated[float, Field(ge=0, lt=1), MAY_CHANGE] = 0.1
     """After each GELU, in training."""
-    beta: Annotated[float, Field(ge=0)] = 1.0
+    beta: Annotated[float, Field(ge=0), MAY_CHANGE] = 1.0
     """Weight of the KL term in the loss; 1 is the ELBO."""
     kl_warmup_epochs: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 10.0
     """Epochs over which the weight of the KL term rises from 0 to `beta`; 0: none."""
-    free_bits: Annotated[float, Field(ge=0)] = 0.0
+    free_bits: Annotated[float, Field(ge=0), MAY_CHANGE] = 0.0
     """Nats per latent dimension that cost nothing in training; 0: none."""
     samples: Annotated[int, Field(ge=1)] = 1
     """Importance samples of `log_prob`: 1 is the ELBO, more are a tighter bound (IWAE)."""

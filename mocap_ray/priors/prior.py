@@ -17,25 +17,24 @@ from jaxtyping import Bool, Float
 from pydantic import Field
 from torch import Tensor, nn
 
-from mocap_ray.options import Section
+from mocap_ray.options import MAY_CHANGE
 from mocap_ray.priors.coordinates import Coordinates, Representation, Standardise
 from mocap_ray.priors.rotations import noisy_rotations
+from mocap_ray.training.options import ModelOptions
 
 
-class PriorConfig(Section):
+class PriorConfig(ModelOptions):
     """What every model lets one choose; each adds its `kind`."""
-
-    kind: str
 
     representation: Representation = "rotvec"
     """`rotvec`: rotation vectors; `tangent`: log(R_mean^T R), the chart at each joint's mean rotation."""
     standardise: Standardise = "axis"
     """`axis`: in units of the training split's mean and standard deviation; `joint`: whitened by each joint's
     covariance, so that the thin directions of a joint count like the wide ones; `none`: rad."""
-    noise_deg: Annotated[float, Field(ge=0, le=90)] = 0.0
+    noise_deg: Annotated[float, Field(ge=0, le=90), MAY_CHANGE] = 0.0
     """Geodesic noise on training poses: each rotation is turned about a random axis, with this standard deviation per
     axis. It smooths the density, the same for all joints: it drowns directions that are thinner."""
-    jitter: Annotated[float, Field(ge=0)] = 0.0
+    jitter: Annotated[float, Field(ge=0), MAY_CHANGE] = 0.0
     """Gaussian noise on training coordinates, in their units: 0.1 of each deviation where they are standardised. It
     smooths wide and thin directions alike: few subjects want some, else flows learn their poses by heart."""
 

@@ -9,10 +9,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
 
 from mocap_ray import config as configs
-from mocap_ray.options import Positive, Section
+from mocap_ray.options import Positive, Section, flat, may_change
 from mocap_ray.runs.train import TrainConfig, TrainRay
 from mocap_ray.searching.population import refusals
-from mocap_ray.searching.space import Range, draw_trials, flat, parse_space
+from mocap_ray.searching.space import Range, draw_trials, parse_space
 
 Space = Annotated[
     dict[str, Range],
@@ -161,7 +161,7 @@ def _problems_of(key: str, config: SearchConfig, known: Mapping[str, Any]) -> li
 
 def _problems_of_population(config: SearchConfig, base: TrainConfig) -> list[str]:
     """Why trials could not take over one another."""
-    problems = refusals(config.space)
+    problems = refusals(config.space, may_change(type(base)))
     if config.searcher != "random":
         problems.append(
             f"searcher {config.searcher}: scheduler pbt finds its values itself; use searcher random"

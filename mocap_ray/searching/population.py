@@ -17,32 +17,25 @@ from mocap_ray.searching.space import Range
 from mocap_ray.storage import Place
 
 TRIAL_NAME = "trial.json"
-MUTABLE = (
-    "training.learning_rate",
-    "training.weight_decay",
-    "training.grad_clip",
-    "training.gamma",
-    "model.noise_deg",
-    "model.jitter",
-    "model.dropout",
-    "model.beta",
-    "model.free_bits",
-)
-"""Keys that can change within a training: the shapes of weights and data do not follow from them."""
 RESAMPLE = 0.25
 """Probability that a value is drawn anew instead of moved."""
 FACTORS = (0.8, 1.2)
 """By which a number is moved."""
 
 
-def refusals(space: Mapping[str, Range]) -> list[str]:
-    """What in a space a population cannot search, each with what to do; empty where all is well."""
+def refusals(space: Mapping[str, Range], may_change: Sequence[str]) -> list[str]:
+    """What in a space a population cannot search, each with what to do; empty where all is well.
+
+    Args:
+        space: by key.
+        may_change: keys of the training that may change within it; see `options.may_change`.
+    """
     problems = []
     for key, r in space.items():
-        if key not in MUTABLE:
+        if key not in may_change:
             problems.append(
                 f"space.{key}: under scheduler pbt a trial goes on with another one's weights, so {key} must stay as "
-                f"it is; set it under fixed, or use scheduler asha. May change: {', '.join(MUTABLE)}"
+                f"it is; set it under fixed, or use scheduler asha. May change: {', '.join(may_change)}"
             )
         elif r.kind == "grid":
             problems.append(f"space.{key}: scheduler pbt moves through values; write choice in place of grid")

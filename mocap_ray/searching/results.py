@@ -182,21 +182,30 @@ def write_csv(out: Place, trials: Sequence[Trial], keys: Sequence[str], metric: 
     out.publish(sink.getvalue().encode(), "trials.csv")
 
 
-def export_best(out: Place, trial: Trial) -> None:
+def export_best(out: Place, trial: Trial, *, description: str) -> None:
     """`best/`: the best trial's judged weights as a training leaves them, with its config, and which trial it was.
 
     The export is made from `best.pt`, since a trial that was stopped early wrote none itself.
+
+    Args:
+        out: folder of the search.
+        trial: the best one.
+        description: name of the JSON file in an export, see `training.task.Words`.
 
     Raises:
         FileNotFoundError: the trial left no checkpoint.
     """
     source = out.folder("trials", name(trial.number))
-    target = Place(out.fs, out.join("best"), out.uri)
-    folder = Place(out.fs, source.join("checkpoints"), source.uri)
+    target = out.folder("best")
+    folder = source.folder(checkpoint.CHECKPOINTS)
     found = checkpoint.read(folder, checkpoint.BEST)
-    where = Place(out.fs, target.join("export"), target.uri)
-    checkpoint.export(where, tensors=checkpoint.weights(found["state"]), about=found["about"])
-    target.publish(folder.read(checkpoint.BEST), "checkpoints", checkpoint.BEST)
+    checkpoint.export(
+        target.folder(checkpoint.EXPORT),
+        tensors=checkpoint.weights(found["state"]),
+        about=found["about"],
+        description=description,
+    )
+    target.publish(folder.read(checkpoint.BEST), checkpoint.CHECKPOINTS, checkpoint.BEST)
     for file in ("config.yaml", TRIAL_NAME):
         target.publish(source.read(file), file)
 

@@ -131,17 +131,6 @@ def combinations(space: Mapping[str, Range], base: Mapping[str, Any]) -> list[di
     return found
 
 
-def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested keys as dotted ones."""
-    out: dict[str, Any] = {}
-    for key, value in tree.items():
-        if isinstance(value, Mapping) and value:
-            out.update(flat(value, f"{prefix}{key}."))
-        else:
-            out[f"{prefix}{key}"] = value
-    return out
-
-
 def _kept(space: Mapping[str, Range], values: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Any]:
     chosen: dict[str, Any] = {}
     for key in space:

@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 
-from mocap_ray.runs.train import TrainConfig
 from mocap_ray.storage import Place
 from mocap_ray.training import checkpoint
-from mocap_ray.training.checkpoint import BEST, CHECKPOINTS, FORMAT, LAST
+from mocap_ray.training.checkpoint import BEST, CHECKPOINTS, EXPORT, FORMAT, LAST, WEIGHTS
+from mocap_ray.training.task import Setup
 
 
 def epochs_of(out: Place) -> int:
@@ -19,11 +19,11 @@ def epochs_of(out: Place) -> int:
     return _epoch(checkpoint.read(folder, LAST)) if folder.exists(LAST) else 0
 
 
-def adopt(out: Place, donor: Place, config: TrainConfig) -> tuple[int, int]:
-    """Replace the training in `out` by a clone of the one in `donor` that goes on with `config`.
+def adopt(out: Place, donor: Place, setup: Setup[Any]) -> tuple[int, int]:
+    """Replace the training in `out` by a clone of the one in `donor` that goes on with `setup`.
 
     Weights, their averages, the optimiser's moments, the schedule's decay and the counts of epochs and steps are
-    the donor's; the optimiser's weight decay is that of `config`, and patience counts from 0. The best epoch is
+    the donor's; the optimiser's weight decay is that of `setup`, and patience counts from 0. The best epoch is
     inherited with its `best.pt`, unless the one that stands in `out` is better: no clone loses the best weights of
     a search. `metrics.csv` becomes the donor's: the history of these weights. `last.pt` is written last, so that
     after a kill `adopt` may simply be repeated.
@@ -31,7 +31,7 @@ def adopt(out: Place, donor: Place, config: TrainConfig) -> tuple[int, int]:
     Args:
         out: folder of the training that is replaced; it may be empty.
         donor: folder of a training whose weights and data have the same shape; it may go on meanwhile.
-        config: of the clone.
+        setup: of the clone.
 
     Returns:
         The epochs and the steps that the clone's weights have seen.
@@ -54,13 +54,13 @@ def adopt(out: Place, donor: Place, config: TrainConfig) -> tuple[int, int]:
     elif best is not None:
         _publish(target, BEST, about=best["about"], state=best["state"])
     # The ends of a training that is no longer this one.
-    for path in ("summary.json", "export/prior.json", "export/model.safetensors"):
+    for path in ("summary.json", f"{EXPORT}/{setup.words.description}", f"{EXPORT}/{WEIGHTS}"):
         out.remove(path)
     if donor.exists("metrics.csv"):
         out.publish(donor.read("metrics.csv"), "metrics.csv")
     optimiser = dict(state["optimiser"])
     optimiser["param_groups"] = [
-        {**group, "weight_decay": config.training.weight_decay} for group in optimiser["param_groups"]
+        {**group, "weight_decay": setup.training.weight_decay} for group in optimiser["param_groups"]
     ]
     state = {
         **state,
@@ -68,7 +68,7 @@ def adopt(out: Place, donor: Place, config: TrainConfig) -> tuple[int, int]:
         "schedule": {**state["schedule"], "waited": 0},
         "counters": {**counters, "waited": 0},
     }
-    plain = config.plain()
+    plain = dict(setup.plain)
     _publish(target, LAST, about={**about, "model": plain["model"], "config": plain}, state=state)
     return int(counters["epoch"]), int(counters["step"])
 

@@ -4,8 +4,8 @@ A checkpoint is a dict of tensors and plain values, so `torch.load(weights_only=
 
     {"format": 1, "about": {...}, "state": {"model": {name: tensor}, "ema": ..., "optimiser": ..., ...}}
 
-`about` is plain JSON: model config, coordinates, the hash of the data set's manifest. An export is the
-judged weights as safetensors, with `about` as JSON beside them.
+`about` is plain JSON: the config's model section, what the task describes of its model, the hash of its data. An
+export is the judged weights as safetensors, with `about` as JSON beside them, in a file that the task names.
 """
 
 from __future__ import annotations
@@ -26,11 +26,9 @@ from mocap_ray.version import __version__
 
 FORMAT = 1
 BEST, LAST = "best.pt", "last.pt"
-WEIGHTS, ABOUT = "model.safetensors", "prior.json"
-
-
-CHECKPOINTS = "checkpoints"
-"""Their folder below that of a training."""
+WEIGHTS = "model.safetensors"
+CHECKPOINTS, EXPORT = "checkpoints", "export"
+"""Folders below that of a training."""
 
 
 class CheckpointError(UserError):
@@ -106,8 +104,16 @@ def weights(state: Mapping[str, Any]) -> dict[str, Tensor]:
     return {**state["model"], **(state.get("ema") or {})}
 
 
-def export(folder: Place, *, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
-    """Write `model.safetensors`, then `prior.json` with its sha256: the plain form of a finished model.
+def export(
+    folder: Place, *, tensors: Mapping[str, Tensor], about: Mapping[str, Any], description: str
+) -> None:
+    """Write `model.safetensors`, then its description with its sha256: the plain form of a finished model.
+
+    Args:
+        folder: to write to.
+        tensors: the weights.
+        about: plain JSON values.
+        description: name of the JSON file.
 
     Raises:
         OSError: disk full, no permission.
@@ -123,22 +129,22 @@ def export(folder: Place, *, tensors: Mapping[str, Tensor], about: Mapping[str, 
         **about,
     }
     folder.publish(data, WEIGHTS)
-    folder.publish((json.dumps(described, indent=1) + "\n").encode(), ABOUT)
+    folder.publish((json.dumps(described, indent=1) + "\n").encode(), description)
 
 
-def read_export(folder: Place) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors and `about` of an export.
+def read_export(folder: Place, *, description: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and `about` of an export whose JSON file is called `description`.
 
     Raises:
-        FileNotFoundError: no prior.json, or no model.safetensors.
+        FileNotFoundError: no such JSON file, or no model.safetensors.
         CheckpointError: damaged, or the two do not belong together.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load
 
-    where = f"{folder.uri}/{ABOUT}"
+    where = f"{folder.uri}/{description}"
     try:
-        about = json.loads(folder.read(ABOUT))
+        about = json.loads(folder.read(description))
         _check_format(about["format"], where)
         expected = str(about["sha256"])
     except CheckpointError:
@@ -151,7 +157,7 @@ def read_export(folder: Place) -> tuple[dict[str, Tensor], dict[str, Any]]:
     data = folder.read(WEIGHTS)
     if hashlib.sha256(data).hexdigest() != expected:
         raise CheckpointError(
-            f"{folder.uri}/{WEIGHTS}: not the file that {ABOUT} describes ({len(data):,} bytes, another sha256). "
+            f"{folder.uri}/{WEIGHTS}: not the file that {description} describes ({len(data):,} bytes, another sha256). "
             "Copy both again, or load the checkpoint that they were made from."
         )
     try:

@@ -1,25 +1,29 @@
-"""What a session trains and validates on, from memory."""
+"""What a session trains and validates on: one process's batches, from memory here and by stream in `streaming.py`."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Shaped
 from torch import Tensor
 
-from mocap_ray.dataset.poses import Poses, read_poses
-from mocap_ray.dataset.reader import open
-from mocap_ray.runs.train import TrainConfig
-from mocap_ray.training.feed import InMemory, fits_on_device
-from mocap_ray.training.fit import Team
+from mocap_ray.training.batch import Batch
+from mocap_ray.training.feed import InMemory
+from mocap_ray.training.memory import fits_on_device
 from mocap_ray.training.prefetch import Prefetched, on_device
+from mocap_ray.training.rows import HeldRows, RowSource
+from mocap_ray.training.task import Setup
+from mocap_ray.training.team import Team
 
-VAL_BATCH = 4096
-"""Poses of a validation batch; nothing depends on it but speed."""
+VAL_ROWS = 4096
+"""Rows of a validation batch; nothing depends on it but speed."""
+VAL_BYTES = 64 << 20
+"""Of these rows at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,69 +31,76 @@ class Feeds:
     """One process's batches, and what all processes know alike.
 
     Attributes:
-        train: its batches of an epoch (from 0): tensors [B, 55, 3] or `fit.Batch`, equally many in each process.
-        val: its share of the validation poses, [B, 55, 3] on the device, the same at each call; None without.
-        sample: poses of the train split, the same in each process: all of them, or enough for statistics.
+        train: its batches of an epoch (from 0), equally many in each process.
+        val: its share of the validation rows [B, *shape] on the device, the same at each call; None without.
+        sample: rows of the train split, the same in each process: all of them, or enough for statistics.
         rows, val_rows: of all processes together.
-        manifest_hash: of the data set.
-        held: where the poses are, in words.
+        source_hash: see `task.Facts`.
+        held: where the rows are, in words.
         close: ends what reads ahead; called once, when the training is over, however it ended.
     """
 
-    train: Callable[[int], Iterable[Any]]
+    train: Callable[[int], Iterable[Batch]]
     val: Callable[[], Iterable[Tensor]] | None
-    sample: Float[np.ndarray, "N 55 3"]
+    sample: Shaped[np.ndarray, "N ..."]
     rows: int
     val_rows: int
-    manifest_hash: str
+    source_hash: str
     held: str
     close: Callable[[], None] = lambda: None
 
 
-def memory_feeds(config: TrainConfig, team: Team) -> Feeds:
-    """Read the data set into memory; onto the device where it fits there.
+def memory_feeds(setup: Setup[Any], team: Team) -> Feeds:
+    """Read the rows into memory; onto the device where they fit there.
 
     Raises:
-        DataSetError: see `read_poses`; fewer poses than processes.
+        UserError: see `RowSource.load`; fewer rows than processes.
     """
-    data = config.data
-    train = read_poses(data.root, split=data.train, dataset=data.dataset)
-    has_val = data.val in open(data.root).splits
-    val = read_poses(data.root, split=data.val, dataset=data.dataset) if has_val else None
-    size = train.rotvecs.nbytes + (0 if val is None else val.rotvecs.nbytes)
+    task, data = setup.task, setup.data
+    source, val_source = task.rows("train"), task.rows("val")
+    assert source is not None, "rows('train') raises where there are none"
+    train = source.load()
+    val = None if val_source is None else val_source.load()
+    size = train.nbytes + (0 if val is None else val.nbytes)
     held_on_device = fits_on_device(size, team.device, share=data.memory_share)
     feed = InMemory(
-        train.rotvecs,
-        train.clip_index,
-        train.clip_ids,
+        train,
         batch_size=data.batch_size,
-        seed=config.training.seed,
-        device=team.device,
-        rank=team.rank,
-        world=team.world,
+        seed=setup.training.seed,
+        team=team,
         held_on_device=held_on_device,
+        words=setup.words,
     )
     where = "GPU memory" if held_on_device and team.device.type == "cuda" else "memory"
     return Feeds(
         train=feed.epoch,
-        val=None if val is None else validation_rows(val, team, held_on_device=held_on_device),
-        sample=train.rotvecs,
+        val=None
+        if val is None
+        else validation_rows(val, team, size=val_batch(source), held_on_device=held_on_device),
+        sample=train.sample(),
         rows=len(train),
         val_rows=0 if val is None else len(val),
-        manifest_hash=train.manifest_hash,
+        source_hash=task.check().source_hash,
         held=where,
     )
 
 
+def val_batch(source: RowSource) -> int:
+    """Rows of a validation batch."""
+    row_bytes = math.prod(source.shape) * source.dtype.itemsize
+    return max(1, min(VAL_ROWS, VAL_BYTES // max(1, row_bytes)))
+
+
 def validation_rows(
-    poses: Poses, team: Team, *, held_on_device: bool = True
+    held: HeldRows, team: Team, *, size: int, held_on_device: bool
 ) -> Callable[[], Iterator[Tensor]]:
-    """Every `world`-th pose, in batches."""
-    rows = torch.from_numpy(poses.rotvecs[team.rank :: team.world])
-    if held_on_device:
-        held = rows.to(team.device)
-        return lambda: iter(torch.split(held, VAL_BATCH))
-    return lambda: copied_ahead(torch.split(rows, VAL_BATCH), team.device)
+    """Every `world`-th row, in batches of `size`."""
+    home = team.device if held_on_device else torch.device("cpu")
+    gather = held.on(home)
+    mine = torch.split(torch.arange(team.rank, len(held), team.world).to(home), size)
+    if home.type == team.device.type:
+        return lambda: (gather(index) for index in mine)
+    return lambda: copied_ahead((gather(index) for index in mine), team.device)
 
 
 def copied_ahead(batches: Iterable[Tensor], device: torch.device) -> Iterator[Tensor]:

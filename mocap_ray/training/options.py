@@ -1,44 +1,39 @@
-"""The settings of a training, as typed sections, and the whole config of one.
+"""The settings of a training, as typed sections; `runs/train.py` makes the whole config of them.
 
-They stand here, beside the code that obeys them and above the models' own sections; `mocap_ray/config.py`
-reads them from YAML: `config.load("joint_flow", TrainConfig, kind="train")`.
+What a task adds to them, it says in subclasses of `ModelOptions` and `DataOptions`.
 """
 
 from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from mocap_ray.options import NotNegative, Positive, Section
-from mocap_ray.priors.forms import joint_indices
+from mocap_ray.options import MAY_CHANGE, NotNegative, Positive, Section
+
+
+class ModelOptions(Section):
+    """The model; each kind adds its own keys."""
+
+    kind: str
+    """A name of the table in `runs/tasks.py`, or `package.module:NAME` of a `training.task.TaskKind`."""
 
 
 class DataOptions(Section):
     """What is trained on, and how it gets to the model."""
 
     root: str
-    """A data set that `mocap-ray extract` wrote, with the column `poses`: a path, or s3://..., gs://..."""
-    joints: Literal["all", "body", "hands"] | tuple[str, ...] = "all"
-    """Joints that the prior sees: all 55, `body` (21, without the global orientation), `hands` (30), or names."""
+    """A data set: a path, or s3://..., gs://..."""
     batch_size: Annotated[int, Field(ge=1)] = 32
-    """Poses of one step, over all workers together: more workers compute the same steps faster."""
+    """Rows of one step, over all workers together: more workers compute the same steps faster."""
     feed: Literal["auto", "memory", "stream"] = "auto"
     """`memory`: every worker holds its data set, on the GPU where it fits; `stream`: Ray Data reads it anew
     each epoch; `auto`: memory where it fits."""
     memory_share: Annotated[float, Field(gt=0, le=1)] = 0.5
     """Share of the free memory that `auto` may fill."""
-    dataset: str | None = None
-    """Only this sub-dataset."""
     train: str = "train"
     val: str = "val"
     """Splits to train on and to judge by; without any rows in `val`, the training loss judges."""
-
-    @field_validator("joints")
-    @classmethod
-    def _known(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
-        joint_indices(value)
-        return value
 
     @model_validator(mode="after")
     def _splits(self) -> DataOptions:
@@ -50,8 +45,8 @@ class DataOptions(Section):
 class TrainingOptions(Section):
     """How `training.fit` optimises; nothing of it knows what is trained."""
 
-    learning_rate: Positive = 1e-3
-    weight_decay: NotNegative = 0.0
+    learning_rate: Annotated[Positive, MAY_CHANGE] = 1e-3
+    weight_decay: Annotated[NotNegative, MAY_CHANGE] = 0.0
     """AdamW's decoupled decay."""
     max_epochs: Annotated[int, Field(ge=1)] = 50
     max_minutes: Positive | None = None
@@ -59,7 +54,7 @@ class TrainingOptions(Section):
     scheduler: Literal["none", "step", "cosine", "plateau"] = "cosine"
     step_size: Annotated[int, Field(ge=1)] = 30
     """`step`: epochs between two decays."""
-    gamma: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    gamma: Annotated[float, Field(gt=0, lt=1), MAY_CHANGE] = 0.5
     """`step` and `plateau`: factor of a decay."""
     plateau_patience: Annotated[int, Field(ge=0)] = 3
     """`plateau`: validations without improvement before a decay."""
@@ -69,7 +64,7 @@ class TrainingOptions(Section):
     """Stops after so many validations without improvement; None never does."""
     min_delta: NotNegative = 0.0
     """Least fall of the judged loss that counts as an improvement."""
-    grad_clip: Positive | None = 1.0
+    grad_clip: Annotated[Positive | None, MAY_CHANGE] = 1.0
     """Largest norm of the gradient; None clips nothing (the norm is reported all the same)."""
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Decay per step of averaged weights; validated and exported instead of the last ones."""
@@ -81,7 +76,7 @@ class TrainingOptions(Section):
     val_every: Annotated[int, Field(ge=1)] = 1
     """Epochs between two validations; checkpoints are written at each."""
     closed_form: bool = False
-    """Start from the maximum likelihood solution where the model has one (gaussian_prior)."""
+    """Start from the closed form solution; refused where the model has none."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
 
@@ -95,7 +90,7 @@ class TrainOutput(Section):
     """Folder of config.yaml, checkpoints/, export/, metrics.csv, tensorboard/, summary.json."""
     tensorboard: bool = True
     pictures: Annotated[int, Field(ge=0)] = 8
-    """Sample poses drawn into TensorBoard at each validation."""
+    """Samples drawn into TensorBoard at each validation, where the task draws some; 0 draws none."""
     tracker: Literal["none"] | TrackerName | tuple[TrackerName, ...] = "none"
     """Follows the training elsewhere too: `mlflow`, `wandb`, or both as a list. Servers and keys are named by the
     variables of the environment that these packages read, such as MLFLOW_TRACKING_URI and WANDB_API_KEY."""

@@ -11,20 +11,23 @@ import torch
 from torch import Tensor
 
 AHEAD_ROWS = 16_384
-"""Poses that wait for the training, 11 MB: a GPU goes on while a buffer of the stream is shuffled."""
+"""Rows that wait for the training: a GPU goes on while a buffer of the stream is shuffled."""
+AHEAD_BYTES = 256 << 20
+"""Of these rows at most."""
 CLOSE_S = 10.0
 """For so long closing waits for the item being made; a source that hangs must not hold up an error."""
 
 T = TypeVar("T")
 
 
-def depth(batch_size: int) -> int:
-    """How many batches of a size are made ahead: `AHEAD_ROWS` poses, but 2 to 64 batches.
+def depth(batch_size: int, row_bytes: int = 0) -> int:
+    """How many batches of a size are made ahead: `AHEAD_ROWS` rows or `AHEAD_BYTES`, but 2 to 64 batches.
 
-    >>> depth(16), depth(1024), depth(100_000)
-    (64, 16, 2)
+    >>> depth(16), depth(1024), depth(100_000), depth(1024, 63_120)
+    (64, 16, 2, 4)
     """
-    return min(64, max(2, AHEAD_ROWS // batch_size))
+    rows = min(AHEAD_ROWS, AHEAD_BYTES // row_bytes) if row_bytes else AHEAD_ROWS
+    return min(64, max(2, rows // batch_size))
 
 
 def on_device(rows: Tensor, device: torch.device) -> Tensor:

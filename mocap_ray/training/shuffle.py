@@ -1,4 +1,4 @@
-"""The order of a data set that is streamed: whole shards in turn, then rows within a buffer.
+"""The order of a data set that is read shard by shard: whole shards in turn, then rows within a buffer.
 
 Nothing here reads a file. Every row comes once per epoch over all processes, whatever their number, and the
 order follows from (seed, epoch); it is less random than a permutation of all rows: rows of one shard stay
@@ -8,14 +8,26 @@ within a buffer of each other.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Int, Shaped
 
 BUFFER_ROWS = 65_536
-"""Rows among which each batch is drawn: 43 MB of poses, an hour at 20 fps."""
+"""Rows among which each batch is drawn."""
+BUFFER_BYTES = 256 << 20
+"""Of these rows at most; larger ones are drawn among fewer."""
+
+
+def buffer_rows(row_bytes: int) -> int:
+    """Rows among which each batch is drawn.
+
+    >>> buffer_rows(664), buffer_rows(60 * 263 * 4)
+    (65536, 4253)
+    """
+    return max(1, min(BUFFER_ROWS, BUFFER_BYTES // row_bytes))
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,23 +41,25 @@ class Piece:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rows:
-    """Some rows, and where they come from: shard, and the clip's place among those with poses in it."""
+    """Some rows, and where they come from: shard, and the item's place among those of the shard."""
 
-    poses: Float[np.ndarray, "n 165"]
+    data: Shaped[np.ndarray, "n ..."]
     shard: Int[np.ndarray, "n"]
-    clip: Int[np.ndarray, "n"]
+    item: Int[np.ndarray, "n"]
 
     def __len__(self) -> int:
-        return len(self.poses)
+        return len(self.data)
 
     def take(self, index: Int[np.ndarray, "m"] | slice) -> Rows:
         """A selection, copied where it is an index."""
-        return Rows(self.poses[index], self.shard[index], self.clip[index])
+        return Rows(self.data[index], self.shard[index], self.item[index])
 
 
 def join(parts: Sequence[Rows]) -> Rows:
     """One after the other."""
-    return Rows(*(np.concatenate([getattr(p, name) for p in parts]) for name in ("poses", "shard", "clip")))
+    if len(parts) == 1:
+        return parts[0]
+    return Rows(*(np.concatenate([getattr(p, name) for p in parts]) for name in ("data", "shard", "item")))
 
 
 def generator(seed: int, epoch: int, rank: int = 0) -> np.random.Generator:
@@ -94,29 +108,37 @@ def shuffled(
         capacity: rows of the pool, beyond which whole blocks may add.
         rng: of the permutations.
     """
-    mixed = _mixed(blocks, capacity=capacity, rng=rng)
+    ready = mixed(blocks, capacity=capacity, keep=0.5, rng=rng)
     stock: list[Rows] = []
     there = 0
     for size in sizes:
         while there < size:
-            stock.append(next(mixed))
+            stock.append(next(ready))
             there += len(stock[-1])
-        whole = stock[0] if len(stock) == 1 else join(stock)
+        whole = join(stock)
         yield whole.take(slice(size))
         stock, there = [whole.take(slice(size, None))], there - size
 
 
-def _mixed(blocks: Iterable[Rows], *, capacity: int, rng: np.random.Generator) -> Iterator[Rows]:
+def mixed(blocks: Iterable[Rows], *, capacity: int, keep: float, rng: np.random.Generator) -> Iterator[Rows]:
+    """Rows in a new order, each once: the one shuffle behind streams and `DataSet.torch`.
+
+    Args:
+        blocks: in the order of reading.
+        capacity: rows that are collected before some are given away.
+        keep: share of them that stays to mix with what comes next; with 0 no row leaves its neighbourhood.
+        rng: of the permutations.
+    """
     pool: list[Rows] = []
     there = 0
     for block in blocks:
         pool.append(block)
         there += len(block)
         if there >= capacity:
-            whole = join(pool)
-            whole = whole.take(rng.permutation(there))
-            yield whole.take(slice(there // 2))
-            pool = [whole.take(slice(there // 2, None))]
-            there = len(pool[0])
+            whole = join(pool).take(rng.permutation(there))
+            given = there - math.ceil(keep * there)
+            yield whole.take(slice(given))
+            pool = [whole.take(slice(given, None))] if given < there else []
+            there -= given
     if there:
         yield join(pool).take(rng.permutation(there))

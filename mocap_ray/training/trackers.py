@@ -26,10 +26,10 @@ from typing import Any, Protocol, runtime_checkable
 
 from torch import nn
 
-from mocap_ray.runs.train import TrainConfig
-from mocap_ray.searching.space import flat
+from mocap_ray.options import flat
 from mocap_ray.storage import Place, without_secrets
 from mocap_ray.training.listener import EpochReport, Listener, Start
+from mocap_ray.training.options import TrainOutput
 
 PACKAGES = {"mlflow": "mlflow-skinny", "wandb": "wandb"}
 """Module -> what pip installs."""
@@ -57,13 +57,13 @@ class Backend(Protocol):
         ...
 
 
-def check_trackers(config: TrainConfig, out: Place) -> None:
+def check_trackers(output: TrainOutput, out: Place) -> None:
     """Refuse trackers that cannot work, before a training starts.
 
     Raises:
         ValueError: a package is missing; MLflow has nowhere to write to.
     """
-    for name in config.output.trackers:
+    for name in output.trackers:
         spec = importlib.util.find_spec(name)
         # A folder `wandb` in the working directory looks like a package without a file.
         if spec is None or spec.origin is None:
@@ -78,10 +78,22 @@ def check_trackers(config: TrainConfig, out: Place) -> None:
             )
 
 
-def make_trackers(config: TrainConfig, out: Place, tell: Callable[[str], None]) -> list[Tracker]:
-    """A listener for each tracker of the config; `tell` hears of its first fault."""
-    kinds: dict[str, Callable[[TrainConfig, Place], Backend]] = {"mlflow": MlflowRun, "wandb": WandbRun}
-    return [Tracker(name, kinds[name](config, out), out, tell) for name in config.output.trackers]
+def make_trackers(
+    output: TrainOutput, plain: Mapping[str, Any], out: Place, tell: Callable[[str], None]
+) -> list[Tracker]:
+    """A listener for each tracker of the config.
+
+    Args:
+        output: names the trackers, the experiment and the run.
+        plain: the whole config, which they show.
+        out: folder of the training.
+        tell: is called with a sentence about a tracker's first fault.
+    """
+    kinds: dict[str, Callable[[TrainOutput, Mapping[str, Any], Place], Backend]] = {
+        "mlflow": MlflowRun,
+        "wandb": WandbRun,
+    }
+    return [Tracker(name, kinds[name](output, plain, out), out, tell) for name in output.trackers]
 
 
 class Tracker(Listener):
@@ -165,8 +177,8 @@ def _old_rows(out: Place) -> dict[int, dict[str, float]]:
 def plain_values(tree: Mapping[str, Any]) -> dict[str, str | int | float | bool | None]:
     """One level of keys joined by dots; addresses without secrets, lists as text.
 
-    >>> plain_values({"model": {"kind": "a", "K": 4}, "joints": ["x", "y"]})
-    {'model.kind': 'a', 'model.K': 4, 'joints': 'x, y'}
+    >>> plain_values({"model": {"kind": "a", "K": 4}, "names": ["x", "y"]})
+    {'model.kind': 'a', 'model.K': 4, 'names': 'x, y'}
     """
     found: dict[str, str | int | float | bool | None] = {}
     for key, value in flat(tree).items():
@@ -180,8 +192,8 @@ def plain_values(tree: Mapping[str, Any]) -> dict[str, str | int | float | bool 
 class MlflowRun:
     """A run of MLflow, by its client alone: no state of the process is touched."""
 
-    def __init__(self, config: TrainConfig, out: Place) -> None:
-        self.config, self.out = config, out
+    def __init__(self, output: TrainOutput, plain: Mapping[str, Any], out: Place) -> None:
+        self.output, self.plain, self.out = output, plain, out
         self.client: Any = None
         self.run = ""
 
@@ -204,11 +216,11 @@ class MlflowRun:
                 return known, max((m.step for m in history), default=0)
             except mlflow.MlflowException:
                 pass  # deleted there, or another server: a new one
-        name = self.config.output.experiment
+        name = self.output.experiment
         there = self.client.get_experiment_by_name(name)
         experiment = self.client.create_experiment(name) if there is None else there.experiment_id
-        self.run = self.client.create_run(experiment, run_name=self.config.output.title).info.run_id
-        params = [mlflow.entities.Param(k, str(v)) for k, v in plain_values(self.config.plain()).items()]
+        self.run = self.client.create_run(experiment, run_name=self.output.title).info.run_id
+        params = [mlflow.entities.Param(k, str(v)) for k, v in plain_values(self.plain).items()]
         for first in range(0, len(params), PARAMS_AT_ONCE):
             self.client.log_batch(self.run, params=params[first : first + PARAMS_AT_ONCE])
         return self.run, 0
@@ -239,8 +251,8 @@ class MlflowRun:
 class WandbRun:
     """A run of Weights & Biases; WANDB_MODE=offline keeps it on this machine."""
 
-    def __init__(self, config: TrainConfig, out: Place) -> None:
-        self.config, self.out = config, out
+    def __init__(self, output: TrainOutput, plain: Mapping[str, Any], out: Place) -> None:
+        self.output, self.plain, self.out = output, plain, out
         self.run: Any = None
 
     def open(self, known: str | None) -> tuple[str, int]:
@@ -250,12 +262,12 @@ class WandbRun:
 
         folder = tempfile.mkdtemp(prefix="mocap-ray-wandb-") if self.out.local is None else self.out.local
         self.run = wandb.init(
-            project=self.config.output.experiment,
-            name=self.config.output.title,
+            project=self.output.experiment,
+            name=self.output.title,
             id=known,
             resume="allow",
             dir=str(folder),
-            config=plain_values(self.config.plain()),
+            config=plain_values(self.plain),
             # Neither what the terminal shows, nor the program, nor its repository is anybody's business.
             settings=wandb.Settings(console="off", silent=True, disable_git=True, save_code=False),
         )

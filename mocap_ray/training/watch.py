@@ -11,11 +11,12 @@ from torch import Tensor
 
 from mocap_ray.errors import UserError
 from mocap_ray.training.options import TrainingOptions
+from mocap_ray.training.task import Words
 
 EVERY_ON_GPU = 32
 """Steps between two looks on a GPU: looking waits for it."""
 SHOWN = 20
-"""Clip ids in the message; the exception has them all."""
+"""Names of items in the message; the exception has them all."""
 
 
 class NonFinite(UserError):
@@ -23,20 +24,20 @@ class NonFinite(UserError):
 
     Attributes:
         epoch, step: from 1, and steps taken before it.
-        clips: ids of the clips of that batch; empty where the feed does not know them.
+        items: names of the items of that batch; empty where the feed does not know them.
     """
 
-    def __init__(self, message: str, *, epoch: int, step: int, clips: tuple[str, ...]) -> None:
+    def __init__(self, message: str, *, epoch: int, step: int, items: tuple[str, ...]) -> None:
         super().__init__(message)
-        self.epoch, self.step, self.clips = epoch, step, clips
+        self.epoch, self.step, self.items = epoch, step, items
 
     def __reduce__(self) -> tuple[Callable[..., NonFinite], tuple[object, ...]]:
         # Exceptions with keyword arguments do not survive pickling by themselves; Ray sends them to the driver.
-        return _again, (str(self), self.epoch, self.step, self.clips)
+        return _again, (str(self), self.epoch, self.step, self.items)
 
 
-def _again(message: str, epoch: int, step: int, clips: tuple[str, ...]) -> NonFinite:
-    return NonFinite(message, epoch=epoch, step=step, clips=clips)
+def _again(message: str, epoch: int, step: int, items: tuple[str, ...]) -> NonFinite:
+    return NonFinite(message, epoch=epoch, step=step, items=items)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,15 +47,15 @@ class _Step:
     loss: Tensor
     norm: Tensor
     rate: float
-    clips: Callable[[], list[str]]
+    items: Callable[[], list[str]]
 
 
 class Watch:
     """Looks at every step on the CPU, before its update; on a GPU at 32 together."""
 
-    def __init__(self, options: TrainingOptions, *, every: int, kept: str) -> None:
+    def __init__(self, options: TrainingOptions, *, every: int, kept: str, words: Words) -> None:
         """`kept` says in the message where the last good checkpoint is."""
-        self.options, self.every, self.kept = options, every, kept
+        self.options, self.every, self.kept, self.words = options, every, kept, words
         self.pending: list[_Step] = []
         self.largest_norm = 0.0
 
@@ -66,10 +67,10 @@ class Watch:
         loss: Tensor,
         norm: Tensor,
         rate: float,
-        clips: Callable[[], list[str]],
+        items: Callable[[], list[str]],
     ) -> None:
         """Note a step. Raises NonFinite, perhaps for one of the steps before it."""
-        self.pending.append(_Step(epoch, step, loss.detach(), norm.detach(), rate, clips))
+        self.pending.append(_Step(epoch, step, loss.detach(), norm.detach(), rate, items))
         if len(self.pending) >= self.every:
             self.look()
 
@@ -85,9 +86,9 @@ class Watch:
             self.largest_norm = max(self.largest_norm, norm)
 
     def _error(self, s: _Step, loss: float, norm: float) -> NonFinite:
-        clips = tuple(s.clips())
-        shown = ", ".join(clips[:SHOWN]) + (f" and {len(clips) - SHOWN} more" if len(clips) > SHOWN else "")
-        batch = f"on a batch of the clips {shown}" if clips else "on a batch of unknown clips"
+        items, word = tuple(s.items()), self.words.items
+        shown = ", ".join(items[:SHOWN]) + (f" and {len(items) - SHOWN} more" if len(items) > SHOWN else "")
+        batch = f"on a batch of the {word} {shown}" if items else f"on a batch of unknown {word}"
         tries = [f"training.learning_rate={s.rate / 10:.1g} (it was {s.rate:.1g})"]
         if self.options.grad_clip is None or self.options.grad_clip > 1:
             tries.append("training.grad_clip=1.0")
@@ -98,6 +99,6 @@ class Watch:
         message = (
             f"Epoch {s.epoch + 1}, step {s.step}: the loss is {loss:g} and the norm of its gradient {norm:g}, {batch}. "
             f"Training stopped; {self.kept}. Try --override {', or '.join(tries)}; if it happens again on the same "
-            "clips, look at them and leave them out (source.exclude of the extraction)."
+            f"{word}, look at them and leave them out ({self.words.leave_out})."
         )
-        return NonFinite(message, epoch=s.epoch + 1, step=s.step, clips=clips)
+        return NonFinite(message, epoch=s.epoch + 1, step=s.step, items=items)

@@ -14,12 +14,14 @@ import pytest
 import torch
 
 from mocap_ray.dataset.poses import read_poses
-from mocap_ray.distributed import stream
 from mocap_ray.distributed.cluster import connected
+from mocap_ray.distributed.stream import RayDataReader
 from mocap_ray.runs.ray import RayOptions
 from mocap_ray.runs.train import TrainConfig
+from mocap_ray.training import shuffle
 from mocap_ray.training.feeds import Feeds
-from mocap_ray.training.fit import Team
+from mocap_ray.training.streaming import stream_feeds
+from mocap_ray.training.team import Team
 from tests.dataset.made import make
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
@@ -41,18 +43,19 @@ def _ray() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def _small_buffer(monkeypatch: pytest.MonkeyPatch) -> None:
     """Smaller than an epoch, so that reading goes on while batches are taken."""
-    monkeypatch.setattr(stream, "BUFFER_ROWS", 100)
+    monkeypatch.setattr(shuffle, "BUFFER_ROWS", 100)
 
 
-def _config(made: Path, **training: Any) -> TrainConfig:
-    return TrainConfig.model_validate(
+def _feeds(made: Path, **data: Any) -> Feeds:
+    config = TrainConfig.model_validate(
         {
             "model": {"kind": "joint_flow"},
-            "data": {"root": str(made), "batch_size": 32, "feed": "stream"},
-            "training": {"max_epochs": 3, "seed": 5, **training},
+            "data": {"root": str(made), "batch_size": 32, "feed": "stream", **data},
+            "training": {"max_epochs": 3, "seed": 5},
             "output": {"root": "unused"},
         }
     )
+    return stream_feeds(config.setup(), Team(), RayDataReader())
 
 
 def _rows(feeds: Feeds, epoch: int) -> np.ndarray:
@@ -72,7 +75,7 @@ def _wait_until_still() -> None:
 
 
 def test_every_row_comes_once_per_epoch_and_epochs_differ(made: Path) -> None:
-    feeds = stream.stream_feeds(_config(made), Team())
+    feeds = _feeds(made)
     expected = read_poses(made, split="train").rotvecs.reshape(-1, 165)
     epochs = [_rows(feeds, k) for k in range(3)]
     for found in epochs:
@@ -83,7 +86,7 @@ def test_every_row_comes_once_per_epoch_and_epochs_differ(made: Path) -> None:
 
 
 def test_the_order_is_of_seed_and_epoch_wherever_a_training_starts(made: Path) -> None:
-    whole, resumed = (stream.stream_feeds(_config(made), Team()) for _ in range(2))
+    whole, resumed = (_feeds(made) for _ in range(2))
     _rows(whole, 0)
     assert np.array_equal(_rows(whole, 1), _rows(resumed, 1))
     assert np.array_equal(_rows(whole, 1), _rows(resumed, 1)), "an epoch can be taken again"
@@ -93,7 +96,7 @@ def test_the_order_is_of_seed_and_epoch_wherever_a_training_starts(made: Path) -
 
 
 def test_the_next_epoch_is_read_while_nobody_takes_batches(made: Path) -> None:
-    feeds = stream.stream_feeds(_config(made), Team())
+    feeds = _feeds(made)
     _rows(feeds, 0)
     assert "mocap-ray-prefetch" in _ours()
     feeds.close()
@@ -101,14 +104,12 @@ def test_the_next_epoch_is_read_while_nobody_takes_batches(made: Path) -> None:
 
 
 def test_validation_is_the_same_each_time_beside_a_running_epoch(made: Path) -> None:
-    feeds = stream.stream_feeds(_config(made), Team())
+    feeds = _feeds(made)
     assert feeds.val is not None
     _rows(feeds, 0)
     first, second = (torch.cat(list(feeds.val())).numpy() for _ in range(2))
     feeds.close()
-    tight = _config(made)  # no memory to keep the validation poses in
-    tight = tight.model_copy(update={"data": tight.data.model_copy(update={"memory_share": 1e-12})})
-    streamed = stream.stream_feeds(tight, Team())
+    streamed = _feeds(made, memory_share=1e-12)  # no memory to keep the validation poses in
     assert streamed.val is not None
     third, fourth = (torch.cat(list(streamed.val())).numpy() for _ in range(2))
     expected = read_poses(made, split="val").rotvecs
@@ -117,7 +118,7 @@ def test_validation_is_the_same_each_time_beside_a_running_epoch(made: Path) -> 
 
 
 def test_who_stops_within_an_epoch_stops_the_reading(made: Path) -> None:
-    feeds = stream.stream_feeds(_config(made), Team())
+    feeds = _feeds(made)
     batches = iter(feeds.train(0))
     next(batches)
     batches.close()  # type: ignore[attr-defined]
@@ -129,7 +130,7 @@ def test_who_stops_within_an_epoch_stops_the_reading(made: Path) -> None:
 
 def test_a_file_that_vanishes_is_an_error_of_the_training(made: Path, tmp_path: Path) -> None:
     shutil.copytree(made, tmp_path / "set")
-    feeds = stream.stream_feeds(_config(tmp_path / "set"), Team())
+    feeds = _feeds(tmp_path / "set")
     for file in (tmp_path / "set" / "clips").rglob("*.parquet"):
         file.unlink()
     with pytest.raises(Exception, match=r"parquet|No such file"):

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mocap_ray.distributed.train import Capacity, Share, share
+from mocap_ray.distributed.resources import Capacity, Share, share
 from mocap_ray.runs.train import TrainRay
 from tests.distributed.training import (
     EPOCHS,

@@ -64,7 +64,7 @@ def trained(data_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("trained")
     for name, (kind, _) in TRAININGS.items():
         config = load(kind, TrainConfig, kind="train", overrides=settings(name, data_set, root / name))
-        train_locally(config)
+        train_locally(config.setup())
     return root
 
 

@@ -15,8 +15,11 @@ import mocap_ray
 from mocap_ray import priors
 from mocap_ray.priors import Coordinates
 from mocap_ray.priors.gaussian_prior import GaussianConfig
+from mocap_ray.priors.task import WORDS
 from mocap_ray.storage import place
-from mocap_ray.training.checkpoint import ABOUT, CheckpointError, Checkpoints, export
+from mocap_ray.training.checkpoint import CheckpointError, Checkpoints, export
+
+ABOUT = WORDS.description
 
 
 @pytest.fixture
@@ -28,7 +31,7 @@ def trained(tmp_path: Path) -> Path:
     out = tmp_path / "run"
     state = {"model": prior.state_dict(), "ema": None}
     Checkpoints(place(out / "checkpoints"), about=prior.export()).save(state, best=True)
-    export(place(out / "export"), tensors=prior.state_dict(), about=prior.export())
+    export(place(out / "export"), tensors=prior.state_dict(), about=prior.export(), description=ABOUT)
     return out
 
 

@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mocap_ray.runs.train import TrainConfig
 from mocap_ray.searching.population import (
     Clone,
     Record,
@@ -27,7 +26,9 @@ from mocap_ray.searching.space import parse_space
 from mocap_ray.storage import place
 from mocap_ray.training.adopt import adopt, epochs_of
 from mocap_ray.training.checkpoint import read
-from mocap_ray.training.session import prepare, run, train_locally
+from mocap_ray.training.prepare import prepare
+from mocap_ray.training.session import run, train_locally
+from mocap_ray.training.task import Setup
 from tests.dataset.made import make
 from tests.training.small import Log
 from tests.training.test_session import config
@@ -78,7 +79,7 @@ def test_what_a_population_cannot_search_is_refused_with_what_to_do() -> None:
             "model.dropout": {"uniform": [0, 0.3]},
         }
     )
-    problems = refusals(space)
+    problems = refusals(space, ("training.learning_rate", "training.gamma", "model.dropout"))
     assert len(problems) == 3
     assert "model.hidden must stay as it is; set it under fixed" in problems[0]
     assert "write choice in place of grid" in problems[1]
@@ -109,7 +110,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def _train(training: TrainConfig, epochs: int) -> None:
+def _train(training: Setup[Any], epochs: int) -> None:
     """As far as so many epochs, of which the schedule knows nothing."""
     prepare(training, overwrite=True)
     with pytest.raises(KeyboardInterrupt):
@@ -120,7 +121,7 @@ def _losses(out: Path) -> list[str]:
     return [row["loss"] for row in csv.DictReader((out / "metrics.csv").read_text().splitlines())]
 
 
-def _config(made: Path, out: Path, **training: Any) -> TrainConfig:
+def _config(made: Path, out: Path, **training: Any) -> Setup[Any]:
     return config(made, out, training={"max_epochs": 4, "patience": 2, **training})
 
 

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from mocap_ray.storage import place
 from mocap_ray.training import checkpoint
+from mocap_ray.training.batch import Batch
 from mocap_ray.training.checkpoint import Checkpoints
-from mocap_ray.training.fit import Batch, FitResult, fit
+from mocap_ray.training.fit import FitResult, fit
 from mocap_ray.training.listener import EpochReport, Listener
 from mocap_ray.training.options import TrainingOptions
 

@@ -16,7 +16,6 @@ from torch import Tensor
 
 from mocap_ray.storage import Place, place
 from mocap_ray.training.checkpoint import (
-    ABOUT,
     BEST,
     LAST,
     WEIGHTS,
@@ -28,6 +27,7 @@ from mocap_ray.training.checkpoint import (
     weights,
 )
 
+ABOUT = "prior.json"
 STATE: dict[str, Any] = {
     "model": {"w": torch.arange(2000.0, dtype=torch.float64), "b": torch.tensor([1.0, 2.0])},
     "ema": None,
@@ -164,33 +164,33 @@ TENSORS: dict[str, Tensor] = {"w": torch.arange(6.0).reshape(2, 3).T, "n": torch
 def test_an_export_is_read_bit_for_bit_by_us_and_by_safetensors(tmp_path: Path) -> None:
     from safetensors.torch import load_file
 
-    export(place(tmp_path), tensors=TENSORS, about={"model": {"kind": "x"}})
-    tensors, about = read_export(place(tmp_path))
+    export(place(tmp_path), tensors=TENSORS, about={"model": {"kind": "x"}}, description=ABOUT)
+    tensors, about = read_export(place(tmp_path), description=ABOUT)
     assert about["model"] == {"kind": "x"}
     for found in (tensors, load_file(tmp_path / WEIGHTS)):
         assert all(torch.equal(found[name], value) for name, value in TENSORS.items())
 
 
 def test_weights_that_the_description_does_not_know_are_refused(tmp_path: Path) -> None:
-    export(place(tmp_path), tensors=TENSORS, about={})
+    export(place(tmp_path), tensors=TENSORS, about={}, description=ABOUT)
     data = bytearray((tmp_path / WEIGHTS).read_bytes())
     for changed in (data[:-1], data[:-1] + bytes([data[-1] ^ 1]), b""):
         (tmp_path / WEIGHTS).write_bytes(changed)
         with pytest.raises(CheckpointError, match=r"not the file that prior\.json describes"):
-            read_export(place(tmp_path))
+            read_export(place(tmp_path), description=ABOUT)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"format": 1}', '"x"', "\xff"])
 def test_a_damaged_description_is_a_sentence(tmp_path: Path, text: str) -> None:
-    export(place(tmp_path), tensors=TENSORS, about={})
+    export(place(tmp_path), tensors=TENSORS, about={}, description=ABOUT)
     (tmp_path / ABOUT).write_bytes(text.encode("latin-1"))
     with pytest.raises(CheckpointError, match=r"prior\.json: not the description"):
-        read_export(place(tmp_path))
+        read_export(place(tmp_path), description=ABOUT)
 
 
 def test_a_newer_export_asks_for_an_upgrade(tmp_path: Path) -> None:
-    export(place(tmp_path), tensors=TENSORS, about={})
+    export(place(tmp_path), tensors=TENSORS, about={}, description=ABOUT)
     about = json.loads((tmp_path / ABOUT).read_text())
     (tmp_path / ABOUT).write_text(json.dumps({**about, "format": 2}))
     with pytest.raises(CheckpointError, match="Upgrade"):
-        read_export(place(tmp_path))
+        read_export(place(tmp_path), description=ABOUT)

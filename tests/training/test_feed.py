@@ -7,30 +7,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mocap_ray.dataset.views import DataSetError
 from mocap_ray.training import meters
-from mocap_ray.training.feed import InMemory, fits_in_memory, free_memory
+from mocap_ray.training.feed import InMemory
+from mocap_ray.training.memory import fits_in_memory, free_memory
 from mocap_ray.training.meters import Waiting
-
-CPU = torch.device("cpu")
+from mocap_ray.training.rows import ArrayRows, TrainingDataError
+from mocap_ray.training.team import Team
 
 
 def _feed(rows: int, *, batch_size: int, seed: int = 0, rank: int = 0, world: int = 1) -> InMemory:
     data = np.arange(rows, dtype=np.float32)[:, None] * np.ones((1, 2), np.float32)
-    return InMemory(
-        data,
-        np.arange(rows, dtype=np.int32) // 3,
-        [f"clip{k}" for k in range(rows // 3 + 1)],
-        batch_size=batch_size,
-        seed=seed,
-        device=CPU,
-        rank=rank,
-        world=world,
-    )
+    held = ArrayRows(data, np.arange(rows, dtype=np.int32) // 3, [f"clip{k}" for k in range(rows // 3 + 1)])
+    return InMemory(held, batch_size=batch_size, seed=seed, team=Team(rank, world))
 
 
 def _numbers(feed: InMemory, epoch: int) -> list[list[int]]:
@@ -69,7 +60,7 @@ def test_the_order_is_of_seed_and_epoch_alone() -> None:
 def test_a_batch_names_its_clips() -> None:
     for batch in _feed(30, batch_size=7).epoch(0):
         expected = sorted({int(k) // 3 for k in batch.data[:, 0]})
-        assert batch.clips() == [f"clip{k}" for k in expected]
+        assert batch.items() == [f"clip{k}" for k in expected]
 
 
 def test_an_epoch_knows_its_length() -> None:
@@ -78,7 +69,7 @@ def test_an_epoch_knows_its_length() -> None:
 
 
 def test_fewer_rows_than_ranks_are_refused() -> None:
-    with pytest.raises(DataSetError, match=r"ray\.workers to 2"):
+    with pytest.raises(TrainingDataError, match=r"ray\.workers to 2"):
         _feed(2, batch_size=8, world=3)
 
 

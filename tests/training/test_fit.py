@@ -13,8 +13,11 @@ from torch import Tensor, nn
 
 from mocap_ray.storage import place
 from mocap_ray.training import checkpoint
-from mocap_ray.training.fit import Batch, Team, fit
+from mocap_ray.training.batch import Batch
+from mocap_ray.training.fit import fit
 from mocap_ray.training.options import TrainingOptions
+from mocap_ray.training.task import Words
+from mocap_ray.training.team import Team
 from mocap_ray.training.watch import NonFinite
 from tests.training.small import Log, batches, line, rows, run
 
@@ -142,7 +145,7 @@ def test_a_loss_that_is_not_finite_stops_with_its_clips_and_keeps_the_last_good_
     def feed(epoch: int) -> list[Batch]:
         found = good(epoch)
         if epoch == 2:
-            found[1] = Batch(found[1].data * math.inf, found[1].clips)
+            found[1] = Batch(found[1].data * math.inf, found[1].items)
         return found
 
     with pytest.raises(NonFinite) as error:
@@ -152,14 +155,21 @@ def test_a_loss_that_is_not_finite_stops_with_its_clips_and_keeps_the_last_good_
             options=TrainingOptions(max_epochs=5, learning_rate=0.02, precision="fp32", grad_clip=None),
             checkpoints=checkpoint.Checkpoints(folder, about={}) if resumable else None,
             listener=log,
+            words=Words(item="clip", leave_out="source.exclude of the extraction"),
         )
-    assert (error.value.clips, error.value.epoch, error.value.step) == (("clip1",), 3, 9)
-    for words in ("clip1", "nan", "training.learning_rate=", "training.grad_clip=1.0", "source.exclude"):
+    assert (error.value.items, error.value.epoch, error.value.step) == (("clip1",), 3, 9)
+    for words in (
+        "a batch of the clips clip1",
+        "nan",
+        "training.learning_rate=",
+        "training.grad_clip=1.0",
+        "source.exclude",
+    ):
         assert words in str(error.value)
     assert all(torch.isfinite(p).all() for p in model.parameters())
     assert log.ended
     again = pickle.loads(pickle.dumps(error.value))
-    assert (str(again), again.clips, again.step) == (str(error.value), ("clip1",), 9)
+    assert (str(again), again.items, again.step) == (str(error.value), ("clip1",), 9)
     if resumable:
         assert tmp_path.name in str(error.value)
         assert checkpoint.read(folder, checkpoint.LAST)["state"]["counters"]["epoch"] == 2
@@ -176,7 +186,7 @@ def test_a_gradient_that_is_not_finite_stops_too() -> None:
 
     with pytest.raises(NonFinite, match="gradient inf") as error:
         fit(Root(), lambda epoch: [torch.ones(2)], options=TrainingOptions(max_epochs=1))
-    assert error.value.clips == ()
+    assert error.value.items == ()
 
 
 def test_a_validation_that_is_not_finite_is_never_the_best(tmp_path: Path) -> None:

@@ -17,13 +17,18 @@ import mocap_ray
 from mocap_ray.config import load, read_yaml
 from mocap_ray.dataset.poses import read_poses
 from mocap_ray.dataset.views import DataSetError
+from mocap_ray.priors.task import WORDS
 from mocap_ray.runs.train import TrainConfig
 from mocap_ray.storage import place
-from mocap_ray.training import session
-from mocap_ray.training.checkpoint import ABOUT, CheckpointError, read
-from mocap_ray.training.fit import Team
+from mocap_ray.training.checkpoint import CheckpointError, read
+from mocap_ray.training.feeds import memory_feeds
 from mocap_ray.training.listener import EpochReport, Listener
-from mocap_ray.training.session import check, prepare, run, train_locally
+from mocap_ray.training.prepare import check, prepare
+from mocap_ray.training.rows import TrainingDataError
+from mocap_ray.training.session import run, train_locally
+from mocap_ray.training.streaming import PlainReader
+from mocap_ray.training.task import Setup
+from mocap_ray.training.team import Team
 from tests.dataset.made import make
 from tests.training.small import Log
 
@@ -42,7 +47,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def config(made: Path, out: Path, *, kind: str = "joint_flow", **changes: dict[str, Any]) -> TrainConfig:
+def config(made: Path, out: Path, *, kind: str = "joint_flow", **changes: dict[str, Any]) -> Setup[Any]:
     """A small training of a shipped config."""
     plain = load(kind, TrainConfig, kind="train").plain()
     plain["data"] |= {"root": str(made), "batch_size": 64}
@@ -50,7 +55,7 @@ def config(made: Path, out: Path, *, kind: str = "joint_flow", **changes: dict[s
     plain["output"] |= {"root": str(out), "tensorboard": False}
     for section, values in [*SMALL[kind].items(), *changes.items()]:
         plain[section] |= values
-    return TrainConfig.model_validate(plain)
+    return TrainConfig.model_validate(plain).setup()
 
 
 @pytest.mark.parametrize("kind", SMALL)
@@ -216,7 +221,7 @@ def test_two_ranks_see_each_row_once_and_score_the_whole_validation_split(made: 
     chosen = config(made, tmp_path)
     seen, sums = [], {"total": 0.0, "rows": 0.0}
     for rank in range(2):
-        feeds = session.memory_feeds(chosen, Team(rank=rank, world=2))
+        feeds = memory_feeds(chosen, Team(rank=rank, world=2))
         seen += [batch.data for batch in feeds.train(0)]
         assert feeds.val is not None
         sums["rows"] += sum(len(b) for b in feeds.val())
@@ -227,17 +232,19 @@ def test_two_ranks_see_each_row_once_and_score_the_whole_validation_split(made: 
     assert sums["rows"] == len(read_poses(made, split="val"))
 
 
-def test_data_that_does_not_fit_is_streamed_by_whom_it_was_given(made: Path, tmp_path: Path) -> None:
+def test_data_that_does_not_fit_is_streamed_by_the_reader_that_was_given(made: Path, tmp_path: Path) -> None:
     chosen = config(made, tmp_path, data={"memory_share": 1e-12})
-    with pytest.raises(DataSetError, match=r"streamed.*needs Ray"):
+    with pytest.raises(TrainingDataError, match=r"GB of poses are to be streamed.*needs Ray"):
         train_locally(chosen)
-    asked: list[Team] = []
+    asked: list[PlainReader] = []
 
-    def stream(c: TrainConfig, team: Team) -> Any:
-        asked.append(team)
-        return session.memory_feeds(c, team)
+    def reader() -> PlainReader:
+        asked.append(PlainReader())
+        return asked[-1]
 
-    assert run(chosen, stream=stream)["epochs"] == 3
+    found = run(chosen, reader=reader)
+    assert found["epochs"] == 3
+    assert found["feed"] == "disk"
     assert len(asked) == 1
 
 
@@ -253,7 +260,7 @@ def test_a_checkpoint_holds_what_the_training_knew(made: Path, tmp_path: Path) -
     assert about["manifest_hash"] == read_poses(made, split="val").manifest_hash
     assert about["config"]["training"]["max_epochs"] == 3
     assert about["coordinates"]["joints"]
-    exported = json.loads((tmp_path / "export" / ABOUT).read_text())
+    exported = json.loads((tmp_path / "export" / WORDS.description).read_text())
     assert exported["coordinates"] == about["coordinates"]
 
 

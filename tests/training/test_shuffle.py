@@ -49,12 +49,12 @@ def test_shuffled_batches_hold_each_row_once_whatever_the_buffer(
     wanted = even(sum(sizes), min(steps, sum(sizes)))
     batches = list(shuffled(_blocks(sizes), wanted, capacity=capacity, rng=generator(0, 0)))
     assert [len(b) for b in batches] == wanted
-    rows = np.concatenate([b.poses[:, 0] for b in batches]).astype(int)
+    rows = np.concatenate([b.data[:, 0] for b in batches]).astype(int)
     assert sorted(rows) == list(range(sum(sizes)))
-    clips = np.concatenate([b.clip for b in batches])
-    np.testing.assert_array_equal(clips, rows)
+    items = np.concatenate([b.item for b in batches])
+    np.testing.assert_array_equal(items, rows)
     again = shuffled(_blocks(sizes), wanted, capacity=capacity, rng=generator(0, 0))
-    np.testing.assert_array_equal(np.concatenate([b.clip for b in again]), clips)
+    np.testing.assert_array_equal(np.concatenate([b.item for b in again]), items)
 
 
 def test_a_batch_mixes_what_the_buffer_holds() -> None:
@@ -62,7 +62,7 @@ def test_a_batch_mixes_what_the_buffer_holds() -> None:
     spread = [len(np.unique(b.shard)) for b in batches]
     assert np.median(spread) >= 8, "50 rows of a batch come from most of the ten shards in the buffer"
     other = next(shuffled(_blocks([100] * 20), even(2000, 40), capacity=1000, rng=generator(0, 2)))
-    assert set(other.clip) != set(batches[0].clip)
+    assert set(other.item) != set(batches[0].item)
 
 
 def test_pieces_of_one_process_are_whole_shards() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import threading
@@ -12,12 +13,12 @@ from typing import Any
 import pytest
 from pyarrow import fs as pafs
 
-from mocap_ray.runs.train import TrainConfig
 from mocap_ray.storage import Place, place
 from mocap_ray.training import trackers
 from mocap_ray.training.listener import Listeners, MetricsFile
 from mocap_ray.training.options import TrainOutput
 from mocap_ray.training.session import train_locally
+from mocap_ray.training.task import Setup
 from mocap_ray.training.trackers import Tracker, check_trackers
 from tests.dataset.made import make
 from tests.training.small import Log, run
@@ -135,11 +136,11 @@ def test_a_missing_package_is_refused_before_anything_is_written(
 def test_without_a_tracker_neither_package_is_imported(made: Path, tmp_path: Path) -> None:
     chosen = config(made, tmp_path / "out", training={"max_epochs": 1})
     text = tmp_path / "config.json"
-    text.write_text(chosen.model_dump_json())
+    text.write_text(json.dumps(chosen.plain))
     code = (
         "import sys; from pathlib import Path; from mocap_ray.runs.train import TrainConfig; "
         "from mocap_ray.training import session; "
-        f"session.train_locally(TrainConfig.model_validate_json(Path({str(text)!r}).read_text())); "
+        f"session.train_locally(TrainConfig.model_validate_json(Path({str(text)!r}).read_text()).setup()); "
         "print({'mlflow', 'wandb'} & set(sys.modules))"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
@@ -153,7 +154,7 @@ def test_a_database_beside_a_bucket_is_refused(made: Path, monkeypatch: pytest.M
     bucket = Place(pafs._MockFileSystem(), "bucket/out", "s3://bucket/out")
     chosen = config(made, Path("out"), output={"tracker": "mlflow"})
     with pytest.raises(ValueError, match=r"s3://bucket/out is no local folder.* MLFLOW_TRACKING_URI"):
-        check_trackers(chosen, bucket)
+        check_trackers(chosen.output, bucket)
 
 
 def test_trackers_are_one_or_several_and_named_after_the_folder() -> None:
@@ -165,7 +166,7 @@ def test_trackers_are_one_or_several_and_named_after_the_folder() -> None:
     assert TrainOutput(root="a", run_name="mine").title == "mine"
 
 
-def _halves(made: Path, out: Path, tracker: str) -> TrainConfig:
+def _halves(made: Path, out: Path, tracker: str) -> Setup[Any]:
     """A training that was stopped after its first epoch and resumed."""
     chosen = config(made, out, training={"max_epochs": 3}, output={"tracker": tracker, "experiment": "tests"})
     with pytest.raises(KeyboardInterrupt):

@@ -15,7 +15,9 @@ from mocap_ray.dataset.poses import Poses, manifest_hash, read_poses
 from mocap_ray.dataset.reader import open
 from mocap_ray.priors.judging.judge import judge
 from mocap_ray.priors.judging.judgement import Judgement, JudgeOptions
-from mocap_ray.priors.load import prior_of, read_trained
+from mocap_ray.priors.load import prior_of
+from mocap_ray.priors.task import WORDS
+from mocap_ray.training.trained import read_trained
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,12 +90,12 @@ def evaluate(
     if not paths:
         raise ValueError("No priors to judge. Expected folders of trainings, checkpoints or exports.")
     check_device(device)
-    loaded = [read_trained(path) for path in paths]
-    names = short_names([str(path) for path in paths], [about["model"]["kind"] for _, about, _ in loaded])
-    data = loaded[0][1].get("config", {}).get("data", {})
+    loaded = [read_trained(path, WORDS) for path in paths]
+    names = short_names([str(path) for path in paths], [each.about["model"]["kind"] for each in loaded])
+    data = loaded[0].about.get("config", {}).get("data", {})
     if root is None and "root" not in data:
         raise ValueError(
-            f"{loaded[0][2]}: does not say what it was trained on. Name the data set with --data."
+            f"{loaded[0].where}: does not say what it was trained on. Name the data set with --data."
         )
     root = str(root if root is not None else data["root"])
     dataset = dataset if dataset is not None else data.get("dataset")
@@ -103,8 +105,8 @@ def evaluate(
     held_out = read_poses(root, split=split, dataset=dataset)
     train = read_poses(root, split=train_split, dataset=dataset)
     judged = []
-    for name, (tensors, about, where) in zip(names, loaded, strict=True):
-        prior = prior_of(about, tensors, where=where).to(device)
+    for name, each in zip(names, loaded, strict=True):
+        prior = prior_of(each).to(device)
 
         def tell(text: str, name: str = name) -> None:
             if progress is not None:
@@ -118,8 +120,8 @@ def evaluate(
             options=options,
             progress=tell,
         )
-        judged.append(Judged(name, where, judgement))
-    notes = _notes(judged, [about for _, about, _ in loaded], manifest=manifest_hash(source), split=split)
+        judged.append(Judged(name, each.where, judgement))
+    notes = _notes(judged, [each.about for each in loaded], manifest=manifest_hash(source), split=split)
     return Report(
         priors=judged,
         root=root,

@@ -250,7 +250,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         plain["model"] |= model
         plain["training"] |= {"max_epochs": 2}
         plain["output"] |= {"root": str(root / kind), "tensorboard": False}
-        train_locally(TrainConfig.model_validate(plain))
+        train_locally(TrainConfig.model_validate(plain).setup())
     return root
 
 

@@ -1,0 +1,117 @@
+"""One worker of a team: what Ray Train runs in a process of its own."""
+
+from __future__ import annotations
+
+import traceback
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import ray.train
+import ray.train.torch
+import torch
+from torch import nn
+
+from mocap_ray.distributed.board import News
+from mocap_ray.lock import lock
+from mocap_ray.runs.train import TrainConfig
+from mocap_ray.storage import place
+from mocap_ray.training import session
+from mocap_ray.training.listener import Beat, EpochReport, Listener, Start
+from mocap_ray.training.streaming import ShardReader
+from mocap_ray.training.team import Team
+
+LEAVE_S = 60.0
+"""How long the workers of a trial that was ended may take to go."""
+
+
+class _Posting(Listener):
+    """Forwards what rank 0 hears to the driver."""
+
+    def __init__(self, news: News) -> None:
+        self.news = news
+
+    def started(self, start: Start) -> None:
+        self.news.post("started", start)
+
+    def beat(self, beat: Beat) -> None:
+        self.news.post("beat", beat)
+
+    def epoch(self, report: EpochReport, model: nn.Module) -> None:
+        self.news.post("epoch", report)
+
+    def note(self, text: str) -> None:
+        self.news.post("note", text)
+
+
+def work(task: dict[str, Any]) -> None:
+    """One worker of a team, from its start or from the last checkpoint; what is no accident ends the run."""
+    config, news = TrainConfig.model_validate_json(task["config"]), task["news"]
+    # Ray sets OMP_NUM_THREADS to the whole CPUs of a worker, rounded down: 1 of the 1.99 within a trial.
+    torch.set_num_threads(task["threads"])
+    context = ray.train.get_context()
+    team = _team(context.get_world_rank(), context.get_world_size(), ray.train.torch.get_device())
+    try:
+        posting = _Posting(news) if team.rank == 0 else None
+        # A trial that Tune ends and starts again must not be written by both of its runs.
+        held = place(config.output.root) if task["trial"] and team.rank == 0 else None
+        with nullcontext() if held is None else lock(held, wait_s=LEAVE_S):
+            summary = session.run(config.setup(), team=team, listener=posting, reader=_reader)
+    except Exception as error:
+        if not _is_accident(error, team):
+            # Starting again would only repeat it; the driver ends the run on hearing this.
+            news.post("failed", _sentence(error, config), wait=True)
+        raise
+    if team.rank == 0:
+        news.post("done", summary, wait=True)
+
+
+def _reader() -> ShardReader:
+    # Ray Data takes a second to import: only those who stream pay for it.
+    from mocap_ray.distributed.stream import RayDataReader
+
+    return RayDataReader()
+
+
+def _is_accident(error: Exception, team: Team) -> bool:
+    """Whether a fresh start may help: a file system that is away, or a team that lost one of its members.
+
+    The others then see a RuntimeError of gloo or NCCL, which nothing tells from one of torch's own; as those
+    repeat, `ray.max_failures` ends them too.
+    """
+    collective = team.world > 1 and isinstance(error, RuntimeError)
+    out_of_memory = isinstance(error, torch.OutOfMemoryError)
+    return isinstance(error, OSError) or (collective and not out_of_memory)
+
+
+def _sentence(error: Exception, config: TrainConfig) -> str:
+    """A fault in words; of one that is no user's, the place as well."""
+    if isinstance(error, ValueError):
+        return str(error)
+    first = (str(error).splitlines() or [""])[0]
+    if isinstance(error, torch.OutOfMemoryError):
+        return f"{first} Lower data.batch_size ({config.data.batch_size}), or add workers."
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {first} ({Path(last.filename).name}, line {last.lineno})"
+
+
+def _team(rank: int, world: int, device: torch.device) -> Team:
+    if world == 1:
+        return Team(device=device)
+
+    def wrap(module: nn.Module) -> nn.Module:
+        ids = [device] if device.type == "cuda" else None
+        # Buffers are statistics of the training split, equal in all ranks: nothing to send around each step.
+        return nn.parallel.DistributedDataParallel(module, device_ids=ids, broadcast_buffers=False)
+
+    def mean(values: dict[str, float]) -> dict[str, float]:
+        total = torch.tensor(list(values.values()), dtype=torch.float64, device=device)
+        torch.distributed.all_reduce(total)
+        return dict(zip(values, (total / world).tolist(), strict=True))
+
+    def gather(value: Any) -> list[Any]:
+        parts: list[Any] = [None] * world
+        torch.distributed.all_gather_object(parts, value)
+        return parts
+
+    return Team(rank, world, device, wrap, mean, gather)

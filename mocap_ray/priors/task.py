@@ -1,0 +1,139 @@
+"""Training of a pose prior: the first member of `training.task`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from pydantic import field_validator
+from torch import Tensor
+
+from mocap_ray import priors
+from mocap_ray.dataset.poses import COLUMN, ROW_BYTES, PoseRows, manifest_hash, pose_rows
+from mocap_ray.dataset.reader import DataSet, open
+from mocap_ray.dataset.views import DataSetError
+from mocap_ray.priors import Coordinates, Prior, PriorConfig
+from mocap_ray.priors.forms import joint_indices
+from mocap_ray.priors.sheets import sheet
+from mocap_ray.training.options import DataOptions
+from mocap_ray.training.task import Facts, Role, TrainingTask, Words
+from mocap_ray.training.team import Team
+
+WORDS = Words(
+    row="pose",
+    item="clip",
+    result="prior",
+    description="prior.json",
+    more_rows="extract more recordings",
+    leave_out="source.exclude of the extraction",
+    commands=("evaluate", "sample"),
+)
+
+
+class PoseData(DataOptions):
+    """Poses of a data set that `mocap-ray extract` wrote with the column `poses`."""
+
+    joints: Literal["all", "body", "hands"] | tuple[str, ...] = "all"
+    """Joints that the prior sees: all 55, `body` (21, without the global orientation), `hands` (30), or names."""
+    dataset: str | None = None
+    """Only this sub-dataset."""
+
+    @field_validator("joints")
+    @classmethod
+    def _known(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        joint_indices(value)
+        return value
+
+
+class PoseTask(TrainingTask[Prior]):
+    """A prior on single poses [55, 3], axis-angle in rad."""
+
+    words = WORDS
+
+    def __init__(self, model: PriorConfig, data: PoseData) -> None:
+        self.config, self.data = model, data
+
+    def check(self) -> Facts:
+        """From the manifest. Raises DataSetError."""
+        data = self.data
+        source = open(data.root)
+        source.checked_columns([COLUMN])
+        rows = pose_rows(source, split=data.train, dataset=data.dataset)
+        if not rows:
+            raise DataSetError(
+                f"{data.root}: no clip in split '{data.train}'"
+                + (f" of dataset '{data.dataset}'" if data.dataset else "")
+                + f". Splits are {', '.join(source.splits)}; set data.train."
+            )
+        return Facts(rows, self._val_rows(source), ROW_BYTES, manifest_hash(source))
+
+    def _val_rows(self, source: DataSet) -> int:
+        if self.data.val not in source.splits:
+            return 0
+        return pose_rows(source, split=self.data.val, dataset=self.data.dataset)
+
+    def rows(self, role: Role) -> PoseRows | None:
+        """The frames of all clips that have poses."""
+        data = self.data
+        if role == "val" and data.val not in open(data.root).splits:
+            return None
+        return PoseRows(data.root, data.train if role == "train" else data.val, data.dataset)
+
+    def model(self, sample: Float[np.ndarray, "N 55 3"]) -> Prior:
+        """On coordinates that are fitted to the sample."""
+        coordinates = priors.fit_coordinates(self.config, sample, joints=self.data.joints)
+        return priors.build(self.config, coordinates)
+
+    def restored(self, description: Mapping[str, Any]) -> Prior:
+        """On the coordinates of the description."""
+        return priors.build(self.config, Coordinates.from_description(description["coordinates"]))
+
+    def describe(self, model: Prior) -> dict[str, Any]:
+        """The config of the model, and its coordinates."""
+        return model.export()
+
+    def solve(self, model: Prior, sample: Float[np.ndarray, "N 55 3"]) -> bool:
+        """The maximum likelihood solution, which the Gaussian has."""
+        solve: Any = getattr(model, "fit_closed_form", None)
+        if solve is None:
+            return False
+        solve(torch.from_numpy(sample))
+        return True
+
+    def validate(self, model: Prior, batches: Iterable[Tensor], team: Team) -> dict[str, float]:
+        """Negative log density of the poses, nats per active dimension.
+
+        It is the model's score and not its training loss, which may be warming up.
+        """
+        total, rows = 0.0, 0
+        for batch in batches:
+            total -= float(model.log_prob(batch).double().sum())
+            rows += len(batch)
+        sums = team.mean({"total": total, "rows": float(rows)})
+        return {"loss": sums["total"] / sums["rows"] / model.coordinates.active}
+
+    def other_units(self, loss: float) -> dict[str, float]:
+        """Bits per active dimension."""
+        return {"bits": loss / math.log(2)}
+
+    def summary(self, model: Prior) -> dict[str, Any]:
+        """What of a pose the prior sees."""
+        return {
+            "active": model.coordinates.active,
+            "degenerate": model.coordinates.degenerate,
+            "bound": model.bound,
+        }
+
+    def picture(self, model: Prior, *, count: int) -> UInt8[np.ndarray, "H W 3"]:
+        """Samples of the same noise each time, so that one sees them change."""
+        training = model.training
+        model.eval()
+        with torch.no_grad():
+            poses = model.sample(count, torch.Generator().manual_seed(0))
+        model.train(training)
+        hands = all(j >= 25 for j in model.coordinates.active_joints)
+        return sheet(poses.float().cpu().numpy(), hands=hands)
