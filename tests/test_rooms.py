@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -52,3 +53,16 @@ def test_workers_import_neither_torch_nor_smplx() -> None:
     code = "import sys, mocap_ray.dataset.shards; print([m for m in ('torch', 'smplx') if m in sys.modules])"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
+
+
+GENERIC = [file for room in ("training", "searching") for file in FILES if file.parent.name == room]
+OTHERS = re.compile(r"(?<![a-z])(poses?|joints?|priors?|clips?)(?![a-z])", re.IGNORECASE)
+"""Words of one task. In names too: `_` and dots part words."""
+OF_THE_FIELD = re.compile(r"grad_clip|clip_grad_norm_|np\.clip")
+
+
+@pytest.mark.parametrize("file", GENERIC, ids=lambda f: str(f.relative_to(PACKAGE)))
+def test_training_and_searching_name_no_model_and_no_data(file: Path) -> None:
+    for number, line in enumerate(file.read_text().splitlines(), start=1):
+        found = OTHERS.search(OF_THE_FIELD.sub("", line))
+        assert found is None, f"{file}:{number}: {found[0]!r} belongs to one task: {line.strip()}"

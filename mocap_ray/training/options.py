@@ -65,7 +65,7 @@ class TrainingOptions(Section):
     min_delta: NotNegative = 0.0
     """Least fall of the judged loss that counts as an improvement."""
     grad_clip: Annotated[Positive | None, MAY_CHANGE] = 1.0
-    """Largest norm of the gradient; None clips nothing (the norm is reported all the same)."""
+    """Largest norm of the gradient; None: no limit. The norm is reported in any case."""
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Decay per step of averaged weights; validated and exported instead of the last ones."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0

@@ -180,4 +180,4 @@ def not_finite(rows: Shaped[np.ndarray, "n ..."]) -> Shaped[np.ndarray, "n"]:
     """Which rows hold NaN or infinity; no row of whole numbers does."""
     if not np.issubdtype(rows.dtype, np.floating):
         return np.zeros(len(rows), bool)
-    return np.asarray(~np.isfinite(rows.reshape(len(rows), -1)).all(axis=1))
+    return np.asarray(~np.isfinite(rows).all(axis=tuple(range(1, rows.ndim))))

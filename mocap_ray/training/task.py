@@ -142,7 +142,7 @@ class TrainingTask(ABC, Generic[M]):
         total, rows = 0.0, 0
         for batch in batches:
             loss, _ = model.loss(batch)  # type: ignore[operator]  # nn.Module types attributes as tensors
-            total, rows = total + float(loss) * len(batch), rows + len(batch)
+            total, rows = total + float(loss.detach()) * len(batch), rows + len(batch)
         sums = team.mean({"total": total, "rows": float(rows)})
         return {"loss": sums["total"] / sums["rows"]}
 

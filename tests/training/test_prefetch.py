@@ -11,12 +11,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from mocap_ray.training import feeds
 from mocap_ray.training.feed import InMemory
 from mocap_ray.training.fit import fit
+from mocap_ray.training.listener import EpochReport
 from mocap_ray.training.options import TrainingOptions
 from mocap_ray.training.prefetch import Prefetched
+from mocap_ray.training.rows import ArrayRows
+from mocap_ray.training.team import Team
 from mocap_ray.training.watch import NonFinite
 from tests.training.small import line, rows
 
@@ -98,18 +102,12 @@ def test_a_forgotten_one_ends_its_thread() -> None:
     assert source.closed_in
 
 
-def _memory(ahead: bool) -> InMemory:
+def _memory(ahead: bool, *, broken: int | None = None) -> InMemory:
     data = rows(101).numpy().astype(np.float64)
-    index = np.arange(101, dtype=np.int32)
-    return InMemory(
-        data,
-        index,
-        [f"clip{k}" for k in index],
-        batch_size=7,
-        seed=3,
-        device=torch.device("cpu"),
-        ahead=ahead,
-    )
+    if broken is not None:
+        data[broken] = np.nan
+    held = ArrayRows(data, np.arange(101, dtype=np.int32), [f"clip{k}" for k in range(101)])
+    return InMemory(held, batch_size=7, seed=3, team=Team(), ahead=ahead)
 
 
 def test_batches_of_memory_are_the_same_ahead_and_not() -> None:
@@ -118,15 +116,14 @@ def test_batches_of_memory_are_the_same_ahead_and_not() -> None:
         assert len(plain) == len(ahead) == 15
         for a, b in zip(plain, ahead, strict=True):
             assert torch.equal(a.data, b.data)
-            assert a.clips() == b.clips()
+            assert a.items() == b.items()
 
 
 def test_a_training_that_fails_leaves_no_thread() -> None:
-    feed, before = _memory(True), _threads()
-    feed.rows[50] = torch.nan
+    feed, before = _memory(True, broken=50), _threads()
     with pytest.raises(NonFinite) as error:
         fit(line(), feed.epoch, options=TrainingOptions(max_epochs=1))
-    assert "clip50" in error.value.clips
+    assert "clip50" in error.value.items
     assert _threads() == before
 
 
@@ -140,23 +137,29 @@ def test_validation_batches_are_copied_ahead_and_all_of_them() -> None:
     assert _threads() == before
 
 
-def test_the_feeds_are_closed_however_a_training_ends(tmp_path: Path) -> None:
-    from dataclasses import replace
-
-    from mocap_ray.training.session import memory_feeds, prepare, run
+def test_what_reads_ahead_ends_however_a_training_ends(tmp_path: Path) -> None:
+    from mocap_ray.training.prepare import prepare
+    from mocap_ray.training.session import run
+    from mocap_ray.training.streaming import PlainReader
     from tests.dataset.made import make
     from tests.training.test_session import Kill, config
 
     make(tmp_path / "data", clips={("CMU", "train"): 2, ("CMU", "val"): 1})
-    chosen = config(tmp_path / "data", tmp_path / "out", data={"feed": "stream"})
-    closed: list[bool] = []
+    few = {"feed": "stream", "batch_size": 4}  # per batch, so that all epochs are more than is read ahead
+    chosen = config(tmp_path / "data", tmp_path / "out", data=few, training={"max_epochs": 8})
+    before, during = _threads(), []
 
-    def stream(c: object, team: object) -> feeds.Feeds:
-        return replace(memory_feeds(chosen, team), close=lambda: closed.append(True))  # type: ignore[arg-type]
+    class Looking(Kill):
+        """Stopped after an epoch, while the next one is read."""
+
+        def epoch(self, report: EpochReport, model: nn.Module) -> None:
+            during.append(_threads() - before)
+            super().epoch(report, model)
 
     prepare(chosen)
     with pytest.raises(KeyboardInterrupt):
-        run(chosen, stream=stream, listener=Kill(1))
-    assert closed == [True]
-    run(chosen, stream=stream)
-    assert closed == [True, True]
+        run(chosen, reader=PlainReader, listener=Looking(1))
+    assert during == [1]
+    assert _threads() == before
+    run(chosen, reader=PlainReader)
+    assert _threads() == before
