@@ -27,16 +27,18 @@ from mocap_ray.dataset.shards import make
 from mocap_ray.demo.archive import write_demo
 from mocap_ray.demo.standin import write_standin
 from mocap_ray.distributed.cluster import Cluster, connected
-from mocap_ray.distributed.stream import stream_feeds
-from mocap_ray.distributed.train import Share, train
-from mocap_ray.priors import build, fit_coordinates
+from mocap_ray.distributed.resources import Share
+from mocap_ray.distributed.stream import RayDataReader
+from mocap_ray.distributed.train import train
 from mocap_ray.runs.extract import ExtractConfig
 from mocap_ray.runs.ray import RayOptions
 from mocap_ray.runs.train import TrainConfig
 from mocap_ray.training.feeds import Feeds, memory_feeds
-from mocap_ray.training.fit import Team, fit
+from mocap_ray.training.fit import fit
 from mocap_ray.training.listener import Beat, EpochReport, Listener, Start
 from mocap_ray.training.session import validation
+from mocap_ray.training.streaming import stream_feeds
+from mocap_ray.training.team import Team
 
 MADE = 60
 """Recordings of the demo archive, each linked `COPIES` times."""
@@ -57,7 +59,9 @@ def measure() -> dict[str, float]:
         threads = torch.get_num_threads()
         torch.set_num_threads(1)  # the other CPU reads
         with connected(RayOptions(workers=2)):
-            figures = {"poses to train on": float(memory_feeds(_config("joint_flow", many), Team()).rows)}
+            figures = {
+                "poses to train on": float(memory_feeds(_config("joint_flow", many).setup(), Team()).rows)
+            }
             for kind in ("gaussian_prior", "joint_flow"):
                 figures |= _feeds_in_turn(kind, many)
         torch.set_num_threads(threads)
@@ -110,15 +114,17 @@ class _Reports(Listener):
 
 
 def _trained(kind: str, data: Path, *, feed: str) -> list[EpochReport]:
-    config = _config(kind, data, data={"feed": feed})
+    setup = _config(kind, data, data={"feed": feed}).setup()
     team, reports = Team(), _Reports()
-    feeds: Feeds = memory_feeds(config, team) if feed == "memory" else stream_feeds(config, team)
+    feeds: Feeds = (
+        memory_feeds(setup, team) if feed == "memory" else stream_feeds(setup, team, RayDataReader())
+    )
     torch.manual_seed(0)
-    model = build(config.model, fit_coordinates(config.model, feeds.sample, joints="body"))
+    model = setup.task.model(feeds.sample)
     assert feeds.val is not None
     try:
-        validate = validation(model, feeds.val, team, seed=0)
-        fit(model, feeds.train, options=config.training, validate=validate, listener=reports)
+        validate = validation(setup.task, model, feeds.val, team, seed=0)
+        fit(model, feeds.train, options=setup.training, validate=validate, listener=reports)
     finally:
         feeds.close()
     return reports.all

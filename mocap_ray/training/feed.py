@@ -34,6 +34,7 @@ class InMemory:
         team: Team,
         held_on_device: bool = True,
         ahead: bool | None = None,
+        row_bytes: int = 0,
         words: Words | None = None,
     ) -> None:
         """Take the rows.
@@ -46,6 +47,7 @@ class InMemory:
             held_on_device: false: the rows stay in host memory, and each batch is copied.
             ahead: gather and copy the batches in a thread, ahead of their use; by default where a GPU would
                 otherwise wait for it.
+            row_bytes: of a row in a batch; large ones are made ahead in fewer batches.
             words: for messages.
 
         Raises:
@@ -57,6 +59,7 @@ class InMemory:
         self.held, self.gather = held, held.on(self.home)
         self.ahead = self.home.type != team.device.type if ahead is None else ahead
         self.batch_size, self.seed, self.team = batch_size, seed, team
+        self.depth = depth(batch_size, row_bytes)
         self.steps = max(1, min(-(-len(held) // batch_size), len(held) // team.world))
 
     def epoch(self, epoch: int) -> Epoch:
@@ -81,7 +84,7 @@ class Epoch:
 
     def __iter__(self) -> Iterator[Batch]:
         feed = self.feed
-        return Prefetched(self._batches(), depth=depth(feed.batch_size)) if feed.ahead else self._batches()
+        return Prefetched(self._batches(), depth=feed.depth) if feed.ahead else self._batches()
 
     def _batches(self) -> Iterator[Batch]:
         feed, team = self.feed, self.feed.team

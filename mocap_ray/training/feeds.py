@@ -69,6 +69,7 @@ def memory_feeds(setup: Setup[Any], team: Team) -> Feeds:
         seed=setup.training.seed,
         team=team,
         held_on_device=held_on_device,
+        row_bytes=source.row_bytes,
         words=setup.words,
     )
     where = "GPU memory" if held_on_device and team.device.type == "cuda" else "memory"
