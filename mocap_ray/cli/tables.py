@@ -14,10 +14,10 @@ from mocap_ray.archives import Archive
 from mocap_ray.body.check import FileReport
 from mocap_ray.body.files import expected
 from mocap_ray.cli.screen import bytes_text, say
-from mocap_ray.dataset.build import Build
 from mocap_ray.dataset.card import duration
 from mocap_ray.dataset.estimate import Estimate
 from mocap_ray.dataset.inspect import Inspection
+from mocap_ray.dataset.product import ClipBuild
 from mocap_ray.records import Rejection
 from mocap_ray.runs.ray import RayOptions
 
@@ -69,7 +69,7 @@ def simple_table(
     return table
 
 
-def print_estimate(out: Console, build: Build, guess: Estimate, ray: RayOptions) -> None:
+def print_estimate(out: Console, build: ClipBuild, guess: Estimate, ray: RayOptions) -> None:
     """What a run would make, remove and take."""
     if not build.todo:
         made = [("to make", "nothing: everything is there already")]
@@ -79,7 +79,7 @@ def print_estimate(out: Console, build: Build, guess: Estimate, ray: RayOptions)
         seconds = guess.cpu_s / workers + START_S
         made = [
             ("recordings to make", f"{guess.recordings:,} of {guess.all_recordings:,}"),
-            ("shards to make", f"{len(build.todo):,} of {len(build.groups):,}"),
+            ("shards to make", f"{len(build.todo):,} of {len(build.shards):,}"),
             ("source", bytes_text(guess.source_bytes)),
             ("motion, about", duration(guess.hours * 3600)),
             ("disk needed, about", bytes_text(guess.output_bytes)),

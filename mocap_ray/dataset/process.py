@@ -54,7 +54,7 @@ class Plan:
     device: str = "cpu"
 
 
-def process(recording: Recording, plan: Plan) -> list[Clip | Rejection]:
+def process(recording: Recording, plan: Plan) -> list[Clip | Rejection[Recording]]:
     """Turn one recording into its clips and rejections.
 
     Returns:
@@ -69,7 +69,7 @@ def process(recording: Recording, plan: Plan) -> list[Clip | Rejection]:
     if isinstance(motion, Rejection):
         return [motion]
     choice = plan.bodies.choose(motion.family, motion.gender)
-    found: list[Clip | Rejection] = []
+    found: list[Clip | Rejection[Recording]] = []
     for part, name in _parts(motion, plan):
         if isinstance(part, Rejection):
             found.append(part)
@@ -79,7 +79,7 @@ def process(recording: Recording, plan: Plan) -> list[Clip | Rejection]:
     return found
 
 
-def _parts(motion: Motion, plan: Plan) -> Iterator[tuple[Motion | Rejection, str | None]]:
+def _parts(motion: Motion, plan: Plan) -> Iterator[tuple[Motion | Rejection[Recording], str | None]]:
     """What is to be taken of a recording, and its name: all of it, or its segments, at the source's rate."""
     if plan.segments is None:
         yield motion, None
@@ -98,7 +98,7 @@ def _parts(motion: Motion, plan: Plan) -> Iterator[tuple[Motion | Rejection, str
             yield Rejection(motion.recording, Reason.TOO_SHORT, what, frames), None
 
 
-def _pieces(motion: Motion, plan: Plan) -> Iterator[Motion | Rejection]:
+def _pieces(motion: Motion, plan: Plan) -> Iterator[Motion | Rejection[Recording]]:
     """The stretches of a motion that pass the quality checks, at the source's rate."""
     options = plan.motion
     measured = quality.measure(motion, options.quality.limits())
@@ -122,7 +122,9 @@ def source_frames(rows: int, source_fps: float, options: MotionOptions) -> int:
     return math.ceil((joints - 1) * source_fps / options.fps - 1e-9) + 1
 
 
-def _clips(piece: Motion, name: str | None, model: BodyModel, plan: Plan) -> Iterator[Clip | Rejection]:
+def _clips(
+    piece: Motion, name: str | None, model: BodyModel, plan: Plan
+) -> Iterator[Clip | Rejection[Recording]]:
     """A good stretch at the source's rate as clips at the profile's."""
     options = plan.motion
     betas = piece.betas[: plan.body.betas]
@@ -190,7 +192,7 @@ def _spans(rows: int, options: MotionOptions) -> list[tuple[int, int]]:
     ]
 
 
-def _encoded(clip: Clip, first_frame: int, plan: Plan) -> Clip | Rejection:
+def _encoded(clip: Clip, first_frame: int, plan: Plan) -> Clip | Rejection[Recording]:
     """The clip with its features, and its joints as float32 columns."""
     options = plan.motion
     try:

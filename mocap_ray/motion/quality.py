@@ -13,7 +13,7 @@ from jaxtyping import Bool, UInt8
 
 from mocap_ray.motion import kernels_poses
 from mocap_ray.motion.clip import Motion, Reason
-from mocap_ray.records import Rejection
+from mocap_ray.records import Recording, Rejection
 from mocap_ray.skeleton import BODY_JOINTS
 
 _REASONS = {
@@ -135,7 +135,9 @@ def measure(motion: Motion, limits: Limits | None = None, *, exact: bool = False
     )
 
 
-def stretches(motion: Motion, quality: Quality, *, cut: bool, min_frames: int) -> list[slice | Rejection]:
+def stretches(
+    motion: Motion, quality: Quality, *, cut: bool, min_frames: int
+) -> list[slice | Rejection[Recording]]:
     """What to keep of a motion and what not, in the order of time.
 
     Each stretch that is kept passes `measure` by itself.
@@ -158,7 +160,7 @@ def stretches(motion: Motion, quality: Quality, *, cut: bool, min_frames: int) -
     edges = np.flatnonzero(np.diff(np.concatenate([[True], bad, [True]])))
     good = [slice(int(a), int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True)]
     kept = [s for s in good if s.stop - s.start >= max(min_frames, 1)]
-    found: list[slice | Rejection] = []
+    found: list[slice | Rejection[Recording]] = []
     done = 0
     for stretch in [*kept, slice(frames, frames)]:
         if stretch.start > done or (not found and stretch.start == stretch.stop):
@@ -170,7 +172,7 @@ def stretches(motion: Motion, quality: Quality, *, cut: bool, min_frames: int) -
     return found
 
 
-def _rejected(motion: Motion, quality: Quality, part: slice, remedy: str, least: int) -> Rejection:
+def _rejected(motion: Motion, quality: Quality, part: slice, remedy: str, least: int) -> Rejection[Recording]:
     """Why the frames `part` are left out, by the first broken one among them."""
     start = motion.first_frame + part.start
     count = part.stop - part.start

@@ -27,8 +27,8 @@ from mocap_ray import priors
 from mocap_ray.config import dump_yaml
 from mocap_ray.dataset.poses import COLUMN, ROW_BYTES, manifest_hash, pose_rows
 from mocap_ray.dataset.reader import DataSet, open
-from mocap_ray.dataset.recipe import differences
 from mocap_ray.dataset.views import DataSetError
+from mocap_ray.options import differences
 from mocap_ray.priors import Coordinates, Prior
 from mocap_ray.runs.train import TrainConfig
 from mocap_ray.storage import Place, place
