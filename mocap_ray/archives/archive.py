@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from mocap_ray.motion.clip import Motion
+from mocap_ray.motion.clip import JointMotion, Motion
 from mocap_ray.records import Recording, Rejection
 from mocap_ray.storage import Place
 
@@ -43,7 +43,7 @@ class Read(Protocol):
 
     def __call__(
         self, place: Place, recording: Recording, *, fps: float | None = None
-    ) -> Motion | Rejection[Recording]:
+    ) -> Motion | JointMotion | Rejection[Recording]:
         """Return a Rejection for what the file's own bytes prove; raise OSError for anything else."""
         ...
 

@@ -41,7 +41,7 @@ class ExtractView(View):
         )
         self.task: TaskID | None = None
         self.total = self.recordings = self.rejected = 0
-        self.frames = 0.0
+        self.frames: int | float = 0
         self.since = time.monotonic()
 
     def on_prepared(self, build: ClipBuild) -> None:

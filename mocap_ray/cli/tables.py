@@ -18,6 +18,7 @@ from mocap_ray.dataset.card import duration
 from mocap_ray.dataset.estimate import Estimate
 from mocap_ray.dataset.inspect import Inspection
 from mocap_ray.dataset.product import ClipBuild
+from mocap_ray.motion.clip import JOINTS, JointMotion
 from mocap_ray.records import Rejection
 from mocap_ray.runs.ray import RayOptions
 
@@ -99,18 +100,19 @@ def print_inspection(out: Console, file: str, found: Inspection) -> None:
     """What a file is, its quality, what a run would make of it."""
     motion, rows = found.motion, [("size", f"{found.recording.size:,} bytes")]
     if not isinstance(motion, Rejection):
-        frames, fps = len(motion.trans), motion.source_fps
+        frames, fps = len(motion.root), motion.source_fps
+        array = motion.joints if isinstance(motion, JointMotion) else motion.poses
         rows += [
-            ("format", f"{motion.family}, {motion.poses.shape[1]} joints, {motion.poses.dtype}"),
+            ("format", f"{motion.family}, {array.shape[1]} joints, {array.dtype}"),
             ("gender", motion.gender),
-            ("shape coefficients", str(len(motion.betas))),
+            ("shape coefficients", "-" if isinstance(motion, JointMotion) else str(len(motion.betas))),
             ("frames", f"{frames:,} at {fps:.10g} fps = {frames / fps:.2f} s"),
             ("action, by its name", motion.action or "-"),
         ]
     if found.quality is not None:
         rows += found.quality.rows()
     for clip in found.clips:
-        body = f"{clip.family} {clip.body_gender} body"
+        body = "joints as they are" if clip.family == JOINTS else f"{clip.family} {clip.body_gender} body"
         rows.append(("clip", f"{clip.clip_id}: {clip.num_frames:,} rows at {clip.fps:g} fps, {body}"))
     rows += [(str(r.reason), r.detail) for r in found.rejections]
     taken = "yes" if found.taken else "no"

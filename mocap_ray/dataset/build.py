@@ -19,7 +19,7 @@ from mocap_ray.dataset.schema import NAME
 from mocap_ray.errors import UserError
 from mocap_ray.motion.clip import Motion
 from mocap_ray.options import digest
-from mocap_ray.records import Recording
+from mocap_ray.records import Recording, Rejection
 from mocap_ray.shards.build import earlier, survey
 from mocap_ray.shards.receipts import Receipt
 from mocap_ray.storage import Place, place
@@ -158,7 +158,10 @@ def _selected(
 
 
 def _need_bodies(recordings: Sequence[Recording], plan: Plan) -> None:
-    """Stop before any work where a body model is missing, as far as one file of each dataset shows it."""
+    """Stop before any work where a body model is missing, as far as one file of each dataset shows it.
+
+    Joints alone need none.
+    """
     tried: dict[str, int] = {}
     # Small ones first; workers meet the rest: MissingBody fails the run there too, only later.
     for recording in sorted(recordings, key=lambda r: (r.size, r.name)):
@@ -171,4 +174,5 @@ def _need_bodies(recordings: Sequence[Recording], plan: Plan) -> None:
             continue  # read again, and retried, by a worker
         if isinstance(motion, Motion):
             plan.bodies.choose(motion.family, motion.gender)
+        if not isinstance(motion, Rejection):
             tried[recording.dataset] = PEEKS

@@ -13,7 +13,7 @@ from mocap_ray.body.bodies import Bodies
 from mocap_ray.dataset.options import BodyOptions, MotionOptions
 from mocap_ray.dataset.process import Plan, process, source_frames
 from mocap_ray.errors import UserError
-from mocap_ray.motion.clip import Clip, Motion
+from mocap_ray.motion.clip import Clip, JointMotion, Motion
 from mocap_ray.motion.quality import Quality, measure, stretches
 from mocap_ray.records import Recording, Rejection
 from mocap_ray.storage import Place, place
@@ -34,7 +34,7 @@ class Inspection:
     """
 
     recording: Recording
-    motion: Motion | Rejection[Recording]
+    motion: Motion | JointMotion | Rejection[Recording]
     quality: Quality | None
     clips: tuple[Clip, ...]
     rejections: tuple[Rejection[Recording], ...]
@@ -72,6 +72,8 @@ def inspect(
     where, recording = _located(str(file), archive)
     bodies = Bodies.load(body.root, gender=body.gender, families=body.families) if body else None
     found = archive.read(where, recording, fps=fps)
+    if bodies is None and isinstance(found, JointMotion):
+        body, bodies = BodyOptions(root=""), Bodies("", "recorded", {}, {})  # none is needed
     if isinstance(found, Rejection):
         return Inspection(recording, found, None, (), (found,), complete=True, frames_kept=0)
     quality = measure(found, options.quality.limits(), exact=True)

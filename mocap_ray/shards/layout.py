@@ -58,9 +58,10 @@ class Sums(Record):
         return {name: getattr(self, name) for name in self.AMOUNTS}
 
     @property
-    def amount(self) -> float:
+    def amount(self) -> int | float:
         """The first of `AMOUNTS`; 0 where there is none."""
-        return float(getattr(self, self.AMOUNTS[0])) if self.AMOUNTS else 0.0
+        value: int | float = getattr(self, self.AMOUNTS[0]) if self.AMOUNTS else 0
+        return value
 
 
 SumsT = TypeVar("SumsT", bound=Sums)

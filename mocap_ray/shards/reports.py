@@ -39,7 +39,7 @@ class ShardReport:
     ok: bool
     inputs: int = 0
     rows: int = 0
-    amount: float = 0.0
+    amount: int | float = 0
     rejected: int = 0
     busy_s: float = 0.0
     peak_mb: float = 0.0
@@ -67,13 +67,12 @@ def report(shard: Shard[Any], job: Job[Any, Any, Any], dead: Mapping[str, str]) 
         return ShardReport(shard.name, ok=False, error=str(error), fatal=str(error).startswith("writing"))
     except Exception as error:
         return ShardReport(shard.name, ok=False, error=bug(f"{shard.path}: {error}"))
-    amount = receipt.sums.amount
     return ShardReport(
         shard.name,
         ok=True,
         inputs=len(receipt.inputs),
         rows=receipt.rows,
-        amount=int(amount) if amount.is_integer() else amount,
+        amount=receipt.sums.amount,
         rejected=len(receipt.rejections),
         busy_s=time.monotonic() - since,
         peak_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,

@@ -134,7 +134,7 @@ class RunResult:
     made: int
     kept: int
     removed: int
-    amount: float
+    amount: int | float
     work_s: float
     run_s: float
     workers: int
