@@ -12,18 +12,15 @@ machine.
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from mocap_ray.dataset import manifest
 from mocap_ray.dataset.build import prepare
-from mocap_ray.dataset.recipe import RECIPE_NAME
-from mocap_ray.dataset.shards import make
 from mocap_ray.demo.archive import write_demo
 from mocap_ray.demo.standin import write_standin
 from mocap_ray.distributed.cluster import Cluster, connected
@@ -33,6 +30,8 @@ from mocap_ray.distributed.train import train
 from mocap_ray.runs.extract import ExtractConfig
 from mocap_ray.runs.ray import RayOptions
 from mocap_ray.runs.train import TrainConfig
+from mocap_ray.shards.running import InProcess, Silent, run
+from mocap_ray.storage import place
 from mocap_ray.training.feeds import Feeds, memory_feeds
 from mocap_ray.training.fit import fit
 from mocap_ray.training.listener import Beat, EpochReport, Listener, Start
@@ -85,12 +84,12 @@ def _data_set(folder: Path, *, copies: int) -> Path:
             "output": {"root": str(out), "columns": ["features", "poses"]},
         }
     )
-    job = prepare(config.source, config.body, config.motion, config.output)
-    job.out.publish(json.dumps(job.recipe, indent=1, sort_keys=True).encode(), RECIPE_NAME)
-    made = [
-        make(g, job.plan, job.out, recipe_hash=job.recipe_hash, metadata=job.metadata) for g in job.groups
-    ]
-    manifest.finish(job.out, made, job.recipe, job.recipe_hash, job.plan.archive)
+    run(
+        lambda: prepare(config.source, config.body, config.motion, config.output),
+        lambda: nullcontext(InProcess()),
+        out=place(out),
+        callback=Silent(),
+    )
     return out
 
 

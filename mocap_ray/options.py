@@ -1,7 +1,12 @@
-"""What every section of a config is made of; `mocap_ray/config.py` reads them from YAML."""
+"""What every section of a config is made of, and settings as plain values: their hash, and how two differ.
+
+`mocap_ray/config.py` reads sections from YAML.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -64,6 +69,12 @@ def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+def digest(value: Any) -> str:
+    """sha256 of plain values, independent of the order of keys."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], *, prefix: str = "") -> list[str]:

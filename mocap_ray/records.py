@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Generic, TypeVar
+
+Input = TypeVar("Input")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,10 +31,17 @@ class Recording:
 
 
 @dataclass(frozen=True, slots=True)
-class Rejection:
-    """A recording, or the piece of it that starts at `first_frame`, left out with its reason."""
+class Rejection(Generic[Input]):
+    """An input, or the piece of it that begins at `start`, left out with its reason.
 
-    recording: Recording
+    Attributes:
+        input: a recording, or what else a product is made from.
+        reason: of the closed list of the product.
+        detail: a sentence: where, what was found, what was expected, what to do.
+        start: where in the input the piece begins; the first frame in a recording.
+    """
+
+    input: Input
     reason: StrEnum
     detail: str
-    first_frame: int = 0
+    start: int = 0

@@ -50,7 +50,7 @@ def test_the_front_door_imports_nothing_until_asked() -> None:
 
 
 def test_workers_import_neither_torch_nor_smplx() -> None:
-    code = "import sys, mocap_ray.dataset.shards; print([m for m in ('torch', 'smplx') if m in sys.modules])"
+    code = "import sys, mocap_ray.dataset.product; print([m for m in ('torch', 'smplx') if m in sys.modules])"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
 

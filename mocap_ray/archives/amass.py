@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
+from types import MappingProxyType
 
 import numpy as np
 from pyarrow import fs as pafs
 
 from mocap_ray.archives import layouts
 from mocap_ray.archives.actions import action_of
-from mocap_ray.archives.archive import Archive
+from mocap_ray.archives.archive import Archive, last_part
+from mocap_ray.errors import UserError
 from mocap_ray.motion.clip import Motion, Reason
 from mocap_ray.npz import BadNpz, NpzFile, open_npz
 from mocap_ray.records import Recording, Rejection
@@ -31,6 +33,15 @@ REGISTER = (
     "register at amass.is.tue.mpg.de, download the SMPL+H G (or SMPL-X G) files of the sub-datasets and unpack "
     "them side by side: CMU/01/01_01_poses.npz"
 )
+
+PUBLISHED: Mapping[str, str] = MappingProxyType(
+    {
+        **dict.fromkeys(("HumanEva", "MPI_HDM05", "HDM05", "SFU", "MPI_mosh", "MPImosh", "MoSh"), "val"),
+        **dict.fromkeys(("Transitions_mocap", "Transitions", "SSM_synced", "SSM"), "test"),
+    }
+)
+"""Sub-dataset -> split as the authors of AMASS recommend (theirs calls val `vald`), in both spellings of the
+site; everything else trains. Source: nghorbani/amass, its README's `amass_splits`."""
 
 _PACKED = (".tar.bz2", ".tar.xz", ".tar.gz", ".tgz", ".tar", ".zip")
 _SUBJECT_IN_FOLDER = {"ACCAD": re.compile(r"(Fem|M)ale\d+")}
@@ -53,18 +64,18 @@ def discover(
         dataset: name of the sub-dataset whose folder `place` itself is; becomes the first part of each name.
 
     Raises:
-        ValueError: no such folder, nothing usable in it, nothing selected, or a bad `dataset`.
+        UserError: no such folder, nothing usable in it, nothing selected, or a bad `dataset`.
         OSError: it cannot be listed.
     """
     shown = re.sub(r"//[^/@]*@", "//", place.uri)  # without credentials
     if dataset is not None and not re.fullmatch(r"[^/.=][^/=]*", dataset):
-        raise ValueError(f"source.dataset {dataset!r}: expected the plain name of a sub-dataset such as CMU.")
+        raise UserError(f"source.dataset {dataset!r}: expected the plain name of a sub-dataset such as CMU.")
     if place.fs.get_file_info(place.path).type == pafs.FileType.File:
-        raise ValueError(f"{shown}: a file. Expected the folder that holds AMASS sub-datasets (source.root).")
+        raise UserError(f"{shown}: a file. Expected the folder that holds AMASS sub-datasets (source.root).")
     infos = place.files()
     found = [_recording(place, info, dataset) for info in infos if _is_npz(place.relative(info.path))]
     if not found:
-        raise ValueError(_nothing_found(place, shown, [place.relative(info.path) for info in infos]))
+        raise UserError(_nothing_found(place, shown, [place.relative(info.path) for info in infos]))
     chosen = [
         r
         for r in found
@@ -72,14 +83,14 @@ def discover(
         and not any(_matches(r, glob) for glob in exclude)
     ]
     if not chosen:
-        raise ValueError(
+        raise UserError(
             f"{shown}: include {list(include)} and exclude {list(exclude)} leave none of {len(found)} recordings. "
             f"Globs are matched with names such as {found[0].name!r}."
         )
     return sorted(chosen, key=lambda r: r.name)
 
 
-def read(place: Place, recording: Recording, *, fps: float | None = None) -> Motion | Rejection:
+def read(place: Place, recording: Recording, *, fps: float | None = None) -> Motion | Rejection[Recording]:
     """Read one recording; formats are told apart by keys and shapes (`archives/layouts.py`).
 
     Non-finite numbers pass: the quality checks find them. Whatever the file's gender says that is not male,
@@ -96,10 +107,10 @@ def read(place: Place, recording: Recording, *, fps: float | None = None) -> Mot
 
     Raises:
         OSError: the file cannot be read now, or its size is not the listed one any more.
-        ValueError: `fps` is not positive.
+        UserError: `fps` is not positive.
     """
     if fps is not None and not 0 < fps <= 10_000:
-        raise ValueError(f"source.fps {fps}: expected frames per second between 0 and 10,000.")
+        raise UserError(f"source.fps {fps}: expected frames per second between 0 and 10,000.")
     stem = PurePosixPath(recording.source).stem
     if stem == "shape" or stem.endswith("_stagei"):
         what = "a body shape" if stem == "shape" else "the placement of markers (stage I)"
@@ -116,6 +127,29 @@ def read(place: Place, recording: Recording, *, fps: float | None = None) -> Mot
     # Names and shapes in it come from the file: no control characters, and no novel.
     detail = "".join(letter if letter.isprintable() else "?" for letter in detail[:600])
     return Rejection(recording, reason, f"{recording.source}: {detail.rstrip('.')}.")
+
+
+def published(recording: Recording) -> str:
+    """The split that the authors recommend: by sub-dataset, `train` for those that they do not name."""
+    return PUBLISHED.get(recording.dataset, "train")
+
+
+def take_name(name: str) -> str:
+    """A name without the endings that AMASS gives to each release.
+
+    >>> take_name("CMU/01/01_01_poses"), take_name("CMU/01/01_01_stageii")
+    ('CMU/01/01_01', 'CMU/01/01_01')
+    """
+    return name.removesuffix("_stageii").removesuffix("_poses")
+
+
+def short_title(name: str) -> str:
+    """The take alone.
+
+    >>> short_title("CMU/01/01_01_stageii")
+    '01_01'
+    """
+    return take_name(last_part(name))
 
 
 def _motion(file: NpzFile, recording: Recording, fps: float | None) -> Motion:
@@ -219,4 +253,6 @@ ARCHIVE = Archive(
         "Surface Shapes. ICCV 2019, pp. 5442-5451. Cite the sub-datasets used as well."
     ),
     register=REGISTER,
+    published=published,
+    short_title=short_title,
 )

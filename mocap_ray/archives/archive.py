@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from mocap_ray.motion.clip import Motion
+from mocap_ray.motion.clip import JointMotion, Motion
 from mocap_ray.records import Recording, Rejection
 from mocap_ray.storage import Place
+
+Published = Callable[[Recording], str]
+"""The split of a recording as the authors of its archive recommend it: `train`, `val` or `test`."""
+
+
+def last_part(name: str) -> str:
+    """The short title of a recording where its archive gives none: the last part of its name.
+
+    >>> last_part("CMU/01/01_01")
+    '01_01'
+    """
+    return name.rpartition("/")[2]
 
 
 class Discover(Protocol):
@@ -22,14 +34,16 @@ class Discover(Protocol):
         exclude: Sequence[str] = (),
         dataset: str | None = None,
     ) -> list[Recording]:
-        """Raise ValueError where there is nothing to list, saying what was found instead."""
+        """Raise UserError where there is nothing to list, saying what was found instead."""
         ...
 
 
 class Read(Protocol):
     """Read one recording."""
 
-    def __call__(self, place: Place, recording: Recording, *, fps: float | None = None) -> Motion | Rejection:
+    def __call__(
+        self, place: Place, recording: Recording, *, fps: float | None = None
+    ) -> Motion | JointMotion | Rejection[Recording]:
         """Return a Rejection for what the file's own bytes prove; raise OSError for anything else."""
         ...
 
@@ -47,6 +61,8 @@ class Archive:
         licence: the terms, in one or two sentences.
         citation: what its authors ask to be cited.
         register: how to get the files; printed where none are found, and in the data card.
+        published: the split that its authors recommend, for `source.split: published`; None where there is none.
+        short_title: a recording's name -> a few words for captions of pictures.
     """
 
     name: str
@@ -57,3 +73,5 @@ class Archive:
     licence: str
     citation: str
     register: str
+    published: Published | None = None
+    short_title: Callable[[str], str] = last_part

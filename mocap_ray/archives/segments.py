@@ -19,6 +19,8 @@ from types import MappingProxyType
 
 from pyarrow import fs as pafs
 
+from mocap_ray.archives.amass import take_name
+from mocap_ray.errors import UserError
 from mocap_ray.records import Recording
 from mocap_ray.storage import Place, place
 
@@ -105,7 +107,7 @@ class SegmentIndex:
         """Segments of the recordings by their names, and sentences that count what did not match.
 
         Raises:
-            ValueError: no recording has a row, or two recordings have the same rows.
+            UserError: no recording has a row, or two recordings have the same rows.
         """
         found: dict[str, tuple[Segment, ...]] = {}
         homes: dict[str, str] = {}
@@ -114,7 +116,7 @@ class SegmentIndex:
             if home not in self.rows:
                 continue
             if home in homes:
-                raise ValueError(
+                raise UserError(
                     f"{self.where}: its rows of {home} are those of {homes[home]} as well as of {recording.name}. "
                     "Leave one of them out with source.exclude."
                 )
@@ -122,7 +124,7 @@ class SegmentIndex:
             found[recording.name] = self.rows[home]
         if not found:
             names = f"{next(iter(self.rows))!r}", f"{recordings[0].name!r}" if recordings else "none"
-            raise ValueError(
+            raise UserError(
                 f"{self.where}: none of the {len(recordings)} recordings has a row. The index names recordings such "
                 f"as {names[0]}, the archive such as {names[1]}: source.root has to be the folder of the sub-datasets."
             )
@@ -146,7 +148,7 @@ class SegmentIndex:
 def key(path: str) -> str:
     """A recording's name in one spelling, however the archive or the index writes it.
 
-    Releases differ in the names of sub-datasets, in `_stageii` for `_poses`, and in `_` for blanks.
+    Releases differ in the names of sub-datasets, in the endings of takes, and in `_` for blanks.
 
     >>> key("./pose_data/MPI_HDM05/bd/HDM_bd_01-01_01_120_poses.npy") == key("HDM05/bd/HDM_bd_01-01_01_120_stageii")
     True
@@ -156,7 +158,7 @@ def key(path: str) -> str:
     dataset = _dataset(first)
     if len(rest) > 1 and _dataset(rest[0]) == dataset:
         rest = rest[1:]  # some packed files hold the folder of the sub-dataset twice
-    return "/".join((dataset, *rest)).replace(" ", "_").removesuffix("_stageii").removesuffix("_poses")
+    return take_name("/".join((dataset, *rest)).replace(" ", "_"))
 
 
 def _dataset(name: str) -> str:
@@ -172,7 +174,7 @@ def read_segments(address: str, *, texts: str | None = None) -> SegmentIndex:
             part of a clip (start or end is neither 0 nor nan) are left out, because `texts` describe whole clips.
 
     Raises:
-        ValueError: no such file or folder, not such a table, a row that cannot be, two rows of one name or of one
+        UserError: no such file or folder, not such a table, a row that cannot be, two rows of one name or of one
             start; says which line.
         OSError: it cannot be read now.
     """
@@ -181,11 +183,11 @@ def read_segments(address: str, *, texts: str | None = None) -> SegmentIndex:
         reader = csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline=""))
         lines = list(reader)
     except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(
+        raise UserError(
             f"{where}: not a table ({error}). Expected HumanML3D's index.csv (source.segments)."
         ) from error
     if not set(_COLUMNS) <= set(reader.fieldnames or ()):
-        raise ValueError(
+        raise UserError(
             f"{where}: columns {list(reader.fieldnames or ())}. Expected {', '.join(_COLUMNS)}: HumanML3D's index.csv "
             "(source.segments)."
         )
@@ -197,15 +199,15 @@ def read_segments(address: str, *, texts: str | None = None) -> SegmentIndex:
             continue
         home, segment = _segment(line, f"{where}, line {number}")
         if segment.name in names:
-            raise ValueError(f"{where}, line {number}: the name {segment.name!r} stands there twice.")
+            raise UserError(f"{where}, line {number}: the name {segment.name!r} stands there twice.")
         if any(segment.start == other.start for other in rows.get(home, ())):
-            raise ValueError(f"{where}, line {number}: two rows of {home} start in the same frame.")
+            raise UserError(f"{where}, line {number}: two rows of {home} start in the same frame.")
         names.add(segment.name)
         rows.setdefault(home, []).append(segment)
     if twin := next((f"M{name}" for name in sorted(names) if f"M{name}" in names), None):
-        raise ValueError(f"{where}: the name {twin!r} is that of a mirrored twin. Leave its row out.")
+        raise UserError(f"{where}: the name {twin!r} is that of a mirrored twin. Leave its row out.")
     if not rows:
-        raise ValueError(f"{where}: no row of AMASS. Expected HumanML3D's index.csv (source.segments).")
+        raise UserError(f"{where}: no row of AMASS. Expected HumanML3D's index.csv (source.segments).")
     captions = _captions(texts, names) if texts is not None else {}
     finished = {
         home: tuple(
@@ -224,14 +226,14 @@ def _segment(line: Mapping[str, str | None], where: str) -> tuple[str, Segment]:
         start, end = int(line["start_frame"] or ""), int(line["end_frame"] or "")
     except ValueError:
         found = line["start_frame"], line["end_frame"]
-        raise ValueError(f"{where}: frames {found[0]!r} to {found[1]!r}. Expected whole numbers.") from None
+        raise UserError(f"{where}: frames {found[0]!r} to {found[1]!r}. Expected whole numbers.") from None
     if start < 0 or 0 <= end <= start:
-        raise ValueError(f"{where}: frames {start} to {end}. Expected a start from 0 on and a later end.")
+        raise UserError(f"{where}: frames {start} to {end}. Expected a start from 0 on and a later end.")
     if not re.fullmatch(r"[^\W_][\w.-]*", name):
-        raise ValueError(f"{where}: name {name!r}. Expected letters and digits such as 000021.npy.")
+        raise UserError(f"{where}: name {name!r}. Expected letters and digits such as 000021.npy.")
     home = key(path)
     if "/" not in home:
-        raise ValueError(
+        raise UserError(
             f"{where}: source {path!r}. Expected a path such as ./pose_data/CMU/01/01_01_poses.npy."
         )
     trim = TRIMS.get(home.split("/")[0], 0)
@@ -245,7 +247,7 @@ def _captions(address: str, names: Iterable[str]) -> dict[str, tuple[str, ...]]:
     there = {folder.relative(info.path) for info in folder.files()}
     wanted = [name for name in sorted(names) if f"{name}.txt" in there]
     if not wanted:
-        raise ValueError(
+        raise UserError(
             f"{folder.uri}: {len(there)} files, and none is that of a clip. Expected HumanML3D's texts, unpacked: "
             "000021.txt and its like (source.texts)."
         )
@@ -259,7 +261,7 @@ def _whole_clip(folder: Place, name: str) -> tuple[str, ...]:
     try:
         lines = folder.read(name).decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
-        raise ValueError(f"{folder.uri}/{name}: {error}. Expected captions in UTF-8.") from error
+        raise UserError(f"{folder.uri}/{name}: {error}. Expected captions in UTF-8.") from error
     kept: dict[str, None] = {}
     for number, line in enumerate(lines, start=1):
         if not line.strip():
@@ -269,7 +271,7 @@ def _whole_clip(folder: Place, name: str) -> tuple[str, ...]:
             _, start, end = rest
             whole = all(math.isnan(t) or t == 0 for t in (float(start), float(end)))
         except ValueError:
-            raise ValueError(
+            raise UserError(
                 f"{folder.uri}/{name}, line {number}: {line[:80]!r}. Expected caption#tokens#start#end."
             ) from None
         if whole and caption.strip():
@@ -281,7 +283,7 @@ def _read(address: str) -> tuple[str, bytes]:
     """A file by its address: what to call it, and its bytes."""
     file = place(address)
     if file.fs.get_file_info(file.path).type != pafs.FileType.File:
-        raise ValueError(f"{file.uri}: no such file. Expected HumanML3D's index.csv (source.segments).")
+        raise UserError(f"{file.uri}: no such file. Expected HumanML3D's index.csv (source.segments).")
     return file.uri, file.read()
 
 

@@ -1,4 +1,4 @@
-"""Which recording belongs to which split: by subject, by sub-dataset as published, or by lists."""
+"""Which recording belongs to which split: by subject, as its archive's authors published it, or by lists."""
 
 from __future__ import annotations
 
@@ -9,19 +9,15 @@ from types import MappingProxyType
 
 from pyarrow import fs as pafs
 
+from mocap_ray.archives.archive import Published
+from mocap_ray.errors import UserError
 from mocap_ray.records import Recording
 from mocap_ray.storage import place
 
 FRACTIONS: Mapping[str, float] = MappingProxyType({"train": 0.8, "val": 0.1, "test": 0.1})
 
-PUBLISHED: Mapping[str, str] = MappingProxyType(
-    {
-        **dict.fromkeys(("HumanEva", "MPI_HDM05", "HDM05", "SFU", "MPI_mosh", "MPImosh", "MoSh"), "val"),
-        **dict.fromkeys(("Transitions_mocap", "Transitions", "SSM_synced", "SSM"), "test"),
-    }
-)
-"""Sub-dataset -> split as the authors of AMASS recommend (theirs calls val `vald`), in both spellings of the
-site; everything else trains. Source: nghorbani/amass, its README's `amass_splits`."""
+RULES = ("subject", "published", "none")
+"""What `source.split` may say beside the name of an archive that has a published split, and the address of lists."""
 
 Lists = Mapping[str, Sequence[str]]
 
@@ -32,24 +28,26 @@ def assign(
     split: str,
     fractions: Mapping[str, float] = FRACTIONS,
     lists: Lists | None = None,
+    published: Published | None = None,
 ) -> dict[str, str]:
     """The split of each recording by its name.
 
     Args:
         recordings: all of an archive.
         split: `subject`: a hash of the subject decides, so that new data moves nobody and nobody is in two
-            splits; `amass`: the published one; `none`: all train; else the address of a folder with
-            train.txt, val.txt, test.txt (`read_lists`).
+            splits; `published`: that of the archive's authors; `none`: all train; else the address of a folder
+            with train.txt, val.txt, test.txt (`read_lists`).
         fractions: share of the subjects in each split, in this order along the hash; sum 1.
         lists: split -> names, subjects, sub-datasets or folders, as a YAML file gives it; wins over `split`.
             The most exact entry decides; `*` is everything else. Recordings in no list are left out of the
             result, and so of the data set.
+        published: what `published` means; wins over `split` unless there are lists.
 
     Raises:
-        ValueError: unknown `split`, bad fractions, a recording in two lists, or a split that ought to have
+        UserError: unknown `split`, bad fractions, a recording in two lists, or a split that ought to have
             recordings and has none, with the counts and the remedies.
     """
-    if lists is None and split not in ("subject", "amass", "none"):
+    if lists is None and published is None and split not in ("subject", "none"):
         lists = read_lists(split)
     if lists is not None:
         found = _by_lists(recordings, lists)
@@ -57,13 +55,13 @@ def assign(
             found, [name for name, entries in lists.items() if entries], recordings, "Correct that list"
         )
         return found
-    if split == "none":
+    if published is None and split == "none":
         return {r.name: "train" for r in recordings}
     total = sum(fractions.values())
     if abs(total - 1) > 1e-6 or any(share < 0 for share in fractions.values()):
-        raise ValueError(f"source.fractions {dict(fractions)}: expected shares from 0 to 1 that sum to 1.")
-    if split == "amass":
-        found = {r.name: PUBLISHED.get(r.dataset, "train") for r in recordings}
+        raise UserError(f"source.fractions {dict(fractions)}: expected shares from 0 to 1 that sum to 1.")
+    if published is not None:
+        found = {r.name: published(r) for r in recordings}
     else:
         by_subject = {s: _hashed(s, fractions) for s in {r.subject for r in recordings}}
         found = {r.name: by_subject[r.subject] for r in recordings}
@@ -78,16 +76,16 @@ def read_lists(address: str) -> dict[str, list[str]]:
     Blank lines and those that start with # are skipped.
 
     Raises:
-        ValueError: no such folder, or no list in it.
+        UserError: no such folder, or no list in it.
     """
     folder = place(address)
     is_folder = folder.fs.get_file_info(folder.path).type == pafs.FileType.Directory
     files = [info for info in folder.files() if info.path.endswith(".txt")] if is_folder else []
     files = [info for info in files if "/" not in folder.relative(info.path)]
     if not files:
-        raise ValueError(
-            f"source.split {address!r}: neither subject, amass or none, nor a folder with train.txt, val.txt and "
-            "test.txt, nor a YAML file that is there."
+        raise UserError(
+            f"source.split {address!r}: neither subject, published or none, nor the name of an archive with a "
+            "published split, nor a folder with train.txt, val.txt and test.txt, nor a YAML file that is there."
         )
     lists: dict[str, list[str]] = {}
     for info in files:
@@ -95,7 +93,7 @@ def read_lists(address: str) -> dict[str, list[str]]:
         try:
             lines = [line.strip() for line in folder.read(name).decode("utf-8-sig").splitlines()]
         except UnicodeDecodeError as error:
-            raise ValueError(f"{address}/{name}: {error}. Expected names in UTF-8, one a line.") from error
+            raise UserError(f"{address}/{name}: {error}. Expected names in UTF-8, one a line.") from error
         lists[name.removesuffix(".txt")] = [line for line in lines if line and not line.startswith("#")]
     return lists
 
@@ -117,7 +115,7 @@ def _by_lists(recordings: Sequence[Recording], lists: Lists) -> dict[str, str]:
         for entry in entries:
             key = entry.removeprefix("./").removesuffix(".npz").strip("/")
             if homes.setdefault(key, split) != split:
-                raise ValueError(f"source.split: {entry!r} stands in two lists, {homes[key]} and {split}.")
+                raise UserError(f"source.split: {entry!r} stands in two lists, {homes[key]} and {split}.")
     found: dict[str, str] = {}
     for recording in recordings:
         parts = recording.name.split("/")
@@ -139,7 +137,7 @@ def _none_empty(
         return
     shown = ", ".join(f"{name} {counts[name]}" for name in dict.fromkeys((*needed, *sorted(counts))))
     subjects = len({r.subject for r in recordings})
-    raise ValueError(
+    raise UserError(
         f"No recording falls into split {' or '.join(empty)} ({shown}; {len(recordings)} recordings of {subjects} "
         f"subjects in {len({r.dataset for r in recordings})} sub-datasets). {remedy}, set source.split to none, or "
         "to a file or folder with lists."

@@ -86,14 +86,14 @@ def run_extraction(
     # Ray takes a second to import: only the commands that compute pay for it.
     from mocap_ray.cli.extraction_view import ExtractView, print_outcome
     from mocap_ray.cli.screen import complain, console
-    from mocap_ray.distributed.extract import ExtractionFailed
     from mocap_ray.distributed.extract import extract as run
+    from mocap_ray.shards.running import RunFailed
 
     out = console()
     try:
         with ExtractView(out) as view:
             outcome = run(settings, view, overwrite=overwrite, prune=prune, strict=strict)
-    except ExtractionFailed as error:
+    except RunFailed as error:
         text = str(error)
         if text.startswith("writing"):
             text = f"{settings.output.root}: {text}. Make room or mend it, and run the same command again to go on."

@@ -21,10 +21,9 @@ from rich.table import Table
 from mocap_ray.cli.screen import bytes_text, count_text, say, typed
 from mocap_ray.cli.tables import show, simple_table
 from mocap_ray.cli.view import View
-from mocap_ray.dataset.build import Build
-from mocap_ray.distributed.cluster import Cluster
-from mocap_ray.distributed.extract import Outcome
-from mocap_ray.distributed.tasks import Report
+from mocap_ray.dataset.product import ClipBuild
+from mocap_ray.shards.reports import ShardReport
+from mocap_ray.shards.running import Engine, RunResult
 
 
 class ExtractView(View):
@@ -41,15 +40,16 @@ class ExtractView(View):
             TimeRemainingColumn(),
         )
         self.task: TaskID | None = None
-        self.total = self.recordings = self.frames = self.rejected = 0
+        self.total = self.recordings = self.rejected = 0
+        self.frames: int | float = 0
         self.since = time.monotonic()
 
-    def prepared(self, build: Build) -> None:
+    def on_prepared(self, build: ClipBuild) -> None:
         """Say what is to be done."""
         todo = build.todo
-        self.total = sum(len(g.recordings) for g in todo)
+        self.total = sum(len(s.inputs) for s in todo)
         parts = [
-            f"{self.total:,} recordings ({bytes_text(sum(g.size for g in todo))}) in {len(todo)} shards to make"
+            f"{self.total:,} recordings ({bytes_text(sum(s.size for s in todo))}) in {len(todo)} shards to make"
         ]
         if not todo:
             parts = ["nothing to make"]
@@ -59,26 +59,29 @@ class ExtractView(View):
             parts.append(f"{len(build.superseded)} superseded files to remove")
         say(self.console, "; ".join(parts))
         for note in build.notes:
-            self.note(note)
+            self.on_note(note)
         if any(m["standin"] for m in build.recipe["body"]["models"].values()):
             text = "The body is a licence-free stand-in: fine for trials, not for research."
             say(self.console, text, style="yellow")
         if self.total:
             self.task = self.bar.add_task("starting Ray", total=self.total, figures="")
 
-    def started(self, cluster: Cluster) -> None:
+    def on_note(self, text: str) -> None:
+        """Print above the bar."""
+        self.note(text)
+
+    def on_start(self, engine: Engine) -> None:
         """Ray is there: time counts from now."""
         self.since = self.logged = time.monotonic()
-        if not cluster.own:
-            text = f"joined a cluster of {cluster.nodes} nodes; {cluster.workers} workers at once"
-            say(self.console, text)
+        if engine.joined:
+            say(self.console, f"joined {engine.joined}; {engine.workers} workers at once")
         if self.task is not None:
-            self.bar.update(self.task, description=f"{cluster.workers} workers")
+            self.bar.update(self.task, description=f"{engine.workers} workers")
 
-    def shard(self, report: Report) -> None:
+    def on_shard(self, report: ShardReport) -> None:
         """Count a shard."""
-        self.recordings += report.recordings
-        self.frames += report.frames
+        self.recordings += report.inputs
+        self.frames += report.amount
         self.rejected += report.rejected
         speed = self.frames / max(time.monotonic() - self.since, 1e-3)
         figures = f"{count_text(self.frames)} frames, {count_text(speed)}/s, {self.rejected:,} rejected"
@@ -87,7 +90,7 @@ class ExtractView(View):
         self.log(f"{self.recordings:,} of {self.total:,} recordings, {figures}")
 
 
-def print_outcome(out: Console, outcome: Outcome) -> None:
+def print_outcome(out: Console, outcome: RunResult) -> None:
     """The summary of a run: a table per dataset and split, rejections by reason, and what to type next."""
     totals = outcome.manifest["totals"]
     show(out, counts_table(out, outcome.manifest))
@@ -100,8 +103,8 @@ def print_outcome(out: Console, outcome: Outcome) -> None:
         )
         say(out, text, style="yellow")
     parts = [f"{outcome.made} shards made, {outcome.kept} kept, {outcome.removed} superseded files removed"]
-    if outcome.frames:
-        speed = outcome.frames / max(outcome.work_s, 1e-3)
+    if outcome.amount:
+        speed = outcome.amount / max(outcome.work_s, 1e-3)
         parts.append(f"{speed:,.0f} frames/s with {outcome.workers} workers")
     say(out, "; ".join([*parts, f"{outcome.run_s:.1f} s in all"]))
     out.print()

@@ -14,10 +14,11 @@ from mocap_ray.archives import Archive
 from mocap_ray.body.check import FileReport
 from mocap_ray.body.files import expected
 from mocap_ray.cli.screen import bytes_text, say
-from mocap_ray.dataset.build import Build
 from mocap_ray.dataset.card import duration
 from mocap_ray.dataset.estimate import Estimate
 from mocap_ray.dataset.inspect import Inspection
+from mocap_ray.dataset.product import ClipBuild
+from mocap_ray.motion.clip import JOINTS, JointMotion
 from mocap_ray.records import Rejection
 from mocap_ray.runs.ray import RayOptions
 
@@ -69,7 +70,7 @@ def simple_table(
     return table
 
 
-def print_estimate(out: Console, build: Build, guess: Estimate, ray: RayOptions) -> None:
+def print_estimate(out: Console, build: ClipBuild, guess: Estimate, ray: RayOptions) -> None:
     """What a run would make, remove and take."""
     if not build.todo:
         made = [("to make", "nothing: everything is there already")]
@@ -79,7 +80,7 @@ def print_estimate(out: Console, build: Build, guess: Estimate, ray: RayOptions)
         seconds = guess.cpu_s / workers + START_S
         made = [
             ("recordings to make", f"{guess.recordings:,} of {guess.all_recordings:,}"),
-            ("shards to make", f"{len(build.todo):,} of {len(build.groups):,}"),
+            ("shards to make", f"{len(build.todo):,} of {len(build.shards):,}"),
             ("source", bytes_text(guess.source_bytes)),
             ("motion, about", duration(guess.hours * 3600)),
             ("disk needed, about", bytes_text(guess.output_bytes)),
@@ -99,18 +100,19 @@ def print_inspection(out: Console, file: str, found: Inspection) -> None:
     """What a file is, its quality, what a run would make of it."""
     motion, rows = found.motion, [("size", f"{found.recording.size:,} bytes")]
     if not isinstance(motion, Rejection):
-        frames, fps = len(motion.trans), motion.source_fps
+        frames, fps = len(motion.root), motion.source_fps
+        array = motion.joints if isinstance(motion, JointMotion) else motion.poses
         rows += [
-            ("format", f"{motion.family}, {motion.poses.shape[1]} joints, {motion.poses.dtype}"),
+            ("format", f"{motion.family}, {array.shape[1]} joints, {array.dtype}"),
             ("gender", motion.gender),
-            ("shape coefficients", str(len(motion.betas))),
+            ("shape coefficients", "-" if isinstance(motion, JointMotion) else str(len(motion.betas))),
             ("frames", f"{frames:,} at {fps:.10g} fps = {frames / fps:.2f} s"),
             ("action, by its name", motion.action or "-"),
         ]
     if found.quality is not None:
         rows += found.quality.rows()
     for clip in found.clips:
-        body = f"{clip.family} {clip.body_gender} body"
+        body = "joints as they are" if clip.family == JOINTS else f"{clip.family} {clip.body_gender} body"
         rows.append(("clip", f"{clip.clip_id}: {clip.num_frames:,} rows at {clip.fps:g} fps, {body}"))
     rows += [(str(r.reason), r.detail) for r in found.rejections]
     taken = "yes" if found.taken else "no"

@@ -6,9 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mocap_ray.dataset import schema
-from mocap_ray.dataset.build import Build
-from mocap_ray.dataset.process import process
+from mocap_ray.dataset.product import ClipBuild
 from mocap_ray.motion.clip import Clip
 from mocap_ray.records import Recording
 
@@ -38,27 +36,27 @@ class Estimate:
     sample_rejected: int
 
 
-def estimate(build: Build) -> Estimate:
+def estimate(build: ClipBuild) -> Estimate:
     """Process a sample spread over what is to be made, write nothing, and scale up by source bytes.
 
     Raises:
         OSError: a recording of the sample cannot be read.
         MissingBody: one needs a body model that is not there.
     """
-    recordings = [r for g in build.groups if g.name not in build.done for r in g.recordings]
-    size = sum(r.size for r in recordings)
+    recordings = [r for s in build.shards if s.name not in build.done for r in s.inputs]
+    product, size = build.product, sum(r.size for r in recordings)
     sample = spread(recordings, SAMPLE)
     for recording in sample[:1]:
-        process(recording, build.plan)  # compiles the kernels, which a worker does once
+        product.process(recording)  # compiles the kernels, which a worker does once
     since = time.perf_counter()
-    found = [process(r, build.plan) for r in sample]
+    found = [product.process(r) for r in sample]
     clips = [c for items in found for c in items if isinstance(c, Clip)]
-    data = schema.to_parquet(schema.to_table(clips, schema.schema(build.plan.columns))) if clips else b""
+    data = product.encode(product.table(clips)) if clips else b""
     spent = time.perf_counter() - since
     scale = size / max(1, sum(r.size for r in sample))
     return Estimate(
         recordings=len(recordings),
-        all_recordings=sum(len(g.recordings) for g in build.groups),
+        all_recordings=sum(len(s.inputs) for s in build.shards),
         source_bytes=size,
         hours=scale * sum(c.num_frames / c.fps for c in clips) / 3600,
         output_bytes=scale * len(memoryview(data)),

@@ -12,7 +12,8 @@ from mocap_ray.archives import Archive
 from mocap_ray.body.bodies import Bodies
 from mocap_ray.dataset.options import BodyOptions, MotionOptions
 from mocap_ray.dataset.process import Plan, process, source_frames
-from mocap_ray.motion.clip import Clip, Motion
+from mocap_ray.errors import UserError
+from mocap_ray.motion.clip import Clip, JointMotion, Motion
 from mocap_ray.motion.quality import Quality, measure, stretches
 from mocap_ray.records import Recording, Rejection
 from mocap_ray.storage import Place, place
@@ -33,10 +34,10 @@ class Inspection:
     """
 
     recording: Recording
-    motion: Motion | Rejection
+    motion: Motion | JointMotion | Rejection[Recording]
     quality: Quality | None
     clips: tuple[Clip, ...]
-    rejections: tuple[Rejection, ...]
+    rejections: tuple[Rejection[Recording], ...]
     complete: bool
     frames_kept: int
 
@@ -64,13 +65,15 @@ def inspect(
         fps: overrides the frame rate of the file.
 
     Raises:
-        ValueError: no such file; a missing body model.
+        UserError: no such file; a missing body model.
         OSError: it cannot be read.
     """
     options = motion or MotionOptions()
     where, recording = _located(str(file), archive)
     bodies = Bodies.load(body.root, gender=body.gender, families=body.families) if body else None
     found = archive.read(where, recording, fps=fps)
+    if bodies is None and isinstance(found, JointMotion):
+        body, bodies = BodyOptions(root=""), Bodies("", "recorded", {}, {})  # none is needed
     if isinstance(found, Rejection):
         return Inspection(recording, found, None, (), (found,), complete=True, frames_kept=0)
     quality = measure(found, options.quality.limits(), exact=True)
@@ -110,7 +113,7 @@ def _located(file: str, archive: Archive) -> tuple[Place, Recording]:
             pafs.FileType.Directory: "a folder",
         }.get(kind, "neither a file nor a folder")
         shown = f"{where.uri}/{name}" if "://" in file else file
-        raise ValueError(
+        raise UserError(
             f"{shown}: {what}. Expected one recording of {archive.title}; for all below a folder, "
             "`mocap-ray extract CONFIG --override source.root=FOLDER --dry-run`."
         )

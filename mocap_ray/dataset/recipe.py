@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from mocap_ray.archives.segments import SegmentIndex
 from mocap_ray.body.bodies import Bodies
 from mocap_ray.dataset.options import BodyOptions, MotionOptions, OutputOptions, SourceOptions
+from mocap_ray.options import digest
 
-RECIPE_NAME = "recipe.json"
-"""Its file in the data set, which stands there from before the first shard."""
 RECIPE_VERSION = 2
 """Raised by hand when the code changes the rows that a recipe gives."""
 
@@ -25,6 +22,8 @@ def recipe(
     bodies: Bodies,
     lists: Mapping[str, Any] | None,
     segments: SegmentIndex | None = None,
+    *,
+    split: str,
 ) -> dict[str, Any]:
     """The recipe as plain values.
 
@@ -33,6 +32,7 @@ def recipe(
         bodies: the models found, by their sha256.
         lists: content of the split file, where `source.split` names one; its path is not part of a recipe.
         segments: the index that `source.segments` names, with the captions; neither is its path.
+        split: `source.split`, with the name of an archive for its published split.
     """
     subject = source.split == "subject"
     return {
@@ -40,7 +40,7 @@ def recipe(
         "archive": source.archive,
         "dataset": source.dataset,
         "fps": source.fps,
-        "split": {"lists": digest(lists)} if lists is not None else source.split,
+        "split": {"lists": digest(lists)} if lists is not None else split,
         "fractions": source.fractions.model_dump() if subject else None,
         "body": {
             "gender": body.gender,
@@ -53,9 +53,3 @@ def recipe(
         # Absent without segments, so that recipes from before there were any keep their hash.
         **({"segments": segments.sha256} if segments is not None else {}),
     }
-
-
-def digest(value: Any) -> str:
-    """sha256 of plain values, independent of the order of keys."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()

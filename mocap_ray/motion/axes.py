@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from mocap_ray.motion import kernels_poses
-from mocap_ray.motion.clip import Motion
+from mocap_ray.motion.clip import JointMotion, Motion
 from mocap_ray.skeleton import TO_SMPLX
 
 
@@ -33,16 +33,40 @@ def to_y_up(motion: Motion, rest_pelvis: Float[np.ndarray, "3"]) -> Motion:
     A = np.asarray(motion.R_yup_source, dtype=np.float64)
     if np.array_equal(A, np.eye(3)):
         return motion
+    turn = _turn(motion)
+    poses = np.array(motion.poses, dtype=np.float64, order="C")
+    kernels_poses.turn_roots(poses, turn)
+    trans = np.asarray(motion.trans, dtype=np.float64) @ A.T + (A @ rest_pelvis - rest_pelvis)
+    return replace(motion, poses=poses, trans=trans, R_yup_source=np.eye(3))
+
+
+def joints_y_up(motion: JointMotion) -> JointMotion:
+    """The same joints with Y up: A x, with A = R_yup_source.
+
+    Returns:
+        A motion with R_yup_source the identity and new joints, float64; as it is where it has Y up already.
+
+    Raises:
+        ValueError: R_yup_source is no rotation.
+    """
+    A = np.asarray(motion.R_yup_source, dtype=np.float64)
+    if np.array_equal(A, np.eye(3)):
+        return motion
+    _turn(motion)
+    joints = np.asarray(motion.joints, dtype=np.float64) @ A.T
+    return replace(motion, joints=joints, R_yup_source=np.eye(3))
+
+
+def _turn(motion: Motion | JointMotion) -> np.ndarray:
+    """R_yup_source as a unit quaternion (w, x, y, z). Raises ValueError where it is no rotation."""
+    A = np.asarray(motion.R_yup_source, dtype=np.float64)
     turn = _quaternion(A.tobytes())
     if turn is None:
         raise ValueError(
             f"{motion.recording.source}: R_yup_source is {A.tolist()}. Expected a rotation matrix "
             "(orthonormal, determinant 1); correct the archive's axes."
         )
-    poses = np.array(motion.poses, dtype=np.float64, order="C")
-    kernels_poses.turn_roots(poses, turn)
-    trans = np.asarray(motion.trans, dtype=np.float64) @ A.T + (A @ rest_pelvis - rest_pelvis)
-    return replace(motion, poses=poses, trans=trans, R_yup_source=np.eye(3))
+    return turn
 
 
 def poses_smplx(motion: Motion) -> Float32[np.ndarray, "T 55 3"]:

@@ -1,4 +1,4 @@
-"""The states a piece of motion goes through, as types: Recording -> Motion -> Clip, or Rejection.
+"""The states a piece of motion goes through, as types: Recording -> Motion or JointMotion -> Clip, or Rejection.
 
 A bad file is a value, not an exception: whoever cannot go on returns a `Rejection` with a reason from a
 closed list and a sentence of detail, and the run counts it.
@@ -6,7 +6,7 @@ closed list and a sentence of detail, and the run counts it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 import numpy as np
@@ -66,6 +66,68 @@ class Motion:
     style: str | None = None
     texts: tuple[str, ...] = ()
 
+    @property
+    def root(self) -> Float[np.ndarray, "T 3"]:
+        """Where the root is, up to the rest position of the pelvis."""
+        return self.trans
+
+    def part(self, frames: slice) -> Motion:
+        """Some frames of it, `first_frame` moved along."""
+        first = self.first_frame + frames.start
+        return replace(self, poses=self.poses[frames], trans=self.trans[frames], first_frame=first)
+
+
+JOINTS = "joints"
+"""`Clip.family` of what came from joints alone."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class JointMotion:
+    """Positions of the 22 body joints over time, from a source without rotations: no body model is needed.
+
+    Attributes:
+        recording: where it comes from.
+        gender: neutral, male or female, as the file says; `unknown` where it says nothing.
+        fps: frames per second of these arrays.
+        source_fps: frames per second of the file.
+        joints: [T, 22, 3] metres, in the order of `skeleton.BODY_JOINTS`; float32 or float64 and possibly a
+            read-only view of the file.
+        R_yup_source: [3, 3] rotation from the archive's axes to Y up (the identity once done).
+        first_frame: index in the file of the first frame, at the file's rate.
+        action, style, texts: labels known from names or annotations.
+    """
+
+    recording: Recording
+    gender: str
+    fps: float
+    source_fps: float
+    joints: Float[np.ndarray, "T 22 3"]
+    R_yup_source: Float[np.ndarray, "3 3"]
+    first_frame: int = 0
+    action: str | None = None
+    style: str | None = None
+    texts: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.joints.ndim != 3 or self.joints.shape[1:] != (22, 3):
+            raise ValueError(
+                f"{self.recording.source}: joints are {self.joints.shape}. Expected (frames, 22, 3)."
+            )
+
+    @property
+    def family(self) -> str:
+        """Of its clips."""
+        return JOINTS
+
+    @property
+    def root(self) -> Float[np.ndarray, "T 3"]:
+        """Where the root is: the pelvis."""
+        return self.joints[:, 0]
+
+    def part(self, frames: slice) -> JointMotion:
+        """Some frames of it, `first_frame` moved along."""
+        return replace(self, joints=self.joints[frames], first_frame=self.first_frame + frames.start)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Clip:
@@ -75,9 +137,11 @@ class Clip:
         clip_id: `<recording>@<first source frame>`; a mirrored twin ends in `~M`; unique.
         features: [R, 263] float32; R = T - 1 in the humanml3d profile, T in flowmimic.
         joints: [T, 22, 3] float32 metres, Y up, as fed to the encoder.
-        poses: [T, 55, 3] float32 axis-angle rad, angle in [0, pi], Y up; None for mirrored twins.
+        poses: [T, 55, 3] float32 axis-angle rad, angle in [0, pi], Y up; None for mirrored twins and where the
+            source has joints alone.
         trans: [T, 3] float32 metres, Y up; None where poses is None.
-        body_gender: gender of the body model that was used; another than `gender` after a fallback.
+        body_gender: gender of the body model that was used; another than `gender` after a fallback, `gender`
+            where no model was.
         stick: [T, 20] float32 five stick-figure lines, if the run asks for them.
         vertices: [T, V, 3] float32 metres, Y up, if the run asks for meshes.
         name: what a list of segments calls it (HumanML3D's `000021`, its mirrored twin `M000021`).

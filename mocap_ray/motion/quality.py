@@ -12,8 +12,8 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 
 from mocap_ray.motion import kernels_poses
-from mocap_ray.motion.clip import Motion, Reason
-from mocap_ray.records import Rejection
+from mocap_ray.motion.clip import JointMotion, Motion, Reason
+from mocap_ray.records import Recording, Rejection
 from mocap_ray.skeleton import BODY_JOINTS
 
 _REASONS = {
@@ -51,7 +51,8 @@ class Quality:
         fps: the rate it was measured at.
         limits: what it was measured against.
         root_acceleration, root_frame: the largest, m/s^2, and where.
-        angular_acceleration: the largest, rad/s^2; where not `exact`, a bound that it does not exceed.
+        angular_acceleration: the largest, rad/s^2; where not `exact`, a bound that it does not exceed; NaN for
+            joints without rotations, which have none.
         angular_frame, angular_joint: where it is; of the bound, where not `exact`.
         exact: whether the angular figures are exact; broken frames are in either case.
         codes: [T] per frame one of `kernels_poses.GOOD`, NON_FINITE, TELEPORT, UNSTABLE.
@@ -78,6 +79,9 @@ class Quality:
         angular = self.limits.angular_acceleration * self.limits.multiplier
         joint = BODY_JOINTS[self.angular_joint]
         at = f"in {joint}, frame {self.angular_frame}" if self.exact else "at most"
+        turning = f"{self.angular_acceleration:,.0f} rad/s^2 {at} (limit {angular:,.0f})"
+        if math.isnan(self.angular_acceleration):
+            turning = "not measured: the source has joints without rotations"
         counts = [(str(r), int(np.count_nonzero(self.codes == code))) for code, r in _REASONS.items()]
         broken = ", ".join(f"{name} {count:,}" for name, count in counts if count) or "none"
         return [
@@ -85,12 +89,12 @@ class Quality:
                 "root acceleration",
                 f"{self.root_acceleration:,.1f} m/s^2 in frame {self.root_frame} (limit {root:,.0f})",
             ),
-            ("angular acceleration", f"{self.angular_acceleration:,.0f} rad/s^2 {at} (limit {angular:,.0f})"),
+            ("angular acceleration", turning),
             ("broken frames", broken),
         ]
 
 
-def measure(motion: Motion, limits: Limits | None = None, *, exact: bool = False) -> Quality:
+def measure(motion: Motion | JointMotion, limits: Limits | None = None, *, exact: bool = False) -> Quality:
     """Accelerations and broken frames of a motion at its own rate.
 
     Frames whose angular acceleration a cheap bound proves to be below the limit are not computed exactly,
@@ -98,11 +102,14 @@ def measure(motion: Motion, limits: Limits | None = None, *, exact: bool = False
     acceleration; frames beside one that is not finite have none either and count as good.
 
     Args:
-        motion: at the source's rate; all its joints have to be finite, the 22 body joints are measured.
+        motion: at the source's rate; all its joints have to be finite, the 22 body joints are measured. Of joints
+            without rotations, the root's acceleration is.
         limits: the defaults where None.
         exact: computes the true largest angular acceleration (microseconds a frame instead of nanoseconds).
     """
     limits = limits or Limits()
+    if isinstance(motion, JointMotion):
+        return _measure_joints(motion, limits)
     frames, joints = motion.poses.shape[:2]
     fps2 = motion.fps * motion.fps
     limit = limits.angular_acceleration * limits.multiplier / fps2
@@ -135,7 +142,36 @@ def measure(motion: Motion, limits: Limits | None = None, *, exact: bool = False
     )
 
 
-def stretches(motion: Motion, quality: Quality, *, cut: bool, min_frames: int) -> list[slice | Rejection]:
+def _measure_joints(motion: JointMotion, limits: Limits) -> Quality:
+    """What can be said without rotations: finite positions, and accelerations of the root."""
+    joints = np.asarray(motion.joints, dtype=np.float64)
+    finite = np.asarray(np.isfinite(joints).reshape(len(joints), -1).all(axis=1))
+    codes = np.where(finite, kernels_poses.GOOD, kernels_poses.NON_FINITE).astype(np.uint8)
+    root = np.where(finite[:, None], joints[:, 0], 0.0)
+    found, at = 0.0, 0
+    if len(root) > 2:
+        jumps = np.linalg.norm(root[2:] - 2 * root[1:-1] + root[:-2], axis=-1) * motion.fps**2
+        # Frames beside one that is not finite have no acceleration.
+        jumps[~(finite[2:] & finite[1:-1] & finite[:-2])] = 0.0
+        codes[1:-1][jumps > limits.root_acceleration * limits.multiplier] = kernels_poses.TELEPORT
+        at = int(np.argmax(jumps)) + 1
+        found = float(jumps[at - 1])
+    return Quality(
+        fps=motion.fps,
+        limits=limits,
+        root_acceleration=found,
+        root_frame=at,
+        angular_acceleration=math.nan,
+        angular_frame=0,
+        angular_joint=0,
+        exact=True,
+        codes=codes,
+    )
+
+
+def stretches(
+    motion: Motion | JointMotion, quality: Quality, *, cut: bool, min_frames: int
+) -> list[slice | Rejection[Recording]]:
     """What to keep of a motion and what not, in the order of time.
 
     Each stretch that is kept passes `measure` by itself.
@@ -158,7 +194,7 @@ def stretches(motion: Motion, quality: Quality, *, cut: bool, min_frames: int) -
     edges = np.flatnonzero(np.diff(np.concatenate([[True], bad, [True]])))
     good = [slice(int(a), int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True)]
     kept = [s for s in good if s.stop - s.start >= max(min_frames, 1)]
-    found: list[slice | Rejection] = []
+    found: list[slice | Rejection[Recording]] = []
     done = 0
     for stretch in [*kept, slice(frames, frames)]:
         if stretch.start > done or (not found and stretch.start == stretch.stop):
@@ -170,7 +206,9 @@ def stretches(motion: Motion, quality: Quality, *, cut: bool, min_frames: int) -
     return found
 
 
-def _rejected(motion: Motion, quality: Quality, part: slice, remedy: str, least: int) -> Rejection:
+def _rejected(
+    motion: Motion | JointMotion, quality: Quality, part: slice, remedy: str, least: int
+) -> Rejection[Recording]:
     """Why the frames `part` are left out, by the first broken one among them."""
     start = motion.first_frame + part.start
     count = part.stop - part.start
@@ -193,20 +231,24 @@ def _rejected(motion: Motion, quality: Quality, part: slice, remedy: str, least:
     return Rejection(motion.recording, reason, f"{where}: {what}; {more}. {remedy}", start)
 
 
-def _not_finite(motion: Motion, quality: Quality, frame: int) -> str:
+def _not_finite(motion: Motion | JointMotion, quality: Quality, frame: int) -> str:
+    if isinstance(motion, JointMotion):
+        wrong = np.flatnonzero(~np.isfinite(motion.joints[frame]).all(-1))
+        return f"the position of {BODY_JOINTS[wrong[0]]} is not finite where finite numbers were expected"
     wrong = np.flatnonzero(~np.isfinite(motion.poses[frame]).all(-1))
     where = f"the rotation of joint {wrong[0]}" if len(wrong) else "trans"
     return f"{where} is not finite where finite numbers were expected"
 
 
-def _teleport(motion: Motion, quality: Quality, frame: int) -> str:
-    before, here, after = np.asarray(motion.trans[frame - 1 : frame + 2], dtype=np.float64)
+def _teleport(motion: Motion | JointMotion, quality: Quality, frame: int) -> str:
+    before, here, after = np.asarray(motion.root[frame - 1 : frame + 2], dtype=np.float64)
     value = float(np.linalg.norm(after - 2 * here + before)) * quality.fps**2
     limit = quality.limits.root_acceleration * quality.limits.multiplier
     return f"the root accelerates by {value:,.1f} m/s^2 where at most {limit:,.1f} were expected"
 
 
-def _unstable(motion: Motion, quality: Quality, frame: int) -> str:
+def _unstable(motion: Motion | JointMotion, quality: Quality, frame: int) -> str:
+    assert isinstance(motion, Motion)  # joints alone have no rotation that could jump
     three = np.array(motion.poses[frame - 1 : frame + 2], dtype=np.float64)
     three.flags.writeable = False  # the type that `scan` compiled it for
     values = [kernels_poses.angular_acceleration(three, 1, j) for j in range(22)]

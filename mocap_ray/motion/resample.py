@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, Float64, Int64
 
 from mocap_ray.motion import kernels_poses
-from mocap_ray.motion.clip import Motion
+from mocap_ray.motion.clip import JointMotion, Motion
 
 Method = Literal["stride", "interpolate"]
 
@@ -33,17 +33,8 @@ def resample(motion: Motion, *, fps: float, method: Method = "interpolate") -> M
     Raises:
         ValueError: fps is not positive, or another method.
     """
-    if not fps > 0 or not math.isfinite(fps):
-        raise ValueError(f"resample: fps is {fps}. Expected frames per second above 0.")
-    if method not in ("stride", "interpolate"):
-        raise ValueError(f"resample is {method!r}. Expected stride or interpolate.")
-    ratio = motion.fps / fps
-    if method == "stride":
-        step = max(1, math.floor(ratio + 1e-9))
-        return _strided(motion, step, motion.fps / step)
-    step = round(ratio)
-    if step >= 1 and abs(ratio - step) < 1e-9 * ratio:
-        return _strided(motion, step, fps)
+    if stride := _stride(motion.fps, fps, method):
+        return _strided(motion, *stride)
     if len(motion.trans) < 2:
         return replace(motion, fps=fps)
     frame, fraction = _grid(len(motion.trans), motion.fps, fps)
@@ -55,6 +46,38 @@ def resample(motion: Motion, *, fps: float, method: Method = "interpolate") -> M
         poses,
     )
     return replace(motion, fps=fps, poses=poses, trans=_pchip(motion.trans, frame, fraction))
+
+
+def resample_joints(motion: JointMotion, *, fps: float, method: Method = "interpolate") -> JointMotion:
+    """Joints at another rate by the rules of `resample`: frames as they are, or each coordinate by PCHIP.
+
+    Args:
+        motion: joints may be a read-only view of a file.
+        fps: target, frames per second.
+
+    Degenerate input: one frame or none stays as it is.
+
+    Raises:
+        ValueError: fps is not positive, or another method.
+    """
+    if stride := _stride(motion.fps, fps, method):
+        step, reached = stride
+        return replace(motion, fps=reached, joints=motion.joints[::step])
+    return replace(motion, fps=fps, joints=interpolate_positions(motion.joints, motion.fps, fps))
+
+
+def _stride(source_fps: float, fps: float, method: Method) -> tuple[int, float] | None:
+    """Every so many frames are kept as they are, and the rate reached; None where frames are interpolated."""
+    if not fps > 0 or not math.isfinite(fps):
+        raise ValueError(f"resample: fps is {fps}. Expected frames per second above 0.")
+    if method not in ("stride", "interpolate"):
+        raise ValueError(f"resample is {method!r}. Expected stride or interpolate.")
+    ratio = source_fps / fps
+    if method == "stride":
+        step = max(1, math.floor(ratio + 1e-9))
+        return step, source_fps / step
+    step = round(ratio)
+    return (step, fps) if step >= 1 and abs(ratio - step) < 1e-9 * ratio else None
 
 
 def interpolate_positions(

@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 from mocap_ray.pickles.rebuild import LISTED, rebuild
-from mocap_ray.pickles.values import Global, Pending, UnsafePickle
+from mocap_ray.pickles.values import Global, Nested, Pending, UnsafePickle
 
 
 def safe_key(key: object, *, depth: int = 0) -> object:
@@ -30,12 +30,19 @@ class Machine:
     """The state of one run: input, stack, marks, memo."""
 
     def __init__(
-        self, data: bytes, start: int, where: str, persistent: Callable[[object], object] | None
+        self,
+        data: bytes,
+        start: int,
+        where: str,
+        *,
+        persistent: Callable[[object], object] | None,
+        nested: Nested,
     ) -> None:
         self.data = data
         self.at = start
         self.where = where
         self.persistent = persistent
+        self.nested = nested
         self.stack: list[object] = []
         self.marks: list[int] = []
         self.memo: dict[int, object] = {}

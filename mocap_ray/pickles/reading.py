@@ -37,7 +37,11 @@ def load_from(
     data: bytes, start: int, *, where: str, persistent: Callable[[object], object] | None = None
 ) -> tuple[object, int]:
     """One pickle inside `data` from `start`, and where it ends; `persistent` resolves persistent ids."""
-    machine = Machine(data, start, where, persistent)
+
+    def nested(data: bytes, start: int, persistent: Callable[[object], object]) -> tuple[object, int]:
+        return load_from(data, start, where=where, persistent=persistent)
+
+    machine = Machine(data, start, where, persistent=persistent, nested=nested)
     try:
         value = _run(machine)
         _refuse_leftovers(value, machine)

@@ -11,10 +11,18 @@ class UnsafePickle(ValueError):
     """The pickle names something outside the closed list; nothing of it was imported or run."""
 
 
-class Budget(Protocol):
-    """Who builds: it counts the bytes that objects take beyond those of the input."""
+class Nested(Protocol):
+    """Reads a pickle that lies inside the bytes of another one."""
 
-    where: str
+    def __call__(self, data: bytes, start: int, persistent: Callable[[object], object]) -> tuple[object, int]:
+        """One pickle from `start`, and where it ends; `persistent` resolves persistent ids."""
+        ...
+
+
+class Budget(Protocol):
+    """The machine as a builder sees it: it counts bytes and reads nested pickles."""
+
+    nested: Nested
 
     def spend(self, count: int) -> None:
         """Raise ValueError when more would be made than an honest file of this size holds."""

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from mocap_ray.archives import ARCHIVES, amass, find_archive, named_split, published_split, short_title
 from mocap_ray.archives.splits import FRACTIONS, assign, read_lists
+from mocap_ray.errors import UserError
 from mocap_ray.records import Recording
 
 
@@ -50,7 +53,7 @@ def test_the_published_split_goes_by_sub_dataset_in_every_spelling() -> None:
         "train": ["CMU", "KIT", "ACCAD", "BMLmovi", "SomethingNew"],
     }
     recordings = [recording(f"{d}/s/a") for names in homes.values() for d in names]
-    found = assign(recordings, split="amass")
+    found = assign(recordings, split="published", published=amass.published)
     assert all(found[f"{d}/s/a"] == split for split, names in homes.items() for d in names)
 
 
@@ -62,11 +65,12 @@ def test_an_empty_split_is_an_error_that_names_the_remedies() -> None:
     with pytest.raises(
         ValueError, match=r"into split val or test \(train 2, val 0, test 0; 2 recordings of 1 subjects"
     ) as e:
-        assign([recording("CMU/01/a"), recording("CMU/01/b")], split="amass")
+        assign([recording("CMU/01/a"), recording("CMU/01/b")], split="published", published=amass.published)
     for remedy in ("fraction to 0", "source.split to none", "lists"):
         assert remedy in str(e.value)
     one = [recording("CMU/01/a")]
-    assert len(assign(one, split="amass", fractions={"train": 1.0, "val": 0.0, "test": 0.0})) == 1
+    fractions = {"train": 1.0, "val": 0.0, "test": 0.0}
+    assert len(assign(one, split="published", published=amass.published, fractions=fractions)) == 1
 
 
 @pytest.mark.parametrize("fractions", [{"train": 0.8, "val": 0.1}, {"train": 1.2, "val": -0.2}])
@@ -109,5 +113,35 @@ def test_a_folder_of_text_files_is_a_split(tmp_path: Path) -> None:
 def test_an_unknown_split_is_refused(split: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "lists.yaml").write_text("train: []")
-    with pytest.raises(ValueError, match="neither subject, amass or none"):
+    with pytest.raises(ValueError, match="neither subject, published or none"):
         assign(MANY, split=split)
+
+
+@pytest.mark.parametrize("split", ["published", "amass"])
+def test_an_archive_offers_its_published_split_by_the_general_word_and_by_its_name(split: str) -> None:
+    archive = find_archive("amass")
+    assert named_split(archive, split)
+    found = published_split(archive, split)
+    assert found is not None
+    name, rule = found
+    # One name in the recipe, so that both words are one recipe.
+    assert name == "amass"
+    assert [rule(recording(n)) for n in ("SFU/1/a", "SSM/1/a", "CMU/1/a")] == ["val", "test", "train"]
+
+
+def test_an_archive_of_ones_own_may_take_the_split_of_another() -> None:
+    own = replace(ARCHIVES["amass"], name="own", published=None)
+    assert published_split(own, "amass") == ("amass", amass.published)
+    assert published_split(own, "subject") is None
+    with pytest.raises(UserError, match=r"archive own has no published split\. .*: amass\."):
+        published_split(own, "published")
+    rule = replace(own, published=lambda r: "test")
+    found = published_split(rule, "own")
+    assert found is not None
+    assert found[0] == "own"
+
+
+def test_titles_of_recordings_are_those_of_their_archive() -> None:
+    assert short_title("amass", "CMU/01/01_01_stageii") == "01_01"
+    assert short_title("amass", "CMU/01/01_01_poses") == "01_01"
+    assert short_title("my.module:ARCHIVE", "CMU/01/01_01_poses") == "01_01_poses"

@@ -26,7 +26,7 @@ from mocap_ray.cli.extraction_view import ExtractView
 from mocap_ray.demo.archive import write_demo
 from mocap_ray.demo.standin import write_standin
 from mocap_ray.distributed.cluster import Cluster
-from mocap_ray.distributed.tasks import Report
+from mocap_ray.shards.reports import ShardReport
 from tests.archives import rawzip, takes
 
 COMMAND = [sys.executable, "-m", "mocap_ray.cli"]
@@ -477,7 +477,7 @@ def test_the_bar_of_a_large_run_fits_its_terminal(width: int) -> None:
     view.task = view.bar.add_task("starting Ray", total=view.total, figures="")
     view.started(Cluster(workers=128, nodes=16, own=False, whole=True))
     view.since -= 60
-    view.shard(Report("s", ok=True, recordings=14_321, frames=123_456_789, rejected=1_234))
+    view.on_shard(ShardReport("s", ok=True, inputs=14_321, amount=123_456_789, rejected=1_234))
     out.print(view.bar)
     line = out.file.getvalue().splitlines()[-1]  # type: ignore[attr-defined]
     assert len(line) <= width

@@ -6,11 +6,11 @@ test's own folder.
 
 from __future__ import annotations
 
-import json
 import os
 import pickle
 import shutil
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +21,15 @@ import mocap_ray
 from mocap_ray.archives import amass, find_archive
 from mocap_ray.body.model import load_body
 from mocap_ray.config import load
-from mocap_ray.dataset import manifest
 from mocap_ray.dataset.build import prepare
 from mocap_ray.dataset.export import export_humanml3d, export_npy
 from mocap_ray.dataset.inspect import inspect
-from mocap_ray.dataset.receipts import read_all
-from mocap_ray.dataset.recipe import RECIPE_NAME
-from mocap_ray.dataset.shards import make
 from mocap_ray.demo.archive import write_demo
 from mocap_ray.demo.standin import write_standin
 from mocap_ray.lock import lock
 from mocap_ray.records import Rejection
 from mocap_ray.runs.extract import ExtractConfig
+from mocap_ray.shards.running import InProcess, Silent, run
 from mocap_ray.storage import place
 from tests.archives import rawzip, takes
 
@@ -62,12 +59,11 @@ class House:
         return prepare(config.source, config.body, config.motion, config.output)
 
     def make(self, out: str, **sections: dict[str, Any]) -> None:
-        build = self.prepare(out, **sections)
-        for group in build.todo:
-            make(group, build.plan, build.out, recipe_hash=build.recipe_hash, metadata=build.metadata)
-        build.out.publish(json.dumps(build.recipe).encode(), RECIPE_NAME)
-        made = read_all(build.out).values()
-        manifest.finish(build.out, made, build.recipe, build.recipe_hash, build.plan.archive)
+        def prepared() -> Any:
+            return self.prepare(out, **sections)
+
+        root = place(self.root / out)
+        run(prepared, lambda: nullcontext(InProcess()), out=root, callback=Silent())
 
     def rejection(self, name: str, data: bytes) -> str:
         path = self.root / name

@@ -52,9 +52,7 @@ def test_a_file_is_taken_exactly_if_a_run_takes_it(tmp_path: Path, body: BodyOpt
         assert found.complete
         assert found.taken == any(isinstance(m, Clip) for m in made), recording.source
         lost = [m for m in made if isinstance(m, Rejection)]
-        assert [(r.reason, r.first_frame) for r in found.rejections] == [
-            (r.reason, r.first_frame) for r in lost
-        ]
+        assert [(r.reason, r.start) for r in found.rejections] == [(r.reason, r.start) for r in lost]
         for clip, other in zip(found.clips, (m for m in made if isinstance(m, Clip)), strict=True):
             assert np.array_equal(clip.features, other.features)
         seen |= {r.reason for r in lost}
@@ -146,4 +144,4 @@ def test_the_real_takes_pass_and_the_suspect_ones_do_not(shared: Path) -> None:
         found = _look(path)
         assert not found.taken
         assert [r.reason for r in found.rejections] == [Reason.TELEPORT]
-        assert found.rejections[0].recording == found.recording
+        assert found.rejections[0].input == found.recording

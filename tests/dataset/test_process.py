@@ -19,18 +19,21 @@ from mocap_ray.archives.amass import R_YUP_AMASS
 from mocap_ray.archives.segments import Segment
 from mocap_ray.body.bodies import Bodies, MissingBody
 from mocap_ray.body.files import find
-from mocap_ray.dataset import manifest, reader
-from mocap_ray.dataset.build import Build, prepare
+from mocap_ray.dataset import reader
+from mocap_ray.dataset.build import prepare
 from mocap_ray.dataset.export import export_humanml3d
 from mocap_ray.dataset.options import BodyOptions, MotionOptions, OutputOptions, SourceOptions
 from mocap_ray.dataset.process import Plan, process
-from mocap_ray.dataset.shards import Group, make
+from mocap_ray.dataset.product import CLIPS, ClipBuild, ClipProduct
 from mocap_ray.demo.archive import write_demo
 from mocap_ray.demo.standin import write_standin
 from mocap_ray.motion.clip import Clip, Reason
 from mocap_ray.motion.features import decode
 from mocap_ray.motion.mirror import mirror_joints
 from mocap_ray.records import Recording, Rejection
+from mocap_ray.shards import manifest
+from mocap_ray.shards.cutting import Shard
+from mocap_ray.shards.making import Job, make
 from mocap_ray.skeleton import FAMILIES, PARENTS, TO_SMPLX
 from mocap_ray.storage import place
 
@@ -62,6 +65,15 @@ def plan_for(root: Path, bodies: Path, *, columns: tuple[str, ...] = ALL, **opti
     models = Bodies.load(bodies, gender=body.gender, families=body.families)
     archive = find_archive("amass")
     return Plan(archive, place(root), models, body, MotionOptions(**options), columns, **extra)
+
+
+def plan_of(build: ClipBuild) -> Plan:
+    assert isinstance(build.product, ClipProduct)
+    return build.product.plan
+
+
+def shard_of(*recordings: Recording) -> Shard[Recording]:
+    return Shard(CLIPS.folder, CLIPS.keys, ("Set", "train"), recordings)
 
 
 def listed(plan: Plan) -> list[Recording]:
@@ -157,14 +169,11 @@ def test_a_clips_bits_do_not_depend_on_its_neighbours(
 ) -> None:
     plan = plan_for(demo, bodies, body={"gender": "neutral"}, **options)
     chosen = [r for r in listed(plan) if "/9" not in r.name and "shape" not in r.name]
-    groups = [
-        Group("Demo", "train", tuple(chosen)),
-        *(Group("Demo", "train", (r,)) for r in reversed(chosen)),
-    ]
+    job = Job(ClipProduct(plan, {}), place(tmp_path), "x", {})
     tables = []
-    for group in groups:
-        make(group, plan, place(tmp_path), recipe_hash="x", metadata={})
-        tables.append(pq.read_table(tmp_path / group.path, partitioning=None))
+    for shard in (shard_of(*chosen), *(shard_of(r) for r in reversed(chosen))):
+        make(shard, job)
+        tables.append(pq.read_table(tmp_path / shard.path, partitioning=None))
     together = {row["clip_id"]: row for row in tables[0].to_pylist()}
     alone = [row for table in tables[1:] for row in table.to_pylist()]
     assert len(alone) == len(together) >= len(chosen)
@@ -285,7 +294,7 @@ def test_a_teleport_cuts_a_recording_into_pieces_with_ids_of_their_own(
     plan = plan_for(tmp_path, bodies)
     (whole,) = process(listed(plan)[0], plan)
     assert isinstance(whole, Rejection)
-    assert (whole.reason, whole.first_frame) == (Reason.TELEPORT, 0)
+    assert (whole.reason, whole.start) == (Reason.TELEPORT, 0)
 
     plan = plan_for(tmp_path, bodies, quality={"cut": True})
     first, between, second = process(listed(plan)[0], plan)
@@ -295,7 +304,7 @@ def test_a_teleport_cuts_a_recording_into_pieces_with_ids_of_their_own(
     assert between.reason is Reason.TELEPORT
     start = int(second.clip_id.removeprefix("Set/s1/a_poses@"))
     assert first.clip_id == "Set/s1/a_poses@0"
-    assert between.first_frame < middle <= start < middle + 5
+    assert between.start < middle <= start < middle + 5
     rest = plan.bodies.models["smplh", "male"].shaped(first.betas).rest
     poses = arrays["poses"].reshape(-1, 52, 3)
     there = forward(poses, arrays["trans"], rest, "smplh") @ R_YUP_AMASS.T
@@ -349,7 +358,7 @@ def test_every_recording_is_accounted_for(demo: Path, bodies: Path, options: dic
         ids = [item.clip_id for item in found if isinstance(item, Clip)]
         assert len(set(ids)) == len(ids)
         for item in found:
-            assert item.recording == recording
+            assert (item.recording if isinstance(item, Clip) else item.input) == recording
             if isinstance(item, Rejection):
                 assert len(item.detail) > 20
                 assert item.detail.endswith(".")
@@ -386,14 +395,8 @@ def test_an_unknown_gender_takes_another_body_and_is_counted(
     unknown, male = (clips_of(r, plan)[0] for r in listed(plan))
     assert (unknown.gender, unknown.body_gender) == ("unknown", "neutral")
     assert (male.gender, male.body_gender) == ("male", "male")
-    receipt = make(
-        Group("Set", "train", tuple(listed(plan))),
-        plan,
-        place(tmp_path / "out"),
-        recipe_hash="x",
-        metadata={},
-    )
-    assert receipt.other_gender_body == 1
+    receipt = make(shard_of(*listed(plan)), Job(ClipProduct(plan, {}), place(tmp_path / "out"), "x", {}))
+    assert receipt.sums.other_gender_body == 1
 
 
 # Segments: HumanML3D's index.csv
@@ -405,9 +408,9 @@ def test_segments_are_the_clips_of_humanml3d(tmp_path: Path, demo: Path, bodies:
     )
     rows = ["TotalCapture/s1/a_poses.npy,2,40,000011.npy", "TotalCapture/s1/a_poses.npy,9,9999,000004.npy"]
     build = prepared(tmp_path, bodies, rows, body={"gender": "humanml3d", "betas": 10}, motion=REBUILD)
-    found = clips_of(build.groups[0].recordings[0], build.plan)
+    found = clips_of(build.shards[0].inputs[0], plan_of(build))
     arrays = arrays_of(path)
-    rest = build.plan.bodies.models["smplh", "male"].shaped(arrays["betas"][:10]).rest
+    rest = plan_of(build).bodies.models["smplh", "male"].shaped(arrays["betas"][:10]).rest
     # As the notebooks do it, in their order: all frames, every second, without the first second, the rows.
     poses = arrays["poses"].reshape(-1, 52, 3)
     there = forward(poses, arrays["trans"], rest, "smplh")[::2] @ R_YUP_AMASS.T
@@ -430,7 +433,7 @@ def test_a_segment_is_judged_by_its_own_frames(tmp_path: Path, demo: Path, bodie
     before, across, behind, short = process(listed(plan)[0], plan)
     assert isinstance(before, Clip)
     assert (before.name, before.num_frames) == ("before", 44)
-    kinds = [(r.reason, r.first_frame) for r in (across, behind, short) if isinstance(r, Rejection)]
+    kinds = [(r.reason, r.start) for r in (across, behind, short) if isinstance(r, Rejection)]
     assert kinds == [(Reason.TELEPORT, 240), (Reason.TOO_SHORT, frames), (Reason.TOO_SHORT, 276)]
     assert "segment behind begins at frame" in cast("Rejection", behind).detail
 
@@ -446,7 +449,7 @@ def prepared(
     body: Mapping[str, Any] | None = None,
     motion: Mapping[str, Any] | None = None,
     **source: Any,
-) -> Build:
+) -> ClipBuild:
     """A run over the archive in `root` by an index of these rows, surveyed."""
     index = root / "index" / "index.csv"
     index.parent.mkdir(exist_ok=True)
@@ -476,17 +479,14 @@ def test_a_rebuild_is_exported_under_humanml3ds_names(tmp_path: Path, demo: Path
     texts.mkdir()
     (texts / "014615.txt").write_text("he turns left#he/PRON turns/VERB left/ADJ#0.0#0.0\n")
     build = prepared(root, bodies, rows, motion=REBUILD, texts=str(texts))
-    assert [r.name for g in build.groups for r in g.recordings] == ["CMU/01/01_01_poses", "HDM05/bd/b_poses"]
+    assert [r.name for s in build.shards for r in s.inputs] == ["CMU/01/01_01_poses", "HDM05/bd/b_poses"]
     assert [n.split(": ")[-1].split(" such")[0] for n in build.notes] == [
         "1 rows of humanact12 are ignored; it is no part of AMASS.",
         "1 rows name 1 recordings that the archive does not have,",
         f"1 recordings without a row in {root}/index/index.csv are left out.",
     ]
-    made = [
-        make(g, build.plan, build.out, recipe_hash=build.recipe_hash, metadata=build.metadata)
-        for g in build.groups
-    ]
-    manifest.finish(build.out, made, build.recipe, build.recipe_hash, build.plan.archive)
+    made = [make(s, build.job()) for s in build.shards]
+    manifest.finish(build.out, made, build.product, recipe=build.recipe, recipe_hash=build.recipe_hash)
     ds = reader.open(build.out.path)
     names = {c.clip_id: c.name for c in ds.clips()}
     assert names == {
@@ -536,7 +536,8 @@ def test_a_device_travels_in_the_plan_alone(tmp_path: Path, demo: Path, bodies: 
     source, body = SourceOptions(root=str(tmp_path / "archive"), split="none"), BodyOptions(root=str(bodies))
     output = OutputOptions(root=str(tmp_path / "out"))
     cpu = prepare(source, body, MotionOptions(), output)
-    gpu = prepare(source, body, MotionOptions(), output, device="cuda")
-    assert (cpu.plan.device, gpu.plan.device) == ("cpu", "cuda")
+    gpu = prepare(source, body, MotionOptions(), output, gpus=0.5)
+    assert (plan_of(cpu).device, plan_of(gpu).device) == ("cpu", "cuda")
     assert cpu.recipe_hash == gpu.recipe_hash
-    assert replace(gpu.plan, device="cpu", bodies=cpu.plan.bodies) == cpu.plan
+    assert replace(plan_of(gpu), device="cpu", bodies=plan_of(cpu).bodies) == plan_of(cpu)
+    assert (cpu.product.resources.gpus, gpu.product.resources.gpus) == (0.0, 0.5)

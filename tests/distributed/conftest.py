@@ -9,19 +9,23 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mocap_ray.dataset import manifest, receipts
 from mocap_ray.dataset.build import prepare
-from mocap_ray.dataset.recipe import RECIPE_NAME
-from mocap_ray.dataset.shards import make
+from mocap_ray.dataset.product import ClipBuild
 from mocap_ray.demo.archive import write_demo
 from mocap_ray.demo.standin import write_standin
 from mocap_ray.runs.extract import ExtractConfig
+from mocap_ray.shards import recipe
+from mocap_ray.shards.making import make
+from mocap_ray.shards.running import InProcess, Silent
+from mocap_ray.shards.running import run as run_plainly
+from mocap_ray.storage import place
 
 HERE = Path(__file__).resolve().parent
 COMMAND = [sys.executable, "-m", "mocap_ray.cli"]
@@ -79,22 +83,24 @@ class Run:
     def plain(
         self, *, prune: bool = False, overwrite: bool = False, shards: int | None = None
     ) -> dict[str, Any]:
-        """The same steps as `distributed.extract`, one after the other, without Ray; only some of the shards."""
+        """The same run as `distributed.extract` in this process, without Ray; or only some of the shards."""
         config = self.config()
-        build = prepare(
-            config.source, config.body, config.motion, config.output, prune=prune, overwrite=overwrite
-        )
-        build.out.remove(manifest.NAME)
-        build.out.publish(json.dumps(build.recipe, indent=1, sort_keys=True).encode(), RECIPE_NAME)
-        for group in build.todo[:shards]:
-            make(group, build.plan, build.out, recipe_hash=build.recipe_hash, metadata=build.metadata)
-        if shards is not None:
-            return {}
-        for path in build.superseded:
-            build.out.remove(path)
-        there = receipts.read_all(build.out)
-        made = [there[g.name] for g in build.groups]
-        return manifest.finish(build.out, made, build.recipe, build.recipe_hash, build.plan.archive)
+
+        def prepared() -> ClipBuild:
+            return prepare(
+                config.source, config.body, config.motion, config.output, prune=prune, overwrite=overwrite
+            )
+
+        if shards is None:
+            out = place(config.output.root)
+            return run_plainly(
+                prepared, lambda: nullcontext(InProcess()), out=out, callback=Silent()
+            ).manifest
+        build = prepared()
+        recipe.write(build.out, build.recipe)
+        for shard in build.todo[:shards]:
+            make(shard, build.job())
+        return {}
 
     def arguments(self) -> list[str]:
         path = self.out.parent / f"{self.out.name}.yaml"

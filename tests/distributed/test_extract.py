@@ -15,7 +15,7 @@ import pytest
 
 from mocap_ray.dataset.build import prepare
 from mocap_ray.distributed.cluster import connected
-from mocap_ray.distributed.tasks import Setup, on_ray_data
+from mocap_ray.distributed.shards import RayEngine
 from mocap_ray.runs.ray import RayOptions
 from tests.archives.damage import damaged_files
 from tests.distributed.conftest import COMMAND, Run
@@ -200,13 +200,12 @@ def test_reports_that_are_closed_early_leave_no_executor_running(run: Runs) -> N
     """It would use Ray after its end, which ends the process before it says why."""
     config = run(output={"shard_mb": 0.3}).config()
     build = prepare(config.source, config.body, config.motion, config.output)
-    setup = Setup(build.plan, build.out, build.recipe_hash, build.metadata, False)
 
     def executors() -> list[str]:
         return [t.name for t in threading.enumerate() if t.name.startswith("StreamingExecutor")]
 
     with connected(RayOptions(workers=2)) as cluster:
-        reports = on_ray_data(build.todo, setup, cluster, per_task=1)
+        reports = RayEngine(cluster).make(build.todo, build.job(), per_task=1)
         assert next(reports).ok
         assert executors()
         reports.close()

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from mocap_ray.dataset.build import prepare
-from mocap_ray.dataset.shards import Replaced, make
 from mocap_ray.lock import Locked, lock
+from mocap_ray.shards.making import make
+from mocap_ray.shards.recipe import Replaced
 from mocap_ray.storage import place
 from tests.distributed.conftest import Run
 
@@ -93,7 +94,7 @@ def test_a_worker_that_outlives_its_run_writes_nothing_into_the_next_recipes_dat
     new.plain()
     before = new.files()
     with pytest.raises(Replaced, match="with another recipe"):
-        make(stale.todo[0], stale.plan, stale.out, recipe_hash=stale.recipe_hash, metadata=stale.metadata)
+        make(stale.todo[0], stale.job())
     assert new.files() == before
 
 

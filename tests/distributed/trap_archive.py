@@ -19,7 +19,7 @@ from mocap_ray.records import Recording, Rejection
 from mocap_ray.storage import Place
 
 
-def read(place: Place, recording: Recording, *, fps: float | None = None) -> Motion | Rejection:
+def read(place: Place, recording: Recording, *, fps: float | None = None) -> Motion | Rejection[Recording]:
     name = recording.name.rpartition("/")[2]
     time.sleep(float(os.environ.get("TRAP_SLEEP_S", "0")))
     if "_kill" in name:

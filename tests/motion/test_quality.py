@@ -108,7 +108,7 @@ def test_a_teleport_names_frame_value_and_limit():
     [rejection] = stretches(m, found, cut=False, min_frames=2)
     assert isinstance(rejection, Rejection)
     assert rejection.reason is Reason.TELEPORT
-    assert rejection.first_frame == 1000
+    assert rejection.start == 1000
     assert rejection.detail.startswith("CMU/01/01_01_poses.npz: frame 1199: the root accelerates by 24,9")
     assert "at most 1,500.0 were expected; 2 of 300 frames are broken. Leave it out" in rejection.detail
 
@@ -155,8 +155,8 @@ def test_cutting_keeps_each_good_stretch_and_accounts_for_every_other_frame(jump
         for neighbour in (part.start - 1, part.stop):
             assert not 0 <= neighbour < 200 or found.bad[neighbour]
     lost = np.flatnonzero(np.diff(np.concatenate([[False], ~covered, [False]])))[::2]
-    assert [p.first_frame for p in parts if isinstance(p, Rejection)] == lost.tolist()
-    starts = [p.start if isinstance(p, slice) else p.first_frame for p in parts]
+    assert [p.start for p in parts if isinstance(p, Rejection)] == lost.tolist()
+    starts = [p.start for p in parts]
     assert starts == sorted(starts)
     assert parts
 

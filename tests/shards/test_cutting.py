@@ -8,8 +8,9 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mocap_ray.dataset.shards import Group, group
+from mocap_ray.dataset.product import CLIPS
 from mocap_ray.records import Recording
+from mocap_ray.shards.cutting import Shard, cut
 
 TARGET = 10_000
 
@@ -29,8 +30,13 @@ def _recordings(count: int, seed: int = 0) -> list[Recording]:
     ]
 
 
-def _group(recordings: list[Recording]) -> list[Group]:
-    return group(recordings, {r.name: "train" for r in recordings}, target=TARGET)
+def _shard(group: tuple[str, str], recordings: list[Recording]) -> Shard[Recording]:
+    return Shard(CLIPS.folder, CLIPS.keys, group, tuple(recordings))
+
+
+def _group(recordings: list[Recording]) -> list[Shard[Recording]]:
+    groups = {r.name: (r.dataset, "train") for r in recordings}
+    return cut(recordings, groups, layout=CLIPS, target=TARGET)
 
 
 @given(st.integers(1, 200), st.integers(0, 1000), st.randoms())
@@ -38,7 +44,7 @@ def _group(recordings: list[Recording]) -> list[Group]:
 def test_each_recording_is_in_one_shard_in_any_order(count: int, seed: int, order: random.Random) -> None:
     recordings = _recordings(count, seed)
     groups = _group(recordings)
-    assert [r for g in groups for r in g.recordings] == recordings
+    assert [r for g in groups for r in g.inputs] == recordings
     shuffled = list(recordings)
     order.shuffle(shuffled)
     assert _group(shuffled) == groups
@@ -63,22 +69,30 @@ def test_a_new_recording_remakes_about_one_shard() -> None:
 def test_shards_keep_datasets_and_splits_apart_and_leave_out_what_has_no_split() -> None:
     recordings = [replace(r, dataset="B" if i % 2 else "A") for i, r in enumerate(_recordings(100))]
     splits = {r.name: ("val" if i % 3 else "train") for i, r in enumerate(recordings[:90])}
-    groups = group(recordings, splits, target=TARGET)
+    homes = {r.name: (r.dataset, splits[r.name]) for r in recordings if r.name in splits}
+    groups = cut(recordings, homes, layout=CLIPS, target=TARGET)
     for g in groups:
-        assert {(r.dataset, splits[r.name]) for r in g.recordings} == {(g.dataset, g.split)}
-    assert sum(len(g.recordings) for g in groups) == 90
+        assert {(r.dataset, splits[r.name]) for r in g.inputs} == {g.group}
+    assert sum(len(g.inputs) for g in groups) == 90
 
 
 def test_one_huge_recording_is_a_shard_of_its_own() -> None:
     recordings = _recordings(50)
     recordings[20] = replace(recordings[20], size=100 * TARGET)
-    alone = [g for g in _group(recordings) if recordings[20] in g.recordings]
-    assert [len(g.recordings) for g in alone] == [1]
+    alone = [g for g in _group(recordings) if recordings[20] in g.inputs]
+    assert [len(g.inputs) for g in alone] == [1]
 
 
 def test_names_come_from_content_alone() -> None:
     recordings = _recordings(5)
     moved = [replace(r, size=r.size + 1, fingerprint="2") for r in recordings]
-    assert Group("A", "train", tuple(recordings)).name == Group("A", "train", tuple(moved)).name
-    assert Group("A", "train", tuple(recordings)).name != Group("A", "val", tuple(recordings)).name
-    assert Group("A", "train", tuple(recordings)).name != Group("A", "train", tuple(recordings[1:])).name
+    name = _shard(("A", "train"), recordings).name
+    assert name == _shard(("A", "train"), moved).name
+    assert name != _shard(("A", "val"), recordings).name
+    assert name != _shard(("A", "train"), recordings[1:]).name
+
+
+def test_names_and_paths_never_change() -> None:
+    # Pinned: another name would make every shard of every data set again.
+    shard = _shard(("CMU", "train"), _recordings(3))
+    assert shard.path == "clips/dataset=CMU/split=train/fcdf0447c2eb8dc7.parquet"

@@ -1,0 +1,102 @@
+"""What is said of a shard that was made or failed, and which of its inputs kill the process that reads them."""
+
+from __future__ import annotations
+
+import resource
+import socket
+import time
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from mocap_ray.errors import UserError
+from mocap_ray.shards.cutting import InputT, Shard
+from mocap_ray.shards.layout import Layout
+from mocap_ray.shards.making import FirstRejection, Job, make
+
+PROBES = 2
+"""How often an input may kill a worker that reads nothing else, before it is rejected."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShardReport:
+    """What a worker says of its shard; 1 kB, whatever the shard holds.
+
+    Attributes:
+        shard: its name.
+        ok: whether it was made.
+        inputs, rows, rejected: counted.
+        amount: how much it holds, as the product counts (`Sums.amount`).
+        busy_s: seconds that it took.
+        peak_mb: memory that its process took so far.
+        host: where.
+        error: why it was not made.
+        fatal: the others cannot be made either.
+    """
+
+    shard: str
+    ok: bool
+    inputs: int = 0
+    rows: int = 0
+    amount: int | float = 0
+    rejected: int = 0
+    busy_s: float = 0.0
+    peak_mb: float = 0.0
+    host: str = ""
+    error: str = ""
+    fatal: bool = False
+
+    def named(self, layout: Layout[Any]) -> dict[str, Any]:
+        """By the product's own words, for the log of a run."""
+        amount = layout.sums.AMOUNTS[:1]
+        names = {"inputs": layout.words.inputs, "rows": layout.words.rows, "amount": "".join(amount)}
+        values = {names.get(key, key): value for key, value in asdict(self).items()}
+        values.pop("", None)
+        return values
+
+
+def report(shard: Shard[Any], job: Job[Any, Any, Any], dead: Mapping[str, str]) -> ShardReport:
+    """Make one shard and say how it went; nothing is raised."""
+    since = time.monotonic()
+    try:
+        receipt = make(shard, job, dead=dead)
+    except (FirstRejection, UserError) as error:
+        return ShardReport(shard.name, ok=False, error=str(error), fatal=True)
+    except OSError as error:
+        return ShardReport(shard.name, ok=False, error=str(error), fatal=str(error).startswith("writing"))
+    except Exception as error:
+        return ShardReport(shard.name, ok=False, error=bug(f"{shard.path}: {error}"))
+    return ShardReport(
+        shard.name,
+        ok=True,
+        inputs=len(receipt.inputs),
+        rows=receipt.rows,
+        amount=receipt.sums.amount,
+        rejected=len(receipt.rejections),
+        busy_s=time.monotonic() - since,
+        peak_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        host=socket.gethostname(),
+    )
+
+
+def bug(where: str) -> str:
+    """The exception that is being handled, with its traceback, for whoever can mend it."""
+    return f"{where}\nThis is a bug in the code that makes the shard, not in the input:\n{traceback.format_exc()}"
+
+
+def killers(inputs: Sequence[InputT], dying: Callable[[Sequence[InputT]], set[str]]) -> dict[str, str]:
+    """The inputs that kill the process that reads them, by name, with a sentence.
+
+    Args:
+        inputs: of a shard whose workers die.
+        dying: reads each input in a process of its own and names those whose process died.
+    """
+    suspects = list(inputs)
+    for _ in range(PROBES):
+        died = dying(suspects) if suspects else set()
+        suspects = [i for i in suspects if i.name in died]
+    text = (
+        "the process that reads it dies every time, alone as well: out of memory, or a crash in native code"
+    )
+    return {i.name: text for i in suspects}
