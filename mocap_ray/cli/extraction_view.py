@@ -18,13 +18,14 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from mocap_ray.cli.screen import bytes_text, count_text, say, typed
+from mocap_ray.cli.screen import say, typed
 from mocap_ray.cli.tables import show, simple_table
 from mocap_ray.cli.view import View
 from mocap_ray.dataset.build import Build
 from mocap_ray.distributed.cluster import Cluster
 from mocap_ray.distributed.extract import Outcome
 from mocap_ray.distributed.tasks import Report
+from mocap_ray.drawing.quantities import byte_size, short_count
 
 
 class ExtractView(View):
@@ -49,7 +50,7 @@ class ExtractView(View):
         todo = build.todo
         self.total = sum(len(g.recordings) for g in todo)
         parts = [
-            f"{self.total:,} recordings ({bytes_text(sum(g.size for g in todo))}) in {len(todo)} shards to make"
+            f"{self.total:,} recordings ({byte_size(sum(g.size for g in todo))}) in {len(todo)} shards to make"
         ]
         if not todo:
             parts = ["nothing to make"]
@@ -81,7 +82,7 @@ class ExtractView(View):
         self.frames += report.frames
         self.rejected += report.rejected
         speed = self.frames / max(time.monotonic() - self.since, 1e-3)
-        figures = f"{count_text(self.frames)} frames, {count_text(speed)}/s, {self.rejected:,} rejected"
+        figures = f"{short_count(self.frames)} frames, {short_count(speed)}/s, {self.rejected:,} rejected"
         if self.task is not None:
             self.bar.update(self.task, completed=self.recordings, figures=figures)
         self.log(f"{self.recordings:,} of {self.total:,} recordings, {figures}")

@@ -1,6 +1,6 @@
 "use strict";
 (() => {
-  const { bones, motions } = JSON.parse(document.getElementById("motions").textContent);
+  const { bones, motions } = JSON.parse(document.getElementById("data").textContent);
   const still = matchMedia("(prefers-reduced-motion: reduce)");
   const dark = matchMedia("(prefers-color-scheme: dark)");
   const players = [];
@@ -228,12 +228,4 @@
     });
     tell();
   }
-  document.querySelectorAll("[data-copy]").forEach((button) => {
-    button.hidden = !navigator.clipboard;
-    button.addEventListener("click", async () => {
-      await navigator.clipboard.writeText(button.parentElement.querySelector("code").textContent);
-      button.textContent = "Copied";
-      setTimeout(() => (button.textContent = "Copy"), 1600);
-    });
-  });
 })();
