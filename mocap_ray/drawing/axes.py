@@ -49,7 +49,8 @@ class Axis:
             object.__setattr__(self, "high", self.low + 1.0)
 
     def _bent(self, values: Float[np.ndarray, "*N"]) -> Float[np.ndarray, "*N"]:
-        return values if self.linear is None else np.arcsinh((values - self.centre) / self.linear)
+        bent = values if self.linear is None else np.arcsinh((values - self.centre) / self.linear)
+        return np.asarray(bent)
 
     def at(self, values: Float[np.ndarray, "*N"] | float) -> Float[np.ndarray, "*N"]:
         """Values as shares of the axis, 0 to 1.

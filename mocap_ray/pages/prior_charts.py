@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float
@@ -34,9 +34,8 @@ def calibration(priors: Sequence[Judged]) -> Markup:
     )
 
 
-def energies(p: Judged) -> Markup:
-    """Histograms of the energies of held-out poses and of the disturbed ones."""
-    found = p.judgement.curves.energies
+def energies(name: str, found: Mapping[float, Float[np.ndarray, "N"]]) -> Markup:
+    """Histograms of the energies of held-out poses and of the disturbed ones, by degrees of noise."""
     axis = _energy_axis([found[d] for d in (0.0, *DEGREES)])
     series = [Series("held out", *charts.density(found[0.0], axis), REAL, filled=True)]
     series += [
@@ -48,7 +47,7 @@ def energies(p: Judged) -> Markup:
         series,
         x=axis,
         y=Axis(0.0, 1.05 * top, "share of poses in each of 48 bins", write=lambda v: f"{100 * v:g} %"),
-        label=f"Energies of {p.name}: held-out poses and the same poses with every joint turned by 5, 10, 20 degrees",
+        label=f"Energies of {name}: held-out poses and the same poses with every joint turned by 5, 10, 20 degrees",
     )
 
 
@@ -66,7 +65,8 @@ def _energy_axis(energies: Sequence[Float[np.ndarray, "N"]]) -> Axis:
     if high <= low + 4 * spread:
         return Axis(low, max(high, low + 1.0), "energy per dimension, nats")
     title = "energy per dimension, nats (even around the held-out poses, logarithmic beyond)"
-    return Axis(low, high, title, linear=spread, centre=middle)
+    # A narrow peak at the upper end has the room of a bin beyond it.
+    return Axis(low, high + 0.25 * (high - middle), title, linear=spread, centre=middle)
 
 
 def memory(priors: Sequence[Judged]) -> Markup:

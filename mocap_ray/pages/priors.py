@@ -51,7 +51,10 @@ def page(report: Report) -> str:
         rows=rows(priors),
         galleries=prior_figures.galleries(report),
         calibration=prior_charts.calibration(priors),
-        energies=[(p.name, k, prior_charts.energies(p)) for k, p in enumerate(priors)],
+        energies=[
+            (p.name, k, prior_charts.energies(p.name, p.judgement.curves.energies))
+            for k, p in enumerate(priors)
+        ],
         completions=prior_figures.completions(priors),
         completed=prior_figures.completed(priors),
         memory=prior_charts.memory(priors),
