@@ -18,10 +18,11 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from mocap_ray.cli.screen import bytes_text, count_text, say, typed
+from mocap_ray.cli.screen import say, typed
 from mocap_ray.cli.tables import show, simple_table
 from mocap_ray.cli.view import View
 from mocap_ray.dataset.product import ClipBuild
+from mocap_ray.drawing.quantities import byte_size, short_count
 from mocap_ray.shards.reports import ShardReport
 from mocap_ray.shards.running import Engine, RunResult
 
@@ -49,7 +50,7 @@ class ExtractView(View):
         todo = build.todo
         self.total = sum(len(s.inputs) for s in todo)
         parts = [
-            f"{self.total:,} recordings ({bytes_text(sum(s.size for s in todo))}) in {len(todo)} shards to make"
+            f"{self.total:,} recordings ({byte_size(sum(s.size for s in todo))}) in {len(todo)} shards to make"
         ]
         if not todo:
             parts = ["nothing to make"]
@@ -84,7 +85,7 @@ class ExtractView(View):
         self.frames += report.amount
         self.rejected += report.rejected
         speed = self.frames / max(time.monotonic() - self.since, 1e-3)
-        figures = f"{count_text(self.frames)} frames, {count_text(speed)}/s, {self.rejected:,} rejected"
+        figures = f"{short_count(self.frames)} frames, {short_count(speed)}/s, {self.rejected:,} rejected"
         if self.task is not None:
             self.bar.update(self.task, completed=self.recordings, figures=figures)
         self.log(f"{self.recordings:,} of {self.total:,} recordings, {figures}")

@@ -176,7 +176,7 @@ def draw(prior: str, *, count: int, out: Path, pictures: Path | None, seed: int)
     import numpy as np
     import torch
 
-    from mocap_ray.pages.priors import gallery
+    from mocap_ray.pages.gallery import gallery
     from mocap_ray.priors.load import load_prior
     from mocap_ray.storage import place
 
@@ -193,7 +193,9 @@ def draw(prior: str, *, count: int, out: Path, pictures: Path | None, seed: int)
     say(console(), f"{out}: {count:,} poses, {poses.shape[1]} joints, axis-angle in rad")
     if pictures is not None:
         html = gallery(
-            poses[:60], joints=model.coordinates.active_joints, title=f"Samples of {prior}, seed {seed}"
+            [("", poses[:60])],
+            joints=model.coordinates.active_joints,
+            title=f"Samples of {prior}, seed {seed}",
         )
         place(pictures.parent).publish(html.encode(), pictures.name)
         say(console(), f"{pictures}: open it in a browser")

@@ -98,26 +98,3 @@ def bar(screen: Console, what: str) -> Iterator[Callable[[int, int], None]]:
     with Progress(console=screen, transient=True) as progress:
         task = progress.add_task(what, total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)
-
-
-def count_text(count: int | float) -> str:
-    """A large number in few letters.
-
-    >>> count_text(950), count_text(12_345), count_text(4_460_000)
-    ('950', '12.3 k', '4.5 M')
-    """
-    if count >= 1e6:
-        return f"{count / 1e6:,.1f} M"
-    return f"{count / 1e3:.1f} k" if count >= 1e4 else f"{count:,.0f}"
-
-
-def bytes_text(size: int | float) -> str:
-    """A number of bytes in the unit that reads best.
-
-    >>> bytes_text(0), bytes_text(23_044_085), bytes_text(3.2e9)
-    ('0 kB', '23 MB', '3.2 GB')
-    """
-    for unit, scale in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
-        if size >= scale:
-            return f"{size / scale:.1f} {unit}" if size < 9.95 * scale else f"{size / scale:,.0f} {unit}"
-    return f"{size / 1e3:.0f} kB"

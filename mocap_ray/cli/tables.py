@@ -13,11 +13,11 @@ from rich.table import Table
 from mocap_ray.archives import Archive
 from mocap_ray.body.check import FileReport
 from mocap_ray.body.files import expected
-from mocap_ray.cli.screen import bytes_text, say
-from mocap_ray.dataset.card import duration
+from mocap_ray.cli.screen import say
 from mocap_ray.dataset.estimate import Estimate
 from mocap_ray.dataset.inspect import Inspection
 from mocap_ray.dataset.product import ClipBuild
+from mocap_ray.drawing.quantities import byte_size, duration
 from mocap_ray.motion.clip import JOINTS, JointMotion
 from mocap_ray.records import Rejection
 from mocap_ray.runs.ray import RayOptions
@@ -81,9 +81,9 @@ def print_estimate(out: Console, build: ClipBuild, guess: Estimate, ray: RayOpti
         made = [
             ("recordings to make", f"{guess.recordings:,} of {guess.all_recordings:,}"),
             ("shards to make", f"{len(build.todo):,} of {len(build.shards):,}"),
-            ("source", bytes_text(guess.source_bytes)),
+            ("source", byte_size(guess.source_bytes)),
             ("motion, about", duration(guess.hours * 3600)),
-            ("disk needed, about", bytes_text(guess.output_bytes)),
+            ("disk needed, about", byte_size(guess.output_bytes)),
             (
                 "time, about",
                 f"{duration(seconds)} with {workers} {where}, {START_S:.0f} s of it to start Ray and them",

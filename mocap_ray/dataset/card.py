@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from mocap_ray.dataset import schema
 from mocap_ray.dataset.snippets import snippets, splits_of
+from mocap_ray.drawing import templates
 
 
 class Source(NamedTuple):
@@ -80,15 +81,6 @@ def reasons(rejected: Mapping[str, int]) -> str:
     return ", ".join(f"{count:,} {reason.replace('_', ' ')}" for reason, count in ordered) or "none"
 
 
-def duration(seconds: float) -> str:
-    """A duration in the unit that reads best."""
-    if 0 < seconds < 9.95:
-        return f"{seconds:.1f} s"
-    if seconds < 119.5:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:,.1f} h"
-
-
 def cell(text: object) -> str:
     """Text for a Markdown table cell: no line breaks, pipes and angle brackets escaped."""
     flat = " ".join(str(text).split())
@@ -114,20 +106,10 @@ def card(manifest: Mapping[str, Any], sources: Mapping[str, tuple[str, str, str,
     Returns:
         Markdown that ends in a line break; the same arguments give the same text.
     """
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("mocap_ray.dataset", "templates"),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,  # Markdown, not HTML: cells go through `cell`
-    )
-    environment.filters.update(cell=cell, duration=duration, reasons=reasons)
     datasets = sorted({str(count["dataset"]) for count in manifest["counts"]})
     given = {name: Source(*value) for name, value in (sources or {}).items()}
-    return environment.get_template("card.md.j2").render(
+    return templates.render(
+        "dataset/templates/card.md.j2",
         manifest=manifest,
         totals=manifest["totals"],
         splits=splits_of(manifest),
@@ -135,4 +117,6 @@ def card(manifest: Mapping[str, Any], sources: Mapping[str, tuple[str, str, str,
         schema_rows=list(schema_rows([*manifest["columns"], *_name(manifest["recipe"])])),
         settings=list(settings(manifest["recipe"])),
         snippets=snippets(manifest),
+        cell=cell,
+        reasons=reasons,
     )

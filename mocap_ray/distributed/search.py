@@ -27,6 +27,7 @@ from mocap_ray.pages.searches import PAGE_NAME, write_page
 from mocap_ray.runs.ray import RayOptions
 from mocap_ray.runs.search import SearchConfig, base_values, check
 from mocap_ray.searching.results import Trial, export_best, name, ranked, read_trials, write_csv
+from mocap_ray.searching.setup import SearchSetup
 from mocap_ray.searching.space import draw_trials
 from mocap_ray.storage import Place, place
 from mocap_ray.training import prepare
@@ -222,7 +223,15 @@ def _finish(
     trials = read_trials(out, count, errors)
     keys = list(config.space)
     write_csv(out, trials, keys, config.metric, config.mode)
-    write_page(out, trials, config)
+    setup = SearchSetup(
+        base=config.base,
+        space=config.space,
+        metric=config.metric,
+        mode=config.mode,
+        scheduler=config.scheduler,
+        searcher=config.searcher,
+    )
+    write_page(out, trials, setup)
     best = ranked(trials, config.metric, config.mode)[0]
     if math.isnan(best.best(config.metric, config.mode)[0]):
         if not any(t.error for t in trials) and config.time_budget_min:

@@ -1,1 +1,4 @@
-"""What a person looks at in a browser: pages of data sets, priors and searches."""
+"""What a person looks at: self-contained HTML pages of data sets, priors and searches."""
+
+TEMPLATES = "pages/templates"
+"""Where the pages' templates lie below the package."""

@@ -18,7 +18,7 @@ from mocap_ray.dataset.reader import DataSet, open
 from mocap_ray.dataset.views import DataSetError
 from mocap_ray.priors import Coordinates, Prior, PriorConfig
 from mocap_ray.priors.forms import joint_indices
-from mocap_ray.priors.sheets import sheet
+from mocap_ray.priors.pictures import sample_sheet
 from mocap_ray.training.options import DataOptions
 from mocap_ray.training.task import Facts, Role, TrainingTask, Words
 from mocap_ray.training.team import Team
@@ -130,10 +130,4 @@ class PoseTask(TrainingTask[Prior]):
 
     def picture(self, model: Prior, *, count: int) -> UInt8[np.ndarray, "H W 3"]:
         """Samples of the same noise each time, so that one sees them change."""
-        training = model.training
-        model.eval()
-        with torch.no_grad():
-            poses = model.sample(count, torch.Generator().manual_seed(0))
-        model.train(training)
-        hands = all(j >= 25 for j in model.coordinates.active_joints)
-        return sheet(poses.float().cpu().numpy(), hands=hands)
+        return sample_sheet(model, count=count)

@@ -6,7 +6,6 @@ import csv
 import math
 from pathlib import Path
 
-from mocap_ray.pages.searches import page
 from mocap_ray.runs.search import SearchConfig
 from mocap_ray.searching.population import Clone, Stage
 from mocap_ray.searching.results import Trial, ranked, read_trials, table, write_csv
@@ -55,21 +54,6 @@ def test_the_csv_holds_the_values_in_full(tmp_path: Path) -> None:
     assert found[2]["error"] == "<b>the loss is nan</b>"
 
 
-def test_the_page_needs_no_network_runs_no_text_and_draws_each_trial_with_a_value_twice() -> None:
-    html = page(_trials(), CONFIG, where="out")
-    assert html.count("<polyline") == 4
-    assert "<b>the loss" not in html
-    assert "&lt;b&gt;the loss" in html
-    assert "http" not in html.replace("http-equiv", "")
-    assert "nan" not in html.replace("the loss is nan", "").lower().replace("name", "")
-
-
-def test_a_search_without_any_value_has_a_page_too() -> None:
-    html = page(_trials()[2:], CONFIG, where="out")
-    assert "No trial came to a val_loss" in html
-    assert "<polyline" not in html
-
-
 def test_an_empty_folder_is_a_trial_not_started(tmp_path: Path) -> None:
     (trial,) = read_trials(place(tmp_path), 1, {0: "its process died"})
     assert (trial.rows, trial.state, trial.error) == ([], "failed", "its process died")
@@ -99,11 +83,3 @@ def test_a_clone_is_judged_by_its_weights_and_by_those_that_it_gave_up(tmp_path:
     assert found[0]["lineage"] == "000, 001 from epoch 3"
     assert found[0]["training.learning_rate"] == "0.005"
     assert found[1]["lineage"] == ""
-
-
-def test_the_page_tells_who_went_on_as_whom() -> None:
-    html = page([_clone(), *_trials()], CONFIG, where="out")
-    assert html.count("<circle") == 1
-    assert "Who went on as whom" in html
-    assert "<td>001</td><td>000</td><td>2</td><td>0.0008</td>" in html
-    assert "Who went on as whom" not in page(_trials(), CONFIG, where="out")

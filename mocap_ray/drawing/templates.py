@@ -1,0 +1,105 @@
+"""The one Jinja environment: pages in HTML, which are escaped, and cards in Markdown, which are not.
+
+A room keeps its templates in its own folder and names them from the package's root, such as
+`pages/templates/dataset.html.j2`. All pages extend `drawing/templates/base.html.j2`, which has the head, the content
+security policy, the styles and the footer.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from mocap_ray.drawing import quantities
+from mocap_ray.version import __version__
+
+SHARED = "drawing/templates"
+
+
+@cache
+def environment() -> jinja2.Environment:
+    """The environment; a value that a template names and nobody gave is an error."""
+    found = jinja2.Environment(
+        loader=jinja2.PackageLoader("mocap_ray", ""),
+        undefined=jinja2.StrictUndefined,
+        autoescape=lambda name: name is None or ".html" in name,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    found.filters.update(
+        number=quantities.number,
+        counted=quantities.counted,
+        duration=quantities.duration,
+        byte_size=quantities.byte_size,
+        listed=quantities.listed,
+    )
+    return found
+
+
+def render(name: str, /, **values: Any) -> str:
+    """A template filled in; `.html.j2` is escaped, `.md.j2` is not.
+
+    Raises:
+        jinja2.UndefinedError: the template names a value that was not given.
+    """
+    return environment().get_template(name).render(**values)
+
+
+def asset(name: str) -> Markup:
+    """A stylesheet or script of a templates folder, as it is."""
+    loader = environment().loader
+    assert loader is not None
+    return Markup(loader.get_source(environment(), name)[0])
+
+
+def page(
+    name: str,
+    /,
+    *,
+    title: str,
+    styles: Sequence[str] = (),
+    scripts: Sequence[str] = (),
+    data: Mapping[str, Any] | None = None,
+    **values: Any,
+) -> str:
+    """A self-contained page: a template that extends the base.
+
+    The browser runs exactly these scripts: the content security policy holds their hashes and allows nothing else,
+    so that text which got into the page by mistake could not run, and forbids every address.
+
+    Args:
+        name: of the template, from the package's root.
+        title: of the browser's tab.
+        styles: names of stylesheets that follow the shared ones.
+        scripts: names of scripts, run in this order at the end of the page.
+        data: what the scripts read, as JSON in the element `data`.
+        values: for the template.
+    """
+    code = [asset(script) for script in scripts]
+    return render(
+        name,
+        title=title,
+        version=__version__,
+        css=Markup("").join(
+            asset(style) for style in (f"{SHARED}/base.css", f"{SHARED}/figures.css", *styles)
+        ),
+        scripts=code,
+        policy=_policy(code),
+        data=data,
+        **values,
+    )
+
+
+def _policy(scripts: Sequence[str]) -> str:
+    """Styles of the page, pictures in the page, these scripts, and nothing else."""
+    hashes = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in scripts]
+    allowed = " ".join(f"'sha256-{text}'" for text in hashes)
+    script = f"script-src {allowed}; " if allowed else ""
+    return f"default-src 'none'; style-src 'unsafe-inline'; {script}img-src data:"
