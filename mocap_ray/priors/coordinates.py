@@ -127,7 +127,7 @@ class Coordinates(nn.Module):
             standardise: how they are scaled, see the module.
 
         Raises:
-            ValueError: fewer than two poses, a number that is not finite, or nothing that varies.
+            UserError: fewer than two poses, a number that is not finite, or nothing that varies.
         """
         found = Statistics.of(torch.as_tensor(poses), joints=joints, tangent=representation == "tangent")
         return cls(found, representation=representation, standardise=standardise)
@@ -296,10 +296,10 @@ class Coordinates(nn.Module):
         """Chart vectors of the active joints, degenerate axes at their constants or on their line."""
         raw = self.unscale(x)
         if self.active == 3 * len(self.active_joints):
-            return raw.reshape(len(x), -1, 3)
+            return raw.reshape(len(x), len(self.active_joints), 3)
         rest = self.constants[self.joint_index]
         placed = torch.zeros_like(rest).reshape(1, -1).expand(len(x), -1).index_copy(1, self.within, raw)
-        vectors = placed.reshape(len(x), -1, 3) + rest
+        vectors = placed.reshape(len(x), len(self.active_joints), 3) + rest
         if self.follows:
             vectors = vectors + torch.einsum("lij,nlj->nli", self.follow[self.joint_index], vectors)
         return vectors

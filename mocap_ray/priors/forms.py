@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from mocap_ray.errors import UserError
 from mocap_ray.priors.rotations import canonical, matrix_from_6d
 from mocap_ray.skeleton import SMPLX_JOINTS, TO_SMPLX
 
@@ -35,20 +36,18 @@ def joint_indices(joints: JointChoice) -> tuple[int, ...]:
     """Indices among the 55 of `all`, `body` (21, without the pelvis), `hands` (30), or names.
 
     Raises:
-        ValueError: an unknown name, a name twice, or no name.
+        UserError: an unknown name, a name twice, or no name.
     """
     if isinstance(joints, str):
         groups = {"all": tuple(range(J)), "body": BODY, "hands": HANDS}
         if joints not in groups:
-            raise ValueError(f"joints {joints!r}: expected all, body, hands, or a list of joint names.")
+            raise UserError(f"joints {joints!r}: expected all, body, hands, or a list of joint names.")
         return groups[joints]
     unknown = [name for name in joints if name not in SMPLX_JOINTS]
     if unknown:
-        raise ValueError(
-            f"joints: {', '.join(unknown)} unknown. Expected names of {', '.join(SMPLX_JOINTS)}."
-        )
+        raise UserError(f"joints: {', '.join(unknown)} unknown. Expected names of {', '.join(SMPLX_JOINTS)}.")
     if not joints or len(set(joints)) < len(joints):
-        raise ValueError("joints: a list without repetition of at least one joint name is expected.")
+        raise UserError("joints: a list without repetition of at least one joint name is expected.")
     return tuple(sorted(SMPLX_JOINTS.index(name) for name in joints))
 
 

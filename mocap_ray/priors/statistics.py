@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from mocap_ray.errors import UserError
 from mocap_ray.priors.degeneracy import MIN_VARIANCE, Degeneracy, find_degenerate, grouped
 from mocap_ray.priors.forms import J, JointChoice, joint_indices
 from mocap_ray.priors.moments import chunks, factors_of, mean_rotations, moments
@@ -49,17 +50,17 @@ class Statistics:
             tangent: whether joints get a chart at their mean rotation.
 
         Raises:
-            ValueError: fewer than two poses, a number that is not finite, or nothing that varies.
+            UserError: fewer than two poses, a number that is not finite, or nothing that varies.
         """
         chosen = joint_indices(joints)
         if len(poses) < 2:
-            raise ValueError(f"{len(poses)} poses: statistics need at least two.")
+            raise UserError(f"{len(poses)} poses: statistics need at least two.")
         mean, covariance = moments(canonical(c) for c in chunks(poses))
         if not bool(torch.isfinite(covariance).all()):
-            raise ValueError("Poses hold numbers that are not finite; expected rotation vectors in rad.")
+            raise UserError("Poses hold numbers that are not finite; expected rotation vectors in rad.")
         found = find_degenerate(poses, mean, covariance, chosen)
         if not bool(found.active.any()):
-            raise ValueError(_nothing_varies(found, joints, count=len(poses)))
+            raise UserError(_nothing_varies(found, joints, count=len(poses)))
         centre = torch.zeros(J, 3, dtype=torch.float64)
         if tangent:
             centre, mean, covariance = _charted(poses, found, mean, covariance)
