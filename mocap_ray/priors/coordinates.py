@@ -16,25 +16,36 @@ often lie in a thin sheet across the axes (knees 27 degrees wide and 0.4 thick),
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Literal, TypedDict
 
 import numpy as np
-import roma
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from mocap_ray.priors.degeneracy import MIN_VARIANCE, find_degenerate, grouped
-from mocap_ray.priors.forms import AT_REST, FORMS, J, JointChoice, form_of, joint_indices
-from mocap_ray.priors.moments import chunks, factors_of, mean_rotations, moments
-from mocap_ray.priors.rotations import canonical, log_haar, matrix_from_6d, turned
+from mocap_ray.priors.forms import AT_REST, FORMS, J, JointChoice, form_of, joint_indices, rotvecs_of, seen_of
+from mocap_ray.priors.rotations import canonical, log_haar, turned
+from mocap_ray.priors.statistics import Statistics
 from mocap_ray.skeleton import SMPLX_JOINTS, SMPLX_PARENTS
 
 Representation = Literal["rotvec", "tangent"]
 Standardise = Literal["none", "axis", "joint"]
-NUMBERS = ("constants", "follow", "mean", "std", "factor", "centre")
-"""Buffers that a description holds."""
+
+
+class Description(TypedDict):
+    """Coordinates as plain JSON values: the `coordinates` of a prior.json."""
+
+    joints: list[str]
+    representation: Representation
+    standardise: Standardise
+    active: list[int]
+    degenerate: dict[str, str]
+    constants: list[list[float]]
+    follow: list[list[list[float]]]
+    mean: list[float]
+    std: list[float]
+    factor: list[list[list[float]]]
+    centre: list[list[float]]
 
 
 class Coordinates(nn.Module):
@@ -67,33 +78,28 @@ class Coordinates(nn.Module):
     spread: Tensor
 
     def __init__(
-        self,
-        *,
-        joints: tuple[int, ...],
-        active: Sequence[int],
-        degenerate: Mapping[str, str],
-        constants: Float[Tensor, "55 3"],
-        follow: Float[Tensor, "55 3 3"],
-        mean: Float[Tensor, "D"],
-        std: Float[Tensor, "D"],
-        factor: Float[Tensor, "L 3 3"],
-        centre: Float[Tensor, "55 3"],
-        representation: Representation,
-        standardise: Standardise,
+        self, statistics: Statistics, *, representation: Representation, standardise: Standardise
     ) -> None:
         super().__init__()
-        assert len(active) == len(mean) == len(std) > 0
-        self.joints = joints
+        assert len(statistics.active) == len(statistics.mean) == len(statistics.std) > 0
+        self.joints = statistics.joints
         self.representation: Representation = representation
         self.standardise: Standardise = standardise
-        self.index_list = tuple(active)
-        self.active = len(active)
-        self.active_joints = tuple(sorted({k // 3 for k in active}))
-        self.degenerate = dict(degenerate)
-        self.follows = bool((follow != 0).any())
+        self.index_list = statistics.active
+        self.active = len(statistics.active)
+        self.active_joints = tuple(sorted({k // 3 for k in statistics.active}))
+        self.degenerate = dict(statistics.degenerate)
+        self.follows = bool((statistics.follow != 0).any())
         single = torch.get_default_dtype()
-        stored = {"mean": mean, "std": std, "factor": factor, "centre": centre}
-        for name, value in {**stored, "constants": constants, "follow": follow}.items():
+        stored = {
+            "mean": statistics.mean,
+            "std": statistics.std,
+            "factor": statistics.factor,
+            "centre": statistics.centre,
+            "constants": statistics.constants,
+            "follow": statistics.follow,
+        }
+        for name, value in stored.items():
             self.register_buffer(name, value.to(single, copy=True))
         index = torch.tensor(self.index_list)
         joints_in_use = torch.tensor(self.active_joints)
@@ -112,7 +118,7 @@ class Coordinates(nn.Module):
         representation: Representation = "rotvec",
         standardise: Standardise = "axis",
     ) -> Coordinates:
-        """Statistics of the training split, in float64 and in chunks.
+        """Coordinates of the training split.
 
         Args:
             poses: rotation vectors, rad.
@@ -121,48 +127,10 @@ class Coordinates(nn.Module):
             standardise: how they are scaled, see the module.
 
         Raises:
-            ValueError: fewer than two poses, a number that is not finite, or nothing that varies.
+            UserError: fewer than two poses, a number that is not finite, or nothing that varies.
         """
-        poses = torch.as_tensor(poses)
-        chosen = joint_indices(joints)
-        if len(poses) < 2:
-            raise ValueError(f"{len(poses)} poses: statistics need at least two.")
-        mean, covariance = moments(canonical(c) for c in chunks(poses))
-        if not bool(torch.isfinite(covariance).all()):
-            raise ValueError("Poses hold numbers that are not finite; expected rotation vectors in rad.")
-        found = find_degenerate(poses, mean, covariance, chosen)
-        if not bool(found.active.any()):
-            names = joints if isinstance(joints, str) else ", ".join(joints)
-            told = ", ".join(f"{why} ({len(what)} joints)" for why, what in grouped(found.reasons).items())
-            raise ValueError(
-                f"joints: {names}: nothing to learn in the {len(poses)} training poses: {told}. The "
-                "recordings may lack these joints, or most of them hold them still. Choose other joints by "
-                "data.joints, or recordings that move them by data.dataset."
-            )
-        centre = torch.zeros(J, 3, dtype=torch.float64)
-        if representation == "tangent":
-            charted = found.active.all(1, keepdim=True)
-            centre = torch.where(charted, mean_rotations(poses), centre).float().double()  # as it is stored
-            chart_mean, chart_covariance = moments(turned(-centre.to(c.device), c) for c in chunks(poses))
-            # A chart bends lines: what filled space in one might not in the other, by rounding.
-            charted = charted & (torch.linalg.eigvalsh(chart_covariance)[:, :1] >= MIN_VARIANCE)
-            centre = torch.where(charted, centre, torch.zeros_like(centre))
-            mean = torch.where(charted, chart_mean, mean)
-            covariance = torch.where(charted[:, :, None], chart_covariance, covariance)
-        index = found.active.reshape(-1).nonzero().squeeze(1)
-        return cls(
-            joints=chosen,
-            active=index.tolist(),
-            degenerate=found.reasons,
-            constants=found.constants,
-            follow=found.follow,
-            mean=mean.reshape(-1)[index],
-            std=covariance.diagonal(dim1=1, dim2=2).reshape(-1)[index].sqrt(),
-            factor=factors_of(covariance, found.active),
-            centre=centre,
-            representation=representation,
-            standardise=standardise,
-        )
+        found = Statistics.of(torch.as_tensor(poses), joints=joints, tangent=representation == "tangent")
+        return cls(found, representation=representation, standardise=standardise)
 
     # ---- forms -----------------------------------------------------------------------------------------------
 
@@ -177,16 +145,7 @@ class Coordinates(nn.Module):
         Raises:
             ValueError: another shape, or numbers that are not floating point.
         """
-        kind, count = form_of(poses)
-        poses = poses.to(self.mean.dtype)
-        if kind == "6d":
-            poses = matrix_from_6d(poses)
-        vectors = canonical(poses) if kind == "rotvec" else roma.rotmat_to_rotvec(poses)
-        if count == J:
-            return vectors
-        full = vectors.new_zeros(*vectors.shape[:-2], J, 3)
-        places = torch.tensor(FORMS[count], device=vectors.device)
-        return full.index_copy(-2, places, vectors)
+        return rotvecs_of(poses, dtype=self.mean.dtype)
 
     def encode(
         self, poses: Tensor, visible: Bool[Tensor, "*B J"] | None = None
@@ -278,7 +237,7 @@ class Coordinates(nn.Module):
             found.append(position.get(up, -1))
         return tuple(found)
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> Description:
         """Plain JSON values that `from_description` reads back, bit for bit in float32."""
         return {
             "joints": [SMPLX_JOINTS[j] for j in self.joints],
@@ -286,20 +245,33 @@ class Coordinates(nn.Module):
             "standardise": self.standardise,
             "active": list(self.index_list),
             "degenerate": self.degenerate,
-            **{name: getattr(self, name).tolist() for name in NUMBERS},
+            "constants": self.constants.tolist(),
+            "follow": self.follow.tolist(),
+            "mean": self.mean.tolist(),
+            "std": self.std.tolist(),
+            "factor": self.factor.tolist(),
+            "centre": self.centre.tolist(),
         }
 
     @classmethod
-    def from_description(cls, description: Mapping[str, Any]) -> Coordinates:
-        """The coordinates that `describe` told of. Raises KeyError for a missing key."""
-        numbers = {k: torch.tensor(description[k], dtype=torch.float64) for k in NUMBERS}
-        return cls(
+    def from_description(cls, description: Description) -> Coordinates:
+        """The coordinates that `describe` wrote down. Raises KeyError for a missing key."""
+        double = torch.float64
+        statistics = Statistics(
             joints=joint_indices(description["joints"]),
-            active=description["active"],
+            active=tuple(description["active"]),
             degenerate=description["degenerate"],
+            constants=torch.tensor(description["constants"], dtype=double),
+            follow=torch.tensor(description["follow"], dtype=double),
+            mean=torch.tensor(description["mean"], dtype=double),
+            std=torch.tensor(description["std"], dtype=double),
+            factor=torch.tensor(description["factor"], dtype=double),
+            centre=torch.tensor(description["centre"], dtype=double),
+        )
+        return cls(
+            statistics,
             representation=description["representation"],
             standardise=description["standardise"],
-            **numbers,
         )
 
     def extra_repr(self) -> str:
@@ -308,7 +280,11 @@ class Coordinates(nn.Module):
 
     def _register_scaling(self) -> None:
         """What follows from the statistics; not stored."""
-        blocks = torch.block_diag(*self.factor.double())  # type: ignore[no-untyped-call]
+        L = len(self.factor)
+        unit = torch.eye(L, dtype=torch.float64, device=self.factor.device)
+        blocks = torch.einsum("lij,lm->limj", self.factor.double(), unit).reshape(
+            3 * L, 3 * L
+        )  # block diagonal
         spread = blocks[self.within][:, self.within]  # axes left out are rows of the identity
         whole = {"none": torch.eye(self.active, dtype=torch.float64), "axis": torch.diag(self.std.double())}
         spread = whole.get(self.standardise, spread)
@@ -320,10 +296,10 @@ class Coordinates(nn.Module):
         """Chart vectors of the active joints, degenerate axes at their constants or on their line."""
         raw = self.unscale(x)
         if self.active == 3 * len(self.active_joints):
-            return raw.reshape(len(x), -1, 3)
+            return raw.reshape(len(x), len(self.active_joints), 3)
         rest = self.constants[self.joint_index]
         placed = torch.zeros_like(rest).reshape(1, -1).expand(len(x), -1).index_copy(1, self.within, raw)
-        vectors = placed.reshape(len(x), -1, 3) + rest
+        vectors = placed.reshape(len(x), len(self.active_joints), 3) + rest
         if self.follows:
             vectors = vectors + torch.einsum("lij,nlj->nli", self.follow[self.joint_index], vectors)
         return vectors
@@ -353,11 +329,5 @@ class Coordinates(nn.Module):
         lacking = count not in AT_REST and not set(self.active_joints) <= set(FORMS[count])
         if visible is None and not lacking:
             return None
-        device = self.mean.device
-        if visible is None:
-            visible = torch.ones(count, dtype=torch.bool, device=device)
-        if visible.shape[-1] != count:
-            raise ValueError(f"visible has {visible.shape[-1]} joints; the poses have {count}.")
-        rest = torch.full((*visible.shape[:-1], J), count in AT_REST, dtype=torch.bool, device=device)
-        rest[..., list(FORMS[count])] = visible.to(device)
-        return rest.expand(*batch, J).reshape(-1, J)[:, self.joint_of]
+        shown = seen_of(count, None if visible is None else visible.to(self.mean.device))
+        return shown.to(self.mean.device).expand(*batch, J).reshape(-1, J)[:, self.joint_of]

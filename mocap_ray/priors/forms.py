@@ -5,8 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+import roma
+import torch
+from jaxtyping import Bool, Float
 from torch import Tensor
 
+from mocap_ray.errors import UserError
+from mocap_ray.priors.rotations import canonical, matrix_from_6d
 from mocap_ray.skeleton import SMPLX_JOINTS, TO_SMPLX
 
 JointChoice = Literal["all", "body", "hands"] | Sequence[str]
@@ -31,20 +36,18 @@ def joint_indices(joints: JointChoice) -> tuple[int, ...]:
     """Indices among the 55 of `all`, `body` (21, without the pelvis), `hands` (30), or names.
 
     Raises:
-        ValueError: an unknown name, a name twice, or no name.
+        UserError: an unknown name, a name twice, or no name.
     """
     if isinstance(joints, str):
         groups = {"all": tuple(range(J)), "body": BODY, "hands": HANDS}
         if joints not in groups:
-            raise ValueError(f"joints {joints!r}: expected all, body, hands, or a list of joint names.")
+            raise UserError(f"joints {joints!r}: expected all, body, hands, or a list of joint names.")
         return groups[joints]
     unknown = [name for name in joints if name not in SMPLX_JOINTS]
     if unknown:
-        raise ValueError(
-            f"joints: {', '.join(unknown)} unknown. Expected names of {', '.join(SMPLX_JOINTS)}."
-        )
+        raise UserError(f"joints: {', '.join(unknown)} unknown. Expected names of {', '.join(SMPLX_JOINTS)}.")
     if not joints or len(set(joints)) < len(joints):
-        raise ValueError("joints: a list without repetition of at least one joint name is expected.")
+        raise UserError("joints: a list without repetition of at least one joint name is expected.")
     return tuple(sorted(SMPLX_JOINTS.index(name) for name in joints))
 
 
@@ -63,3 +66,37 @@ def form_of(poses: Tensor) -> tuple[Literal["rotvec", "matrix", "6d"], int]:
         f"poses of shape {list(shape)}: expected [..., J, 3] axis-angle, [..., J, 3, 3] matrices or [..., J, 6], "
         f"with J one of {', '.join(map(str, FORMS))}."
     )
+
+
+def rotvecs_of(poses: Tensor, *, dtype: torch.dtype) -> Float[Tensor, "*B 55 3"]:
+    """Any form of poses as canonical rotation vectors of 55 joints; joints that a form lacks become zero.
+
+    Raises:
+        ValueError: see `form_of`.
+    """
+    kind, count = form_of(poses)
+    poses = poses.to(dtype)
+    if kind == "6d":
+        poses = matrix_from_6d(poses)
+    vectors = canonical(poses) if kind == "rotvec" else roma.rotmat_to_rotvec(poses)
+    if count == J:
+        return vectors
+    full = vectors.new_zeros(*vectors.shape[:-2], J, 3)
+    places = torch.tensor(FORMS[count], device=vectors.device)
+    return full.index_copy(-2, places, vectors)
+
+
+def seen_of(count: int, visible: Bool[Tensor, "*B J"] | None = None) -> Bool[Tensor, "*B 55"]:
+    """Which of the 55 joints are seen in poses of `count` joints, of which `visible` are (None: all).
+
+    Raises:
+        ValueError: `visible` is of another number of joints.
+    """
+    if visible is None:
+        visible = torch.ones(count, dtype=torch.bool)
+    if visible.shape[-1] != count:
+        raise ValueError(f"visible has {visible.shape[-1]} joints; the poses have {count}.")
+    shape = (*visible.shape[:-1], J)
+    seen = torch.full(shape, count in AT_REST, dtype=torch.bool, device=visible.device)
+    seen[..., list(FORMS[count])] = visible
+    return seen

@@ -9,8 +9,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from mocap_ray.errors import UserError
 from mocap_ray.priors.coordinates import Coordinates
-from mocap_ray.priors.prior import Prior, PriorConfig, noise
+from mocap_ray.priors.prior import ClosedForm, Prior, PriorConfig, noise
 
 LOG_2PI = math.log(2 * math.pi)
 
@@ -21,7 +22,7 @@ class GaussianConfig(PriorConfig):
     kind: Literal["gaussian_prior"] = "gaussian_prior"
 
 
-class GaussianPrior(Prior):
+class GaussianPrior(Prior, ClosedForm):
     """log p(x) = -1/2 sum_d ((x_d - mean_d)^2 exp(-log_variance_d) + log_variance_d + log 2 pi).
 
     Two parameters per active axis: 330 with 55 joints. It starts at the training split's mean and variance,
@@ -53,11 +54,11 @@ class GaussianPrior(Prior):
         """Maximum likelihood: mean and variance of these poses (any form, any batch shape), in float64.
 
         Raises:
-            ValueError: an active axis does not vary in them, so that the likelihood has no maximum.
+            UserError: an active axis does not vary in them, so that the likelihood has no maximum.
         """
         x = self.coordinates.encode(poses)[0].double()
         variance = x.var(0, correction=0)
         if len(x) < 2 or not bool((variance > 0).all()):
-            raise ValueError(f"{len(x)} poses in which an active axis is constant: no maximum likelihood.")
+            raise UserError(f"{len(x)} poses in which an active axis is constant: no maximum likelihood.")
         self.mean.copy_(x.mean(0))
         self.log_variance.copy_(variance.log())

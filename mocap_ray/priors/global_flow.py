@@ -7,18 +7,18 @@ which bend where affine ones only stretch.
 
 from __future__ import annotations
 
-import math
-from typing import Annotated, Any, Literal
+from collections.abc import Callable
+from typing import Annotated, Literal, Protocol
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 
+from mocap_ray.errors import UserError
 from mocap_ray.priors.coordinates import Coordinates
-from mocap_ray.priors.prior import Prior, PriorConfig, noise
-
-LOG_2PI = math.log(2 * math.pi)
+from mocap_ray.priors.flow import Flow
+from mocap_ray.priors.prior import PriorConfig
 
 
 class GlobalFlowConfig(PriorConfig):
@@ -109,7 +109,7 @@ class Coupling(nn.Module):
 
     def _numbers(self, kept: Tensor, condition: Tensor) -> Float[Tensor, "B m per"]:
         out: Tensor = self.net(torch.cat([kept, condition], 1) if condition.shape[1] else kept)
-        return out.to(kept.dtype).reshape(len(kept), self.changed, -1)
+        return out.to(kept.dtype).reshape(len(kept), self.changed, out.shape[1] // self.changed)
 
     def _affine(self, numbers: Tensor) -> tuple[Tensor, Tensor]:
         limit = self.config.scale_limit
@@ -162,20 +162,14 @@ class Block(nn.Module):
         return self.before.inverse(y) if self.before is not None else y
 
 
-class GlobalFlow(Prior):
-    """The flow of all active coordinates.
-
-    Hidden joints: a flow has no marginals in closed form. They stand at the training mean, so what comes out is
-    log p(visible, hidden = mean). Among poses with the same hidden joints that is the conditional density
-    p(visible | hidden = mean) up to a constant: its gradient is that of a density, its value does not compare between
-    masks. To complete a pose, rather optimise the hidden joints with the full density.
-    """
+class GlobalFlow(Flow):
+    """The flow of all active coordinates, with an optional condition of `condition_dim` numbers."""
 
     def __init__(self, config: GlobalFlowConfig, coordinates: Coordinates) -> None:
         super().__init__(config, coordinates)
         D = coordinates.active
         if D < 2:
-            raise ValueError("global_flow: one active dimension; couplings need two. Use gaussian_prior.")
+            raise UserError("global_flow: one active dimension; couplings need two. Use gaussian_prior.")
         self.condition_dim = config.condition_dim
         generator = torch.Generator().manual_seed(config.permutation_seed)
         zero, one = torch.zeros(D), torch.ones(D)
@@ -191,77 +185,38 @@ class GlobalFlow(Prior):
             for k in range(config.K)
         )
 
-    def log_prob(
-        self, poses: Tensor, visible: Bool[Tensor, "*B J"] | None = None, condition: Tensor | None = None
-    ) -> Tensor:
-        """As every prior's, with an optional condition [*B, condition_dim]."""
-        if condition is None:
-            return super().log_prob(poses, visible)
-        x, seen, batch = self.coordinates.encode(poses, visible)
-        given = condition.to(x.dtype).expand(*batch, -1).reshape(len(x), -1)
-        return (self.log_density(x, seen, given) + self.coordinates.log_volume(x, seen)).reshape(batch)
-
-    def log_density(
-        self,
-        x: Float[Tensor, "B D"],
-        visible: Bool[Tensor, "B D"] | None = None,
-        condition: Float[Tensor, "B c"] | None = None,
-    ) -> Float[Tensor, "B"]:
-        """Change of variables to a standard normal."""
-        if visible is not None:
-            x = torch.where(visible, x, self.coordinates.fill)
-        z, log_det = self.to_noise(x, condition)
-        return log_det - 0.5 * (z * z + LOG_2PI).sum(-1)
-
-    def transform(self, x: Float[Tensor, "B D"]) -> tuple[Float[Tensor, "B D"], Float[Tensor, "B"]]:
-        """Coordinates to noise and the log determinant, in the form that all flows share; without a condition."""
-        return self.to_noise(x)
-
-    def inverse(self, z: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
-        """The inverse of `transform`."""
-        return self.from_noise(z)
-
-    def to_noise(
-        self, x: Float[Tensor, "B D"], condition: Tensor | None = None
+    def _call(
+        self, x: Float[Tensor, "B D"], condition: Float[Tensor, "B c"]
     ) -> tuple[Float[Tensor, "B D"], Float[Tensor, "B"]]:
-        """Coordinates to noise and the log determinant."""
-        given = self._given(len(x), condition)
         total = x.new_zeros(len(x))
         for block in self.blocks:
-            x, log_det = block(x, given)
+            x, log_det = block(x, condition)
             total = total + log_det
         return x, total
 
-    def from_noise(self, z: Float[Tensor, "B D"], condition: Tensor | None = None) -> Float[Tensor, "B D"]:
-        """The inverse of `to_noise`."""
-        given = self._given(len(z), condition)
-        for k in reversed(range(len(self.blocks))):
-            block: Any = self.blocks[k]
-            z = block.inverse(z, given)
+    def _inverse(self, z: Float[Tensor, "B D"], condition: Float[Tensor, "B c"]) -> Float[Tensor, "B D"]:
+        for block in reversed(list(self.blocks)):
+            assert isinstance(block, Block)
+            z = block.inverse(z, condition)
         return z
 
-    def draw(
-        self, n: int, generator: torch.Generator | None = None, condition: Float[Tensor, "n c"] | None = None
-    ) -> Float[Tensor, "n D"]:
-        """Noise through the inverse."""
-        return self.from_noise(noise(self.coordinates.mean, n, generator), condition)
 
-    def _given(self, n: int, condition: Tensor | None) -> Float[Tensor, "n c"]:
-        mean = self.coordinates.mean
-        if condition is None:
-            return mean.new_zeros(n, self.condition_dim)
-        if condition.shape != (n, self.condition_dim):
-            raise ValueError(
-                f"condition of shape {list(condition.shape)}: expected [{n}, {self.condition_dim}] "
-                "(model.condition_dim)."
-            )
-        return condition
+class Spline(Protocol):
+    """What is used of zuko's transforms, which have no types."""
+
+    def call_and_ladj(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Y [B, m] and log |dy/dx| [B, m]."""
+
+    @property
+    def inv(self) -> Callable[[Tensor], Tensor]:
+        """The inverse."""
 
 
-def _spline(numbers: Float[Tensor, "B m per"], bound: float) -> Any:
+def _spline(numbers: Float[Tensor, "B m per"], bound: float) -> Spline:
     """Zuko's monotonic rational quadratic spline; zeros give the identity."""
-    from zuko.transforms import MonotonicRQSTransform  # type: ignore[import-untyped]
+    from zuko.transforms import MonotonicRQSTransform
 
     bins = (numbers.shape[-1] + 1) // 3
     widths, heights, slopes = torch.split(numbers, [bins, bins, bins - 1], -1)
-    return MonotonicRQSTransform(widths, heights, slopes, bound=bound)
+    spline: Spline = MonotonicRQSTransform(widths, heights, slopes, bound=bound)
+    return spline

@@ -16,10 +16,12 @@ from jaxtyping import Bool, Float
 from pydantic import Field
 from torch import Tensor, nn
 
+from mocap_ray.errors import UserError
 from mocap_ray.options import MAY_CHANGE
+from mocap_ray.priors.bound import ImportanceWeighted
 from mocap_ray.priors.coordinates import Coordinates
 from mocap_ray.priors.forms import HANDS
-from mocap_ray.priors.prior import Prior, PriorConfig, noise
+from mocap_ray.priors.prior import PriorConfig, noise
 from mocap_ray.priors.rotations import log_haar, matrix_from_6d, times
 from mocap_ray.skeleton import SMPLX_JOINTS
 
@@ -53,7 +55,7 @@ class HandVAEConfig(PriorConfig):
     """Importance samples of `log_prob`: 1 is the ELBO, more are a tighter bound (IWAE)."""
 
 
-class HandVAE(Prior):
+class HandVAE(ImportanceWeighted):
     """The VAE: `log_prob` is a lower bound, estimated with samples of the posterior.
 
     Hidden joints: the likelihood factorises over coordinates (over joints for `so3`), so dropping the hidden terms
@@ -62,7 +64,6 @@ class HandVAE(Prior):
     In training mode `loss` warms the KL term up, with free bits; in evaluation mode it is the plain negative ELBO.
     """
 
-    bound = True
     config: HandVAEConfig
 
     def __init__(self, config: HandVAEConfig, coordinates: Coordinates) -> None:
@@ -77,19 +78,6 @@ class HandVAE(Prior):
         self.likelihood: Standard | Geodesic = (
             Standard() if config.type == "standard" else Geodesic(coordinates)
         )
-
-    def log_prob(
-        self,
-        poses: Tensor,
-        visible: Bool[Tensor, "*B J"] | None = None,
-        *,
-        samples: int | None = None,
-        generator: torch.Generator | None = None,
-    ) -> Tensor:
-        """Bound [*B] on the log density: ELBO for one sample, IWAE for more (None: as the config says)."""
-        x, seen, batch = self.coordinates.encode(poses, visible)
-        log_density = self.log_density(x, seen, samples=samples, generator=generator)
-        return (log_density + self.coordinates.log_volume(x, seen)).reshape(batch)
 
     def log_density(
         self,
@@ -199,7 +187,7 @@ class Geodesic(nn.Module):
         self, x: Float[Tensor, "B D"], out: Float[Tensor, "B o"], c: Coordinates
     ) -> Float[Tensor, "B D"]:
         """A third of each joint's log density on each of its axes."""
-        t = c.unscale(x).reshape(len(x), -1, 3)
+        t = c.unscale(x).reshape(len(x), len(c.active_joints), 3)
         R_decoded_joint = times(self._decoded(out).mT, roma.rotvec_to_rotmat(t))
         s = roma.rotmat_to_rotvec(R_decoded_joint)
         log_sigma = self._log_sigma()
@@ -215,12 +203,14 @@ class Geodesic(nn.Module):
         self, out: Float[Tensor, "B o"], e: Float[Tensor, "B D"], c: Coordinates
     ) -> Float[Tensor, "B D"]:
         """The decoded rotation times a small one."""
-        small = roma.rotvec_to_rotmat(torch.exp(self._log_sigma()) * e.reshape(len(e), -1, 3))
+        small = roma.rotvec_to_rotmat(
+            torch.exp(self._log_sigma()) * e.reshape(len(e), len(c.active_joints), 3)
+        )
         R = times(self._decoded(out), small)
-        return c.scale(roma.rotmat_to_rotvec(R).reshape(len(e), -1))
+        return c.scale(roma.rotmat_to_rotvec(R).flatten(1))
 
     def _decoded(self, out: Float[Tensor, "B o"]) -> Float[Tensor, "B J 3 3"]:
-        return matrix_from_6d((out + self.offset).reshape(len(out), -1, 6))
+        return matrix_from_6d((out + self.offset).reshape(len(out), len(self.offset) // 6, 6))
 
     def _log_sigma(self) -> Tensor:
         """Bounded: the mass within pi must not vanish."""
@@ -245,12 +235,12 @@ def _trunk(inputs: int, config: HandVAEConfig) -> nn.Sequential:
 
 
 def _refuse(config: HandVAEConfig, coordinates: Coordinates) -> None:
-    """Raise ValueError where the coordinates are not of hands, or not of whole joints for `so3`."""
+    """Raise UserError where the coordinates are not of hands, or not of whole joints for `so3`."""
     others = [SMPLX_JOINTS[j] for j in coordinates.active_joints if j not in HANDS]
     if others:
-        raise ValueError(f"hand_vae: {', '.join(others[:3])}... are not of a hand. Set data.joints: hands.")
+        raise UserError(f"hand_vae: {', '.join(others[:3])}... are not of a hand. Set data.joints: hands.")
     if config.type == "so3" and coordinates.active != 3 * len(coordinates.active_joints):
-        raise ValueError(
+        raise UserError(
             f"hand_vae: {_some(coordinates.degenerate)} do not count in the training poses; the geodesic likelihood "
             "needs all three axes of a joint. Set model.type: standard, or leave these joints out of data.joints."
         )

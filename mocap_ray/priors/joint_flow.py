@@ -16,9 +16,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from mocap_ray.priors.coordinates import Coordinates
-from mocap_ray.priors.prior import Prior, PriorConfig, noise
-
-LOG_2PI = math.log(2 * math.pi)
+from mocap_ray.priors.flow import LOG_2PI, Flow
+from mocap_ray.priors.prior import PriorConfig
 
 
 class JointFlowConfig(PriorConfig):
@@ -72,7 +71,7 @@ class StackedCoupling(nn.Module):
         return self.limit * torch.tanh(log_scale / self.limit), shift
 
 
-class JointFlow(Prior):
+class JointFlow(Flow):
     """The tree of flows.
 
     An axis that is constant while its joint's others vary is left alone: scale 1, shift 0, no density.
@@ -113,13 +112,23 @@ class JointFlow(Prior):
             for k in range(config.K)
         )
 
-    def log_density(
-        self, x: Float[Tensor, "B D"], visible: Bool[Tensor, "B D"] | None = None
+    def _call(
+        self, x: Float[Tensor, "B D"], condition: Float[Tensor, "B 0"]
+    ) -> tuple[Float[Tensor, "B D"], Float[Tensor, "B"]]:
+        z, log_scales = self._to_noise(self._spread(x))
+        return self._gather(z), log_scales.sum((0, 2))
+
+    def _inverse(self, z: Float[Tensor, "B D"], condition: Float[Tensor, "B 0"]) -> Float[Tensor, "B D"]:
+        return self._gather(self._from_noise(self._spread(z)))
+
+    def _change_of_variables(
+        self,
+        x: Float[Tensor, "B D"],
+        condition: Float[Tensor, "B 0"],
+        visible: Bool[Tensor, "B D"] | None,
     ) -> Float[Tensor, "B"]:
-        """Sum over (visible) joints of log p(x_j | what it is told)."""
-        if visible is not None:
-            x = torch.where(visible, x, self.coordinates.fill)
-        z, log_scales = self.to_noise(self._spread(x))
+        """Sum over (visible) joints of log p(x_j | its condition)."""
+        z, log_scales = self._to_noise(self._spread(x))
         terms = log_scales - 0.5 * (z * z + LOG_2PI)
         if visible is not None:
             terms = torch.where(self._spread(visible), terms, 0.0)
@@ -127,16 +136,7 @@ class JointFlow(Prior):
             terms = torch.where(self.live, terms, 0.0)
         return terms.sum((0, 2))
 
-    def transform(self, x: Float[Tensor, "B D"]) -> tuple[Float[Tensor, "B D"], Float[Tensor, "B"]]:
-        """Coordinates to noise and the log determinant, in the form that all flows share."""
-        z, log_scales = self.to_noise(self._spread(x))
-        return self._gather(z), log_scales.sum((0, 2))
-
-    def inverse(self, z: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
-        """The inverse of `transform`."""
-        return self._gather(self.from_noise(self._spread(z)))
-
-    def to_noise(self, x: Float[Tensor, "J B 3"]) -> tuple[Float[Tensor, "J B 3"], Float[Tensor, "J B 3"]]:
+    def _to_noise(self, x: Float[Tensor, "J B 3"]) -> tuple[Float[Tensor, "J B 3"], Float[Tensor, "J B 3"]]:
         """Poses to standard normal noise, and the log scale of each axis: their sum is the log determinant."""
         condition = self._condition(x, slice(None))
         outer, inner = x[..., 0::2], x[..., 1:2]
@@ -150,8 +150,8 @@ class JointFlow(Prior):
                 outer, s_outer = outer * torch.exp(s) + t, s_outer + s
         return _weave(outer, inner), _weave(s_outer, s_inner)
 
-    def from_noise(self, z: Float[Tensor, "J B 3"]) -> Float[Tensor, "J B 3"]:
-        """The inverse of `to_noise`: level by level down the tree."""
+    def _from_noise(self, z: Float[Tensor, "J B 3"]) -> Float[Tensor, "J B 3"]:
+        """The inverse of `_to_noise`: level by level down the tree."""
         x = torch.zeros_like(z)
         for level in self.levels:
             rows = torch.tensor(level, device=z.device)
@@ -167,24 +167,20 @@ class JointFlow(Prior):
             x = x.index_copy(0, rows, _weave(outer, inner))
         return x
 
-    def draw(self, n: int, generator: torch.Generator | None = None) -> Float[Tensor, "n D"]:
-        """Noise through the inverse."""
-        return self._gather(self.from_noise(self._spread(noise(self.coordinates.mean, n, generator))))
-
     def _spread(self, x: Tensor) -> Tensor:
         """[B, D] -> [J, B, 3]; zero (False) for constant axes."""
         if not self.whole:
             x = torch.cat([x, x.new_zeros(len(x), 1)], 1)[:, self.place.reshape(-1)]
-        return x.reshape(len(x), -1, 3).transpose(0, 1)
+        return x.reshape(len(x), x.shape[1] // 3, 3).transpose(0, 1)
 
     def _gather(self, x: Float[Tensor, "J B 3"]) -> Float[Tensor, "B D"]:
-        flat = x.transpose(0, 1).reshape(x.shape[1], -1)
+        flat = x.transpose(0, 1).flatten(1)
         return flat if self.whole else flat[:, self.live.reshape(-1)]
 
     def _condition(self, x: Float[Tensor, "J B 3"], rows: Tensor | slice) -> Float[Tensor, "L B c"]:
         padded = torch.cat([x, torch.zeros_like(x[:1])])
         told = padded[self.condition_of[rows]]
-        return told.transpose(1, 2).reshape(len(told), x.shape[1], -1)
+        return told.transpose(1, 2).flatten(2)
 
     def _masked(
         self, scale_shift: tuple[Tensor, Tensor], rows: Tensor | slice, *, inner: bool

@@ -10,15 +10,15 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import Annotated, Any
+from typing import Annotated, ClassVar, TypedDict
 
 import torch
 from jaxtyping import Bool, Float
-from pydantic import Field
+from pydantic import Field, JsonValue
 from torch import Tensor, nn
 
 from mocap_ray.options import MAY_CHANGE
-from mocap_ray.priors.coordinates import Coordinates, Representation, Standardise
+from mocap_ray.priors.coordinates import Coordinates, Description, Representation, Standardise
 from mocap_ray.priors.rotations import noisy_rotations
 from mocap_ray.training.options import ModelOptions
 
@@ -39,6 +39,13 @@ class PriorConfig(ModelOptions):
     smooths wide and thin directions alike: few subjects want some, else flows learn their poses by heart."""
 
 
+class PriorDescription(TypedDict):
+    """What `mocap_ray.load_prior` needs besides the tensors, as plain JSON values."""
+
+    model: dict[str, JsonValue]
+    coordinates: Description
+
+
 class Prior(nn.Module, ABC):
     """A learned density of human poses.
 
@@ -49,10 +56,10 @@ class Prior(nn.Module, ABC):
     Attributes:
         config: the model section that built it.
         coordinates: which numbers of a pose it sees, and how they are scaled; fitted on the training split.
-        bound: whether `log_prob` is a lower bound (VAE) and not exact.
+        bound: whether `log_prob` is a lower bound (see `ImportanceWeighted`) and not exact.
     """
 
-    bound: bool = False
+    bound: ClassVar[bool] = False
 
     config: PriorConfig
     coordinates: Coordinates
@@ -116,9 +123,21 @@ class Prior(nn.Module, ABC):
             return x
         return x + self.config.jitter * torch.randn_like(x)
 
-    def export(self) -> dict[str, Any]:
+    def export(self) -> PriorDescription:
         """What `mocap_ray.load_prior` needs besides the tensors: plain JSON values."""
         return {"model": self.config.model_dump(mode="json"), "coordinates": self.coordinates.describe()}
+
+
+class ClosedForm(ABC):
+    """A prior that has its maximum likelihood without gradient steps (`training.closed_form`)."""
+
+    @abstractmethod
+    def fit_closed_form(self, poses: Tensor) -> None:
+        """Set the parameters to the maximum likelihood of these poses (any form, any batch shape).
+
+        Raises:
+            UserError: the likelihood of these poses has no maximum.
+        """
 
 
 def noise(like: Tensor, n: int, generator: torch.Generator | None) -> Float[Tensor, "n D"]:

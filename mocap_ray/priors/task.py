@@ -19,6 +19,7 @@ from mocap_ray.dataset.views import DataSetError
 from mocap_ray.priors import Coordinates, Prior, PriorConfig
 from mocap_ray.priors.forms import joint_indices
 from mocap_ray.priors.pictures import sample_sheet
+from mocap_ray.priors.prior import ClosedForm
 from mocap_ray.training.options import DataOptions
 from mocap_ray.training.task import Facts, Role, TrainingTask, Words
 from mocap_ray.training.team import Team
@@ -94,14 +95,13 @@ class PoseTask(TrainingTask[Prior]):
 
     def describe(self, model: Prior) -> dict[str, Any]:
         """The config of the model, and its coordinates."""
-        return model.export()
+        return dict(model.export())
 
     def solve(self, model: Prior, sample: Float[np.ndarray, "N 55 3"]) -> bool:
         """The maximum likelihood solution, which the Gaussian has."""
-        solve: Any = getattr(model, "fit_closed_form", None)
-        if solve is None:
+        if not isinstance(model, ClosedForm):
             return False
-        solve(torch.from_numpy(sample))
+        model.fit_closed_form(torch.from_numpy(sample))
         return True
 
     def validate(self, model: Prior, batches: Iterable[Tensor], team: Team) -> dict[str, float]:

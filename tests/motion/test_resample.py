@@ -126,6 +126,19 @@ def test_positions_are_interpolated_by_pchip(frames, kind):
     np.testing.assert_array_equal(found[::6], p)
 
 
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_positions_that_are_not_finite_are_refused(wrong):
+    p = np.zeros((5, 22, 3))
+    p[2, 3, 1] = wrong
+    with pytest.raises(ValueError, match="positions hold numbers that are not finite"):
+        interpolate_positions(p, 5.0, 30.0)
+
+
+def test_the_last_frame_of_the_source_is_taken_exactly():
+    p = np.cumsum(np.random.default_rng(0).normal(size=(41, 22, 3)), 0) + 0.1
+    np.testing.assert_array_equal(interpolate_positions(p, 100.0, 250.0)[-1], p[-1])
+
+
 def test_nonsense_rates_and_methods_are_named():
     m = moving(5, 100.0)
     for fps in (0.0, -1.0, np.nan, np.inf):

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
+from pydantic import JsonValue
 
 from mocap_ray.dataset.poses import Poses, manifest_hash, read_poses
 from mocap_ray.dataset.reader import open
+from mocap_ray.errors import UserError
 from mocap_ray.priors.judging.judge import judge
 from mocap_ray.priors.judging.judgement import Judgement, JudgeOptions
 from mocap_ray.priors.load import prior_of
@@ -50,13 +51,13 @@ class Report:
     notes: list[str]
     real: Float[np.ndarray, "S 55 3"]
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> dict[str, JsonValue]:
         """Plain JSON values: all figures without the curves."""
         return {
             "data": {"root": self.root, "split": self.split, "train": self.train},
             "poses": self.poses,
             "clips": self.clips,
-            "notes": self.notes,
+            "notes": list(self.notes),
             "priors": {p.name: {"where": p.where, **p.judgement.summary()} for p in self.priors},
         }
 
@@ -85,16 +86,16 @@ def evaluate(
     Raises:
         CheckpointError: a path without a trained prior.
         DataSetError: no data set, no such split, no poses.
-        ValueError: no paths, no such device, or a prior that cannot be judged.
+        UserError: no paths, no such device, or a prior that cannot be judged.
     """
     if not paths:
-        raise ValueError("No priors to judge. Expected folders of trainings, checkpoints or exports.")
+        raise UserError("No priors to judge. Expected folders of trainings, checkpoints or exports.")
     check_device(device)
     loaded = [read_trained(path, WORDS) for path in paths]
     names = short_names([str(path) for path in paths], [each.about["model"]["kind"] for each in loaded])
-    data = loaded[0].about.get("config", {}).get("data", {})
+    data = _trained_on(loaded[0].about)
     if root is None and "root" not in data:
-        raise ValueError(
+        raise UserError(
             f"{loaded[0].where}: does not say what it was trained on. Name the data set with --data."
         )
     root = str(root if root is not None else data["root"])
@@ -135,14 +136,14 @@ def evaluate(
 
 
 def check_device(device: str) -> None:
-    """Raise ValueError, with what to do, for a device that torch cannot compute on here."""
+    """Raise UserError, with what to do, for a device that torch cannot compute on here."""
     if device.partition(":")[0] not in ("cpu", "cuda"):
-        raise ValueError(f"device {device!r}: expected cpu, cuda or cuda:N.")
+        raise UserError(f"device {device!r}: expected cpu, cuda or cuda:N.")
     try:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
         first = str(error).split("\n")[0]
-        raise ValueError(f"device {device!r}: torch cannot use it here ({first}). Choose cpu.") from error
+        raise UserError(f"device {device!r}: torch cannot use it here ({first}). Choose cpu.") from error
 
 
 def _spread(poses: Poses, seed: int, *, count: int = 24) -> Float[np.ndarray, "S 55 3"]:
@@ -174,7 +175,7 @@ def short_names(paths: Sequence[str], kinds: Sequence[str]) -> list[str]:
 
 
 def _notes(
-    judged: Sequence[Judged], abouts: Sequence[dict[str, Any]], *, manifest: str, split: str
+    judged: Sequence[Judged], abouts: Sequence[Mapping[str, JsonValue]], *, manifest: str, split: str
 ) -> list[str]:
     notes = []
     loose = {joint: why for p in judged for joint, why in p.judgement.unbounded.items()}
@@ -202,7 +203,7 @@ def _notes(
             f"Trained on another data set, or another state of it: {', '.join(others)}. Subjects of this split may "
             "have been among the training poses."
         )
-    chosen = [p.name for p, a in zip(judged, abouts, strict=True) if _validated_on(a) == split]
+    chosen = [p.name for p, a in zip(judged, abouts, strict=True) if _trained_on(a).get("val") == split]
     if chosen:
         notes.append(
             f"The split {split} chose the best epoch of {', '.join(chosen)}, so its figures are a little too good."
@@ -213,6 +214,8 @@ def _notes(
     return notes
 
 
-def _validated_on(about: dict[str, Any]) -> str | None:
-    found = about.get("config", {}).get("data", {}).get("val")
-    return found if isinstance(found, str) else None
+def _trained_on(about: Mapping[str, JsonValue]) -> dict[str, str]:
+    """The texts of the `data` section that a prior was trained with, from its description; empty where it has none."""
+    config = about.get("config")
+    data = config.get("data") if isinstance(config, dict) else None
+    return {k: v for k, v in data.items() if isinstance(v, str)} if isinstance(data, dict) else {}

@@ -10,13 +10,15 @@ import copy
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from mocap_ray.errors import UserError
+from mocap_ray.priors.bound import ImportanceWeighted
+from mocap_ray.priors.flow import Flow
 from mocap_ray.priors.judging import metrics
 from mocap_ray.priors.judging.completion import completions
 from mocap_ray.priors.judging.judgement import (
@@ -57,13 +59,13 @@ def judge(
         progress: told what comes next.
 
     Raises:
-        ValueError: fewer than two poses on either side.
+        UserError: fewer than two poses on either side, or a prior whose samples are all broken.
     """
     options = options or JudgeOptions()
     tell = progress or (lambda text: None)
     for name, poses in (("training", train), ("held-out", held_out)):
         if len(poses) < 2:
-            raise ValueError(f"{len(poses)} {name} poses. Judging needs at least two; choose another split.")
+            raise UserError(f"{len(poses)} {name} poses. Judging needs at least two; choose another split.")
     prior.eval()
     device = prior.coordinates.mean.device
 
@@ -170,23 +172,21 @@ def _gaussian_nll(prior: Prior, train: Tensor, held_out: Tensor) -> float:
 @torch.no_grad()
 def _nll(prior: Prior, poses: Tensor, importance: int) -> Float[Tensor, "N"]:
     """Per active dimension; of a bound the importance-weighted one (Burda et al., 2016)."""
-    if not prior.bound:
+    if not isinstance(prior, ImportanceWeighted):
         return energies_of(prior, poses)
-    tighter: Any = prior
-    pieces = [-tighter.log_prob(piece, samples=importance) for piece in torch.split(poses, _BATCH)]
+    pieces = [-prior.log_prob(piece, samples=importance) for piece in torch.split(poses, _BATCH)]
     return torch.cat(pieces) / prior.coordinates.active
 
 
 def flow_check(prior: Prior, poses: Float[Tensor, "N 55 3"], *, differentiated: int = 4) -> FlowCheck | None:
-    """Round trip and log-determinant of a prior with `transform` and `inverse`; None for one without."""
-    if not (hasattr(prior, "transform") and hasattr(prior, "inverse")):
+    """Round trip and log-determinant of a flow; None for a prior that is none."""
+    if not isinstance(prior, Flow):
         return None
-    flow: Any = prior
     with torch.no_grad():
         x = prior.coordinates.encode(poses[:_BATCH])[0]
-        z, _ = flow.transform(x)
-        off = (flow.inverse(z) - x).abs().flatten()
-    exact: Any = copy.deepcopy(prior).double()
+        z, _ = prior.transform(x)
+        off = (prior.inverse(z) - x).abs().flatten()
+    exact = copy.deepcopy(prior).double()
     worst = 0.0
     for row in x[:differentiated].double():
         # The rows of the Jacobian in one backward pass: as many copies of x as there are outputs.
@@ -224,7 +224,7 @@ def _samples(
     broken = int((~whole).sum())
     drawn = drawn[whole]
     if not len(drawn):
-        raise ValueError(
+        raise UserError(
             f"All {broken} samples hold numbers that are not finite: the prior is broken. Train again."
         )
     made, true, known = (poses[:, joints] for poses in (drawn, real, train))

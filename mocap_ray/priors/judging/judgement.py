@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float
+from pydantic import JsonValue
 
 from mocap_ray.priors.judging.completion import Completion, Examples
 
@@ -155,7 +156,7 @@ class Judgement:
     curves: Curves
     index: tuple[int, ...]
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> dict[str, JsonValue]:
         """Every figure, without the curves; nan becomes null."""
         return {
             "kind": self.kind,
@@ -164,7 +165,7 @@ class Judgement:
             "held_out_poses": self.held_out,
             "train_poses": self.train,
             "likelihood": _plain(asdict(self.likelihood)),
-            "unbounded": self.unbounded,
+            "unbounded": dict(self.unbounded),
             "flow": None if self.flow is None else _plain(asdict(self.flow)),
             "auroc": {f"{d:g}": v for d, v in self.auroc.items()},
             "completion": [asdict(c) for c in self.completions],
@@ -173,5 +174,5 @@ class Judgement:
         }
 
 
-def _plain(values: dict[str, Any]) -> dict[str, Any]:
+def _plain(values: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
     return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
