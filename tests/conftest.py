@@ -34,6 +34,12 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 _hook = install_import_hook(_modules(), "beartype.beartype")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--rewrite-wording", action="store_true", help="write tests/wording.txt anew (tests/test_wording.py)"
+    )
+
+
 @pytest.fixture(autouse=True)
 def _one_thread() -> Iterator[None]:
     """The models of the tests are small: threads that wait for each other cost more than they bring."""
