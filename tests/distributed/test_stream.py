@@ -22,7 +22,7 @@ from mocap_ray.training.feeds import Feeds
 from mocap_ray.training.fit import Team
 from tests.dataset.made import make
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = pytest.mark.ray
 
 
 @pytest.fixture(scope="module")
