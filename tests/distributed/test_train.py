@@ -23,26 +23,24 @@ from tests.distributed.training import (
     write_base,
 )
 
-SHORT = {"max_epochs": 6}
-
 
 @pytest.fixture(scope="module")
 def local(data_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A training by this process, without Ray."""
-    return train_here(write_base(tmp_path_factory.mktemp("local") / "run.yaml", data_set, training=SHORT))
+    return train_here(write_base(tmp_path_factory.mktemp("local") / "run.yaml", data_set))
 
 
 @pytest.mark.ray
 def test_a_killed_driver_and_its_resumption_train_as_one_process_without_ray(
     local: Path, data_set: Path, tmp_path: Path
 ) -> None:
-    base = write_base(tmp_path / "run.yaml", data_set, training=SHORT)
+    base = write_base(tmp_path / "run.yaml", data_set)
     out = base.with_suffix("")
     process = start("train", base)
     wait_for(lambda: len(rows(out)) >= 2, process)
     process.kill()
     process.communicate()
-    assert len(rows(out)) < SHORT["max_epochs"], "killed too late to show anything"
+    assert len(rows(out)) < EPOCHS, "killed too late to show anything"
     assert "going on after epoch" in command("train", base, "--resume")
     assert losses(out) == losses(local)
     assert not list(out.glob(".ray-train*"))
@@ -85,7 +83,7 @@ def test_a_killed_worker_and_a_killed_driver_leave_no_trace_in_the_curve(
 
 @pytest.mark.ray
 def test_two_workers_train_as_one(local: Path, data_set: Path, tmp_path: Path) -> None:
-    base = write_base(tmp_path / "run.yaml", data_set, training=SHORT, ray={"workers": 2})
+    base = write_base(tmp_path / "run.yaml", data_set, ray={"workers": 2})
     command("train", base)
     out = base.with_suffix("")
     found, alone = rows(out), rows(local)
