@@ -8,7 +8,7 @@ TORCH := $(shell grep '^torch==' requirements.lock)
 STAMP := $(VENV)/.installed-$(shell cat requirements.lock pyproject.toml | cksum | cut -d' ' -f1)
 DEMO ?= demo
 
-.PHONY: help env demo test test-all check format lint types bench lock clean
+.PHONY: help env demo test test-all check format lint types imports bench lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -35,7 +35,7 @@ test: $(STAMP) ## the tests, within 15 minutes on 2 cores
 test-all: $(STAMP) ## the slow ones too
 	$(BIN)/python -m pytest
 
-check: format lint types test ## format, lint, types, tests
+check: format lint types imports test ## format, lint, types, imports, tests
 
 format: $(STAMP) ## fails where a file is not formatted; `ruff format .` mends it
 	$(BIN)/ruff format --check .
@@ -45,6 +45,9 @@ lint: $(STAMP)
 
 types: $(STAMP)
 	$(BIN)/mypy
+
+imports: $(STAMP) ## a room imports only from rooms below it; no circles between files
+	$(BIN)/lint-imports --no-logo
 
 bench: $(STAMP) ## speed against baselines and floor: a table, and bench/results.json
 	$(BIN)/python -m bench

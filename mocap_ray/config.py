@@ -14,6 +14,7 @@ from pydantic.fields import FieldInfo
 
 from mocap_ray.errors import UserError
 from mocap_ray.options import Section
+from mocap_ray.wording import counted
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 
@@ -80,7 +81,7 @@ def load(name: str, schema: type[Model], *, kind: str, overrides: Sequence[str] 
         if not problems:
             return config
     lines = "".join(f"\n  {problem}" for problem in problems)
-    count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
+    count = counted(len(problems), "problem")
     raise ConfigError(f"{path}: {count}{lines}")
 
 

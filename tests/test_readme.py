@@ -31,6 +31,13 @@ NOT_RUN = {
 RUN = ("mocap-ray ",)
 """How a command begins that is run here, in a folder where the example paths exist."""
 
+SHORTER = {
+    "mocap-ray train ": ["--override", "training.max_epochs=2"],
+    "mocap-ray evaluate ": ["--quick"],
+    "mocap-ray compare ": ["--quick"],
+}
+"""What `make test` adds to a command that takes minutes; `make test-all` types it as it stands, too."""
+
 BLOCK = re.compile(
     r"^(?P<indent> *)```(?P<kind>bash|python)\n(?P<text>.*?)^(?P=indent)```", re.DOTALL | re.MULTILINE
 )
@@ -119,25 +126,43 @@ def _here(text: str, work: Path) -> str:
     return re.sub(r"(?<![\w/.])/data\b", str(work / "data"), text)
 
 
+def _typed(text: str, work: Path, *, whole: bool) -> list[str]:
+    """The words of a command, with what makes it shorter."""
+    more = [] if whole else [m for start, words in SHORTER.items() if text.startswith(start) for m in words]
+    return [*shlex.split(_here(text, work)), *more]
+
+
+def test_what_makes_a_command_shorter_only_adds_to_it(tmp_path: Path) -> None:
+    evaluate = ["mocap-ray", "evaluate", f"{tmp_path}/data/x"]
+    assert _typed("mocap-ray evaluate /data/x", tmp_path, whole=True) == evaluate
+    assert _typed("mocap-ray evaluate /data/x", tmp_path, whole=False) == [*evaluate, "--quick"]
+
+
+def _cases() -> list[pytest.ParameterSet]:
+    """Each document, shorter; and whole where that takes minutes longer."""
+    cases = []
+    for document in filter(steps, DOCUMENTS):
+        name, long = _name(document), any(s.text.startswith(tuple(SHORTER)) for s in steps(document))
+        if document.name != "priors.md":  # trains, judges and compares them all: minutes even so
+            cases.append(pytest.param(document, False, id=name))
+        if long:
+            cases.append(pytest.param(document, True, marks=pytest.mark.slow, id=f"{name}, whole"))
+    return cases
+
+
 @pytest.mark.ray
 @pytest.mark.timeout(1200)
-@pytest.mark.parametrize(
-    "document",
-    # Training and judging priors takes minutes.
-    [
-        pytest.param(d, marks=[pytest.mark.slow] if d.name == "priors.md" else [], id=_name(d))
-        for d in DOCUMENTS
-        if steps(d)
-    ],
-)
-def test_what_a_document_says_works_when_typed(document: Path, work: Path) -> None:
+@pytest.mark.parametrize(("document", "whole"), _cases())
+def test_what_a_document_says_works_when_typed(document: Path, whole: bool, work: Path) -> None:
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     environment = {**os.environ, "PATH": path}
+    if whole:
+        shutil.rmtree(work / "runs", ignore_errors=True)  # what the shorter commands trained
     for step in steps(document):
         if step.kind == "python":
             command = [sys.executable, "-c", _here(step.text, work)]
         elif step.text.startswith(RUN):
-            command = shlex.split(_here(step.text, work))
+            command = _typed(step.text, work, whole=whole)
         else:
             continue
         done = subprocess.run(

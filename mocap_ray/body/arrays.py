@@ -51,8 +51,10 @@ def read_arrays(
                 raise ValueError("a single array, not an archive of them")
             return _members(archive, names)
     except (ValueError, zipfile.BadZipFile, zlib.error, EOFError, KeyError, MemoryError) as error:
+        # Of a file that is no archive numpy says how to unpickle it, which nobody should do.
+        why = error if zipfile.is_zipfile(path) else "not a zip archive of arrays"
         raise ValueError(
-            f"{path}: cannot be read as a body model ({error}). Expected a whole NPZ or PKL file of the SMPL "
+            f"{path}: cannot be read as a body model ({why}). Expected a whole NPZ or PKL file of the SMPL "
             "family; download it again if it may be truncated."
         ) from error
 

@@ -19,6 +19,7 @@ from jaxtyping import Float, Int, Shaped
 from mocap_ray.body.arrays import STANDIN_KEY, read_arrays
 from mocap_ray.body.kernels import forward, shape_rest
 from mocap_ray.skeleton import PARENTS
+from mocap_ray.wording import counted
 
 VERTICES = {"smpl": 6890, "smplh": 6890, "smplx": 10475}
 _CHUNK = 1024  # frames copied at a time: a few hundred kB, which stay in the cache
@@ -90,7 +91,9 @@ class ShapedBody:
         """
         frames, given = poses.shape[:2]
         if not 1 <= count <= min(given, len(self.rest)):
-            raise ValueError(f"{count} joints asked for; the poses hold {given}, the body {len(self.rest)}.")
+            raise ValueError(
+                f"{counted(count, 'joint')} asked for; the poses hold {given}, the body {len(self.rest)}."
+            )
         assert len(trans) == frames, "poses and trans are of one recording"
         parents = np.ascontiguousarray(self.parents[:count], dtype=np.int64)
         turns = np.zeros(count, dtype=bool)

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Int
 
 from mocap_ray.body.model import ShapedBody
+from mocap_ray.wording import counted
 
 if TYPE_CHECKING:
     import torch
@@ -45,7 +46,9 @@ def torch_joints(
         )
     given = poses.shape[-3 if matrices else -2]
     if not 1 <= count <= min(given, len(body.rest)):
-        raise ValueError(f"{count} joints asked for; the poses hold {given}, the body {len(body.rest)}.")
+        raise ValueError(
+            f"{counted(count, 'joint')} asked for; the poses hold {given}, the body {len(body.rest)}."
+        )
     local = poses[..., :count, :, :] if matrices else roma.rotvec_to_rotmat(poses[..., :count, :])
     offsets = torch.as_tensor(body.offsets[:count], dtype=poses.dtype, device=poses.device)
 

@@ -10,6 +10,7 @@ import typer
 
 from mocap_ray import config as configs
 from mocap_ray.cli.options import More, Overrides, assignments
+from mocap_ray.wording import counted
 
 if TYPE_CHECKING:
     # pydantic and pyarrow take a second to import, which `--help` need not wait for.
@@ -230,7 +231,7 @@ def _export(write: Callable[..., Any], root: str, out: str) -> None:
     screen = console()
     with bar(screen, "clips") as update:
         done = write(root, out, progress=update)
-    text = f"{done.folder}: {done.clips} clips, {done.written} files written, {done.kept} kept"
+    text = f"{done.folder}: {counted(done.clips, 'clip')}, {counted(done.written, 'file')} written, {done.kept:,} kept"
     if done.placeholders:
-        text += f"; {done.placeholders} clips have no text, theirs is a placeholder"
+        text += f"; {counted(done.placeholders, 'clip')} without text got a placeholder"
     say(screen, text)

@@ -23,6 +23,7 @@ from mocap_ray.dataset.captions import captions, text_lines
 from mocap_ray.dataset.reader import DataSet, open
 from mocap_ray.dataset.views import ClipView, DataSetError
 from mocap_ray.storage import Place, place
+from mocap_ray.wording import counted
 
 MARK = "export.json"
 SPLIT_LISTS = ("train", "val", "test")
@@ -242,8 +243,8 @@ class _Job:
                 raise
             raise OSError(
                 error.errno,
-                f"{error.strerror}; {self.written} files are written and stay. Make room and run the same "
-                "command again: it goes on from here",
+                f"{error.strerror}; {counted(self.written, 'file')} written so far, which will be kept. Make room "
+                "and run the same command again: it goes on from here",
                 f"{self.out.uri}/{'/'.join(parts)}",
             ) from error
         self.written += 1

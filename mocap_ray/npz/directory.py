@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from mocap_ray.npz.faults import BadNpz
 from mocap_ray.npz.sources import TAIL, Source
+from mocap_ray.wording import counted
 
 INFLATED_LIMIT = 1 << 30
 """Bytes of one deflated member; an hour of SMPL-X at 120 fps in float64 has 0.57e9."""
@@ -114,7 +115,9 @@ def _end_records(source: Source) -> tuple[int, int, int]:
     if at < 0:
         is_zip = source.block(0, min(4, size)).tobytes() == b"PK\x03\x04"
         what = "a zip archive without its end, cut short" if is_zip else "not a zip archive"
-        raise BadNpz("unreadable", f"{size} bytes, {what}. Expected an .npz file; copy or download it again")
+        raise BadNpz(
+            "unreadable", f"{counted(size, 'byte')}, {what}. Expected an .npz file; copy or download it again"
+        )
     _, _, _, _, count, length, first, _ = _END.unpack_from(tail, at)
     stop = start + at
     if count == 0xFFFF or _FULL in (length, first):

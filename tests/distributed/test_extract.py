@@ -67,11 +67,14 @@ def _shards(job: Run) -> int:
     return len(list((job.out / "receipts").glob("*.json"))) if (job.out / "receipts").is_dir() else 0
 
 
-@pytest.fixture
-def plain(run: Runs) -> Run:
-    """The undisturbed data set, by the plain path."""
-    job = run("plain", archive_name=TRAP, output={"shard_mb": 0.5})
-    job.plain()
+@pytest.fixture(scope="module")
+def plain(_archive_once: Path, bodies: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """The undisturbed data set, by the plain path; to compare with only."""
+    out = tmp_path_factory.mktemp("plain") / "out"
+    job = Run(_archive_once, bodies, out, source=TRAP, extra={"output": {"shard_mb": 0.5}})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(Path(__file__).parent))
+        job.plain()
     return job
 
 

@@ -38,14 +38,15 @@ def _table(out: Path) -> list[dict[str, str]]:
     return list(csv.DictReader((out / "trials.csv").read_text().splitlines()))
 
 
-@pytest.mark.slow
+@pytest.mark.timeout(600)
 def test_a_killed_search_goes_on_and_repeats_nothing_and_a_failing_trial_does_not_end_it(
     data_set: Path, tmp_path: Path
 ) -> None:
     base = write_base(tmp_path / "base.yaml", data_set)
     # The third trial cannot be trained: its gradient explodes at once.
     space = {"training": {"learning_rate": {"grid": [1e-3, 1e-2, 1e30]}}}
-    search = write_search(tmp_path / "search.yaml", base, space=space, scheduler="none")
+    fixed = {"training": {"max_epochs": 2}}
+    search = write_search(tmp_path / "search.yaml", base, space=space, scheduler="none", fixed=fixed)
     out = search.with_suffix("")
     process = start("search", search)
     wait_for(lambda: bool(_finished(out)), process)
@@ -53,7 +54,6 @@ def test_a_killed_search_goes_on_and_repeats_nothing_and_a_failing_trial_does_no
     process.kill()
     process.communicate()
     before = _finished(out)
-    assert "a search stands there" in command("search", search, expect=2)
     text = command("search", search, "--resume")
     assert "trial 002 failed" in text
     assert "the norm of its gradient" in text

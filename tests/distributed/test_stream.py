@@ -24,7 +24,7 @@ from mocap_ray.training.streaming import stream_feeds
 from mocap_ray.training.team import Team
 from tests.dataset.made import make
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = pytest.mark.ray
 
 
 @pytest.fixture(scope="module")

@@ -17,10 +17,33 @@ from tests.distributed.training import (
     losses,
     rows,
     start,
+    train_here,
     wait_for,
     workers,
     write_base,
 )
+
+
+@pytest.fixture(scope="module")
+def local(data_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A training by this process, without Ray."""
+    return train_here(write_base(tmp_path_factory.mktemp("local") / "run.yaml", data_set))
+
+
+@pytest.mark.ray
+def test_a_killed_driver_and_its_resumption_train_as_one_process_without_ray(
+    local: Path, data_set: Path, tmp_path: Path
+) -> None:
+    base = write_base(tmp_path / "run.yaml", data_set)
+    out = base.with_suffix("")
+    process = start("train", base)
+    wait_for(lambda: len(rows(out)) >= 2, process)
+    process.kill()
+    process.communicate()
+    assert len(rows(out)) < EPOCHS, "killed too late to show anything"
+    assert "going on after epoch" in command("train", base, "--resume")
+    assert losses(out) == losses(local)
+    assert not list(out.glob(".ray-train*"))
 
 
 @pytest.fixture(scope="module")
@@ -59,12 +82,11 @@ def test_a_killed_worker_and_a_killed_driver_leave_no_trace_in_the_curve(
 
 
 @pytest.mark.ray
-@pytest.mark.slow
-def test_two_workers_train_as_one(undisturbed: Path, data_set: Path, tmp_path: Path) -> None:
+def test_two_workers_train_as_one(local: Path, data_set: Path, tmp_path: Path) -> None:
     base = write_base(tmp_path / "run.yaml", data_set, ray={"workers": 2})
     command("train", base)
     out = base.with_suffix("")
-    found, alone = rows(out), rows(undisturbed)
+    found, alone = rows(out), rows(local)
     assert [r["step"] for r in found] == [r["step"] for r in alone]
     for name in ("loss", "val_loss"):
         one, two = ([float(r[name]) for r in x] for x in (alone, found))

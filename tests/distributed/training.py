@@ -12,7 +12,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
+
+from mocap_ray.config import load
+from mocap_ray.runs.train import TrainConfig
+from mocap_ray.training.session import train_locally
 
 COMMAND = [sys.executable, "-m", "mocap_ray.cli"]
 EPOCHS = 14
@@ -31,6 +36,15 @@ def write_base(path: Path, data_set: Path, **sections: dict[str, Any]) -> Path:
         config[name] = {**config.get(name, {}), **section}
     path.write_text(yaml.safe_dump(config))
     return path
+
+
+def train_here(path: Path) -> Path:
+    """The training of a config in this process, without Ray and undisturbed; returns its folder."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    train_locally(load(str(path), TrainConfig, kind="train"))
+    torch.set_num_threads(before)
+    return path.with_suffix("")
 
 
 def start(*arguments: str | Path) -> subprocess.Popen[str]:
