@@ -21,7 +21,7 @@ from mocap_ray.options import Section
 from mocap_ray.runs.ray import RayOptions
 from mocap_ray.runs.tasks import TASKS, find_task
 from mocap_ray.training.options import DataOptions, ModelOptions, TrainingOptions, TrainOutput
-from mocap_ray.training.task import Setup, TrainingTask
+from mocap_ray.training.task import TrainingSetup, TrainingTask
 
 
 class TrainRay(RayOptions):
@@ -74,9 +74,9 @@ class TrainConfig(Section):
         """What is trained."""
         return find_task(self.model.kind).task(self.model, self.data)
 
-    def setup(self) -> Setup[Any]:
+    def setup(self) -> TrainingSetup[Any]:
         """What `training.session` needs."""
-        return Setup(self.task(), self.data, self.training, self.output, self.plain())
+        return TrainingSetup(self.task(), self.data, self.training, self.output, self.plain())
 
 
 class _NoModel(ModelOptions):

@@ -10,7 +10,7 @@ import torch
 from mocap_ray.storage import Place
 from mocap_ray.training import checkpoint
 from mocap_ray.training.checkpoint import BEST, CHECKPOINTS, EXPORT, FORMAT, LAST, WEIGHTS
-from mocap_ray.training.task import Setup
+from mocap_ray.training.task import TrainingSetup
 
 
 def epochs_of(out: Place) -> int:
@@ -19,7 +19,7 @@ def epochs_of(out: Place) -> int:
     return _epoch(checkpoint.read(folder, LAST)) if folder.exists(LAST) else 0
 
 
-def adopt(out: Place, donor: Place, setup: Setup[Any]) -> tuple[int, int]:
+def adopt(out: Place, donor: Place, setup: TrainingSetup[Any]) -> tuple[int, int]:
     """Replace the training in `out` by a clone of the one in `donor` that goes on with `setup`.
 
     Weights, their averages, the optimiser's moments, the schedule's decay and the counts of epochs and steps are

@@ -17,7 +17,7 @@ from mocap_ray.training.feed import InMemory
 from mocap_ray.training.memory import fits_on_device
 from mocap_ray.training.prefetch import Prefetched, on_device
 from mocap_ray.training.rows import HeldRows, RowSource
-from mocap_ray.training.task import Setup
+from mocap_ray.training.task import TrainingSetup
 from mocap_ray.training.team import Team
 
 VAL_ROWS = 4096
@@ -50,7 +50,7 @@ class Feeds:
     close: Callable[[], None] = lambda: None
 
 
-def memory_feeds(setup: Setup[Any], team: Team) -> Feeds:
+def memory_feeds(setup: TrainingSetup[Any], team: Team) -> Feeds:
     """Read the rows into memory; onto the device where they fit there.
 
     Raises:

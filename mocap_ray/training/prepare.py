@@ -11,7 +11,7 @@ from mocap_ray.options import differences
 from mocap_ray.storage import place
 from mocap_ray.training import checkpoint
 from mocap_ray.training.checkpoint import CHECKPOINTS, LAST, CheckpointError
-from mocap_ray.training.task import Facts, Setup
+from mocap_ray.training.task import Facts, TrainingSetup
 from mocap_ray.training.trackers import check_trackers
 
 FREE = ("max_epochs", "max_minutes", "patience", "min_delta", "val_every", "device", "compile")
@@ -32,7 +32,7 @@ WRITTEN = (
 )
 
 
-def check(setup: Setup[Any]) -> Facts:
+def check(setup: TrainingSetup[Any]) -> Facts:
     """Look whether the training could start, without reading its rows.
 
     Raises:
@@ -42,7 +42,7 @@ def check(setup: Setup[Any]) -> Facts:
     return setup.task.check()
 
 
-def prepare(setup: Setup[Any], *, resume: bool = False, overwrite: bool = False) -> Facts:
+def prepare(setup: TrainingSetup[Any], *, resume: bool = False, overwrite: bool = False) -> Facts:
     """Check data and output folder, make room for the training, and write config.yaml.
 
     Args:
@@ -79,7 +79,7 @@ def prepare(setup: Setup[Any], *, resume: bool = False, overwrite: bool = False)
     return facts
 
 
-def compare(about: Mapping[str, Any], setup: Setup[Any], source_hash: str, *, where: str) -> None:
+def compare(about: Mapping[str, Any], setup: TrainingSetup[Any], source_hash: str, *, where: str) -> None:
     """Refuse to resume what is another training. Raises CheckpointError with every difference."""
     if about.get(HASH) != source_hash:
         raise CheckpointError(

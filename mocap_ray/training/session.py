@@ -34,7 +34,7 @@ from mocap_ray.training.memory import fits_in_memory
 from mocap_ray.training.prepare import HASH, compare, prepare
 from mocap_ray.training.rows import TrainingDataError
 from mocap_ray.training.streaming import ShardReader, stream_feeds
-from mocap_ray.training.task import M, Setup, TrainingTask
+from mocap_ray.training.task import M, TrainingSetup, TrainingTask
 from mocap_ray.training.team import Team, own_random_numbers
 from mocap_ray.training.trackers import Tracker, make_trackers
 
@@ -42,7 +42,7 @@ CPU = torch.device("cpu")
 
 
 def run(
-    setup: Setup[M],
+    setup: TrainingSetup[M],
     *,
     team: Team | None = None,
     listener: Listener | None = None,
@@ -80,7 +80,11 @@ def run(
 
 
 def train_locally(
-    setup: Setup[M], listener: Listener | None = None, *, resume: bool = False, overwrite: bool = False
+    setup: TrainingSetup[M],
+    listener: Listener | None = None,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
 ) -> dict[str, Any]:
     """The whole training in this process, without Ray; see `prepare` and `run`."""
     prepare(setup, resume=resume, overwrite=overwrite)
@@ -117,7 +121,7 @@ def validation(
 
 
 def _run(
-    setup: Setup[M], feeds: Feeds, team: Team, listeners: list[Listener], trackers: list[Tracker]
+    setup: TrainingSetup[M], feeds: Feeds, team: Team, listeners: list[Listener], trackers: list[Tracker]
 ) -> dict[str, Any]:
     task, out = setup.task, place(setup.output.root)
     folder = out.folder(CHECKPOINTS)
@@ -158,7 +162,7 @@ def _run(
     return summary
 
 
-def _feeds(setup: Setup[Any], team: Team, reader: Callable[[], ShardReader] | None) -> Feeds:
+def _feeds(setup: TrainingSetup[Any], team: Team, reader: Callable[[], ShardReader] | None) -> Feeds:
     """Memory or stream, the same in all processes of a team."""
     data = setup.data
     kind = data.feed
@@ -175,7 +179,7 @@ def _feeds(setup: Setup[Any], team: Team, reader: Callable[[], ShardReader] | No
     return stream_feeds(setup, team, reader())
 
 
-def _model(setup: Setup[M], feeds: Feeds, about: Mapping[str, Any] | None) -> M:
+def _model(setup: TrainingSetup[M], feeds: Feeds, about: Mapping[str, Any] | None) -> M:
     """A new model, or the one of the checkpoint that is resumed; of the seed alone."""
     task, options = setup.task, setup.training
     with own_random_numbers(CPU):
@@ -186,7 +190,7 @@ def _model(setup: Setup[M], feeds: Feeds, about: Mapping[str, Any] | None) -> M:
     return model
 
 
-def _about(setup: Setup[M], model: M, feeds: Feeds) -> dict[str, Any]:
+def _about(setup: TrainingSetup[M], model: M, feeds: Feeds) -> dict[str, Any]:
     """What a checkpoint says of itself."""
     return {
         "model": setup.plain["model"],
@@ -207,7 +211,7 @@ class _Latest(Listener):
         self.report = report
 
 
-def _tensorboard(setup: Setup[Any], out: Place) -> list[Listener]:
+def _tensorboard(setup: TrainingSetup[Any], out: Place) -> list[Listener]:
     """The TensorBoard writer, where it is wanted and the folder is local."""
     if not setup.output.tensorboard or out.local is None:
         return []
@@ -219,7 +223,7 @@ def _tensorboard(setup: Setup[Any], out: Place) -> list[Listener]:
 
 
 def _summary(
-    setup: Setup[M], model: M, feeds: Feeds, result: FitResult, last: EpochReport | None, team: Team
+    setup: TrainingSetup[M], model: M, feeds: Feeds, result: FitResult, last: EpochReport | None, team: Team
 ) -> dict[str, Any]:
     """What a person wants to know of a finished training, as plain JSON values."""
     best = {"best_loss": result.best_loss}

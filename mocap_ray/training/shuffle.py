@@ -25,7 +25,7 @@ def buffer_rows(row_bytes: int) -> int:
     """Rows among which each batch is drawn.
 
     >>> buffer_rows(664), buffer_rows(60 * 263 * 4)
-    (65536, 4253)
+    (65536, 4252)
     """
     return max(1, min(BUFFER_ROWS, BUFFER_BYTES // row_bytes))
 

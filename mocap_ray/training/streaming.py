@@ -23,7 +23,7 @@ from mocap_ray.training.memory import fits_in_memory
 from mocap_ray.training.prefetch import Prefetched, depth, on_device
 from mocap_ray.training.rows import RowSource, not_finite
 from mocap_ray.training.shuffle import Piece, Rows, buffer_rows, even, generator, pieces, shuffled
-from mocap_ray.training.task import Setup, too_few
+from mocap_ray.training.task import TrainingSetup, too_few
 from mocap_ray.training.team import Team
 
 SAMPLE_ROWS = 100_000
@@ -107,7 +107,7 @@ def read_piece(source: RowSource, piece: Piece) -> Iterator[Rows]:
         start, items = start + len(block.rows), items + len(block.names)
 
 
-def stream_feeds(setup: Setup[Any], team: Team, reader: ShardReader) -> Feeds:
+def stream_feeds(setup: TrainingSetup[Any], team: Team, reader: ShardReader) -> Feeds:
     """Count the rows, take a sample, and read the rest as it is asked for.
 
     Raises:

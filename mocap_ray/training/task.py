@@ -180,7 +180,7 @@ class TaskKind:
 
 
 @dataclass(frozen=True, slots=True)
-class Setup(Generic[M]):
+class TrainingSetup(Generic[M]):
     """All that a training needs: its task, and the sections of its config.
 
     Attributes:

@@ -28,7 +28,7 @@ from mocap_ray.training.adopt import adopt, epochs_of
 from mocap_ray.training.checkpoint import read
 from mocap_ray.training.prepare import prepare
 from mocap_ray.training.session import run, train_locally
-from mocap_ray.training.task import Setup
+from mocap_ray.training.task import TrainingSetup
 from tests.dataset.made import make
 from tests.training.small import Log
 from tests.training.test_session import config
@@ -110,7 +110,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def _train(training: Setup[Any], epochs: int) -> None:
+def _train(training: TrainingSetup[Any], epochs: int) -> None:
     """As far as so many epochs, of which the schedule knows nothing."""
     prepare(training, overwrite=True)
     with pytest.raises(KeyboardInterrupt):
@@ -121,7 +121,7 @@ def _losses(out: Path) -> list[str]:
     return [row["loss"] for row in csv.DictReader((out / "metrics.csv").read_text().splitlines())]
 
 
-def _config(made: Path, out: Path, **training: Any) -> Setup[Any]:
+def _config(made: Path, out: Path, **training: Any) -> TrainingSetup[Any]:
     return config(made, out, training={"max_epochs": 4, "patience": 2, **training})
 
 

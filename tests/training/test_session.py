@@ -27,7 +27,7 @@ from mocap_ray.training.prepare import check, prepare
 from mocap_ray.training.rows import TrainingDataError
 from mocap_ray.training.session import run, train_locally
 from mocap_ray.training.streaming import PlainReader
-from mocap_ray.training.task import Setup
+from mocap_ray.training.task import TrainingSetup
 from mocap_ray.training.team import Team
 from tests.dataset.made import make
 from tests.training.small import Log
@@ -47,7 +47,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def config(made: Path, out: Path, *, kind: str = "joint_flow", **changes: dict[str, Any]) -> Setup[Any]:
+def config(
+    made: Path, out: Path, *, kind: str = "joint_flow", **changes: dict[str, Any]
+) -> TrainingSetup[Any]:
     """A small training of a shipped config."""
     plain = load(kind, TrainConfig, kind="train").plain()
     plain["data"] |= {"root": str(made), "batch_size": 64}

@@ -18,7 +18,7 @@ from mocap_ray.training import trackers
 from mocap_ray.training.listener import Listeners, MetricsFile
 from mocap_ray.training.options import TrainOutput
 from mocap_ray.training.session import train_locally
-from mocap_ray.training.task import Setup
+from mocap_ray.training.task import TrainingSetup
 from mocap_ray.training.trackers import Tracker, check_trackers
 from tests.dataset.made import make
 from tests.training.small import Log, run
@@ -166,7 +166,7 @@ def test_trackers_are_one_or_several_and_named_after_the_folder() -> None:
     assert TrainOutput(root="a", run_name="mine").title == "mine"
 
 
-def _halves(made: Path, out: Path, tracker: str) -> Setup[Any]:
+def _halves(made: Path, out: Path, tracker: str) -> TrainingSetup[Any]:
     """A training that was stopped after its first epoch and resumed."""
     chosen = config(made, out, training={"max_epochs": 3}, output={"tracker": tracker, "experiment": "tests"})
     with pytest.raises(KeyboardInterrupt):

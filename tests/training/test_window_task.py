@@ -21,7 +21,7 @@ from mocap_ray.training.feeds import memory_feeds
 from mocap_ray.training.prepare import prepare
 from mocap_ray.training.session import run, train_locally
 from mocap_ray.training.streaming import PlainReader, stream_feeds
-from mocap_ray.training.task import Setup
+from mocap_ray.training.task import TrainingSetup
 from mocap_ray.training.team import Team
 from mocap_ray.training.trained import read_trained
 from tests.dataset.made import make
@@ -53,7 +53,7 @@ def write_config(path: Path, data_set: Path, **sections: dict[str, Any]) -> Path
     return path
 
 
-def setup(path: Path, data_set: Path, **sections: dict[str, Any]) -> Setup[Any]:
+def setup(path: Path, data_set: Path, **sections: dict[str, Any]) -> TrainingSetup[Any]:
     return load(str(write_config(path, data_set, **sections)), TrainConfig, kind="train").setup()
 
 
