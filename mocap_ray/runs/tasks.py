@@ -34,5 +34,7 @@ def find_task(name: str) -> TaskKind:
     except (ImportError, AttributeError) as error:
         raise UserError(f"{name!r}: {error}. Expected package.module:NAME, importable here") from error
     if not isinstance(found, TaskKind):
-        raise UserError(f"{name!r} is a {type(found).__name__}. Expected a mocap_ray.training.task.TaskKind")
+        raise UserError(
+            f"{name!r} is of type {type(found).__name__}. Expected a mocap_ray.training.task.TaskKind"
+        )
     return found
