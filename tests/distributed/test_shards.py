@@ -1,4 +1,4 @@
-"""Any product on a real local Ray: the bytes of the plain path with any number of workers, through kills, with setup."""
+"""Any product on a real local Ray: the bytes of the plain path on any number of workers, through kills, with setup."""
 
 from __future__ import annotations
 
