@@ -28,7 +28,7 @@ NOT_RUN = {
 }
 """How a command begins that is not run here -> why."""
 
-RUN = ("mocap-ray ",)
+RUN = ("mocap-ray ", "PYTHONPATH=. mocap-ray ")
 """How a command begins that is run here, in a folder where the example paths exist."""
 
 SHORTER = {
@@ -39,13 +39,13 @@ SHORTER = {
 """What `make test` adds to a command that takes minutes; `make test-all` types it as it stands, too."""
 
 BLOCK = re.compile(
-    r"^(?P<indent> *)```(?P<kind>bash|python)\n(?P<text>.*?)^(?P=indent)```", re.DOTALL | re.MULTILINE
+    r"^(?P<indent> *)```(?P<kind>bash|python|yaml)\n(?P<text>.*?)^(?P=indent)```", re.DOTALL | re.MULTILINE
 )
 
 
 @dataclass(frozen=True)
 class Step:
-    """A line of a bash block, or a whole python block."""
+    """A line of a bash block, a whole python block, or a file: a block whose first line is a comment with its name."""
 
     kind: str
     text: str
@@ -59,8 +59,11 @@ def steps(document: Path) -> list[Step]:
     for block in BLOCK.finditer(content):
         text = textwrap.dedent(block["text"])
         line = content[: block.start()].count("\n") + 2
-        if block["kind"] == "python":
-            found.append(Step("python", text, line))
+        if named := re.match(r"# (\w+\.(?:py|yaml))\n", text):
+            found.append(Step(named[1], text, line))
+            continue
+        if block["kind"] != "bash":
+            found.append(Step(block["kind"], text, line))
             continue
         joined = text.replace("\\\n", " ")
         commands = [" ".join(shlex.split(c, comments=True, posix=False)) for c in joined.splitlines()]
@@ -88,7 +91,7 @@ def test_blocks_are_found_wherever_they_stand(tmp_path: Path) -> None:
 @pytest.mark.parametrize("document", DOCUMENTS, ids=_name)
 def test_every_command_is_run_or_has_a_reason(document: Path) -> None:
     for step in steps(document):
-        known = step.kind == "python" or step.text.startswith((*RUN, *NOT_RUN))
+        known = step.kind != "bash" or step.text.startswith((*RUN, *NOT_RUN))
         assert known, (
             f"{_name(document)}, block at line {step.line}: {step.text!r} is neither run nor excused"
         )
@@ -128,8 +131,9 @@ def _here(text: str, work: Path) -> str:
 
 def _typed(text: str, work: Path, *, whole: bool) -> list[str]:
     """The words of a command, with what makes it shorter."""
-    more = [] if whole else [m for start, words in SHORTER.items() if text.startswith(start) for m in words]
-    return [*shlex.split(_here(text, work)), *more]
+    bare = text.removeprefix("PYTHONPATH=. ")
+    more = [] if whole else [m for start, words in SHORTER.items() if bare.startswith(start) for m in words]
+    return [*(["env", "PYTHONPATH=."] if bare != text else []), *shlex.split(_here(bare, work)), *more]
 
 
 def test_what_makes_a_command_shorter_only_adds_to_it(tmp_path: Path) -> None:
@@ -159,6 +163,9 @@ def test_what_a_document_says_works_when_typed(document: Path, whole: bool, work
     if whole:
         shutil.rmtree(work / "runs", ignore_errors=True)  # what the shorter commands trained
     for step in steps(document):
+        if "." in step.kind:
+            (work / step.kind).write_text(step.text)
+            continue
         if step.kind == "python":
             command = [sys.executable, "-c", _here(step.text, work)]
         elif step.text.startswith(RUN):

@@ -40,8 +40,8 @@ class SourceOptions(Section):
     dataset: str | None = None
     """Name of the sub-dataset when `root` is the folder of a single one; else the first folder below root."""
     split: str = "subject"
-    """`subject` (hash of the subject), `amass` (published, by sub-dataset), `none` (all train), or a path to
-    a YAML file or a folder with train.txt, val.txt, test.txt."""
+    """`subject` (hash of the subject), `published` (by the archive's authors; also by its name: `amass`), `none` (all
+    train), or a path to a YAML file or a folder with train.txt, val.txt, test.txt."""
     fractions: Fractions = Fractions()
     fps: Annotated[float, Field(gt=0)] | None = None
     """Overrides the frame rate that the files give."""
@@ -66,7 +66,8 @@ class BodyOptions(Section):
     """Body models, which turn pose parameters into joints."""
 
     root: str
-    """Local folder of the SMPL, SMPL+H and SMPL-X files; `mocap-ray body check ROOT` shows what is found."""
+    """Local folder of the SMPL, SMPL+H and SMPL-X files; `mocap-ray body check ROOT` shows what is found.
+    An empty folder does for an archive of joints alone."""
     gender: Literal["recorded", "neutral", "humanml3d"] = "recorded"
     families: tuple[Literal["smpl", "smplh", "smplx"], ...] = ("smpl", "smplh", "smplx")
     """Families to take from root. Naming them keeps the recipe when other models are added there later."""

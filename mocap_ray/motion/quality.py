@@ -145,7 +145,7 @@ def measure(motion: Motion | JointMotion, limits: Limits | None = None, *, exact
 def _measure_joints(motion: JointMotion, limits: Limits) -> Quality:
     """What can be said without rotations: finite positions, and accelerations of the root."""
     joints = np.asarray(motion.joints, dtype=np.float64)
-    finite = np.asarray(np.isfinite(joints).reshape(len(joints), -1).all(axis=1))
+    finite = np.asarray(np.isfinite(joints).reshape(len(joints), 66).all(axis=1))
     codes = np.where(finite, kernels_poses.GOOD, kernels_poses.NON_FINITE).astype(np.uint8)
     root = np.where(finite[:, None], joints[:, 0], 0.0)
     found, at = 0.0, 0

@@ -66,7 +66,7 @@ def resample_joints(motion: JointMotion, *, fps: float, method: Method = "interp
     return replace(motion, fps=fps, joints=interpolate_positions(motion.joints, motion.fps, fps))
 
 
-def _stride(source_fps: float, fps: float, method: Method) -> tuple[int, float] | None:
+def _stride(source_fps: float, fps: float, method: str) -> tuple[int, float] | None:
     """Every so many frames are kept as they are, and the rate reached; None where frames are interpolated."""
     if not fps > 0 or not math.isfinite(fps):
         raise ValueError(f"resample: fps is {fps}. Expected frames per second above 0.")

@@ -3,41 +3,55 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import torch
 from pydantic import TypeAdapter, ValidationError
 
 from mocap_ray import priors
 from mocap_ray.priors import Coordinates, ModelConfig, Prior
-from mocap_ray.priors.task import WORDS
+from mocap_ray.priors.task import WORDS, PriorKind
 from mocap_ray.training.checkpoint import CheckpointError
 from mocap_ray.training.team import own_random_numbers
 from mocap_ray.training.trained import Trained, read_trained
 
 
-def load_prior(path: str | os.PathLike[str], *, device: str | torch.device = "cpu") -> Prior:
+def load_prior(
+    path: str | os.PathLike[str], *, device: str | torch.device = "cpu", kind: PriorKind | None = None
+) -> Prior:
     """A trained prior, in eval mode, with the weights that validation judged (averaged ones where there are).
 
     Args:
         path: the output folder of a training (its best checkpoint), a checkpoint such as
             `checkpoints/last.pt`, or an export (the folder with `prior.json`); a path or an address.
         device: where its tensors shall be.
+        kind: of a prior of your own (`model.kind: package.module:NAME`). It is not taken from the file, whose
+            names would run code.
 
     Raises:
         CheckpointError: nothing there, damaged, foreign or newer; says what to do.
     """
-    return prior_of(read_trained(path, WORDS)).to(device)
+    return prior_of(read_trained(path, WORDS), kind=kind).to(device)
 
 
-def prior_of(trained: Trained) -> Prior:
+def prior_of(trained: Trained, *, kind: PriorKind | None = None) -> Prior:
     """The prior that a description and tensors make. Raises CheckpointError where they do not."""
     about, where = trained.about, trained.where
+    make = priors.build if kind is None else kind.prior
+    section: TypeAdapter[Any] = TypeAdapter(ModelConfig if kind is None else kind.model)
     try:
-        config = TypeAdapter(ModelConfig).validate_python(about["model"])
+        if kind is None and ":" in str(about["model"]["kind"]):
+            raise CheckpointError(
+                f"{where}: is of a model outside of this package, {about['model']['kind']}. Load it in Python by "
+                "mocap_ray.load_prior(path, kind=...) with the kind that was trained."
+            )
+        config = section.validate_python(about["model"])
         coordinates = Coordinates.from_description(about["coordinates"])
         with own_random_numbers(torch.device("cpu")):  # fresh parameters are drawn, and overwritten
-            prior = priors.build(config, coordinates)
+            prior = make(config, coordinates)
         prior.load_state_dict(trained.tensors)
+    except CheckpointError:
+        raise
     except ValidationError as error:
         first = error.errors()[0]
         place_of = ".".join(map(str, first["loc"]))

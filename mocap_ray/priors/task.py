@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -21,7 +23,7 @@ from mocap_ray.priors.forms import joint_indices
 from mocap_ray.priors.pictures import sample_sheet
 from mocap_ray.priors.prior import ClosedForm
 from mocap_ray.training.options import DataOptions
-from mocap_ray.training.task import Facts, Role, TrainingTask, Words
+from mocap_ray.training.task import Facts, Role, TaskKind, TrainingTask, Words
 from mocap_ray.training.team import Team
 
 WORDS = Words(
@@ -50,13 +52,18 @@ class PoseData(DataOptions):
         return value
 
 
+MakePrior = Callable[[Any, Coordinates], Prior]
+"""A config and coordinates become a prior; the class of a prior is one."""
+
+
 class PoseTask(TrainingTask[Prior]):
     """A prior on single poses [55, 3], axis-angle in rad."""
 
     words = WORDS
 
-    def __init__(self, model: PriorConfig, data: PoseData) -> None:
-        self.config, self.data = model, data
+    def __init__(self, model: PriorConfig, data: PoseData, *, make: MakePrior = priors.build) -> None:
+        """Take the sections `model` and `data` of a config, and what makes the prior of them."""
+        self.config, self.data, self.make = model, data, make
 
     def check(self) -> Facts:
         """From the manifest. Raises DataSetError."""
@@ -87,11 +94,11 @@ class PoseTask(TrainingTask[Prior]):
     def model(self, sample: Float[np.ndarray, "N 55 3"]) -> Prior:
         """On coordinates that are fitted to the sample."""
         coordinates = priors.fit_coordinates(self.config, sample, joints=self.data.joints)
-        return priors.build(self.config, coordinates)
+        return self.make(self.config, coordinates)
 
     def restored(self, description: Mapping[str, Any]) -> Prior:
         """On the coordinates of the description."""
-        return priors.build(self.config, Coordinates.from_description(description["coordinates"]))
+        return self.make(self.config, Coordinates.from_description(description["coordinates"]))
 
     def describe(self, model: Prior) -> dict[str, Any]:
         """The config of the model, and its coordinates."""
@@ -131,3 +138,24 @@ class PoseTask(TrainingTask[Prior]):
     def picture(self, model: Prior, *, count: int) -> UInt8[np.ndarray, "H W 3"]:
         """Samples of the same noise each time, so that one sees them change."""
         return sample_sheet(model, count=count)
+
+
+@dataclass(frozen=True, slots=True)
+class PriorKind(TaskKind):
+    """A kind of task that trains a pose prior.
+
+    Attributes:
+        prior: makes it, of its config and its coordinates.
+    """
+
+    prior: MakePrior
+
+
+def prior_kind(config: type[PriorConfig], prior: MakePrior) -> PriorKind:
+    """What `model.kind: package.module:NAME` names for a prior of one's own; see docs/extending.md.
+
+    Args:
+        config: type of the section `model`, with a `kind` of its own.
+        prior: the class of the prior.
+    """
+    return PriorKind(config, PoseData, partial(PoseTask, make=prior), prior)

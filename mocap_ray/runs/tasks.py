@@ -6,12 +6,10 @@ from importlib import import_module
 
 from mocap_ray.errors import UserError
 from mocap_ray.priors import MODELS
-from mocap_ray.priors.task import PoseData, PoseTask
+from mocap_ray.priors.task import prior_kind
 from mocap_ray.training.task import TaskKind
 
-TASKS: dict[str, TaskKind] = {
-    kind: TaskKind(section, PoseData, PoseTask) for kind, (section, _) in MODELS.items()
-}
+TASKS: dict[str, TaskKind] = {kind: prior_kind(section, prior) for kind, (section, prior) in MODELS.items()}
 """All tasks by `model.kind`."""
 
 
@@ -34,5 +32,7 @@ def find_task(name: str) -> TaskKind:
     except (ImportError, AttributeError) as error:
         raise UserError(f"{name!r}: {error}. Expected package.module:NAME, importable here") from error
     if not isinstance(found, TaskKind):
-        raise UserError(f"{name!r} is a {type(found).__name__}. Expected a mocap_ray.training.task.TaskKind")
+        raise UserError(
+            f"{name!r} is of type {type(found).__name__}. Expected a mocap_ray.training.task.TaskKind"
+        )
     return found

@@ -42,7 +42,7 @@ def test_two_hundred_damaged_files_end_as_rejections_or_sound_motion(results) ->
             assert len(result.poses) > 0
             assert 0 < result.fps < 10_000, name
         else:
-            assert result.detail.startswith(f"{result.recording.source}: "), name
+            assert result.detail.startswith(f"{result.input.source}: "), name
             assert result.detail.endswith("."), name
             assert len(result.detail) < 700, name
 

@@ -1,7 +1,7 @@
 """A second product, for the tests: single-frame poses as a table of their own, from recordings of AMASS.
 
-What a recording does when it is read is in its name: `..._kill...` ends the process that reads it while the file `TRAP`
-names is absent, `..._bug...` meets an exception that nobody foresaw, `..._broken...` cannot be read.
+What a recording does when it is read is in its name: `..._kill...` ends the process that reads it,
+`..._bug...` meets an exception that nobody foresaw, `..._broken...` cannot be read.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ import yaml
 
 from mocap_ray.config import ConfigError, load
 from mocap_ray.options import may_change
+from mocap_ray.runs.search import SearchConfig, check, trial_config
 from mocap_ray.runs.train import TrainConfig
 from mocap_ray.storage import place
 from mocap_ray.training.checkpoint import BEST, read
@@ -159,7 +160,7 @@ def test_every_problem_of_its_config_is_told_at_once(made: Path, tmp_path: Path)
         ("tests.training.window_task:KIND", "has no attribute 'KIND'"),
         (
             "tests.training.window_task:WindowTask",
-            "is a ABCMeta. Expected a mocap_ray.training.task.TaskKind",
+            "is of type ABCMeta. Expected a mocap_ray.training.task.TaskKind",
         ),
     ],
 )
@@ -195,6 +196,27 @@ def test_the_sections_say_what_a_population_may_change(made: Path, tmp_path: Pat
     assert set(may_change(type(config))) == {
         "model.noise", "training.learning_rate", "training.weight_decay", "training.grad_clip", "training.gamma"
     }  # fmt: skip
+
+
+def test_a_search_of_it_is_checked_by_its_own_sections(made: Path, tmp_path: Path) -> None:
+    base = write_config(tmp_path / "base.yaml", made)
+
+    def search(**space: dict[str, Any]) -> SearchConfig:
+        plain = {"base": str(base), "space": {k.replace("__", "."): r for k, r in space.items()}, "trials": 2}
+        more = {"scheduler": "pbt", "perturb_epochs": 1, "output": {"root": str(tmp_path / "out")}}
+        return SearchConfig.model_validate({**plain, **more})
+
+    config = search(model__noise={"uniform": [0.0, 0.3]}, training__learning_rate={"uniform": [1e-4, 1e-2]})
+    assert isinstance(check(config).task(), WindowTask)
+    assert trial_config(config, {"model.noise": 0.2}, "there").model.noise == 0.2  # type: ignore[attr-defined]
+    with pytest.raises(
+        ConfigError, match=r"data\.length must stay as it is.*May change: model\.noise, training\."
+    ):
+        check(search(data__length={"int": [4, 8]}))
+    with pytest.raises(
+        ConfigError, match=r"space\.model\.hiden: 1: model\.hiden: unknown key\. Did you mean 'hidden'"
+    ):
+        check(search(model__hiden={"choice": [1, 2]}))
 
 
 def test_two_ranks_share_the_windows(made: Path, tmp_path: Path) -> None:

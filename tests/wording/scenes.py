@@ -71,7 +71,7 @@ class House:
         """A finished training of a Gaussian prior on `data_set`."""
 
         def train(root: Path) -> None:
-            train_locally(TrainConfig.model_validate(self.training_values(root)))
+            train_locally(TrainConfig.model_validate(self.training_values(root)).setup())
 
         return self._once("training", train)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import mocap_ray
-from mocap_ray.distributed.train import Capacity, share
+from mocap_ray.distributed.resources import Capacity, share
 from mocap_ray.runs.train import TrainConfig, TrainRay
 from mocap_ray.training.session import train_locally
 from tests.wording.scenes import House, scene
@@ -31,7 +31,7 @@ def _train(house: House, *words: str, **keys: Any) -> str:
 def _locally(house: House, name: str, **sections: dict[str, Any]) -> dict[str, Any]:
     """Train in this process."""
     values = house.training_values(house.root / name, **sections)
-    return train_locally(TrainConfig.model_validate(values))
+    return train_locally(TrainConfig.model_validate(values).setup())
 
 
 def _copy(house: House, name: str) -> Path:
