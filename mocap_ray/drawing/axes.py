@@ -31,6 +31,7 @@ class Axis:
         title: what it measures, and in which unit.
         marks: the numbers beside it; None: round ones.
         write: a mark as text.
+        read: any value as text, for who points at it.
         linear: half of the range around `centre` in which the scale is about even; farther out it is a logarithm
             (asinh), so that values of very different size share a picture. None: even everywhere.
         centre: where such a scale is even.
@@ -41,6 +42,7 @@ class Axis:
     title: str = ""
     marks: tuple[float, ...] | None = None
     write: Callable[[float], str] = "{:g}".format
+    read: Callable[[float], str] = "{:.4g}".format
     linear: float | None = None
     centre: float = 0.0
 

@@ -191,7 +191,8 @@ def frame(
         svg.element("p", text, class_=f"{which}-title") for which, text in (("y", y.title), ("x", x.title))
     ]
     inner = [titles[0], picture, titles[1]] if not small else [picture]
-    return svg.element("div", *inner, class_="chart small" if small else "chart")
+    css = "chart small" if small else "chart"
+    return svg.element("div", *inner, class_=css, data_x_title=x.title.partition(" (")[0])
 
 
 def plane(stretched: Sequence[str]) -> Markup:
@@ -217,8 +218,8 @@ def _curve(s: Series, x: Axis, y: Axis) -> list[Markup]:
     across, down = STRETCHED * x.at(s.x), STRETCHED * (1 - y.at(s.y))
     values = {
         "data_name": s.name,
-        "data_x": " ".join(f"{v:.4g}" for v in s.x),
-        "data_y": " ".join(f"{v:.4g}" for v in s.y),
+        "data_x": ";".join(map(x.read, s.x.tolist())),
+        "data_y": ";".join(map(y.read, s.y.tolist())),
     }
     colour = "" if s.css else f"var(--s{s.colour % 8})"
     title = [svg.element("title", s.title)] if s.title else []

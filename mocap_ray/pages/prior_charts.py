@@ -46,7 +46,13 @@ def energies(name: str, found: Mapping[float, Float[np.ndarray, "N"]]) -> Markup
     return charts.chart(
         series,
         x=axis,
-        y=Axis(0.0, 1.05 * top, "share of poses in each of 48 bins", write=lambda v: f"{100 * v:g} %"),
+        y=Axis(
+            0.0,
+            1.05 * top,
+            "share of poses in each of 48 bins",
+            write=lambda v: f"{100 * v:g} %",
+            read=lambda v: f"{100 * v:.3g} %",
+        ),
         label=f"Energies of {name}: held-out poses and the same poses with every joint turned by 5, 10, 20 degrees",
     )
 
@@ -111,7 +117,7 @@ def _angles(
     return charts.chart(
         series,
         x=axis,
-        y=Axis(0.0, max(float(s.y.max()) for s in series)),
+        y=Axis(0.0, max(float(s.y.max()) for s in series), read=lambda v: f"{100 * v:.3g} %"),
         label=f"{title}: angle from the mean rotation, 0 to {high:.0f} degrees, samples beside held-out poses",
         height=58,
         small=True,

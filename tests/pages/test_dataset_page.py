@@ -113,6 +113,19 @@ def test_every_picture_has_words_and_every_control_a_name(html: str) -> None:
     assert all(a["aria-labelledby"] in ids for _, a in parsed.elements if "aria-labelledby" in a)
 
 
+def test_every_player_can_be_zoomed_and_slowed_down(html: str) -> None:
+    parsed = Reader(html)
+    players = sum(tag == "canvas" for tag, _ in parsed.elements)
+    assert players == 6
+    for control, name in (("button", "Zoom in on"), ("button", "Zoom out of"), ("select", "Speed of")):
+        found = [a.get("aria-label", "") for tag, a in parsed.elements if tag == control]
+        assert sum(label.startswith(name) for label in found) == players
+    speeds = {float(a["value"]) for tag, a in parsed.elements if tag == "option"}
+    assert min(speeds) < 1 < max(speeds)
+    normal = [a["value"] for tag, a in parsed.elements if tag == "option" and "selected" in a]
+    assert normal == ["1"] * players
+
+
 def test_the_players_hold_the_clips_that_are_named(html: str, tmp_path: Path) -> None:
     make(tmp_path / "set")
     ds = reader.open(tmp_path / "set")

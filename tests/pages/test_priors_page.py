@@ -40,12 +40,12 @@ def test_energies_of_every_noise_are_in_the_picture(jump: float) -> None:
     drawn = energies("p", values)
     for degrees in DEGREES:
         x, y = (
-            np.array([float(v) for v in numbers.split()])
+            np.array([float(v) for v in numbers.replace(" %", "").split(";")])
             for numbers in re.findall(
                 rf'data-name="{degrees:g} degrees" data-x="([^"]*)" data-y="([^"]*)"', drawn
             )[0]
         )
-        assert y.sum() == pytest.approx(1, abs=0.01)
+        assert y.sum() == pytest.approx(100, abs=1)
         assert x[y.argmax()] == pytest.approx(np.median(values[degrees]), rel=0.25, abs=0.5)
         assert 0 < y.argmax() < len(y) - 1, "not at the edge"
 
@@ -65,3 +65,19 @@ def test_every_chart_has_numbers_and_titles_at_its_axes() -> None:
         0.8,
         1,
     ]
+
+
+def test_pointing_at_a_chart_finds_the_values_of_its_curves() -> None:
+    """The script reads names, positions and values from the curves; there is one of each for every point."""
+    x, y = np.linspace(0, 1, 7), np.linspace(5, 9, 7)
+    drawn = charts.chart([charts.Series("a <b>", x, y)], x=Axis(0.0, 1.0, "m"), y=Axis(0.0, 9.0), label="c")
+    curve = re.search(r"<polyline[^>]*>", drawn)
+    assert curve is not None
+    found = dict(re.findall(r'([\w-]+)="([^"]*)"', curve[0]))
+    assert found["data-name"] == "a &lt;b&gt;"
+    assert len(found["points"].split()) == 7
+    assert [float(v) for v in found["data-x"].split(";")] == pytest.approx(x, rel=1e-3)
+    assert [float(v) for v in found["data-y"].split(";")] == pytest.approx(y, rel=1e-3)
+    script = templates.asset("drawing/templates/charts.js")
+    for name in ("data-name", "dataset.x", "dataset.y", "dataset.xTitle", "points"):
+        assert name in script

@@ -10,8 +10,8 @@
   const read = (chart) =>
     [...chart.querySelectorAll("[data-name]")].map((shape) => ({
       name: shape.dataset.name,
-      x: shape.dataset.x.split(" "),
-      y: shape.dataset.y.split(" "),
+      x: shape.dataset.x.split(";"),
+      y: shape.dataset.y.split(";"),
       at: corners(shape),
       colour: getComputedStyle(shape)[shape.tagName === "polygon" ? "fill" : "stroke"],
     }));
@@ -67,9 +67,8 @@
       hair.setAttribute("x1", `${at}%`);
       hair.setAttribute("x2", `${at}%`);
       plot.append(hair);
-      const title = chart.querySelector(".x-title");
       box.replaceChildren(
-        row(title ? title.textContent : "", lead.curve.x[lead.k], ""),
+        row(chart.dataset.xTitle, lead.curve.x[lead.k], ""),
         ...found.map(({ curve, k }) => row(curve.name, curve.y[k], curve.colour)),
       );
       box.hidden = false;

@@ -15,11 +15,12 @@
 
   class Player {
     constructor(figure, motion) {
-      Object.assign(this, { motion, figure, yaw: 0.9, pitch: 0.2, time: 0, playing: false, seen: false, last: 0 });
+      Object.assign(this, { motion, figure, yaw: 0.9, pitch: 0.2, zoom: 1, speed: 1, grips: new Map(), time: 0, playing: false, seen: false, last: 0 });
       this.points = decode(motion);
       this.duration = (motion.frames - 1) / motion.fps;
       this.canvas = figure.querySelector("canvas");
-      this.button = figure.querySelector("button");
+      this.button = figure.querySelector("[data-do=play]");
+      this.select = figure.querySelector("select");
       this.slider = figure.querySelector("input");
       this.clock = figure.querySelector("output");
       this.slider.max = motion.frames - 1;
@@ -38,19 +39,44 @@
         this.time = this.slider.value / this.motion.fps;
         this.draw();
       });
+      this.select.addEventListener("change", () => (this.speed = Number(this.select.value)));
+      for (const [name, factor] of [["in", 1.25], ["out", 0.8]]) {
+        this.figure.querySelector(`[data-do=${name}]`).addEventListener("click", () => this.magnify(factor));
+      }
       canvas.addEventListener("pointerdown", (e) => {
         canvas.setPointerCapture(e.pointerId);
-        this.grip = [e.clientX, e.clientY, this.yaw, this.pitch];
+        this.grips.set(e.pointerId, [e.clientX, e.clientY]);
       });
       canvas.addEventListener("pointermove", (e) => {
-        if (!this.grip) return;
-        const [x, y, yaw, pitch] = this.grip;
-        this.turn(yaw + (e.clientX - x) * 0.01, pitch + (e.clientY - y) * 0.006);
+        const before = this.grips.get(e.pointerId);
+        if (!before) return;
+        const other = [...this.grips].find(([id]) => id !== e.pointerId);
+        this.grips.set(e.pointerId, [e.clientX, e.clientY]);
+        // One finger turns, two zoom by what their distance changes.
+        if (!other) this.turn(this.yaw + (e.clientX - before[0]) * 0.01, this.pitch + (e.clientY - before[1]) * 0.006);
+        else {
+          const far = (x, y) => Math.max(1, Math.hypot(x - other[1][0], y - other[1][1]));
+          this.magnify(far(e.clientX, e.clientY) / far(...before));
+        }
       });
-      for (const end of ["pointerup", "pointercancel"]) canvas.addEventListener(end, () => (this.grip = null));
+      for (const end of ["pointerup", "pointercancel"]) {
+        canvas.addEventListener(end, (e) => this.grips.delete(e.pointerId));
+      }
+      // The wheel scrolls the page until somebody has clicked on the figure; pinching a trackpad always zooms.
+      canvas.addEventListener(
+        "wheel",
+        (e) => {
+          if (!e.ctrlKey && document.activeElement !== canvas) return;
+          e.preventDefault();
+          this.magnify(Math.exp(-e.deltaY * (e.ctrlKey ? 0.01 : 0.0015)));
+        },
+        { passive: false },
+      );
       canvas.addEventListener("keydown", (e) => {
         const turns = { ArrowLeft: [-0.15, 0], ArrowRight: [0.15, 0], ArrowUp: [0, 0.1], ArrowDown: [0, -0.1] };
+        const zooms = { "+": 1.25, "=": 1.25, "-": 0.8, 0: 1 / this.zoom };
         if (e.key === " ") this.play(!this.playing);
+        else if (zooms[e.key] && !e.ctrlKey && !e.metaKey) this.magnify(zooms[e.key]);
         else if (turns[e.key]) this.turn(this.yaw + turns[e.key][0], this.pitch + turns[e.key][1]);
         else return;
         e.preventDefault();
@@ -60,6 +86,11 @@
     turn(yaw, pitch) {
       this.yaw = yaw;
       this.pitch = Math.min(1.4, Math.max(0, pitch));
+      this.draw();
+    }
+
+    magnify(factor) {
+      this.zoom = Math.min(6, Math.max(0.4, this.zoom * factor));
       this.draw();
     }
 
@@ -80,7 +111,7 @@
     }
 
     step(now) {
-      if (this.last) this.time += Math.min(0.1, (now - this.last) / 1000);
+      if (this.last) this.time += this.speed * Math.min(0.1, (now - this.last) / 1000);
       if (this.time > this.duration) this.time = 0;
       this.last = now;
       this.draw();
@@ -99,13 +130,14 @@
       const g = this.canvas.getContext("2d"), css = getComputedStyle(this.figure);
       const colour = (name) => css.getPropertyValue(name).trim();
       const [w, h] = [this.canvas.width, this.canvas.height];
-      const p = this.pose(), px = (0.74 * h) / this.height;
+      const p = this.pose(), px = (0.74 * this.zoom * h) / this.height;
       const [cy, sy, cp, sp] = [Math.cos(this.yaw), Math.sin(this.yaw), Math.cos(this.pitch), Math.sin(this.pitch)];
       const [ox, oz] = [p[0], p[2]];
+      const floor = (0.5 + 0.37 * this.zoom) * h; // the middle of the body stays where it is
       const see = (x, y, z) => {
         const right = cy * (x - ox) + sy * (z - oz), near = cy * (z - oz) - sy * (x - ox);
         const far = 1 / (1 - (0.09 * (cp * near + sp * y)) / Math.max(1, this.height / 1.8));
-        return [w / 2 + px * right * far, 0.87 * h - px * (cp * y - sp * near) * far, cp * near + sp * y];
+        return [w / 2 + px * right * far, floor - px * (cp * y - sp * near) * far, cp * near + sp * y];
       };
       g.clearRect(0, 0, w, h);
       g.lineCap = g.lineJoin = "round";
