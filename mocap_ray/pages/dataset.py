@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -82,7 +82,8 @@ def write_page(root: str | os.PathLike[str], out: str | os.PathLike[str]) -> Pat
 def page(ds: DataSet) -> str:
     """The page of an open data set as HTML."""
     loaded = [_joints(ds, clip_id) for clip_id in chosen_clips(ds.index, count=CLIPS)]
-    shown = [_shown(clip, joints) for clip, joints in loaded]
+    ending = shared_ending(ds.index["recording"].to_pylist())
+    shown = [_shown(clip, joints, ending) for clip, joints in loaded]
     seconds = np.asarray(ds.index["num_frames"], float) / np.asarray(ds.index["fps"], float)
     totals, names = ds.manifest["totals"], heading(ds.datasets)
     return templates.page(
@@ -95,7 +96,7 @@ def page(ds: DataSet) -> str:
         totals=totals,
         heading=names,
         counts=by_dataset(ds.manifest["counts"]),
-        hero=_hero(loaded),
+        hero=_hero(loaded, ending),
         shown=shown,
         lengths=columns.lengths(seconds),
         groups=columns.feature_groups(ds.statistics) if "train" in ds.splits else [],
@@ -152,15 +153,26 @@ def _joints(ds: DataSet, clip_id: str) -> tuple[ClipView, np.ndarray]:
     return clip, ds.joints(clip)
 
 
-def _title(clip: ClipView) -> str:
-    name = clip.recording.rsplit("/", 1)[-1].removesuffix("_poses").removesuffix("_stageii")
+def shared_ending(recordings: Iterable[str]) -> str:
+    """The last word of every recording's name, which tells nothing about any of them; empty where they differ.
+
+    >>> shared_ending(["CMU/01/run_poses", "CMU/02/walk_fast_poses"]), shared_ending(["CMU/01/run", "CMU/02/jump"])
+    ('_poses', '')
+    """
+    names = {recording.rpartition("/")[2] for recording in recordings}
+    endings = {name.rpartition("_")[2] if name.rpartition("_")[0] else "" for name in names}
+    return f"_{endings.pop()}" if len(names) > 1 and len(endings) == 1 and "" not in endings else ""
+
+
+def _title(clip: ClipView, ending: str) -> str:
+    name = clip.recording.rpartition("/")[2].removesuffix(ending)
     return (clip.action or name).replace("_", " ")
 
 
-def _shown(clip: ClipView, joints: np.ndarray) -> Shown:
+def _shown(clip: ClipView, joints: np.ndarray, ending: str) -> Shown:
     start, stop = figures.excerpt(joints, fps=clip.fps, seconds=SECONDS)
     part = joints[start:stop]
-    title = _title(clip)
+    title = _title(clip, ending)
     about = f"{clip.dataset} · {clip.split} · {duration(clip.num_frames / clip.fps)} at {clip.fps:g} fps"
     if stop - start < len(joints):
         about += f" · from {start / clip.fps:.1f} s"
@@ -174,14 +186,14 @@ def _shown(clip: ClipView, joints: np.ndarray) -> Shown:
     return Shown(clip.clip_id, title, about, caption, strip, figures.player_data(part, fps=clip.fps))
 
 
-def _hero(loaded: list[tuple[ClipView, np.ndarray]]) -> Markup:
+def _hero(loaded: list[tuple[ClipView, np.ndarray]], ending: str) -> Markup:
     """The clip that travels farthest, as one picture; the first of equals, empty without clips."""
     best, farthest = Markup(), -1.0
     for clip, joints in loaded:
         start, stop = figures.excerpt(joints, fps=clip.fps, seconds=5.0)
         travel = round(float(np.linalg.norm((joints[stop - 1, 0] - joints[start, 0])[[0, 2]])), 3)
         if travel > farthest:
-            label = f"Successive poses of the clip {_title(clip)}"
+            label = f"Successive poses of the clip {_title(clip, ending)}"
             best = figures.chronophotograph(joints[start:stop], label=label, poses=16, standalone=False)
             farthest = travel
     return best

@@ -9,6 +9,7 @@ import pytest
 
 from mocap_ray.drawing import charts, templates
 from mocap_ray.drawing.axes import Axis
+from mocap_ray.pages.gallery import gallery
 from mocap_ray.pages.prior_charts import DEGREES, energies
 
 
@@ -81,3 +82,12 @@ def test_pointing_at_a_chart_finds_the_values_of_its_curves() -> None:
     script = templates.asset("drawing/templates/charts.js")
     for name in ("data-name", "dataset.x", "dataset.y", "dataset.xTitle", "points"):
         assert name in script
+
+
+def test_a_page_of_poses_is_dark_in_dark_mode_and_escapes_its_titles() -> None:
+    html = gallery([("<i>", np.zeros((2, 55, 3)))], joints=range(55), title="<b>Samples</b>")
+    assert "prefers-color-scheme: dark" in html
+    assert not re.search(r"body ?\{[^}]*background: ?#", html), "its ground is a variable of the scheme"
+    assert html.count('role="img"') == 2
+    assert "<b>Samples" not in html
+    assert "<i>" not in html
