@@ -28,6 +28,7 @@ import mocap_ray
 from mocap_ray.body.model import ShapedBody
 from mocap_ray.body.torch_joints import torch_joints
 from mocap_ray.dataset.poses import read_poses
+from mocap_ray.pages.gallery import gallery
 from mocap_ray.priors import Prior, pictures
 from mocap_ray.priors.judging import metrics
 
@@ -138,19 +139,10 @@ def some(root: str, split: str, count: int, seed: int) -> Tensor:
 
 def draw(fits: Sequence[Fit], truth: Tensor, *, shown: int = 8) -> str:
     """A page: rows of stick figures, the truth first."""
-    rows = [("the truth", truth)] + [(f.name, f.poses) for f in fits]
-    text = []
-    for name, poses in rows:
-        figures = pictures.body_figures(
-            poses[:shown].numpy(), labels=[name] * len(poses[:shown]), standalone=True
-        )
-        fit = next((f for f in fits if f.poses is poses), None)
-        error = f": {fit.degrees:.1f}°, {fit.millimetres:.0f} mm" if fit else ""
-        text.append(f"<h2>{name}{error}</h2><div>{''.join(figures)}</div>")
-    return (
-        '<!doctype html><meta charset="utf-8"><title>Fitting with priors</title><style>body{font:16px system-ui;'
-        "margin:24px}h2{font-size:17px;margin:18px 0 4px}div{display:grid;grid-template-columns:repeat(8,1fr);"
-        f"max-width:1100px}}</style>{''.join(text)}\n"
+    rows = [("the truth", truth)]
+    rows += [(f"{f.name}: {f.degrees:.1f}°, {f.millimetres:.0f} mm", f.poses) for f in fits]
+    return gallery(
+        [(name, poses[:shown].numpy()) for name, poses in rows], joints=range(55), title="Fitting with priors"
     )
 
 

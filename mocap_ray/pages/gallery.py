@@ -13,7 +13,7 @@ from mocap_ray.priors import pictures
 
 
 def gallery(
-    rows: Sequence[tuple[str, Float[np.ndarray, "N 55 3"]]], *, joints: Sequence[int], title: str
+    rows: Sequence[tuple[str, Float[np.ndarray, "_ 55 3"]]], *, joints: Sequence[int], title: str
 ) -> str:
     """Rows of poses, all of one scale.
 

@@ -34,7 +34,7 @@ def calibration(priors: Sequence[Judged]) -> Markup:
     )
 
 
-def energies(name: str, found: Mapping[float, Float[np.ndarray, "N"]]) -> Markup:
+def energies(name: str, found: Mapping[float, Float[np.ndarray, "_"]]) -> Markup:
     """Histograms of the energies of held-out poses and of the disturbed ones, by degrees of noise."""
     axis = _energy_axis([found[d] for d in (0.0, *DEGREES)])
     series = [Series("held out", *charts.density(found[0.0], axis), REAL, filled=True)]
@@ -57,7 +57,7 @@ def energies(name: str, found: Mapping[float, Float[np.ndarray, "N"]]) -> Markup
     )
 
 
-def _energy_axis(energies: Sequence[Float[np.ndarray, "N"]]) -> Axis:
+def _energy_axis(energies: Sequence[Float[np.ndarray, "_"]]) -> Axis:
     """From the lowest held-out energy to the highest disturbed one.
 
     A sharp prior's energies are a few nats for held-out poses and hundreds for disturbed ones, so the scale is even
@@ -108,7 +108,7 @@ def marginals(priors: Sequence[Judged]) -> list[tuple[str, str, Markup]]:
 
 
 def _angles(
-    title: str, real: Float[np.ndarray, "N"], drawn: Sequence[tuple[int, str, Float[np.ndarray, "N"]]]
+    title: str, real: Float[np.ndarray, "N"], drawn: Sequence[tuple[int, str, Float[np.ndarray, "_"]]]
 ) -> Markup:
     high = max(5.0, *(float(np.quantile(a, 0.98)) for a in (real, *(values for *_, values in drawn))))
     axis = Axis(0.0, high, "degrees", marks=(0.0, high), write="{:.0f}°".format)

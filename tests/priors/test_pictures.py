@@ -29,7 +29,9 @@ def test_a_sheet_of_samples_is_the_same_each_time_and_leaves_the_prior_as_it_was
     poses = 0.3 * torch.randn(50, 55, 3, generator=torch.Generator().manual_seed(0))
     prior = priors.build(GaussianConfig(), Coordinates.fit(poses))
     prior.train()
+    state = torch.get_rng_state()
     first = sample_sheet(prior, count=3)
+    assert torch.equal(torch.get_rng_state(), state), "pictures do not change a training"
     assert first.shape == (HEIGHT, 3 * WIDTH, 3)
     assert first.dtype == np.uint8
     assert prior.training
