@@ -19,7 +19,7 @@ time.sleep(200)
 OURS = """
 import ray
 from ray.util.state import list_actors
-from mocap_ray.config import RayOptions
+from mocap_ray.runs.ray import RayOptions
 from mocap_ray.distributed.cluster import connected
 
 class Marker:
