@@ -29,6 +29,7 @@ from torch import Tensor, nn
 
 from bench.reference_priors import ReferenceHandVAE
 from mocap_ray.priors import MODELS, Prior, build, fit_coordinates
+from mocap_ray.priors.bound import ImportanceWeighted
 from mocap_ray.priors.forms import HANDS
 
 TYPES, SYNERGIES, NOISE = 8, 6, 0.05
@@ -187,9 +188,13 @@ def train_reference(split: Split, like: Prior, *, seconds: float) -> tuple[Refer
 @torch.no_grad()
 def prior_nll(prior: Prior, poses: Tensor, samples: int) -> float:
     """Nats per active dimension; of a VAE the bound by so many samples."""
-    some: dict[str, Any] = {"samples": samples} if prior.bound else {}
     torch.manual_seed(0)
-    return -float(prior.log_prob(poses, **some).mean()) / prior.coordinates.active
+    value = (
+        prior.log_prob(poses, samples=samples)
+        if isinstance(prior, ImportanceWeighted)
+        else prior.log_prob(poses)
+    )
+    return -float(value.mean()) / prior.coordinates.active
 
 
 @torch.no_grad()

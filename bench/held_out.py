@@ -32,6 +32,7 @@ from mocap_ray import priors
 from mocap_ray.dataset.poses import read_poses
 from mocap_ray.demo.standin import write_standin
 from mocap_ray.priors import Coordinates
+from mocap_ray.priors.prior import ClosedForm
 from mocap_ray.runs.train import TrainConfig
 from mocap_ray.training.ema import Ema
 from mocap_ray.training.options import TrainingOptions
@@ -89,7 +90,8 @@ def extracted(folder: Path) -> Splits:
 def ours(config: TrainConfig, train: Tensor) -> Contender:
     prior = priors.build(config.model, priors.fit_coordinates(config.model, train))
     if config.training.closed_form:
-        prior.fit_closed_form(train)  # type: ignore[operator]
+        assert isinstance(prior, ClosedForm)
+        prior.fit_closed_form(train)
     D = prior.coordinates.active
     return Contender(
         prior,
@@ -101,7 +103,7 @@ def ours(config: TrainConfig, train: Tensor) -> Contender:
 def reference(kind: str, c: Coordinates) -> Contender:
     """The reference's definition on coordinates whose degenerate axes are left out, which its own code would not do."""
     D = c.active
-    module: nn.Module
+    module: ReferenceJointFlow | ReferenceGaussian | ReferenceGlobalFlow
     if kind == "joint_flow":
         assert 3 * len(c.active_joints) == D, "it flows whole joints"
         module = ReferenceJointFlow(c.parents())
@@ -110,7 +112,7 @@ def reference(kind: str, c: Coordinates) -> Contender:
 
     def score(poses: Tensor) -> Tensor:
         x = c.encode(poses)[0]
-        return -(module.log_prob(x) + c.log_volume(x)) / D  # type: ignore[operator]
+        return -(module.log_prob(x) + c.log_volume(x)) / D
 
     return Contender(module, loss=lambda poses: score(poses).mean(), score=score)
 
@@ -134,7 +136,7 @@ def race(
             group["lr"] = options.learning_rate * 0.5 * (1 + math.cos(math.pi * seconds / limit))
         module.train()
         optimiser.zero_grad(set_to_none=True)
-        contender.loss(train[rows]).backward()  # type: ignore[no-untyped-call]
+        torch.autograd.backward(contender.loss(train[rows]))
         nn.utils.clip_grad_norm_(module.parameters(), options.grad_clip or math.inf)
         optimiser.step()
         if ema is not None:

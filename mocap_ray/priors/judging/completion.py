@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -96,13 +95,14 @@ def complete(
     hidden = ~visible[..., None]
     free = start.expand_as(poses).clone().requires_grad_()
     optimiser = torch.optim.Adam([free], lr=step_size)
-    for step in range(steps):
-        optimiser.param_groups[0]["lr"] = 0.5 * step_size * (1 + math.cos(math.pi * step / steps))
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+    for _ in range(steps):
         energy = prior.energy(torch.where(hidden, free, poses)).sum()
         (free.grad,) = torch.autograd.grad(energy, [free])
         # A pose whose energy has left the numbers must not take the others of the batch with it.
         free.grad.nan_to_num_(nan=0.0, posinf=0.0, neginf=0.0)
         optimiser.step()
+        schedule.step()
     return torch.where(hidden, free.detach(), poses)
 
 
