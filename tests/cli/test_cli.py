@@ -486,13 +486,14 @@ def test_the_bar_of_a_large_run_fits_its_terminal(width: int) -> None:
 
 
 @pytest.mark.ray
+@pytest.mark.timeout(900)
 def test_the_demo_leaves_a_page_and_its_last_lines_can_be_typed(tmp_path: Path) -> None:
     folder = tmp_path / "de mo"
     done = subprocess.run(
         [*COMMAND, "demo", str(folder)],
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=600,
         check=False,
         cwd=tmp_path,
     )
@@ -517,7 +518,12 @@ def test_the_demo_leaves_a_page_and_its_last_lines_can_be_typed(tmp_path: Path) 
     assert (folder / "samples.html").read_text().count("<svg") == 24
     assert (folder / "dataset.html").is_file()
     again = subprocess.run(
-        [*COMMAND, "demo", str(folder)], capture_output=True, text=True, timeout=60, check=False, cwd=tmp_path
+        [*COMMAND, "demo", str(folder)],
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+        cwd=tmp_path,
     )
     assert again.returncode == 0
     assert "nothing to make" in again.stdout
