@@ -21,6 +21,21 @@ def test_rooms_import_downward_and_without_circles() -> None:
     assert run.returncode == 0, run.stdout
 
 
+def test_the_table_of_rooms_is_the_contract() -> None:
+    contracts = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["tool"]["importlinter"][
+        "contracts"
+    ]
+    layers = next(c["layers"] for c in contracts if c["id"] == "rooms")
+    text = (
+        (PACKAGE.parent / "docs" / "architecture.md")
+        .read_text()
+        .partition("## Rooms")[2]
+        .partition("\n## ")[0]
+    )
+    rows = [line.split("|")[1] for line in text.splitlines() if line.startswith("| `")]
+    assert [re.findall(r"`(\w+)`", row) for row in rows] == [layer.split(" | ") for layer in layers]
+
+
 @pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(PACKAGE)))
 def test_imports_are_absolute(file: Path) -> None:
     for node in ast.walk(ast.parse(file.read_text())):
