@@ -26,6 +26,7 @@ from mocap_ray.cli.extraction_view import ExtractView
 from mocap_ray.demo.archive import write_demo
 from mocap_ray.demo.standin import write_standin
 from mocap_ray.distributed.cluster import Cluster
+from mocap_ray.distributed.shards import RayEngine
 from mocap_ray.shards.reports import ShardReport
 from tests.archives import rawzip, takes
 
@@ -475,7 +476,7 @@ def test_the_bar_of_a_large_run_fits_its_terminal(width: int) -> None:
     view = ExtractView(out)
     view.total = 16_000
     view.task = view.bar.add_task("starting Ray", total=view.total, figures="")
-    view.started(Cluster(workers=128, nodes=16, own=False, whole=True))
+    view.on_start(RayEngine(Cluster(workers=128, nodes=16, own=False, whole=True)))
     view.since -= 60
     view.on_shard(ShardReport("s", ok=True, inputs=14_321, amount=123_456_789, rejected=1_234))
     out.print(view.bar)
