@@ -32,11 +32,11 @@ from mocap_ray.runs.ray import RayOptions
 from mocap_ray.runs.train import TrainConfig
 from mocap_ray.shards.running import InProcess, Silent, run
 from mocap_ray.storage import place
-from mocap_ray.training.feeds import Feeds, memory_feeds
+from mocap_ray.training.callbacks import Callback, EpochReport, Progress, TrainStart
 from mocap_ray.training.fit import fit
-from mocap_ray.training.listener import Beat, EpochReport, Listener, Start
+from mocap_ray.training.loaders import Loaders, memory_loaders
 from mocap_ray.training.session import validation
-from mocap_ray.training.streaming import stream_feeds
+from mocap_ray.training.streaming import stream_loaders
 from mocap_ray.training.team import Team
 
 MADE = 60
@@ -59,7 +59,7 @@ def measure() -> dict[str, float]:
         torch.set_num_threads(1)  # the other CPU reads
         with connected(RayOptions(workers=2)):
             figures = {
-                "poses to train on": float(memory_feeds(_config("joint_flow", many).setup(), Team()).rows)
+                "poses to train on": float(memory_loaders(_config("joint_flow", many).setup(), Team()).rows)
             }
             for kind in ("gaussian_prior", "joint_flow"):
                 figures |= _feeds_in_turn(kind, many)
@@ -104,28 +104,28 @@ def _config(kind: str, root: Path, **sections: dict[str, Any]) -> TrainConfig:
     return TrainConfig.model_validate({k: {**v, **sections.get(k, {})} for k, v in plain.items()})
 
 
-class _Reports(Listener):
+class _Reports(Callback):
     def __init__(self) -> None:
         self.all: list[EpochReport] = []
 
-    def epoch(self, report: EpochReport, model: torch.nn.Module) -> None:
+    def on_epoch_saved(self, report: EpochReport, model: torch.nn.Module) -> None:
         self.all.append(report)
 
 
 def _trained(kind: str, data: Path, *, feed: str) -> list[EpochReport]:
     setup = _config(kind, data, data={"feed": feed}).setup()
     team, reports = Team(), _Reports()
-    feeds: Feeds = (
-        memory_feeds(setup, team) if feed == "memory" else stream_feeds(setup, team, RayDataReader())
+    loaders: Loaders = (
+        memory_loaders(setup, team) if feed == "memory" else stream_loaders(setup, team, RayDataReader())
     )
     torch.manual_seed(0)
-    model = setup.task.model(feeds.sample)
-    assert feeds.val is not None
+    model = setup.task.model(loaders.sample)
+    assert loaders.val is not None
     try:
-        validate = validation(setup.task, model, feeds.val, team, seed=0)
-        fit(model, feeds.train, options=setup.training, validate=validate, listener=reports)
+        validate = validation(setup.task, model, loaders.val, team, seed=0)
+        fit(model, loaders.train, options=setup.training, validate=validate, callback=reports)
     finally:
-        feeds.close()
+        loaders.close()
     return reports.all
 
 
@@ -144,11 +144,11 @@ def _feeds_in_turn(kind: str, data: Path) -> dict[str, float]:
 class _Silent:
     """Nobody watches."""
 
-    def cluster(self, cluster: Cluster, part: Share) -> None: ...
-    def started(self, start: Start) -> None: ...
-    def beat(self, beat: Beat) -> None: ...
-    def epoch(self, report: EpochReport) -> None: ...
-    def note(self, text: str) -> None: ...
+    def on_cluster(self, cluster: Cluster, part: Share) -> None: ...
+    def on_start(self, start: TrainStart) -> None: ...
+    def on_progress(self, progress: Progress) -> None: ...
+    def on_epoch_saved(self, report: EpochReport) -> None: ...
+    def on_note(self, text: str) -> None: ...
 
 
 def _workers(data: Path, folder: Path) -> dict[str, float]:

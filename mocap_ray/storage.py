@@ -67,7 +67,7 @@ class Place:
         with self.fs.open_input_file(self.join(*parts)) as f:
             return bytes(f.read())
 
-    def publish(self, data: bytes | pa.Buffer, *parts: str) -> None:
+    def write_atomic(self, data: bytes | pa.Buffer, *parts: str) -> None:
         """Write a file so that a reader sees it whole or not at all, surviving a crash.
 
         Local disks: a temporary name that no reader's glob matches, fsync, rename. Object stores: one

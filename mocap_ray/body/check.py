@@ -47,7 +47,7 @@ class FileReport:
         return not self.error
 
 
-def check(
+def check_bodies(
     root: str | Path, *, families: Sequence[str] | None = None, genders: Sequence[str] | None = None
 ) -> list[FileReport]:
     """Look for every model of these families and genders (all by default), load it and judge its rest pose.

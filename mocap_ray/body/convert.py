@@ -37,7 +37,7 @@ def convert(path: str | Path, out: str | Path) -> Path:
         raise ValueError(f"{out}: is the file to convert itself. Choose another name or folder.")
     arrays = read_arrays(path)
     checked(arrays, family=family_of(arrays, where=str(path)), where=str(path))
-    storage.place(out.parent).publish(npz_bytes(arrays), out.name)
+    storage.place(out.parent).write_atomic(npz_bytes(arrays), out.name)
     return out
 
 

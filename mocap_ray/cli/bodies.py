@@ -35,16 +35,16 @@ def body_check(
     from dataclasses import replace
     from tempfile import TemporaryDirectory
 
-    from mocap_ray.body.check import check, usable
+    from mocap_ray.body.check import check_bodies, usable
     from mocap_ray.body.files import missing
     from mocap_ray.cli.screen import console
     from mocap_ray.cli.tables import print_models
 
     if root.exists():
-        reports = check(root, families=family, genders=gender)
+        reports = check_bodies(root, families=family, genders=gender)
     else:
         with TemporaryDirectory() as nothing:
-            found = check(nothing, families=family, genders=gender)
+            found = check_bodies(nothing, families=family, genders=gender)
         reports = [replace(r, error=missing(r.family, r.gender, root=root)) for r in found]
     print_models(console(), root, reports)
     if gender:

@@ -67,10 +67,6 @@ class ExtractView(View):
         if self.total:
             self.task = self.bar.add_task("starting Ray", total=self.total, figures="")
 
-    def on_note(self, text: str) -> None:
-        """Print above the bar."""
-        self.note(text)
-
     def on_start(self, engine: Engine) -> None:
         """Ray is there: time counts from now."""
         self.since = self.logged = time.monotonic()

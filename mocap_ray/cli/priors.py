@@ -17,7 +17,7 @@ from mocap_ray.cli.screen import complain, console, say
 
 if TYPE_CHECKING:
     # torch takes seconds to import, which `--help` need not wait for.
-    from mocap_ray.priors.judging.evaluate import Report
+    from mocap_ray.priors.judging.evaluate import Evaluation
 
 Data = Annotated[
     str | None, typer.Option(help="The data set; default: the one that the prior was trained on.")
@@ -197,7 +197,7 @@ def draw(prior: str, *, count: int, out: Path, pictures: Path | None, seed: int)
             joints=model.coordinates.active_joints,
             title=f"Samples of {prior}, seed {seed}",
         )
-        place(pictures.parent).publish(html.encode(), pictures.name)
+        place(pictures.parent).write_atomic(html.encode(), pictures.name)
         say(console(), f"{pictures}: open it in a browser")
 
 
@@ -227,12 +227,12 @@ def _report(paths: list[str], out: Path, *, data: str | None, seed: int, quick: 
     page = write_page(report, out)
     figures = page.with_suffix(".json")
     text = json.dumps(report.summary(), indent=1) + "\n"
-    place(figures.parent).publish(text.encode(), figures.name)
-    print_report(out_console, report)
+    place(figures.parent).write_atomic(text.encode(), figures.name)
+    print_evaluation(out_console, report)
     say(out_console, f"\nThe page with pictures: {page}   figures: {figures}")
 
 
-def print_report(out: Console, report: Report) -> None:
+def print_evaluation(out: Console, report: Evaluation) -> None:
     """The table of the page, and its notes."""
     from mocap_ray.cli.tables import show, simple_table
     from mocap_ray.priors.judging.scores import rows

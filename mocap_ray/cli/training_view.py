@@ -17,10 +17,10 @@ from mocap_ray.distributed.cluster import Cluster
 if TYPE_CHECKING:
     # torch takes seconds to import, which extraction need not wait for.
     from mocap_ray.distributed.resources import Share
-    from mocap_ray.distributed.search import Outcome as SearchOutcome
+    from mocap_ray.distributed.search import SearchResult
     from mocap_ray.runs.search import SearchConfig
-    from mocap_ray.training.listener import Beat, EpochReport, Start
-    from mocap_ray.training.task import Words
+    from mocap_ray.training.callbacks import EpochReport, Progress, TrainStart
+    from mocap_ray.training.task import TaskWords
 
 LONGEST = 300
 """Characters of the reason why a trial failed; the page and trials.csv have all of it."""
@@ -29,20 +29,20 @@ LONGEST = 300
 class TrainView(View):
     """Shows a training: a line that moves on a terminal, a line per epoch (not more than two a minute) in a log."""
 
-    def __init__(self, console: Console, words: Words) -> None:
+    def __init__(self, console: Console, words: TaskWords) -> None:
         super().__init__(console, *_columns())
         self.words = words
         self.task = self.bar.add_task("starting Ray", total=None, figures="")
         self.where, self.first = "", True
         self.logged = -math.inf  # the first epoch is told at once
 
-    def cluster(self, cluster: Cluster, part: Share) -> None:
+    def on_cluster(self, cluster: Cluster, part: Share) -> None:
         """Ray is there."""
         device = f"{part.gpus:g} GPU" if part.gpus else f"{part.cpus:g} CPU"
         self.where = f"{part.workers} x {device}, {'own Ray' if cluster.own else f'{cluster.nodes} nodes'}"
         self.bar.update(self.task, description=f"starting {self.where}")
 
-    def started(self, start: Start) -> None:
+    def on_start(self, start: TrainStart) -> None:
         """Say how large the model is, and where the training goes on."""
         if self.first:
             say(self.console, f"{start.parameters:,} parameters on {start.device}, {self.where}")
@@ -51,13 +51,13 @@ class TrainView(View):
         self.first = False
         self.bar.update(self.task, description=self.where, total=start.epochs, completed=start.epoch)
 
-    def beat(self, beat: Beat) -> None:
+    def on_progress(self, progress: Progress) -> None:
         """Move within an epoch."""
-        part = beat.done / beat.of if beat.of else 0.0
-        text = f"epoch {beat.epoch}, {beat.samples_per_s:,.0f} {self.words.rows}/s"
-        self.bar.update(self.task, completed=beat.epoch - 1 + part, figures=text)
+        part = progress.done / progress.of if progress.of else 0.0
+        text = f"epoch {progress.epoch}, {progress.samples_per_s:,.0f} {self.words.rows}/s"
+        self.bar.update(self.task, completed=progress.epoch - 1 + part, figures=text)
 
-    def epoch(self, report: EpochReport) -> None:
+    def on_epoch_saved(self, report: EpochReport) -> None:
         """One epoch more."""
         val = f" val {report.val['loss']:.4f}" if "loss" in report.val else ""
         text = (
@@ -81,7 +81,7 @@ class SearchView(View):
         self.seen: set[int] = set()
         self.ended: set[int] = set()
 
-    def cluster(self, cluster: Cluster, part: Share, concurrency: int, trials: int) -> None:
+    def on_cluster(self, cluster: Cluster, part: Share, concurrency: int, trials: int) -> None:
         """Ray is there."""
         where = "own Ray" if cluster.own else f"{cluster.nodes} nodes"
         text = f"{trials} trials, {concurrency} at once, {part.workers} workers each, {where}"
@@ -89,7 +89,7 @@ class SearchView(View):
         self.total, self.at_once = trials, concurrency
         self.bar.update(self.task, description="trials", total=trials)
 
-    def trial(self, number: int, event: str, value: Any) -> None:
+    def on_trial(self, number: int, event: str, value: Any) -> None:
         """Count, and say what failed."""
         self.seen.add(number)
         if event == "failed":
@@ -114,7 +114,7 @@ class SearchView(View):
         self.log(f"{over} of {self.total} trials over, {text}")
 
 
-def print_training(console: Console, summary: dict[str, Any], root: str, words: Words) -> None:
+def print_training(console: Console, summary: dict[str, Any], root: str, words: TaskWords) -> None:
     """The table of a finished training, and what to type next."""
     left_out = ("root", "manifest_hash")
     shown = {k: v for k, v in summary.items() if _is_plain(v) and k not in left_out}
@@ -132,7 +132,7 @@ def print_training(console: Console, summary: dict[str, Any], root: str, words: 
         say(console, f"  {typed('mocap-ray', command, root)}")
 
 
-def print_search(console: Console, outcome: SearchOutcome, config: SearchConfig, *, most: int = 20) -> None:
+def print_search(console: Console, outcome: SearchResult, config: SearchConfig, *, most: int = 20) -> None:
     """The table of a finished search, best first, and what to type next."""
     from mocap_ray.searching.results import cloned, heads, short_names, table
 

@@ -43,6 +43,6 @@ class View:
             self.logged = now
             say(self.console, text)
 
-    def note(self, text: str) -> None:
+    def on_note(self, text: str) -> None:
         """Print above the bar."""
         say(self.console, f"note: {without_secrets(text)}", style="yellow")

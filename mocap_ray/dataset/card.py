@@ -15,7 +15,7 @@ from mocap_ray.dataset.snippets import snippets, splits_of
 from mocap_ray.drawing import templates
 
 
-class Source(NamedTuple):
+class Attribution(NamedTuple):
     """Where a sub-dataset comes from and what one may do with it; a plain tuple of four does as well."""
 
     title: str
@@ -87,9 +87,9 @@ def cell(text: object) -> str:
     return flat.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
 
 
-def grouped(datasets: list[str], given: Mapping[str, Source]) -> list[tuple[str, Source | None]]:
+def grouped(datasets: list[str], given: Mapping[str, Attribution]) -> list[tuple[str, Attribution | None]]:
     """Sub-datasets of the same source in one entry, their names joined; unknown ones (None) last."""
-    members: dict[Source | None, list[str]] = {}
+    members: dict[Attribution | None, list[str]] = {}
     for name in datasets:
         members.setdefault(given.get(name), []).append(name)
     entries = [(", ".join(names), source) for source, names in members.items()]
@@ -107,7 +107,7 @@ def card(manifest: Mapping[str, Any], sources: Mapping[str, tuple[str, str, str,
         Markdown that ends in a line break; the same arguments give the same text.
     """
     datasets = sorted({str(count["dataset"]) for count in manifest["counts"]})
-    given = {name: Source(*value) for name, value in (sources or {}).items()}
+    given = {name: Attribution(*value) for name, value in (sources or {}).items()}
     return templates.render(
         "dataset/templates/card.md.j2",
         manifest=manifest,

@@ -81,9 +81,9 @@ def export_humanml3d(
     for k, clip in enumerate(job.clips(progress)):
         name = f"{names[k]}.npy"
         if job.lacks("new_joint_vecs", name, shape=(clip.num_frames, 263)):
-            job.publish(npy(clip.features), "new_joint_vecs", name)
+            job.write_atomic(npy(clip.features), "new_joint_vecs", name)
         if job.lacks("new_joints", name, shape=(clip.num_frames, 22, 3)):
-            job.publish(npy(decode(clip.features)), "new_joints", name)
+            job.write_atomic(npy(decode(clip.features)), "new_joints", name)
         kind, texts = captions(clip)
         sources.append(kind)
         job.data(text_lines(texts), "texts", f"{names[k]}.txt")
@@ -149,9 +149,9 @@ def export_npy(
     for k, clip in enumerate(job.clips(progress, columns=("features", "joints") if own else ("features",))):
         name = f"{names[k]}.npy"
         if job.lacks("features", name, shape=(clip.num_frames, 263)):
-            job.publish(npy(clip.features), "features", name)
+            job.write_atomic(npy(clip.features), "features", name)
         if joints and job.lacks("joints", name, shape=(clip.num_frames + more, 22, 3)):
-            job.publish(npy(ds.joints(clip)), "joints", name)
+            job.write_atomic(npy(ds.joints(clip)), "joints", name)
     if "train" in ds.splits:
         job.data(npy(ds.statistics.mean), "mean.npy")
         job.data(npy(ds.statistics.std), "std.npy")
@@ -196,7 +196,7 @@ class _Job:
                 f"{out.uri}: holds files that no export wrote ({found}). Name a new or an empty folder."
             )
         else:
-            self.publish(json.dumps(mark, indent=1, sort_keys=True).encode(), MARK)
+            self.write_atomic(json.dumps(mark, indent=1, sort_keys=True).encode(), MARK)
 
     def _same(self, found: dict[str, object], mark: dict[str, object]) -> None:
         """Refuse to mix two exports in one folder."""
@@ -232,12 +232,12 @@ class _Job:
         if self._sizes.get("/".join(parts)) == len(data) and self.out.read(*parts) == data:
             self.kept += 1
             return
-        self.publish(data, *parts)
+        self.write_atomic(data, *parts)
 
-    def publish(self, data: bytes, *parts: str) -> None:
+    def write_atomic(self, data: bytes, *parts: str) -> None:
         """Write a file whole. Raises OSError; that of a full disk says how to go on."""
         try:
-            self.out.publish(data, *parts)
+            self.out.write_atomic(data, *parts)
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
                 raise

@@ -18,7 +18,7 @@ from mocap_ray.motion.features import column_names
 from mocap_ray.motion.statistics import RULES, Moments
 from mocap_ray.records import Recording, Rejection
 from mocap_ray.shards.build import Build
-from mocap_ray.shards.layout import Layout, Record, Sums, Words
+from mocap_ray.shards.layout import Layout, ProductWords, Record, Sums
 from mocap_ray.shards.product import Product, Resources
 from mocap_ray.shards.receipts import Receipt
 from mocap_ray.storage import Place
@@ -79,7 +79,7 @@ CLIPS = Layout(
     keys=("dataset", "split"),
     reasons=Reason,
     sums=ClipSums,
-    words=Words(input="recording", inputs="recordings", rows="clips", start="first_frame"),
+    words=ProductWords(input="recording", inputs="recordings", rows="clips", start="first_frame"),
     schema_version=schema.SCHEMA_VERSION,
     rejected_keys=("dataset",),
 )
@@ -140,7 +140,7 @@ class ClipProduct(Product[Recording, Clip, ClipSums]):
     ) -> dict[str, Any]:
         """statistics.npz and the data card, README.md."""
         profile, archive = self.plan.motion.profile, self.plan.archive
-        out.publish(_statistics(receipts, profile), "statistics.npz")
+        out.write_atomic(_statistics(receipts, profile), "statistics.npz")
         whole = {
             **manifest,
             "profile": profile,
@@ -149,7 +149,7 @@ class ClipProduct(Product[Recording, Clip, ClipSums]):
         }
         source = (archive.title, archive.licence, archive.citation, archive.url)
         sources = {row["dataset"]: source for row in whole["counts"]}
-        out.publish(card(whole, sources).encode(), "README.md")
+        out.write_atomic(card(whole, sources).encode(), "README.md")
         return whole
 
 

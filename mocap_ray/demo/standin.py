@@ -55,7 +55,7 @@ def write_standin(
             _refuse_to_replace(path)
             arrays = standin_arrays(family=family, gender=gender)
             data = pickle.dumps(arrays, protocol=4) if ending == "pkl" else npz_bytes(arrays)
-            storage.place(path.parent).publish(data, path.name)
+            storage.place(path.parent).write_atomic(data, path.name)
             written.append(path)
     return written
 

@@ -16,35 +16,35 @@ import yaml
 
 from mocap_ray import config as configs
 from mocap_ray.config import ConfigError, dump_yaml
-from mocap_ray.distributed.board import News
 from mocap_ray.distributed.cluster import Cluster, connected
+from mocap_ray.distributed.events import EventQueue
 from mocap_ray.distributed.resources import Capacity, Share, capacity, share
 from mocap_ray.distributed.train import POLL_S, absolute
-from mocap_ray.distributed.trial import Task
+from mocap_ray.distributed.trial import TrialSetup
 from mocap_ray.distributed.tuner import TUNE, run_trials
 from mocap_ray.lock import lock
 from mocap_ray.pages.searches import PAGE_NAME, write_page
 from mocap_ray.runs.ray import RayOptions
-from mocap_ray.runs.search import SearchConfig, base_values, check
+from mocap_ray.runs.search import SearchConfig, base_values, check_search
 from mocap_ray.searching.results import Trial, export_best, name, ranked, read_trials, write_csv
 from mocap_ray.searching.setup import SearchSetup
 from mocap_ray.searching.space import draw_trials
 from mocap_ray.storage import Place, place
 from mocap_ray.training import prepare
-from mocap_ray.training.task import Words
+from mocap_ray.training.task import TaskWords
 
 CONFIG_NAME, BASE_NAME = "search.yaml", "base.yaml"
 MAY_DIFFER = ("ray", "output")
 """Keys that a resumed search may change; Tune keeps the others in its journal."""
 
 
-class SearchListener(Protocol):
+class SearchCallback(Protocol):
     """Who watches a search."""
 
-    def cluster(self, cluster: Cluster, part: Share, concurrency: int, trials: int) -> None:
+    def on_cluster(self, cluster: Cluster, part: Share, concurrency: int, trials: int) -> None:
         """Ray is there."""
 
-    def trial(self, number: int, event: str, value: Any) -> None:
+    def on_trial(self, number: int, event: str, value: Any) -> None:
         """Of a trial: `epoch` with its figures, `finished`, or `failed` with a sentence."""
 
 
@@ -53,7 +53,7 @@ class SearchFailed(RuntimeError):
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class SearchResult:
     """A finished search.
 
     Attributes:
@@ -68,17 +68,17 @@ class Outcome:
     trials: list[Trial]
     best: Trial
     run_s: float
-    words: Words
+    words: TaskWords
 
 
 def search(
-    config: SearchConfig, listener: SearchListener, *, resume: bool = False, overwrite: bool = False
-) -> Outcome:
+    config: SearchConfig, callback: SearchCallback, *, resume: bool = False, overwrite: bool = False
+) -> SearchResult:
     """Search, and leave tables, a page and the best prior in `output.root`.
 
     Args:
         config: the whole configuration.
-        listener: is told of progress.
+        callback: is told of progress.
         resume: go on with the search in `output.root`; finished trials are not repeated.
         overwrite: replace it.
 
@@ -88,12 +88,12 @@ def search(
         SearchFailed: no trial came to a result.
     """
     began = time.monotonic()
-    base = absolute(check(config))
+    base = absolute(check_search(config))
     out = place(base.output.root)
     with lock(out):
         # A data set that cannot be trained on is one sentence now, not one for each trial.
         setup = base.setup()
-        facts = prepare.check(setup)
+        facts = prepare.check_data(setup)
         if config.metric.startswith("val_") and not facts.val_rows:
             data, item = base.data, setup.words.item
             raise ConfigError(
@@ -114,27 +114,29 @@ def search(
             assert count is not None, "checked by SearchConfig"
             # Only now, so that what is refused leaves nothing behind.
             text = out.read(BASE_NAME).decode() if stands else _begin(config, out)
-            listener.cluster(cluster, part, concurrency, count)
-            with _Told(listener) as told:
-                task = Task(dump_yaml(config.model_dump(mode="json")), text, base, part, drawn, told.news)
+            callback.on_cluster(cluster, part, concurrency, count)
+            with _Told(callback) as told:
+                task = TrialSetup(
+                    dump_yaml(config.model_dump(mode="json")), text, base, part, drawn, told.events
+                )
                 silent = run_trials(config, task, base, known, count=count, concurrency=concurrency)
         errors = {**silent, **told.failed}
         return _finish(config, out, count, errors, began, setup.words)
 
 
 class _Told:
-    """Hands what the trials post to the listener, in a thread of its own while Tune has the main one.
+    """Hands what the trials post to the callback, in a thread of its own while Tune has the main one.
 
     Not by a callback of Tune's: Tune pickles those into its journal, and a restored search would tell the
-    listener of the run before.
+    callback of the run before.
     """
 
-    def __init__(self, listener: SearchListener) -> None:
-        self.listener = listener
-        self.news = News()
+    def __init__(self, callback: SearchCallback) -> None:
+        self.callback = callback
+        self.events = EventQueue()
         self.failed: dict[int, str] = {}
         self.over = threading.Event()
-        self.thread = threading.Thread(target=self._listen, name="search-news", daemon=True)
+        self.thread = threading.Thread(target=self._listen, name="search-events", daemon=True)
 
     def __enter__(self) -> _Told:
         self.thread.start()
@@ -148,10 +150,10 @@ class _Told:
         last = False
         while not last:
             last = self.over.wait(POLL_S)
-            for kind, (number, value) in self.news.take():
+            for kind, (number, value) in self.events.get_all():
                 if kind == "failed":
                     self.failed[number] = value
-                self.listener.trial(number, kind, value)
+                self.callback.on_trial(number, kind, value)
 
 
 def _stands(config: SearchConfig, out: Place, *, resume: bool, overwrite: bool) -> bool:
@@ -194,8 +196,8 @@ def _begin(config: SearchConfig, out: Place) -> str:
         for file in ("trials.csv", PAGE_NAME):
             out.remove(file)
     text = configs.find(config.base, kind="train").read_text(encoding="utf-8")
-    out.publish(text.encode(), BASE_NAME)
-    out.publish(dump_yaml(config.model_dump(mode="json")).encode(), CONFIG_NAME)
+    out.write_atomic(text.encode(), BASE_NAME)
+    out.write_atomic(dump_yaml(config.model_dump(mode="json")).encode(), CONFIG_NAME)
     return text
 
 
@@ -217,8 +219,8 @@ def _concurrency(config: SearchConfig, has: Capacity, part: Share) -> int:
 
 
 def _finish(
-    config: SearchConfig, out: Place, count: int, errors: dict[int, str], began: float, words: Words
-) -> Outcome:
+    config: SearchConfig, out: Place, count: int, errors: dict[int, str], began: float, words: TaskWords
+) -> SearchResult:
     """Write tables, page and the best prior from what the trials left. Raises SearchFailed."""
     trials = read_trials(out, count, errors)
     keys = list(config.space)
@@ -244,7 +246,7 @@ def _finish(
         )
         raise SearchFailed(f"{out.uri}: no trial came to a {config.metric}:{reasons}")
     export_best(out, best, description=words.description)
-    return Outcome(out.uri, trials, best, time.monotonic() - began, words)
+    return SearchResult(out.uri, trials, best, time.monotonic() - began, words)
 
 
 def _population(config: SearchConfig, has: Capacity, most: int) -> int:

@@ -19,15 +19,15 @@ from pyarrow import fs as pafs
 from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 
-from mocap_ray.distributed.board import News
 from mocap_ray.distributed.cluster import Cluster, connected
+from mocap_ray.distributed.events import EventQueue
 from mocap_ray.distributed.resources import Share, capacity, share
 from mocap_ray.distributed.worker import work
 from mocap_ray.lock import lock
 from mocap_ray.runs.ray import RayOptions
 from mocap_ray.runs.train import TrainConfig
 from mocap_ray.storage import Place, place
-from mocap_ray.training.listener import Beat, EpochReport, Start
+from mocap_ray.training.callbacks import EpochReport, Progress, TrainStart
 from mocap_ray.training.prepare import prepare
 
 RAY_FOLDER = ".ray-train"
@@ -35,7 +35,7 @@ RAY_FOLDER = ".ray-train"
 TRIAL_CPU = 0.01
 """Of the process in which Tune runs a trial; 0 is refused."""
 POLL_S = 0.1
-"""How often the driver asks for news."""
+"""How often the driver asks for events."""
 HEALTH_S = 0.2
 """How often Ray Train looks after its workers; its default of 2 s finds a lost one late."""
 
@@ -44,33 +44,33 @@ class TrainingFailed(RuntimeError):
     """The training could not finish; its last checkpoint stays, and `--resume` goes on from there."""
 
 
-class TrainListener(Protocol):
+class TrainCallback(Protocol):
     """Who watches a training: a terminal, a log, a trial of a search."""
 
-    def cluster(self, cluster: Cluster, part: Share) -> None:
+    def on_cluster(self, cluster: Cluster, part: Share) -> None:
         """Ray is there; what each worker gets."""
 
-    def started(self, start: Start) -> None:
+    def on_start(self, start: TrainStart) -> None:
         """The first step is about to run; again after a lost worker."""
 
-    def beat(self, beat: Beat) -> None:
+    def on_progress(self, progress: Progress) -> None:
         """About once a second within an epoch."""
 
-    def epoch(self, report: EpochReport) -> None:
+    def on_epoch_saved(self, report: EpochReport) -> None:
         """An epoch ended and its checkpoints stand."""
 
-    def note(self, text: str) -> None:
+    def on_note(self, text: str) -> None:
         """Something a person should know."""
 
 
 def train(
-    config: TrainConfig, listener: TrainListener, *, resume: bool = False, overwrite: bool = False
+    config: TrainConfig, callback: TrainCallback, *, resume: bool = False, overwrite: bool = False
 ) -> dict[str, Any]:
     """Train one prior on the cluster that the config names.
 
     Args:
         config: the whole configuration.
-        listener: is told of progress.
+        callback: is told of progress.
         resume: go on from the last checkpoint in `output.root`.
         overwrite: replace the training in `output.root`.
 
@@ -90,26 +90,26 @@ def train(
         options = RayOptions(address=config.ray.address, gpus_per_worker=gpus)
         with connected(options) as cluster:
             part = share(config.ray, capacity(), device=config.training.device, whole=cluster.own)
-            listener.cluster(cluster, part)
-            return team_run(config, part, listener)
+            callback.on_cluster(cluster, part)
+            return team_run(config, part, callback)
 
 
 def team_run(
-    config: TrainConfig, part: Share, listener: TrainListener, *, trial: bool = False
+    config: TrainConfig, part: Share, callback: TrainCallback, *, trial: bool = False
 ) -> dict[str, Any]:
-    """Run a prepared training on the Ray that this process is connected to, with news to the listener.
+    """Run a prepared training on the Ray that this process is connected to, with events to the callback.
 
     Args:
         config: with absolute paths.
         part: what each worker gets.
-        listener: is called in the calling thread.
+        callback: is called in the calling thread.
         trial: within a trial of Tune, whose own actor takes a hundredth of a CPU of the first worker.
 
     Raises:
         TrainingFailed: a fault that repeats, or more lost workers than `ray.max_failures`.
     """
     clean(place(config.output.root))
-    news = News()
+    events = EventQueue()
     resources = {"CPU": part.cpus - (TRIAL_CPU if trial else 0), **({"GPU": part.gpus} if part.gpus else {})}
     out = place(config.output.root)
     os.environ["RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"] = str(HEALTH_S)
@@ -118,7 +118,7 @@ def team_run(
         # As text: the process that controls the run need not import what a config is made of.
         train_loop_config={
             "config": config.model_dump_json(),
-            "news": news,
+            "events": events,
             "trial": trial,
             "threads": max(1, math.floor(part.cpus)),
         },
@@ -148,13 +148,13 @@ def team_run(
     try:
         while True:
             ended = not thread.is_alive()
-            for kind, value in news.take():
+            for kind, value in events.get_all():
                 if kind == "failed":
                     raise TrainingFailed(value)
                 if kind == "done":
                     summary = value
                 else:
-                    getattr(listener, kind)(value)
+                    getattr(callback, kind)(value)
             if ended:
                 break
             time.sleep(POLL_S)

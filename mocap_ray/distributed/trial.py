@@ -15,7 +15,7 @@ import numpy as np
 import yaml
 
 from mocap_ray.distributed import population
-from mocap_ray.distributed.board import News
+from mocap_ray.distributed.events import EventQueue
 from mocap_ray.distributed.resources import Share
 from mocap_ray.distributed.train import clean, team_run
 from mocap_ray.distributed.worker import LEAVE_S
@@ -25,14 +25,14 @@ from mocap_ray.runs.train import TrainConfig
 from mocap_ray.searching.population import Clone, Record, Stage, mutate, read_record
 from mocap_ray.searching.results import name, read_trial, text
 from mocap_ray.storage import Place, place
-from mocap_ray.training.adopt import adopt, epochs_of
+from mocap_ray.training.callbacks import EpochReport, Progress, TrainStart
 from mocap_ray.training.checkpoint import LAST
-from mocap_ray.training.listener import Beat, EpochReport, Start
+from mocap_ray.training.exploit import epochs_of, exploit
 from mocap_ray.training.prepare import prepare
 
 
 @dataclass(frozen=True, slots=True)
-class Task:
+class TrialSetup:
     """What every trial needs; kilobytes.
 
     Attributes:
@@ -41,7 +41,7 @@ class Task:
         base: its data and output with absolute paths.
         part: what each worker of a trial gets.
         drawn: values of each trial by its number; None where the searcher suggests them.
-        news: where the trials post theirs.
+        events: where the trials post theirs.
     """
 
     config: str
@@ -49,7 +49,7 @@ class Task:
     base: TrainConfig
     part: Share
     drawn: list[dict[str, Any]] | None
-    news: News
+    events: EventQueue
 
     @property
     def root(self) -> str:
@@ -74,19 +74,19 @@ class Task:
         return SearchConfig.model_validate(yaml.safe_load(self.config))
 
 
-def run_trial(drawn: dict[str, Any], task: Task) -> None:
+def run_trial(drawn: dict[str, Any], task: TrialSetup) -> None:
     """One trial, in a process of Tune's: a training, whose validations are reported as they come."""
     number = population.own_number()
     try:
         _train_trial(number, drawn, task)
     except Exception as error:
         # Told here in its own words: Tune keeps a traceback in a file.
-        task.news.post("failed", (number, str(error)), wait=True)
+        task.events.put("failed", (number, str(error)), wait=True)
         raise
-    task.news.post("finished", (number, {}), wait=True)
+    task.events.put("finished", (number, {}), wait=True)
 
 
-def _train_trial(number: int, drawn: dict[str, Any], task: Task) -> None:
+def _train_trial(number: int, drawn: dict[str, Any], task: TrialSetup) -> None:
     search, out = task.search(), task.folder(number)
     # The workers of this trial that Tune ended may be in their last epoch still.
     with lock(out, wait_s=LEAVE_S):
@@ -96,7 +96,7 @@ def _train_trial(number: int, drawn: dict[str, Any], task: Task) -> None:
         there = read_trial(out, number)
         if not there.finished:
             prepare(config.setup(), resume=there.started, overwrite=not there.started)
-    reporting = _Reporting(number, search, task.news)
+    reporting = _Reporting(number, search, task.events)
     if not there.finished:
         team_run(config, task.part, reporting, trial=True)
     if not reporting.said:
@@ -107,14 +107,14 @@ def _train_trial(number: int, drawn: dict[str, Any], task: Task) -> None:
         population.report(last, hold=search.scheduler == "pbt")
 
 
-def _values(number: int, drawn: dict[str, Any], task: Task) -> dict[str, Any]:
+def _values(number: int, drawn: dict[str, Any], task: TrialSetup) -> dict[str, Any]:
     """What was drawn for a trial, by its number or by the searcher."""
     if task.drawn is not None:
         return task.drawn[number]
     return {key: value for key, value in drawn.items() if key != "number"}
 
 
-def _settle(number: int, values: dict[str, Any], task: Task, clone: str | None) -> Record:
+def _settle(number: int, values: dict[str, Any], task: TrialSetup, clone: str | None) -> Record:
     """The record of a trial as it shall go on: new, as it was left, or as the clone of another one."""
     out, search = task.folder(number), task.search()
     record = read_record(out, number)
@@ -139,13 +139,13 @@ def _settle(number: int, values: dict[str, Any], task: Task, clone: str | None) 
     return _take_over(record, task)
 
 
-def _ended(task: Task, donor: int) -> bool:
+def _ended(task: TrialSetup, donor: int) -> bool:
     """Whether a trial has trained to its end: its clone would have no epoch left."""
     folder = task.folder(donor)
     return folder.exists("summary.json") or epochs_of(folder) >= task.base.training.max_epochs
 
 
-def _begin(record: Record, donor: int, clone: str, task: Task) -> Record:
+def _begin(record: Record, donor: int, clone: str, task: TrialSetup) -> Record:
     """Write down what is about to be taken over, so that a kill in between does no harm."""
     search, out = task.search(), task.folder(record.number)
     # Draws of the trial's own, for each of its clones.
@@ -163,7 +163,7 @@ def _begin(record: Record, donor: int, clone: str, task: Task) -> Record:
     return record
 
 
-def _take_over(record: Record, task: Task) -> Record:
+def _take_over(record: Record, task: TrialSetup) -> Record:
     """Carry out what `_begin` wrote down."""
     assert record.pending is not None
     clone, stage = record.pending
@@ -171,7 +171,7 @@ def _take_over(record: Record, task: Task) -> Record:
     while True:
         donor = read_record(source, clone.donor)
         config = task.training(record.number, stage.values)
-        epoch, step = adopt(out, source, config.setup())
+        epoch, step = exploit(out, source, config.setup())
         # The donor may have become a clone itself meanwhile.
         if read_record(source, clone.donor) == donor:
             break
@@ -179,7 +179,7 @@ def _take_over(record: Record, task: Task) -> Record:
     record.write(out)
     now = ", ".join(f"{key} {text(value)}" for key, value in record.values.items())
     said = f"goes on as trial {name(clone.donor)} of epoch {epoch}, with {now}"
-    task.news.post("cloned", (record.number, said), wait=True)
+    task.events.put("cloned", (record.number, said), wait=True)
     if config.output.tensorboard and out.local is not None:
         # Here and not above: TensorBoard takes seconds to import.
         from mocap_ray.training.tensorboard import write_text
@@ -197,22 +197,22 @@ def _no_metric(metric: str, known: Iterable[str]) -> ValueError:
 class _Reporting:
     """Tells Tune of every validation; Tune ends the trial from within this call."""
 
-    def __init__(self, number: int, search: SearchConfig, news: News) -> None:
-        self.number, self.search, self.news = number, search, news
+    def __init__(self, number: int, search: SearchConfig, events: EventQueue) -> None:
+        self.number, self.search, self.events = number, search, events
         self.said = False
 
-    def cluster(self, cluster: Any, part: Share) -> None:
+    def on_cluster(self, cluster: Any, part: Share) -> None:
         """Known to the search already."""
 
-    def started(self, start: Start) -> None:
+    def on_start(self, start: TrainStart) -> None:
         """Not worth a report."""
 
-    def beat(self, beat: Beat) -> None:
+    def on_progress(self, progress: Progress) -> None:
         """Not worth a report."""
 
-    def epoch(self, report: EpochReport) -> None:
+    def on_epoch_saved(self, report: EpochReport) -> None:
         row = report.row()
-        self.news.post("epoch", (self.number, row))
+        self.events.put("epoch", (self.number, row))
         if self.search.metric in row:
             self.said = True
             population.report(row, hold=self.search.scheduler == "pbt")
@@ -220,5 +220,5 @@ class _Reporting:
             # Now, and not after the last epoch.
             raise _no_metric(self.search.metric, row)
 
-    def note(self, text: str) -> None:
+    def on_note(self, text: str) -> None:
         """In the trial's own folder."""

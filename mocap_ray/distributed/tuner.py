@@ -14,7 +14,7 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 from mocap_ray.distributed.population import Population, folder_name, number_in
 from mocap_ray.distributed.proposals import Proposals
 from mocap_ray.distributed.train import TRIAL_CPU
-from mocap_ray.distributed.trial import Task, run_trial
+from mocap_ray.distributed.trial import TrialSetup, run_trial
 from mocap_ray.runs.search import SearchConfig
 from mocap_ray.runs.train import TrainConfig
 from mocap_ray.storage import place
@@ -33,7 +33,7 @@ search with its own sentence, where Tune would call it finished."""
 
 def run_trials(
     config: SearchConfig,
-    task: Task,
+    task: TrialSetup,
     base: TrainConfig,
     known: dict[str, Any],
     *,

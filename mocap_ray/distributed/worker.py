@@ -12,12 +12,12 @@ import ray.train.torch
 import torch
 from torch import nn
 
-from mocap_ray.distributed.board import News
+from mocap_ray.distributed.events import EventQueue
 from mocap_ray.lock import lock
 from mocap_ray.runs.train import TrainConfig
 from mocap_ray.storage import place
 from mocap_ray.training import session
-from mocap_ray.training.listener import Beat, EpochReport, Listener, Start
+from mocap_ray.training.callbacks import Callback, EpochReport, Progress, TrainStart
 from mocap_ray.training.streaming import ShardReader
 from mocap_ray.training.team import Team
 
@@ -25,45 +25,45 @@ LEAVE_S = 60.0
 """How long the workers of a trial that was ended may take to go."""
 
 
-class _Posting(Listener):
+class _ForwardToDriver(Callback):
     """Forwards what rank 0 hears to the driver."""
 
-    def __init__(self, news: News) -> None:
-        self.news = news
+    def __init__(self, events: EventQueue) -> None:
+        self.events = events
 
-    def started(self, start: Start) -> None:
-        self.news.post("started", start)
+    def on_start(self, start: TrainStart) -> None:
+        self.events.put("on_start", start)
 
-    def beat(self, beat: Beat) -> None:
-        self.news.post("beat", beat)
+    def on_progress(self, progress: Progress) -> None:
+        self.events.put("progress", progress)
 
-    def epoch(self, report: EpochReport, model: nn.Module) -> None:
-        self.news.post("epoch", report)
+    def on_epoch_saved(self, report: EpochReport, model: nn.Module) -> None:
+        self.events.put("on_epoch_saved", report)
 
-    def note(self, text: str) -> None:
-        self.news.post("note", text)
+    def on_note(self, text: str) -> None:
+        self.events.put("on_note", text)
 
 
 def work(task: dict[str, Any]) -> None:
     """One worker of a team, from its start or from the last checkpoint; what is no accident ends the run."""
-    config, news = TrainConfig.model_validate_json(task["config"]), task["news"]
+    config, events = TrainConfig.model_validate_json(task["config"]), task["events"]
     # Ray sets OMP_NUM_THREADS to the whole CPUs of a worker, rounded down: 1 of the 1.99 within a trial.
     torch.set_num_threads(task["threads"])
     context = ray.train.get_context()
     team = _team(context.get_world_rank(), context.get_world_size(), ray.train.torch.get_device())
     try:
-        posting = _Posting(news) if team.rank == 0 else None
+        forward = _ForwardToDriver(events) if team.rank == 0 else None
         # A trial that Tune ends and starts again must not be written by both of its runs.
         held = place(config.output.root) if task["trial"] and team.rank == 0 else None
         with nullcontext() if held is None else lock(held, wait_s=LEAVE_S):
-            summary = session.run(config.setup(), team=team, listener=posting, reader=_reader)
+            summary = session.run(config.setup(), team=team, callback=forward, reader=_reader)
     except Exception as error:
         if not _is_accident(error, team):
             # Starting again would only repeat it; the driver ends the run on hearing this.
-            news.post("failed", _sentence(error, config), wait=True)
+            events.put("failed", _sentence(error, config), wait=True)
         raise
     if team.rank == 0:
-        news.post("done", summary, wait=True)
+        events.put("done", summary, wait=True)
 
 
 def _reader() -> ShardReader:

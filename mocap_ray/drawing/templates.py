@@ -59,7 +59,7 @@ def asset(name: str) -> Markup:
     return Markup(loader.get_source(environment(), name)[0])
 
 
-def page(
+def render_page(
     name: str,
     /,
     *,

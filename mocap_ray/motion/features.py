@@ -23,7 +23,7 @@ Yaw = Literal["continuous", "reference"]
 WIDTH = 263
 
 
-class Group(NamedTuple):
+class FeatureGroup(NamedTuple):
     """A run of columns of one kind: `features[..., start:stop]`."""
 
     name: str
@@ -38,14 +38,24 @@ class Group(NamedTuple):
         return slice(self.start, self.stop)
 
 
-GROUPS: tuple[Group, ...] = (
-    Group("root_yaw_vel", 0, 1, "rad per frame", "half angle of the root's turn about Y to the next frame"),
-    Group("root_xz_vel", 1, 3, "m per frame", "root's step to the next frame, seen from the next facing"),
-    Group("root_y", 3, 4, "m", "height of the root above the floor"),
-    Group("ric", 4, 67, "m", "joints 1..21: x and z from the root, y from the floor, seen from the facing"),
-    Group("rot_6d", 67, 193, "1", "joints 1..21: local rotation, first two columns of its matrix"),
-    Group("local_vel", 193, 259, "m per frame", "joints 0..21: step to the next frame, seen from the facing"),
-    Group("feet_contact", 259, 263, "0 or 1", "left ankle, left foot, right ankle, right foot stand still"),
+GROUPS: tuple[FeatureGroup, ...] = (
+    FeatureGroup(
+        "root_yaw_vel", 0, 1, "rad per frame", "half angle of the root's turn about Y to the next frame"
+    ),
+    FeatureGroup(
+        "root_xz_vel", 1, 3, "m per frame", "root's step to the next frame, seen from the next facing"
+    ),
+    FeatureGroup("root_y", 3, 4, "m", "height of the root above the floor"),
+    FeatureGroup(
+        "ric", 4, 67, "m", "joints 1..21: x and z from the root, y from the floor, seen from the facing"
+    ),
+    FeatureGroup("rot_6d", 67, 193, "1", "joints 1..21: local rotation, first two columns of its matrix"),
+    FeatureGroup(
+        "local_vel", 193, 259, "m per frame", "joints 0..21: step to the next frame, seen from the facing"
+    ),
+    FeatureGroup(
+        "feet_contact", 259, 263, "0 or 1", "left ankle, left foot, right ankle, right foot stand still"
+    ),
 )
 """The groups in column order; their std is shared within a group by the rule of HumanML3D."""
 

@@ -1,6 +1,6 @@
 """The central directory of a zip archive, distrusted.
 
-Source: PKWARE's APPNOTE 6.3.10, sections 4.3.7 (local header), 4.3.12 (directory), 4.3.14-16 (end records)
+ByteSource: PKWARE's APPNOTE 6.3.10, sections 4.3.7 (local header), 4.3.12 (directory), 4.3.14-16 (end records)
 and 4.5.3 (zip64). Stricter than `zipfile`: offsets count from the first byte of the file, members may not
 overlap and names may not repeat; no writer of .npz files does otherwise.
 """
@@ -11,7 +11,7 @@ import struct
 from typing import NamedTuple
 
 from mocap_ray.npz.faults import BadNpz
-from mocap_ray.npz.sources import TAIL, Source
+from mocap_ray.npz.sources import TAIL, ByteSource
 from mocap_ray.wording import counted
 
 INFLATED_LIMIT = 1 << 30
@@ -45,7 +45,7 @@ class Member(NamedTuple):
     flags: int
 
 
-def directory(source: Source) -> dict[str, Member]:
+def directory(source: ByteSource) -> dict[str, Member]:
     """All .npy members by name, in the order in which they lie in the file.
 
     Raises:
@@ -73,7 +73,7 @@ def directory(source: Source) -> dict[str, Member]:
     return found
 
 
-def packed_bytes(source: Source, member: Member) -> memoryview:
+def packed_bytes(source: ByteSource, member: Member) -> memoryview:
     """The bytes of a member as they stand in the file, packed or not.
 
     Raises:
@@ -104,7 +104,7 @@ def packed_bytes(source: Source, member: Member) -> memoryview:
     return window[start : start + member.packed]
 
 
-def _end_records(source: Source) -> tuple[int, int, int]:
+def _end_records(source: ByteSource) -> tuple[int, int, int]:
     """Number of members, first byte of the directory, first byte after it."""
     size = source.size
     start = max(0, size - TAIL)

@@ -1,4 +1,4 @@
-"""The .npy member: header and numbers. Source: the format's description in `numpy.lib.format`."""
+"""The .npy member: header and numbers. ByteSource: the format's description in `numpy.lib.format`."""
 
 from __future__ import annotations
 

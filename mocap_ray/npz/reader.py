@@ -11,7 +11,7 @@ import numpy as np
 from mocap_ray.npz import npy
 from mocap_ray.npz.directory import DEFLATED, Member, directory, packed_bytes
 from mocap_ray.npz.faults import BadNpz
-from mocap_ray.npz.sources import Mapped, Remote, Source
+from mocap_ray.npz.sources import ByteSource, Mapped, Remote
 from mocap_ray.storage import Place
 
 _PEEK = npy.HEADER_LIMIT + 12
@@ -26,7 +26,7 @@ class NpzFile:
         members: the .npy members by name, in the order in which they lie in the file.
     """
 
-    def __init__(self, name: str, source: Source) -> None:
+    def __init__(self, name: str, source: ByteSource) -> None:
         self.name = name
         self.size = source.size
         self._source = source
@@ -115,7 +115,7 @@ def open_npz(place: Place, source: str, *, size: int | None = None) -> NpzFile:
         OSError: it cannot be opened or read.
     """
     local = place.local
-    opened: Source = (
+    opened: ByteSource = (
         Mapped(f"{local}/{source}", source, size) if local is not None else Remote(place, source, size)
     )
     try:

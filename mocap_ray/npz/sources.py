@@ -19,7 +19,7 @@ TAIL = 64 << 10
 
 
 @runtime_checkable
-class Source(Protocol):
+class ByteSource(Protocol):
     """A file as ranges of bytes."""
 
     size: int

@@ -85,7 +85,7 @@ def _counts(most: int) -> Axis:
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class ColumnPanel:
     """One panel: a group of feature columns and its picture."""
 
     name: str
@@ -95,7 +95,7 @@ class Group:
     svg: Markup
 
 
-def feature_groups(statistics: Statistics) -> list[Group]:
+def feature_groups(statistics: Statistics) -> list[ColumnPanel]:
     """A panel for each group of columns: mean and one standard deviation to either side.
 
     In the flowmimic profile contacts are not normalised, so their panel shows mean 0 and std 1.
@@ -107,7 +107,7 @@ def feature_groups(statistics: Statistics) -> list[Group]:
         mean, std = (np.asarray(a[first:last], float) for a in (statistics.mean, statistics.std))
         columns = str(first) if last == first + 1 else f"{first}:{last}"
         svg = _panel(mean, std, name=name, first=first, unit=unit)
-        panels.append(Group(name, columns, meaning, last - first < 10, svg))
+        panels.append(ColumnPanel(name, columns, meaning, last - first < 10, svg))
     return panels
 
 

@@ -75,18 +75,18 @@ def write_page(root: str | os.PathLike[str], out: str | os.PathLike[str]) -> Pat
         raise DataSetError(f"{out}: the page is a local file. Write it here and copy it there.")
     path = Path(out)
     path = path / "index.html" if path.is_dir() else path
-    place(path.parent).publish(page(open(root)).encode(), path.name)
+    place(path.parent).write_atomic(dataset_page(open(root)).encode(), path.name)
     return path
 
 
-def page(ds: DataSet) -> str:
+def dataset_page(ds: DataSet) -> str:
     """The page of an open data set as HTML."""
     loaded = [_joints(ds, clip_id) for clip_id in chosen_clips(ds.index, count=CLIPS)]
     ending = shared_ending(ds.index["recording"].to_pylist())
     shown = [_shown(clip, joints, ending) for clip, joints in loaded]
     seconds = np.asarray(ds.index["num_frames"], float) / np.asarray(ds.index["fps"], float)
     totals, names = ds.manifest["totals"], heading(ds.datasets)
-    return templates.page(
+    return templates.render_page(
         f"{TEMPLATES}/dataset.html.j2",
         title=f"{names} · {counted(totals['clips'], 'motion clip')}",
         styles=[f"{SHARED}/player.css", f"{TEMPLATES}/dataset.css"],

@@ -30,7 +30,7 @@ def gallery(
     for name, poses in rows:
         parts.append((name, drawn[: len(poses)]))
         drawn = drawn[len(poses) :]
-    return templates.page(
+    return templates.render_page(
         f"{TEMPLATES}/gallery.html.j2",
         title=title,
         styles=[f"{TEMPLATES}/gallery.css"],

@@ -12,7 +12,7 @@ from markupsafe import Markup
 from mocap_ray.pages.prior_charts import REAL
 from mocap_ray.priors import pictures
 from mocap_ray.priors.judging.completion import Examples
-from mocap_ray.priors.judging.evaluate import Judged, Report
+from mocap_ray.priors.judging.evaluate import Evaluation, Judged
 from mocap_ray.priors.judging.judgement import Judgement
 
 SHOWN = 12
@@ -31,7 +31,7 @@ def header(judgement: Judgement) -> list[Markup]:
     return _drawing(judgement)(poses, labels=[f"Sample {k + 1}" for k in range(len(poses))])
 
 
-def galleries(report: Report) -> list[tuple[str, int, str, list[Markup]]]:
+def galleries(report: Evaluation) -> list[tuple[str, int, str, list[Markup]]]:
     """Title, colour, remark and pictures: the held-out poses first, then each prior's samples."""
     lead = report.priors[0].judgement
     real = np.array(report.real[:SHOWN])

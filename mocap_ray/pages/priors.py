@@ -12,13 +12,13 @@ from mocap_ray.drawing import templates
 from mocap_ray.drawing.quantities import listed
 from mocap_ray.drawing.templates import SHARED
 from mocap_ray.pages import TEMPLATES, prior_charts, prior_figures
-from mocap_ray.priors.judging.evaluate import Report
+from mocap_ray.priors.judging.evaluate import Evaluation
 from mocap_ray.priors.judging.judgement import Judgement
 from mocap_ray.priors.judging.scores import rows
 from mocap_ray.storage import place
 
 
-def write_page(report: Report, out: str | os.PathLike[str]) -> Path:
+def write_page(report: Evaluation, out: str | os.PathLike[str]) -> Path:
     """Write the page; an existing folder gets it as `index.html`.
 
     Raises:
@@ -29,15 +29,15 @@ def write_page(report: Report, out: str | os.PathLike[str]) -> Path:
         raise ValueError(f"{out}: the page is a local file. Write it here and copy it there.")
     path = Path(out)
     path = path / "index.html" if path.is_dir() else path
-    place(path.parent).publish(page(report).encode(), path.name)
+    place(path.parent).write_atomic(priors_page(report).encode(), path.name)
     return path
 
 
-def page(report: Report) -> str:
+def priors_page(report: Evaluation) -> str:
     """The page as HTML; the same report gives the same page."""
     priors, lead = report.priors, report.priors[0].judgement
     names = heading([p.name for p in priors])
-    return templates.page(
+    return templates.render_page(
         f"{TEMPLATES}/priors.html.j2",
         title=f"{names} · pose priors judged",
         styles=[f"{TEMPLATES}/priors.css"],

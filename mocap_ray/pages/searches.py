@@ -25,10 +25,10 @@ STATES = ("finished", "stopped", "failed", "not started")
 
 def write_page(out: Place, trials: Sequence[Trial], search: SearchSetup) -> None:
     """Write `page.html` into the folder of the search. Raises OSError."""
-    out.publish(page(trials, search, where=out.uri).encode(), PAGE_NAME)
+    out.write_atomic(search_page(trials, search, where=out.uri).encode(), PAGE_NAME)
 
 
-def page(trials: Sequence[Trial], search: SearchSetup, *, where: str) -> str:
+def search_page(trials: Sequence[Trial], search: SearchSetup, *, where: str) -> str:
     """The page as HTML; `where` is the address that its footer names."""
     keys = list(search.space)
     order = [t for t in ranked(trials, search.metric, search.mode) if not math.isnan(score(t, search))]
@@ -36,7 +36,7 @@ def page(trials: Sequence[Trial], search: SearchSetup, *, where: str) -> str:
     values = best.best_values(search.metric, search.mode) if best else {}
     states = [t.state for t in trials]
     base = PurePath(search.base).stem
-    return templates.page(
+    return templates.render_page(
         f"{TEMPLATES}/searches.html.j2",
         title=f"Search of {base} · {counted(len(trials), 'trial')}",
         styles=[f"{TEMPLATES}/searches.css"],

@@ -159,7 +159,7 @@ class Coordinates(nn.Module):
         """
         kind, count = form_of(poses)
         if kind == "rotvec" and count == J:
-            # What training feeds: only the joints in use need be made canonical.
+            # What training loaders: only the joints in use need be made canonical.
             batch = poses.shape[:-2]
             vectors = canonical(self._used(poses.to(self.mean.dtype).reshape(-1, J, 3)))
         else:

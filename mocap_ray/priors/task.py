@@ -23,10 +23,10 @@ from mocap_ray.priors.forms import joint_indices
 from mocap_ray.priors.pictures import sample_sheet
 from mocap_ray.priors.prior import ClosedForm
 from mocap_ray.training.options import DataOptions
-from mocap_ray.training.task import Facts, Role, TaskKind, TrainingTask, Words
+from mocap_ray.training.task import Facts, Role, TaskKind, TaskWords, TrainingTask
 from mocap_ray.training.team import Team
 
-WORDS = Words(
+WORDS = TaskWords(
     row="pose",
     item="clip",
     result="prior",

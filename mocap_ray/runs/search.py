@@ -101,7 +101,7 @@ def base_values(config: SearchConfig) -> dict[str, Any]:
     return flat(trial_config(config, {}, config.output.root).plain())
 
 
-def check(config: SearchConfig) -> TrainConfig:
+def check_search(config: SearchConfig) -> TrainConfig:
     """Validate the base, and both ends (or all choices) of every range against it, before anything runs.
 
     Returns:

@@ -126,7 +126,7 @@ class Record:
         """Publish it in the trial's folder. Raises OSError."""
         plain = {k: v for k, v in asdict(self).items() if v}
         plain |= {"number": self.number, "values": self.values}
-        folder.publish((json.dumps(plain, indent=1) + "\n").encode(), TRIAL_NAME)
+        folder.write_atomic((json.dumps(plain, indent=1) + "\n").encode(), TRIAL_NAME)
 
     def begun(self, clone: Clone, stage: Stage) -> Record:
         """With a clone under way."""

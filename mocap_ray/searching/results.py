@@ -179,7 +179,7 @@ def write_csv(out: Place, trials: Sequence[Trial], keys: Sequence[str], metric: 
         values = trial.best_values(metric, mode)
         drawn = ["" if (v := values.get(k)) is None else str(v) for k in keys]
         writer.writerow([*short[:3], *exact, *drawn, *short[5 + len(keys) :]])
-    out.publish(sink.getvalue().encode(), "trials.csv")
+    out.write_atomic(sink.getvalue().encode(), "trials.csv")
 
 
 def export_best(out: Place, trial: Trial, *, description: str) -> None:
@@ -205,9 +205,9 @@ def export_best(out: Place, trial: Trial, *, description: str) -> None:
         about=found["about"],
         description=description,
     )
-    target.publish(folder.read(checkpoint.BEST), checkpoint.CHECKPOINTS, checkpoint.BEST)
+    target.write_atomic(folder.read(checkpoint.BEST), checkpoint.CHECKPOINTS, checkpoint.BEST)
     for file in ("config.yaml", TRIAL_NAME):
-        target.publish(source.read(file), file)
+        target.write_atomic(source.read(file), file)
 
 
 def is_better(a: float, b: float, mode: str) -> bool:

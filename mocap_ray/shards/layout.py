@@ -68,7 +68,7 @@ SumsT = TypeVar("SumsT", bound=Sums)
 
 
 @dataclass(frozen=True, slots=True)
-class Words:
+class ProductWords:
     """What a product calls its things, in files and messages.
 
     Attributes:
@@ -101,7 +101,7 @@ class Layout(Generic[SumsT]):
     keys: tuple[str, ...]
     reasons: type[StrEnum]
     sums: type[SumsT]
-    words: Words = Words()
+    words: ProductWords = ProductWords()
     schema_version: int = 1
     rejected_keys: tuple[str, ...] | None = None
 

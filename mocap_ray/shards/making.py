@@ -92,11 +92,11 @@ def make(
     _tried(lambda: recipe.require_current(out, job.recipe_hash), retry, f"reading {recipe.NAME}")
     if items:
         data = product.encode(_with_metadata(product.table(items), job))
-        _tried(lambda: out.publish(data, shard.path), retry, f"writing {shard.path}")
+        _tried(lambda: out.write_atomic(data, shard.path), retry, f"writing {shard.path}")
     else:
         out.remove(shard.path)
     receipt = _receipt(shard, product.sums(items), len(items), rejections, data, job.recipe_hash)
-    _tried(lambda: receipt.publish(out, product.layout), retry, f"writing the receipt of {shard.path}")
+    _tried(lambda: receipt.write_atomic(out, product.layout), retry, f"writing the receipt of {shard.path}")
     return receipt
 
 

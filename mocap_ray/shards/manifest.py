@@ -37,7 +37,7 @@ def finish(
     """
     receipts = sorted(receipts, key=lambda r: r.path)
     layout = product.layout
-    out.publish(_rejected(receipts, layout), "rejected.parquet")
+    out.write_atomic(_rejected(receipts, layout), "rejected.parquet")
     groups = sorted({r.group for r in receipts})
     manifest = {
         "schema_version": layout.schema_version,
@@ -55,7 +55,7 @@ def finish(
         "totals": _count(receipts, product),
     }
     manifest = product.finish(out, receipts, manifest)
-    out.publish(json.dumps(manifest, indent=1, sort_keys=True).encode(), NAME)
+    out.write_atomic(json.dumps(manifest, indent=1, sort_keys=True).encode(), NAME)
     return manifest
 
 

@@ -85,9 +85,9 @@ class Receipt(Generic[SumsT]):
     rejections: tuple[Left, ...]
     sums: SumsT
 
-    def publish(self, out: Place, layout: Layout[SumsT]) -> None:
+    def write_atomic(self, out: Place, layout: Layout[SumsT]) -> None:
         """Write it below `receipts/`, whole or not at all."""
-        out.publish(to_json(_values(self, layout)), FOLDER, f"{self.shard}.json")
+        out.write_atomic(to_json(_values(self, layout)), FOLDER, f"{self.shard}.json")
 
 
 class _Head(BaseModel):

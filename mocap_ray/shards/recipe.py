@@ -19,7 +19,7 @@ class Replaced(UserError):
 
 def write(out: Place, settings: Mapping[str, Any]) -> None:
     """Publish the recipe."""
-    out.publish(json.dumps(settings, indent=1, sort_keys=True).encode(), NAME)
+    out.write_atomic(json.dumps(settings, indent=1, sort_keys=True).encode(), NAME)
 
 
 def require_same(out: Place, settings: Mapping[str, Any], *, overwrite: bool) -> None:

@@ -23,7 +23,7 @@ class RunLog:
         self.began = datetime.now(UTC)
         self.id = f"{self.began:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:6]}"
         # Also the proof, before any work, that the output can be written.
-        out.publish(config.encode(), "_runs", self.id, "config.yaml")
+        out.write_atomic(config.encode(), "_runs", self.id, "config.yaml")
 
     def close(
         self,
@@ -42,4 +42,4 @@ class RunLog:
             **result,
             "shards": [report.named(layout) for report in reports],
         }
-        self.out.publish(json.dumps(values, indent=1).encode(), "_runs", self.id, "run.json")
+        self.out.write_atomic(json.dumps(values, indent=1).encode(), "_runs", self.id, "run.json")

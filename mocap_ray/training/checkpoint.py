@@ -52,7 +52,7 @@ class Checkpoints:
         # Best first: were the run killed between the two, its resumption would find the older `last`, train
         # that epoch again to the same numbers and write the same best.
         for name in (BEST, LAST) if best else (LAST,):
-            self.folder.publish(sink.getvalue(), name)
+            self.folder.write_atomic(sink.getvalue(), name)
 
 
 def read(folder: Place, name: str) -> dict[str, Any]:
@@ -128,8 +128,8 @@ def export(
         "sha256": hashlib.sha256(data).hexdigest(),
         **about,
     }
-    folder.publish(data, WEIGHTS)
-    folder.publish((json.dumps(described, indent=1) + "\n").encode(), description)
+    folder.write_atomic(data, WEIGHTS)
+    folder.write_atomic((json.dumps(described, indent=1) + "\n").encode(), description)
 
 
 def read_export(folder: Place, *, description: str) -> tuple[dict[str, Tensor], dict[str, Any]]:

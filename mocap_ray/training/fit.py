@@ -9,11 +9,11 @@ from typing import Any
 
 from torch import nn
 
+from mocap_ray.training.callbacks import Callback
 from mocap_ray.training.checkpoint import Checkpoints
-from mocap_ray.training.listener import Listener
 from mocap_ray.training.loop import Loop
 from mocap_ray.training.options import TrainingOptions
-from mocap_ray.training.task import Words
+from mocap_ray.training.task import TaskWords
 from mocap_ray.training.team import Team, own_random_numbers
 
 
@@ -44,10 +44,10 @@ def fit(
     options: TrainingOptions,
     validate: Callable[[], Mapping[str, float]] | None = None,
     checkpoints: Checkpoints | None = None,
-    listener: Listener | None = None,
+    callback: Callback | None = None,
     resume: Mapping[str, Any] | None = None,
     team: Team | None = None,
-    words: Words | None = None,
+    words: TaskWords | None = None,
 ) -> FitResult:
     """Train `model` in place; see `batch.Trainable` for what it must offer.
 
@@ -62,7 +62,7 @@ def fit(
         validate: `{"loss": judged, ...}`, equal in all members of a team; called in eval mode, without
             gradients, with the averaged weights where `ema` is set.
         checkpoints: a `checkpoint.Checkpoints`, which writes best and last; None in ranks other than 0.
-        listener: hears of progress, see `listener.Listener`.
+        callback: hears of progress, see `callback.Callback`.
         resume: the state of a checkpoint, as `checkpoint.read(...)["state"]` gives it.
         team: alone by default.
         words: for messages.
@@ -71,29 +71,29 @@ def fit(
         NonFinite: a loss or gradient that is not finite; names the items of that batch. The checkpoints stay
             as they were.
     """
-    run = Loop(model, options, team or Team(), kept=_kept(checkpoints), words=words or Words())
-    heard = listener or Listener()
+    run = Loop(model, options, team or Team(), kept=_kept(checkpoints), words=words or TaskWords())
+    callback = callback or Callback()
     if resume is not None:
         run.restore(resume)
-    heard.started(run.start())
+    callback.on_start(run.start())
     try:
         with own_random_numbers(run.team.device):
             while (reason := run.over()) is None:
-                measured = run.train(batches, heard)
+                measured = run.train(batches, callback)
                 with run.judged_weights():
                     val = run.validate(validate) if run.due() else None
                     report = run.judge(measured, val)
                     if not math.isfinite(report.judged):
-                        heard.note(
+                        callback.on_note(
                             f"The judged loss of epoch {report.epoch} is {report.judged}: not the best."
                         )
-                    heard.judged(report, model)
+                    callback.on_epoch_end(report, model)
                 if val is not None and checkpoints is not None:
                     checkpoints.save(run.state(), best=report.best)
                 with run.judged_weights():
-                    heard.epoch(report, model)
+                    callback.on_epoch_saved(report, model)
     finally:
-        heard.finished()
+        callback.on_end()
     if run.ema is not None:
         run.ema.keep()
     return FitResult(reason, run.epoch, run.step, run.best_epoch, run.best_loss, run.seconds)

@@ -13,14 +13,14 @@ import torch
 from torch import Tensor, nn
 
 from mocap_ray.training.batch import Batch, row_count
+from mocap_ray.training.callbacks import Callback, EpochReport, Progress, TrainStart
 from mocap_ray.training.ema import Ema
-from mocap_ray.training.listener import Beat, EpochReport, Listener, Start
+from mocap_ray.training.finite import EVERY_ON_GPU, FiniteCheck
 from mocap_ray.training.meters import Means, Waiting
 from mocap_ray.training.options import TrainingOptions
 from mocap_ray.training.schedule import Schedule
-from mocap_ray.training.task import Words
+from mocap_ray.training.task import TaskWords
 from mocap_ray.training.team import Team, epoch_seed
-from mocap_ray.training.watch import EVERY_ON_GPU, Watch
 
 BEAT_S = 1.0
 """Seconds between two beats within an epoch."""
@@ -54,7 +54,7 @@ class Loop:
     """All that changes during a training, and how one epoch changes it."""
 
     def __init__(
-        self, model: nn.Module, options: TrainingOptions, team: Team, *, kept: str, words: Words
+        self, model: nn.Module, options: TrainingOptions, team: Team, *, kept: str, words: TaskWords
     ) -> None:
         self.model, self.options, self.team = model, options, team
         cuda = team.device.type == "cuda"
@@ -67,17 +67,17 @@ class Loop:
         )
         self.schedule = Schedule(options)
         self.ema = Ema(model, decay=options.ema) if options.ema is not None else None
-        self.watch = Watch(options, every=EVERY_ON_GPU if cuda else 1, kept=kept, words=words)
+        self.watch = FiniteCheck(options, every=EVERY_ON_GPU if cuda else 1, kept=kept, words=words)
         self.epoch = self.step = self.best_epoch = self.waited = 0
         self.best_loss, self.seconds, self.late = math.inf, 0.0, False
         self.clock = time.perf_counter()
         self.resumed_at, self.resumed_seconds = 0, 0.0
 
-    def start(self) -> Start:
+    def start(self) -> TrainStart:
         """What is about to run."""
         count = sum(p.numel() for p in self.parameters)
         name = torch.cuda.get_device_name(self.team.device) if self.team.device.type == "cuda" else "CPU"
-        return Start(self.epoch, self.step, self.options.max_epochs, count, name, self.team.world)
+        return TrainStart(self.epoch, self.step, self.options.max_epochs, count, name, self.team.world)
 
     def over(self) -> str | None:
         """Why the training is over, or None."""
@@ -88,7 +88,7 @@ class Loop:
             return "max_minutes"
         return "max_epochs" if self.epoch >= o.max_epochs else None
 
-    def train(self, batches: Callable[[int], Iterable[Any]], heard: Listener) -> Measured:
+    def train(self, batches: Callable[[int], Iterable[Any]], callback: Callback) -> Measured:
         """One epoch of steps. Raises NonFinite."""
         torch.manual_seed(epoch_seed(self.options.seed, self.epoch, self.team.rank))
         self.model.train()
@@ -107,7 +107,9 @@ class Loop:
                 now = time.perf_counter()
                 if now - beaten > BEAT_S:
                     beaten = now
-                    heard.beat(Beat(self.epoch + 1, done, steps, rows * self.team.world / (now - since)))
+                    callback.on_progress(
+                        Progress(self.epoch + 1, done, steps, rows * self.team.world / (now - since))
+                    )
         self.watch.look()
         if not done:
             raise ValueError(f"Epoch {self.epoch + 1} has no batch to train on: the feed yielded nothing.")

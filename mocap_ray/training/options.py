@@ -76,7 +76,7 @@ class TrainingOptions(Section):
     val_every: Annotated[int, Field(ge=1)] = 1
     """Epochs between two validations; checkpoints are written at each."""
     closed_form: bool = False
-    """Start from the closed form solution; refused where the model has none."""
+    """TrainStart from the closed form solution; refused where the model has none."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
 

@@ -32,7 +32,7 @@ WRITTEN = (
 )
 
 
-def check(setup: TrainingSetup[Any]) -> Facts:
+def check_data(setup: TrainingSetup[Any]) -> Facts:
     """Look whether the training could start, without reading its rows.
 
     Raises:
@@ -54,7 +54,7 @@ def prepare(setup: TrainingSetup[Any], *, resume: bool = False, overwrite: bool 
         UserError: the data cannot be trained on; `output.root` holds a training and neither resume nor overwrite
             was asked for; or it holds another training than the one to be resumed.
     """
-    facts = check(setup)
+    facts = check_data(setup)
     out = place(setup.output.root)
     if out.exists("manifest.json"):
         raise UserError(f"output.root {out.uri}: is a data set. Choose another folder for the training.")
@@ -75,7 +75,7 @@ def prepare(setup: TrainingSetup[Any], *, resume: bool = False, overwrite: bool 
             facts.source_hash,
             where=out.uri,
         )
-    out.publish(dump_yaml(setup.plain).encode(), "config.yaml")
+    out.write_atomic(dump_yaml(setup.plain).encode(), "config.yaml")
     return facts
 
 

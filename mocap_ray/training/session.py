@@ -26,14 +26,14 @@ from torch import Tensor, nn
 from mocap_ray.errors import UserError
 from mocap_ray.storage import Place, place
 from mocap_ray.training import checkpoint
+from mocap_ray.training.callbacks import Callback, CallbackList, EpochReport, MetricsFile
 from mocap_ray.training.checkpoint import CHECKPOINTS, EXPORT, LAST, Checkpoints
-from mocap_ray.training.feeds import Feeds, memory_feeds
 from mocap_ray.training.fit import FitResult, fit
-from mocap_ray.training.listener import EpochReport, Listener, Listeners, MetricsFile
+from mocap_ray.training.loaders import Loaders, memory_loaders
 from mocap_ray.training.memory import fits_in_memory
 from mocap_ray.training.prepare import HASH, compare, prepare
 from mocap_ray.training.rows import TrainingDataError
-from mocap_ray.training.streaming import ShardReader, stream_feeds
+from mocap_ray.training.streaming import ShardReader, stream_loaders
 from mocap_ray.training.task import M, TrainingSetup, TrainingTask
 from mocap_ray.training.team import Team, own_random_numbers
 from mocap_ray.training.trackers import Tracker, make_trackers
@@ -45,7 +45,7 @@ def run(
     setup: TrainingSetup[M],
     *,
     team: Team | None = None,
-    listener: Listener | None = None,
+    callback: Callback | None = None,
     reader: Callable[[], ShardReader] | None = None,
 ) -> dict[str, Any]:
     """One process of a prepared training; goes on from the last checkpoint where there is one.
@@ -53,7 +53,7 @@ def run(
     Args:
         setup: as `prepare` saw it.
         team: alone on the config's device by default.
-        listener: hears of progress in rank 0.
+        callback: hears of progress in rank 0.
         reader: makes what reads rows that memory does not hold; called only where they are streamed.
 
     Returns:
@@ -63,32 +63,32 @@ def run(
         UserError: data that cannot be trained on, or a loss that is not finite (`watch.NonFinite`).
     """
     team = team or alone(setup.training.device)
-    listeners: list[Listener] = [listener] if listener is not None and team.rank == 0 else []
+    callbacks: list[Callback] = [callback] if callback is not None and team.rank == 0 else []
     out = place(setup.output.root)
-    feeds = _feeds(setup, team, reader)
+    loaders = _loaders(setup, team, reader)
     trackers: list[Tracker] = []
     if team.rank == 0:
-        trackers = make_trackers(setup.output, setup.plain, out, Listeners(listeners).note)
+        trackers = make_trackers(setup.output, setup.plain, out, CallbackList(callbacks).on_note)
     summary = None
     try:
-        summary = _run(setup, feeds, team, listeners, trackers)
+        summary = _run(setup, loaders, team, callbacks, trackers)
         return summary
     finally:
-        feeds.close()
+        loaders.close()
         for tracker in trackers:
             tracker.close(summary)
 
 
 def train_locally(
     setup: TrainingSetup[M],
-    listener: Listener | None = None,
+    callback: Callback | None = None,
     *,
     resume: bool = False,
     overwrite: bool = False,
 ) -> dict[str, Any]:
     """The whole training in this process, without Ray; see `prepare` and `run`."""
     prepare(setup, resume=resume, overwrite=overwrite)
-    return run(setup, listener=listener)
+    return run(setup, callback=callback)
 
 
 def alone(device: str) -> Team:
@@ -121,35 +121,35 @@ def validation(
 
 
 def _run(
-    setup: TrainingSetup[M], feeds: Feeds, team: Team, listeners: list[Listener], trackers: list[Tracker]
+    setup: TrainingSetup[M], loaders: Loaders, team: Team, callbacks: list[Callback], trackers: list[Tracker]
 ) -> dict[str, Any]:
     task, out = setup.task, place(setup.output.root)
     folder = out.folder(CHECKPOINTS)
     found = checkpoint.read(folder, LAST) if folder.exists(LAST) else None
     if found is not None:
-        compare(found["about"], setup, feeds.source_hash, where=out.uri)
-    model = _model(setup, feeds, None if found is None else found["about"]).to(team.device)
+        compare(found["about"], setup, loaders.source_hash, where=out.uri)
+    model = _model(setup, loaders, None if found is None else found["about"]).to(team.device)
     latest, checkpoints = _Latest(), None
     if team.rank == 0:
-        checkpoints = Checkpoints(folder, about=_about(setup, model, feeds))
-        listeners += [latest, MetricsFile(out), *_tensorboard(setup, out), *trackers]
-        if feeds.val is None:
-            Listeners(listeners).note(
+        checkpoints = Checkpoints(folder, about=_about(setup, model, loaders))
+        callbacks += [latest, MetricsFile(out), *_tensorboard(setup, out), *trackers]
+        if loaders.val is None:
+            CallbackList(callbacks).on_note(
                 f"There is no split '{setup.data.val}': the training loss decides which epoch is the best."
             )
     seed = setup.training.seed
     result = fit(
         model,
-        feeds.train,
+        loaders.train,
         options=setup.training,
-        validate=None if feeds.val is None else validation(task, model, feeds.val, team, seed=seed),
+        validate=None if loaders.val is None else validation(task, model, loaders.val, team, seed=seed),
         checkpoints=checkpoints,
-        listener=Listeners(listeners),
+        callback=CallbackList(callbacks),
         resume=None if found is None else found["state"],
         team=team,
         words=task.words,
     )
-    summary = _summary(setup, model, feeds, result, latest.report, team)
+    summary = _summary(setup, model, loaders, result, latest.report, team)
     if team.rank == 0:
         best = checkpoint.read(folder, checkpoint.BEST if result.best_epoch else LAST)
         checkpoint.export(
@@ -158,11 +158,11 @@ def _run(
             about=best["about"],
             description=task.words.description,
         )
-        out.publish((json.dumps(summary, indent=1) + "\n").encode(), "summary.json")
+        out.write_atomic((json.dumps(summary, indent=1) + "\n").encode(), "summary.json")
     return summary
 
 
-def _feeds(setup: TrainingSetup[Any], team: Team, reader: Callable[[], ShardReader] | None) -> Feeds:
+def _loaders(setup: TrainingSetup[Any], team: Team, reader: Callable[[], ShardReader] | None) -> Loaders:
     """Memory or stream, the same in all processes of a team."""
     data = setup.data
     kind = data.feed
@@ -170,48 +170,48 @@ def _feeds(setup: TrainingSetup[Any], team: Team, reader: Callable[[], ShardRead
         fits = fits_in_memory(setup.task.check().size * team.world, share=data.memory_share)
         kind = "memory" if team.mean({"fits": float(fits)})["fits"] == 1 else "stream"
     if kind == "memory":
-        return memory_feeds(setup, team)
+        return memory_loaders(setup, team)
     if reader is None:
         raise TrainingDataError(
             f"{data.root}: {setup.task.check().size / 1e9:.1f} GB of {setup.words.rows} are to be streamed (data.feed "
             f"{data.feed}), which needs Ray: use `mocap-ray train`, or set data.feed=memory."
         )
-    return stream_feeds(setup, team, reader())
+    return stream_loaders(setup, team, reader())
 
 
-def _model(setup: TrainingSetup[M], feeds: Feeds, about: Mapping[str, Any] | None) -> M:
+def _model(setup: TrainingSetup[M], loaders: Loaders, about: Mapping[str, Any] | None) -> M:
     """A new model, or the one of the checkpoint that is resumed; of the seed alone."""
     task, options = setup.task, setup.training
     with own_random_numbers(CPU):
         torch.manual_seed(options.seed)
-        model = task.model(feeds.sample) if about is None else task.restored(about)
-    if options.closed_form and about is None and not task.solve(model, feeds.sample):
+        model = task.model(loaders.sample) if about is None else task.restored(about)
+    if options.closed_form and about is None and not task.solve(model, loaders.sample):
         raise UserError(f"training.closed_form: {setup.plain['model']['kind']} has none. Set it to false.")
     return model
 
 
-def _about(setup: TrainingSetup[M], model: M, feeds: Feeds) -> dict[str, Any]:
+def _about(setup: TrainingSetup[M], model: M, loaders: Loaders) -> dict[str, Any]:
     """What a checkpoint says of itself."""
     return {
         "model": setup.plain["model"],
         **setup.task.describe(model),
-        HASH: feeds.source_hash,
+        HASH: loaders.source_hash,
         "config": dict(setup.plain),
-        "rows": feeds.rows,
-        "val_rows": feeds.val_rows,
+        "rows": loaders.rows,
+        "val_rows": loaders.val_rows,
     }
 
 
-class _Latest(Listener):
+class _Latest(Callback):
     """Keeps the last report, for the summary."""
 
     report: EpochReport | None = None
 
-    def epoch(self, report: EpochReport, model: nn.Module) -> None:
+    def on_epoch_saved(self, report: EpochReport, model: nn.Module) -> None:
         self.report = report
 
 
-def _tensorboard(setup: TrainingSetup[Any], out: Place) -> list[Listener]:
+def _tensorboard(setup: TrainingSetup[Any], out: Place) -> list[Callback]:
     """The TensorBoard writer, where it is wanted and the folder is local."""
     if not setup.output.tensorboard or out.local is None:
         return []
@@ -223,7 +223,12 @@ def _tensorboard(setup: TrainingSetup[Any], out: Place) -> list[Listener]:
 
 
 def _summary(
-    setup: TrainingSetup[M], model: M, feeds: Feeds, result: FitResult, last: EpochReport | None, team: Team
+    setup: TrainingSetup[M],
+    model: M,
+    loaders: Loaders,
+    result: FitResult,
+    last: EpochReport | None,
+    team: Team,
 ) -> dict[str, Any]:
     """What a person wants to know of a finished training, as plain JSON values."""
     best = {"best_loss": result.best_loss}
@@ -232,10 +237,10 @@ def _summary(
         "kind": setup.plain["model"]["kind"],
         "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
         **setup.task.summary(model),
-        "rows": feeds.rows,
-        "val_rows": feeds.val_rows,
-        "feed": feeds.held,
-        HASH: feeds.source_hash,
+        "rows": loaders.rows,
+        "val_rows": loaders.val_rows,
+        "feed": loaders.held,
+        HASH: loaders.source_hash,
         "workers": team.world,
         "device": str(team.device),
         **{k: v for k, v in asdict(result).items() if k != "best_loss"},

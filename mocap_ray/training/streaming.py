@@ -18,7 +18,7 @@ from jaxtyping import Shaped
 from torch import Tensor
 
 from mocap_ray.training.batch import Batch
-from mocap_ray.training.feeds import Feeds, copied_ahead, val_batch
+from mocap_ray.training.loaders import Loaders, copied_ahead, val_batch
 from mocap_ray.training.memory import fits_in_memory
 from mocap_ray.training.prefetch import Prefetched, depth, on_device
 from mocap_ray.training.rows import RowSource, not_finite
@@ -107,7 +107,7 @@ def read_piece(source: RowSource, piece: Piece) -> Iterator[Rows]:
         start, items = start + len(block.rows), items + len(block.names)
 
 
-def stream_feeds(setup: TrainingSetup[Any], team: Team, reader: ShardReader) -> Feeds:
+def stream_loaders(setup: TrainingSetup[Any], team: Team, reader: ShardReader) -> Loaders:
     """Count the rows, take a sample, and read the rest as it is asked for.
 
     Raises:
@@ -120,7 +120,7 @@ def stream_feeds(setup: TrainingSetup[Any], team: Team, reader: ShardReader) -> 
     rows = sum(train.counts.values())
     if rows < team.world:
         raise too_few(rows, world=team.world, words=setup.words) if rows else source.empty()
-    feed = Streamed(
+    feed = StreamLoader(
         source,
         train.counts,
         reader=reader,
@@ -131,7 +131,7 @@ def stream_feeds(setup: TrainingSetup[Any], team: Team, reader: ShardReader) -> 
     )
     val = None if val_source is None else _counted(val_source, team, reader, sample=0)
     share = data.memory_share
-    return Feeds(
+    return Loaders(
         train=feed.epoch,
         val=_validation(val_source, val.counts, team, share=share)
         if val_source and val and val.counts
@@ -170,8 +170,8 @@ def _counted(source: RowSource, team: Team, reader: ShardReader, *, sample: int)
     return _Counted({count.shard: count.rows for count in found if count.rows}, joined)
 
 
-class Streamed:
-    """The batches of a stream, for one rank; the same interface as `feed.InMemory`, and one to `close`."""
+class StreamLoader:
+    """The batches of a stream, for one rank; the same interface as `feed.InMemoryLoader`, and one to `close`."""
 
     def __init__(
         self,
@@ -241,7 +241,7 @@ class Streamed:
 class StreamedEpoch:
     """The batches of one epoch, with a length; each iteration reads them anew."""
 
-    def __init__(self, feed: Streamed, number: int) -> None:
+    def __init__(self, feed: StreamLoader, number: int) -> None:
         self.feed, self.number = feed, number
 
     def __len__(self) -> int:

@@ -1,6 +1,6 @@
 """What is trained: the seam between the training and everything that can be trained.
 
-A member is a `TrainingTask`, and a `TaskKind` names it. Feeds by memory and by stream, the order of rows, teams,
+A member is a `TrainingTask`, and a `TaskKind` names it. Loaders by memory and by stream, the order of rows, teams,
 checkpoints, searches and trackers use nothing else of a model or a data set. `tests/training/window_task.py` is a
 whole small example.
 """
@@ -28,7 +28,7 @@ M = TypeVar("M", bound=nn.Module)
 
 
 @dataclass(frozen=True, slots=True)
-class Words:
+class TaskWords:
     """How a task calls its things in messages.
 
     Attributes:
@@ -87,7 +87,7 @@ class TrainingTask(ABC, Generic[M]):
     Made from the sections `model` and `data` of a config, without reading anything.
     """
 
-    words: Words = Words()
+    words: TaskWords = TaskWords()
 
     @abstractmethod
     def check(self) -> Facts:
@@ -198,12 +198,12 @@ class TrainingSetup(Generic[M]):
     plain: Mapping[str, Any]
 
     @property
-    def words(self) -> Words:
+    def words(self) -> TaskWords:
         """Of its task."""
         return self.task.words
 
 
-def too_few(rows: int, *, world: int, words: Words) -> UserError:
+def too_few(rows: int, *, world: int, words: TaskWords) -> UserError:
     """What to tell the user where a team has more members than there are rows."""
     return TrainingDataError(
         f"{rows} {words.rows} to train on for {world} workers. Set ray.workers to {max(rows, 1)} or less, or "

@@ -11,27 +11,27 @@ import torch
 from jaxtyping import UInt8
 from torch import nn
 
-from mocap_ray.training.listener import EpochReport, Listener, Start
+from mocap_ray.training.callbacks import Callback, EpochReport, TrainStart
 
 Picture = Callable[[nn.Module], UInt8[np.ndarray, "H W 3"] | None]
 """A picture of what a model makes, or None."""
 
 
-class TensorBoardFiles(Listener):
+class TensorBoardFiles(Callback):
     """Writes what `tensorboard --logdir` shows; a resumed training goes on in the same curves."""
 
     def __init__(self, folder: Path, *, picture: Picture | None = None) -> None:
         self.folder, self.picture = folder, picture
         self.writer: Any = None
 
-    def started(self, start: Start) -> None:
+    def on_start(self, start: TrainStart) -> None:
         """Open the file; events after the checkpoint that is resumed are purged."""
         from torch.utils.tensorboard import SummaryWriter
 
         purge = start.step + 1 if start.step else None
         self.writer = SummaryWriter(str(self.folder), purge_step=purge)  # type: ignore[no-untyped-call]
 
-    def judged(self, report: EpochReport, model: nn.Module) -> None:
+    def on_epoch_end(self, report: EpochReport, model: nn.Module) -> None:
         """Curves each epoch; histograms and pictures at each validation."""
         step = report.step
         for name, value in report.train.items():
@@ -49,7 +49,7 @@ class TensorBoardFiles(Listener):
                 self.writer.add_image("samples", picture, step, dataformats="HWC")
         self.writer.flush()
 
-    def finished(self) -> None:
+    def on_end(self) -> None:
         """Close the file."""
         if self.writer is not None:
             self.writer.close()

@@ -28,7 +28,7 @@ from torch import nn
 
 from mocap_ray.options import flat
 from mocap_ray.storage import Place, without_secrets
-from mocap_ray.training.listener import EpochReport, Listener, Start
+from mocap_ray.training.callbacks import Callback, EpochReport, TrainStart
 from mocap_ray.training.options import TrainOutput
 
 PACKAGES = {"mlflow": "mlflow-skinny", "wandb": "wandb"}
@@ -45,7 +45,7 @@ class Backend(Protocol):
     """One run in one tracker; everything is called in one thread."""
 
     def open(self, known: str | None) -> tuple[str, int]:
-        """Start a run, or go on with a known one; its id, and the last epoch that it has (0: none)."""
+        """TrainStart a run, or go on with a known one; its id, and the last epoch that it has (0: none)."""
         ...
 
     def log(self, epoch: int, figures: Mapping[str, float]) -> None:
@@ -81,7 +81,7 @@ def check_trackers(output: TrainOutput, out: Place) -> None:
 def make_trackers(
     output: TrainOutput, plain: Mapping[str, Any], out: Place, tell: Callable[[str], None]
 ) -> list[Tracker]:
-    """A listener for each tracker of the config.
+    """A callback for each tracker of the config.
 
     Args:
         output: names the trackers, the experiment and the run.
@@ -96,7 +96,7 @@ def make_trackers(
     return [Tracker(name, kinds[name](output, plain, out), out, tell) for name in output.trackers]
 
 
-class Tracker(Listener):
+class Tracker(Callback):
     """Passes figures on to a backend, in a thread, and survives all of its faults."""
 
     def __init__(self, name: str, backend: Backend, out: Place, tell: Callable[[str], None]) -> None:
@@ -107,13 +107,13 @@ class Tracker(Listener):
         self.last = 0
         self.thread: threading.Thread | None = None
 
-    def started(self, start: Start) -> None:
+    def on_start(self, start: TrainStart) -> None:
         """Open the run, in the thread; a run that misses epochs gets them from metrics.csv."""
         self.todo.put(lambda: self._open(start.epoch))
         self.thread = threading.Thread(target=self._work, name=f"mocap-ray-{self.name}", daemon=True)
         self.thread.start()
 
-    def judged(self, report: EpochReport, model: nn.Module) -> None:
+    def on_epoch_end(self, report: EpochReport, model: nn.Module) -> None:
         """Put the epoch on the list."""
         row = {k: float(v) for k, v in report.row().items() if k != "epoch"}
         self.todo.put(lambda: self._log(report.epoch, row))
@@ -140,7 +140,7 @@ class Tracker(Listener):
         run, self.last = self.backend.open(known)
         if run != known:
             runs = json.loads(self.out.read(RUNS)) if self.out.exists(RUNS) else {}
-            self.out.publish((json.dumps({**runs, self.name: run}, indent=1) + "\n").encode(), RUNS)
+            self.out.write_atomic((json.dumps({**runs, self.name: run}, indent=1) + "\n").encode(), RUNS)
         for done, row in sorted(_old_rows(self.out).items()):
             if done <= epoch:
                 self._log(done, row)

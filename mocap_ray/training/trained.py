@@ -11,7 +11,7 @@ from torch import Tensor
 from mocap_ray.storage import Place, place
 from mocap_ray.training import checkpoint
 from mocap_ray.training.checkpoint import BEST, CHECKPOINTS, EXPORT, LAST, WEIGHTS, CheckpointError
-from mocap_ray.training.task import Words
+from mocap_ray.training.task import TaskWords
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,7 +29,7 @@ class Trained:
     where: str
 
 
-def read_trained(path: str | os.PathLike[str], words: Words) -> Trained:
+def read_trained(path: str | os.PathLike[str], words: TaskWords) -> Trained:
     """Read the output folder of a training (its best checkpoint), a checkpoint, or an export.
 
     Args:
@@ -54,7 +54,7 @@ def read_trained(path: str | os.PathLike[str], words: Words) -> Trained:
     return Trained(tensors, about, f"{folder.uri}/{name}")
 
 
-def _find(path: str | os.PathLike[str], words: Words) -> tuple[Place, str]:
+def _find(path: str | os.PathLike[str], words: TaskWords) -> tuple[Place, str]:
     """The folder and the name of the file to read: a checkpoint, or the description of an export."""
     about = words.description
     text = str(path).rstrip("/")

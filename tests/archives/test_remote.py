@@ -76,12 +76,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         where = running.place("archive")
         where.fs.create_dir("archive")
         for source, take in TAKES.items():
-            where.publish(rawzip.npz(take), "amass", source)
+            where.write_atomic(rawzip.npz(take), "amass", source)
         packed = rawzip.npz(TAKES["CMU/02/large_poses.npz"], deflate=True)
-        where.publish(packed, "amass", "CMU/02/packed_poses.npz")
-        where.publish(packed[: len(packed) // 2], "amass", "CMU/02/cut_poses.npz")
+        where.write_atomic(packed, "amass", "CMU/02/packed_poses.npz")
+        where.write_atomic(packed[: len(packed) // 2], "amass", "CMU/02/cut_poses.npz")
         many = {**takes.smplh(40), **{f"extra{k}": np.zeros(200) for k in range(3000)}}
-        where.publish(rawzip.npz(many), "amass", "KIT/3/many_poses.npz")
+        where.write_atomic(rawzip.npz(many), "amass", "KIT/3/many_poses.npz")
         yield running
     finally:
         running.stop()
@@ -173,7 +173,7 @@ def test_a_store_that_goes_away_is_an_io_error(tmp_path: Path) -> None:
     try:
         where = brief.place("archive")
         where.fs.create_dir("archive")
-        where.publish(rawzip.npz(takes.smplh(1500)), "CMU/01/a_poses.npz")
+        where.write_atomic(rawzip.npz(takes.smplh(1500)), "CMU/01/a_poses.npz")
         (recording,) = discover(where)
     finally:
         brief.stop()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mocap_ray.body.bodies import Bodies, MissingBody
-from mocap_ray.body.check import check, usable
+from mocap_ray.body.check import check_bodies, usable
 from mocap_ray.body.files import find
 
 
@@ -130,7 +130,7 @@ def test_check_and_require_agree(standins: Path, tmp_path: Path, policy: str, th
     root = some(standins, tmp_path, *(f"smplh/{gender}" for gender in names))
     if "broken" in there:
         (root / "smplh" / "SMPLH_NEUTRAL.npz").write_bytes(b"nothing")
-    reports = check(root, families=["smplh"])
+    reports = check_bodies(root, families=["smplh"])
     try:
         Bodies.load(root, gender=policy).require(["smplh"])
     except MissingBody:

@@ -266,7 +266,7 @@ def test_a_bucket_reads_like_a_folder(bucket: str, made: tuple[Path, list[Clip]]
         reader.open(bucket)
     for file in made[0].rglob("*"):
         if file.is_file():
-            there.publish(file.read_bytes(), str(file.relative_to(made[0])))
+            there.write_atomic(file.read_bytes(), str(file.relative_to(made[0])))
     here, remote = reader.open(made[0]), reader.open(bucket)
     assert remote.index.equals(here.index)
     for a, b in zip(here, remote, strict=True):

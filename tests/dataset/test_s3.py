@@ -67,7 +67,7 @@ class Bucket:
     def put(self, folder: Path, path: str) -> None:
         for file in folder.rglob("*"):
             if file.is_file():
-                self.whole.publish(file.read_bytes(), path, file.relative_to(folder).as_posix())
+                self.whole.write_atomic(file.read_bytes(), path, file.relative_to(folder).as_posix())
 
     def contents(self, path: str) -> dict[str, bytes]:
         where = place(self.address(path))
@@ -127,7 +127,7 @@ def test_a_second_run_makes_nothing_and_a_new_recording_remakes_about_one_shard(
 
     source = sorted(archive.rglob("*_poses.npz"))[4]
     new = Path(shutil.copy(source, source.with_name("zz_new_poses.npz")))
-    bucket.whole.publish(new.read_bytes(), "amass", new.relative_to(archive).as_posix())
+    bucket.whole.write_atomic(new.read_bytes(), "amass", new.relative_to(archive).as_posix())
     job.plain()
     after = bucket.times("out")
     shards = {p for p in before if p.startswith("clips/")}
@@ -169,7 +169,7 @@ def test_a_data_set_in_a_bucket_is_read_and_shown(
 
 def test_a_recording_in_a_bucket_can_be_inspected(bucket: Bucket, archive: Path) -> None:
     source = "DemoStroll/s01/901_teleport_poses.npz"
-    bucket.whole.publish((archive / source).read_bytes(), "amass", source)
+    bucket.whole.write_atomic((archive / source).read_bytes(), "amass", source)
     far = inspect(bucket.address(f"amass/{source}"), amass.ARCHIVE)
     near = inspect(archive / source, amass.ARCHIVE)
     assert far.quality is not None
@@ -250,7 +250,7 @@ def test_places_travel_with_their_credentials(bucket: Bucket) -> None:
     import pickle
 
     where: Place = pickle.loads(pickle.dumps(place(bucket.address("x"))))
-    where.publish(b"1", "a")
+    where.write_atomic(b"1", "a")
     assert where.read("a") == b"1"
     assert isinstance(where.fs, pafs.S3FileSystem)
     assert KEY not in where.uri

@@ -19,8 +19,8 @@ from mocap_ray.distributed.stream import RayDataReader
 from mocap_ray.runs.ray import RayOptions
 from mocap_ray.runs.train import TrainConfig
 from mocap_ray.training import shuffle
-from mocap_ray.training.feeds import Feeds
-from mocap_ray.training.streaming import stream_feeds
+from mocap_ray.training.loaders import Loaders
+from mocap_ray.training.streaming import stream_loaders
 from mocap_ray.training.team import Team
 from tests.dataset.made import make
 
@@ -46,7 +46,7 @@ def _small_buffer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shuffle, "BUFFER_ROWS", 100)
 
 
-def _feeds(made: Path, **data: Any) -> Feeds:
+def _loaders(made: Path, **data: Any) -> Loaders:
     config = TrainConfig.model_validate(
         {
             "model": {"kind": "joint_flow"},
@@ -55,11 +55,11 @@ def _feeds(made: Path, **data: Any) -> Feeds:
             "output": {"root": "unused"},
         }
     )
-    return stream_feeds(config.setup(), Team(), RayDataReader())
+    return stream_loaders(config.setup(), Team(), RayDataReader())
 
 
-def _rows(feeds: Feeds, epoch: int) -> np.ndarray:
-    return torch.cat([batch.data for batch in feeds.train(epoch)]).numpy().reshape(-1, 165)
+def _rows(loaders: Loaders, epoch: int) -> np.ndarray:
+    return torch.cat([batch.data for batch in loaders.train(epoch)]).numpy().reshape(-1, 165)
 
 
 def _ours() -> list[str]:
@@ -75,41 +75,41 @@ def _wait_until_still() -> None:
 
 
 def test_every_row_comes_once_per_epoch_and_epochs_differ(made: Path) -> None:
-    feeds = _feeds(made)
+    loaders = _loaders(made)
     expected = read_poses(made, split="train").rotvecs.reshape(-1, 165)
-    epochs = [_rows(feeds, k) for k in range(3)]
+    epochs = [_rows(loaders, k) for k in range(3)]
     for found in epochs:
-        assert len(found) == len(expected) == feeds.rows
+        assert len(found) == len(expected) == loaders.rows
         assert np.array_equal(np.sort(found, axis=0), np.sort(expected, axis=0))
     assert not np.array_equal(epochs[0], epochs[1])
     _wait_until_still()  # nothing is read beyond the last epoch
 
 
 def test_the_order_is_of_seed_and_epoch_wherever_a_training_starts(made: Path) -> None:
-    whole, resumed = (_feeds(made) for _ in range(2))
+    whole, resumed = (_loaders(made) for _ in range(2))
     _rows(whole, 0)
     assert np.array_equal(_rows(whole, 1), _rows(resumed, 1))
     assert np.array_equal(_rows(whole, 1), _rows(resumed, 1)), "an epoch can be taken again"
-    for feeds in (whole, resumed):
-        feeds.close()
+    for loaders in (whole, resumed):
+        loaders.close()
     _wait_until_still()
 
 
 def test_the_next_epoch_is_read_while_nobody_takes_batches(made: Path) -> None:
-    feeds = _feeds(made)
-    _rows(feeds, 0)
+    loaders = _loaders(made)
+    _rows(loaders, 0)
     assert "mocap-ray-prefetch" in _ours()
-    feeds.close()
+    loaders.close()
     _wait_until_still()
 
 
 def test_validation_is_the_same_each_time_beside_a_running_epoch(made: Path) -> None:
-    feeds = _feeds(made)
-    assert feeds.val is not None
-    _rows(feeds, 0)
-    first, second = (torch.cat(list(feeds.val())).numpy() for _ in range(2))
-    feeds.close()
-    streamed = _feeds(made, memory_share=1e-12)  # no memory to keep the validation poses in
+    loaders = _loaders(made)
+    assert loaders.val is not None
+    _rows(loaders, 0)
+    first, second = (torch.cat(list(loaders.val())).numpy() for _ in range(2))
+    loaders.close()
+    streamed = _loaders(made, memory_share=1e-12)  # no memory to keep the validation poses in
     assert streamed.val is not None
     third, fourth = (torch.cat(list(streamed.val())).numpy() for _ in range(2))
     expected = read_poses(made, split="val").rotvecs
@@ -118,22 +118,22 @@ def test_validation_is_the_same_each_time_beside_a_running_epoch(made: Path) -> 
 
 
 def test_who_stops_within_an_epoch_stops_the_reading(made: Path) -> None:
-    feeds = _feeds(made)
-    batches = iter(feeds.train(0))
+    loaders = _loaders(made)
+    batches = iter(loaders.train(0))
     next(batches)
     batches.close()  # type: ignore[attr-defined]
     _wait_until_still()
-    assert len(_rows(feeds, 0)) == feeds.rows
-    feeds.close()
+    assert len(_rows(loaders, 0)) == loaders.rows
+    loaders.close()
     _wait_until_still()
 
 
 def test_a_file_that_vanishes_is_an_error_of_the_training(made: Path, tmp_path: Path) -> None:
     shutil.copytree(made, tmp_path / "set")
-    feeds = _feeds(tmp_path / "set")
+    loaders = _loaders(tmp_path / "set")
     for file in (tmp_path / "set" / "clips").rglob("*.parquet"):
         file.unlink()
     with pytest.raises(Exception, match=r"parquet|No such file"):
-        _rows(feeds, 0)
+        _rows(loaders, 0)
     _wait_until_still()
-    feeds.close()
+    loaders.close()

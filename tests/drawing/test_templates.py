@@ -16,7 +16,7 @@ SCRIPT = "drawing/templates/charts.js"
 
 
 def page(**values: object) -> str:
-    return templates.page(PAGE, **{"title": "t", "rows": [], "hands": False, **values})
+    return templates.render_page(PAGE, **{"title": "t", "rows": [], "hands": False, **values})
 
 
 def test_the_policy_allows_the_scripts_of_the_page_by_their_hashes_alone() -> None:
@@ -51,7 +51,7 @@ def test_markup_of_the_writer_is_not_escaped_again() -> None:
 
 def test_a_value_that_nobody_gave_is_an_error() -> None:
     with pytest.raises(jinja2.UndefinedError, match="rows"):
-        templates.page(PAGE, title="t", hands=False)
+        templates.render_page(PAGE, title="t", hands=False)
 
 
 def test_a_length_that_is_not_finite_is_an_error() -> None:

@@ -158,7 +158,7 @@ def test_the_page_shows_the_snippets_of_the_card_which_are_run_there(html: str, 
 @pytest.mark.parametrize(("profile", "standin"), [("flowmimic", False), ("humanml3d", True)])
 def test_features_alone_are_enough_for_a_page(tmp_path: Path, profile: str, standin: bool) -> None:
     make(tmp_path / "set", profile=profile, columns=("features",), standin=standin)
-    text = Reader(page.page(reader.open(tmp_path / "set"))).text
+    text = Reader(page.dataset_page(reader.open(tmp_path / "set"))).text
     assert f"{profile} profile" in text
     assert ("Stand-in body." in text) == standin
 
@@ -169,7 +169,7 @@ def test_a_data_set_without_clips_has_a_page(tmp_path: Path) -> None:
     totals = {"recordings": 3, "clips": 0, "frames": 0, "seconds": 0.0, "rejected": {}}
     manifest |= {"shards": [], "counts": [], "totals": totals}
     (tmp_path / "set" / "manifest.json").write_text(json.dumps(manifest))
-    text = Reader(page.page(reader.open(tmp_path / "set"))).text
+    text = Reader(page.dataset_page(reader.open(tmp_path / "set"))).text
     assert "There are no clips to show." in text
     assert "Nothing: every recording came through." in text
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mocap_ray.pages.searches import page
+from mocap_ray.pages.searches import search_page
 from mocap_ray.searching.setup import SearchSetup
 from tests.searching.test_results import CONFIG, _clone, _trials
 
@@ -17,7 +17,7 @@ SETUP = SearchSetup(
 
 
 def test_the_page_needs_no_network_runs_no_text_and_draws_each_trial_with_a_value_twice() -> None:
-    html = page(_trials(), SETUP, where="out")
+    html = search_page(_trials(), SETUP, where="out")
     assert html.count("<polyline") == 4
     assert "<b>the loss" not in html
     assert "&lt;b&gt;the loss" in html
@@ -26,14 +26,14 @@ def test_the_page_needs_no_network_runs_no_text_and_draws_each_trial_with_a_valu
 
 
 def test_a_search_without_any_value_has_a_page_too() -> None:
-    html = page(_trials()[2:], SETUP, where="out")
+    html = search_page(_trials()[2:], SETUP, where="out")
     assert "No trial came to a val_loss" in html
     assert "<polyline" not in html
 
 
 def test_the_page_tells_who_went_on_as_whom() -> None:
-    html = page([_clone(), *_trials()], SETUP, where="out")
+    html = search_page([_clone(), *_trials()], SETUP, where="out")
     assert html.count('class="mark"') == 1
     assert "Who went on as whom" in html
     assert "<td>001</td><td>000</td><td>2</td><td>0.0008</td>" in html
-    assert "Who went on as whom" not in page(_trials(), SETUP, where="out")
+    assert "Who went on as whom" not in search_page(_trials(), SETUP, where="out")

@@ -24,8 +24,8 @@ from mocap_ray.searching.population import (
 from mocap_ray.searching.results import read_trial
 from mocap_ray.searching.space import parse_space
 from mocap_ray.storage import place
-from mocap_ray.training.adopt import adopt, epochs_of
 from mocap_ray.training.checkpoint import read
+from mocap_ray.training.exploit import epochs_of, exploit
 from mocap_ray.training.prepare import prepare
 from mocap_ray.training.session import run, train_locally
 from mocap_ray.training.task import TrainingSetup
@@ -114,7 +114,7 @@ def _train(training: TrainingSetup[Any], epochs: int) -> None:
     """As far as so many epochs, of which the schedule knows nothing."""
     prepare(training, overwrite=True)
     with pytest.raises(KeyboardInterrupt):
-        run(training, listener=Log(stop_after=epochs))
+        run(training, callback=Log(stop_after=epochs))
 
 
 def _losses(out: Path) -> list[str]:
@@ -130,7 +130,7 @@ def test_a_clone_with_the_values_of_its_donor_goes_on_as_the_donor_does(made: Pa
     _train(donor, 2)
     clone = _config(made, tmp_path / "clone")
     _train(_config(made, tmp_path / "clone", learning_rate=1e-6), 3)
-    epoch, step = adopt(place(tmp_path / "clone"), place(tmp_path / "donor"), clone)
+    epoch, step = exploit(place(tmp_path / "clone"), place(tmp_path / "donor"), clone)
     assert (epoch, step) == (2, _counters(tmp_path / "donor", "last.pt")["step"])
     assert epochs_of(place(tmp_path / "clone")) == 2
     for each in (donor, clone):
@@ -144,7 +144,7 @@ def test_a_clone_trains_with_its_own_values_and_fresh_patience(made: Path, tmp_p
     donor = _config(made, tmp_path / "donor")
     _train(donor, 2)
     clone = _config(made, tmp_path / "clone", weight_decay=0.5, learning_rate=1e-5)
-    adopt(place(tmp_path / "clone"), place(tmp_path / "donor"), clone)
+    exploit(place(tmp_path / "clone"), place(tmp_path / "donor"), clone)
     state = read(place(tmp_path / "clone" / "checkpoints"), "last.pt")["state"]
     assert state["counters"]["waited"] == 0
     prepare(clone, resume=True)
@@ -162,10 +162,10 @@ def test_a_clone_inherits_the_best_epoch_unless_its_own_was_better(made: Path, t
         best[name] = _counters(tmp_path / name, "best.pt")
     good, poor = sorted(best, key=lambda name: float(best[name]["best_loss"]))
     assert best[good]["best_loss"] < best[poor]["best_loss"]
-    adopt(place(tmp_path / good), place(tmp_path / poor), _config(made, tmp_path / good))
+    exploit(place(tmp_path / good), place(tmp_path / poor), _config(made, tmp_path / good))
     assert _counters(tmp_path / good, "best.pt") == best[good]
     assert _counters(tmp_path / good, "last.pt")["best_loss"] == best[good]["best_loss"]
-    adopt(place(tmp_path / "new"), place(tmp_path / poor), _config(made, tmp_path / "new"))
+    exploit(place(tmp_path / "new"), place(tmp_path / poor), _config(made, tmp_path / "new"))
     assert _counters(tmp_path / "new", "best.pt") == best[poor]
 
 
@@ -178,6 +178,6 @@ def test_a_finished_training_that_is_replaced_is_finished_no_more(made: Path, tm
     mine, donor = _config(made, tmp_path / "mine", max_epochs=1), _config(made, tmp_path / "donor")
     train_locally(mine)
     _train(donor, 1)
-    adopt(place(tmp_path / "mine"), place(tmp_path / "donor"), _config(made, tmp_path / "mine"))
+    exploit(place(tmp_path / "mine"), place(tmp_path / "donor"), _config(made, tmp_path / "mine"))
     assert not read_trial(place(tmp_path / "mine"), 0).finished
     assert not (tmp_path / "mine" / "export" / "prior.json").exists()

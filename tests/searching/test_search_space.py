@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mocap_ray.config import ConfigError, load
-from mocap_ray.runs.search import SearchConfig, check, trial_config
+from mocap_ray.runs.search import SearchConfig, check_search, trial_config
 from mocap_ray.searching.space import combinations, draw_trials, parse_space
 
 SPACE = {
@@ -96,7 +96,7 @@ def _config(base: Path, **settings: Any) -> SearchConfig:
 
 
 def test_both_ends_of_each_range_are_tried_on_the_base(base: Path) -> None:
-    check(_config(base))
+    check_search(_config(base))
     space = {
         "training.learning_rate": {"uniform": [-1.0, 1.0]},
         "training.max_epoch": {"int": [1, 5]},
@@ -104,7 +104,7 @@ def test_both_ends_of_each_range_are_tried_on_the_base(base: Path) -> None:
         "output.root": {"choice": ["a"]},
     }
     with pytest.raises(ConfigError) as caught:
-        check(_config(base, space=space))
+        check_search(_config(base, space=space))
     text = str(caught.value)
     assert "space.training.learning_rate: -1.0" in text
     assert "Did you mean 'max_epochs'" in text
@@ -142,20 +142,20 @@ RATE = {"training.learning_rate": {"uniform": [1e-4, 1e-3]}}
 )
 def test_what_does_not_work_is_refused(base: Path, settings: dict[str, Any], text: str) -> None:
     with pytest.raises(ValueError, match=text):
-        check(_config(base, **settings))
+        check_search(_config(base, **settings))
 
 
 def test_a_population_whose_trials_would_never_be_compared_is_refused(base: Path) -> None:
     config = _config(base, space=RATE, scheduler="pbt", fixed={"training": {"max_epochs": 5}})
     with pytest.raises(ConfigError, match="perturb_epochs 5: a training has 5 epochs"):
-        check(config)
+        check_search(config)
 
 
 @pytest.mark.parametrize("searcher", ["random", "optuna"])
 def test_fewer_trials_than_combinations_of_the_grids_are_refused(base: Path, searcher: str) -> None:
     space = {"data.batch_size": {"grid": [8, 16, 32]}, **RATE}
     with pytest.raises(ConfigError, match="trials 2 is less than the 3 combinations"):
-        check(_config(base, space=space, trials=2, searcher=searcher))
+        check_search(_config(base, space=space, trials=2, searcher=searcher))
 
 
 def test_a_written_search_reads_back_as_itself(base: Path, tmp_path: Path) -> None:
@@ -173,7 +173,7 @@ CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "search"
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda p: p.stem)
 def test_shipped_searches_fit_their_bases(path: Path) -> None:
     config = load(str(path), SearchConfig, kind="search")
-    assert check(config).model.kind == config.base
+    assert check_search(config).model.kind == config.base
     header = path.read_text().split("\n\n")[0]
     for word in ("Purpose", "Needs", "Command", "On Ray", "Size"):
         assert word in header

@@ -23,7 +23,7 @@ from mocap_ray.archives import amass
 from mocap_ray.motion.clip import JointMotion
 from mocap_ray.records import Recording, Rejection
 from mocap_ray.shards.build import Build, survey
-from mocap_ray.shards.layout import Layout, Sums, Words
+from mocap_ray.shards.layout import Layout, ProductWords, Sums
 from mocap_ray.shards.product import Product
 from mocap_ray.shards.running import InProcess, RunCallback, RunResult, Silent, run
 from mocap_ray.storage import Place, place
@@ -75,7 +75,7 @@ class PoseProduct(Product[Recording, PoseRow, PoseSums]):
         keys=("split",),
         reasons=PoseReason,
         sums=PoseSums,
-        words=Words(input="recording", inputs="recordings", rows="rows", start="frame"),
+        words=ProductWords(input="recording", inputs="recordings", rows="rows", start="frame"),
     )
 
     archive: Place

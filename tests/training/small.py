@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from mocap_ray.storage import place
 from mocap_ray.training import checkpoint
 from mocap_ray.training.batch import Batch
+from mocap_ray.training.callbacks import Callback, EpochReport
 from mocap_ray.training.checkpoint import Checkpoints
 from mocap_ray.training.fit import FitResult, fit
-from mocap_ray.training.listener import EpochReport, Listener
 from mocap_ray.training.options import TrainingOptions
 
 
@@ -30,23 +30,23 @@ class Line(nn.Module):
         return error, {"mse": error.detach()}
 
 
-class Log(Listener):
-    """Remembers what it heard."""
+class Log(Callback):
+    """Remembers what it callback."""
 
     def __init__(self, *, stop_after: int | None = None) -> None:
         self.reports: list[EpochReport] = []
         self.notes: list[str] = []
         self.stop_after, self.ended = stop_after, False
 
-    def epoch(self, report: EpochReport, model: nn.Module) -> None:
+    def on_epoch_saved(self, report: EpochReport, model: nn.Module) -> None:
         self.reports.append(report)
         if report.epoch == self.stop_after:
             raise KeyboardInterrupt
 
-    def note(self, text: str) -> None:
+    def on_note(self, text: str) -> None:
         self.notes.append(text)
 
-    def finished(self) -> None:
+    def on_end(self) -> None:
         self.ended = True
 
     @property
@@ -95,7 +95,7 @@ def run(folder: Any, log: Log, *, resume: bool = False, **settings: Any) -> tupl
         options=TrainingOptions(**{"learning_rate": 0.02, "max_epochs": 8, "patience": None, **settings}),
         validate=validation(model, rows(30, seed=1)),
         checkpoints=Checkpoints(where, about={"kind": "line"}),
-        listener=log,
+        callback=log,
         resume=state,
     )
     return model, result

@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from mocap_ray.storage import place
 from mocap_ray.training import checkpoint
 from mocap_ray.training.batch import Batch
+from mocap_ray.training.finite import NonFinite
 from mocap_ray.training.fit import fit
 from mocap_ray.training.options import TrainingOptions
-from mocap_ray.training.task import Words
+from mocap_ray.training.task import TaskWords
 from mocap_ray.training.team import Team
-from mocap_ray.training.watch import NonFinite
 from tests.training.small import Log, batches, line, rows, run
 
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -130,7 +130,7 @@ def test_the_gradient_norm_is_reported_before_clipping() -> None:
     norm = float(torch.cat([g.ravel() for g in expected]).norm())
     model.net[2].p = 0.0
     options = TrainingOptions(max_epochs=1, grad_clip=norm / 1e6, scheduler="none", learning_rate=1e-3)
-    fit(model, batches(size=40), options=options, listener=log)
+    fit(model, batches(size=40), options=options, callback=log)
     assert log.reports[0].grad_norm == pytest.approx(norm, rel=1e-6)
     assert any(not torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
 
@@ -154,8 +154,8 @@ def test_a_loss_that_is_not_finite_stops_with_its_clips_and_keeps_the_last_good_
             feed,
             options=TrainingOptions(max_epochs=5, learning_rate=0.02, precision="fp32", grad_clip=None),
             checkpoints=checkpoint.Checkpoints(folder, about={}) if resumable else None,
-            listener=log,
-            words=Words(item="clip", leave_out="source.exclude of the extraction"),
+            callback=log,
+            words=TaskWords(item="clip", leave_out="source.exclude of the extraction"),
         )
     assert (error.value.items, error.value.epoch, error.value.step) == (("clip1",), 3, 9)
     for words in (
@@ -193,7 +193,7 @@ def test_a_validation_that_is_not_finite_is_never_the_best(tmp_path: Path) -> No
     log, model = Log(), line()
     found = iter([math.nan, 2.0, math.inf])
     options = TrainingOptions(max_epochs=3)
-    result = fit(model, batches(), options=options, validate=lambda: {"loss": next(found)}, listener=log)
+    result = fit(model, batches(), options=options, validate=lambda: {"loss": next(found)}, callback=log)
     assert (result.best_epoch, result.best_loss) == (2, 2.0)
     assert len(log.notes) == 2
 
@@ -243,7 +243,7 @@ def test_bf16_and_another_team_reach_the_loss_through_the_wrapped_module(tmp_pat
     team = Team(rank=1, world=2, wrap=wrap, mean=lambda values: {k: v + 1 for k, v in values.items()})
     log = Log()
     options = TrainingOptions(max_epochs=1, precision="bf16")
-    fit(Small(), lambda epoch: [torch.ones(3, 4)], options=options, listener=log, team=team)
+    fit(Small(), lambda epoch: [torch.ones(3, 4)], options=options, callback=log, team=team)
     assert seen == [torch.bfloat16]
     assert len(wrapped) == 1
     assert log.reports[0].train["loss"] > 1  # the mean over the team, as its hook gives it

@@ -13,15 +13,15 @@ import pytest
 import torch
 from torch import nn
 
-from mocap_ray.training import feeds
-from mocap_ray.training.feed import InMemory
+from mocap_ray.training import loaders
+from mocap_ray.training.callbacks import EpochReport
+from mocap_ray.training.finite import NonFinite
 from mocap_ray.training.fit import fit
-from mocap_ray.training.listener import EpochReport
+from mocap_ray.training.in_memory import InMemoryLoader
 from mocap_ray.training.options import TrainingOptions
 from mocap_ray.training.prefetch import Prefetched
 from mocap_ray.training.rows import ArrayRows
 from mocap_ray.training.team import Team
-from mocap_ray.training.watch import NonFinite
 from tests.training.small import line, rows
 
 
@@ -102,12 +102,12 @@ def test_a_forgotten_one_ends_its_thread() -> None:
     assert source.closed_in
 
 
-def _memory(ahead: bool, *, broken: int | None = None) -> InMemory:
+def _memory(ahead: bool, *, broken: int | None = None) -> InMemoryLoader:
     data = rows(101).numpy().astype(np.float64)
     if broken is not None:
         data[broken] = np.nan
     held = ArrayRows(data, np.arange(101, dtype=np.int32), [f"clip{k}" for k in range(101)])
-    return InMemory(held, batch_size=7, seed=3, team=Team(), ahead=ahead)
+    return InMemoryLoader(held, batch_size=7, seed=3, team=Team(), ahead=ahead)
 
 
 def test_batches_of_memory_are_the_same_ahead_and_not() -> None:
@@ -129,9 +129,9 @@ def test_a_training_that_fails_leaves_no_thread() -> None:
 
 def test_validation_batches_are_copied_ahead_and_all_of_them() -> None:
     before, parts = _threads(), list(rows(50).split(8))
-    found = list(feeds.copied_ahead(parts, torch.device("cpu")))
+    found = list(loaders.copied_ahead(parts, torch.device("cpu")))
     assert torch.equal(torch.cat(found), torch.cat(parts))
-    stopped = feeds.copied_ahead(parts, torch.device("cpu"))
+    stopped = loaders.copied_ahead(parts, torch.device("cpu"))
     next(stopped)
     stopped.close()  # type: ignore[attr-defined]
     assert _threads() == before
@@ -152,13 +152,13 @@ def test_what_reads_ahead_ends_however_a_training_ends(tmp_path: Path) -> None:
     class Looking(Kill):
         """Stopped after an epoch, while the next one is read."""
 
-        def epoch(self, report: EpochReport, model: nn.Module) -> None:
+        def on_epoch_saved(self, report: EpochReport, model: nn.Module) -> None:
             during.append(_threads() - before)
-            super().epoch(report, model)
+            super().on_epoch_saved(report, model)
 
     prepare(chosen)
     with pytest.raises(KeyboardInterrupt):
-        run(chosen, reader=PlainReader, listener=Looking(1))
+        run(chosen, reader=PlainReader, callback=Looking(1))
     assert during == [1]
     assert _threads() == before
     run(chosen, reader=PlainReader)

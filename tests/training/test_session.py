@@ -20,10 +20,10 @@ from mocap_ray.dataset.views import DataSetError
 from mocap_ray.priors.task import WORDS
 from mocap_ray.runs.train import TrainConfig
 from mocap_ray.storage import place
+from mocap_ray.training.callbacks import Callback, EpochReport
 from mocap_ray.training.checkpoint import CheckpointError, read
-from mocap_ray.training.feeds import memory_feeds
-from mocap_ray.training.listener import EpochReport, Listener
-from mocap_ray.training.prepare import check, prepare
+from mocap_ray.training.loaders import memory_loaders
+from mocap_ray.training.prepare import check_data, prepare
 from mocap_ray.training.rows import TrainingDataError
 from mocap_ray.training.session import run, train_locally
 from mocap_ray.training.streaming import PlainReader
@@ -109,13 +109,13 @@ def test_the_closed_form_is_the_maximum_likelihood(made: Path, tmp_path: Path) -
         train_locally(config(made, tmp_path / "other", training={"closed_form": True}))
 
 
-class Kill(Listener):
+class Kill(Callback):
     """Ends the training like Ctrl-C, after an epoch."""
 
     def __init__(self, epoch: int) -> None:
         self.at = epoch
 
-    def epoch(self, report: EpochReport, model: nn.Module) -> None:
+    def on_epoch_saved(self, report: EpochReport, model: nn.Module) -> None:
         if report.epoch == self.at:
             raise KeyboardInterrupt
 
@@ -223,10 +223,10 @@ def test_two_ranks_see_each_row_once_and_score_the_whole_validation_split(made: 
     chosen = config(made, tmp_path)
     seen, sums = [], {"total": 0.0, "rows": 0.0}
     for rank in range(2):
-        feeds = memory_feeds(chosen, Team(rank=rank, world=2))
-        seen += [batch.data for batch in feeds.train(0)]
-        assert feeds.val is not None
-        sums["rows"] += sum(len(b) for b in feeds.val())
+        loaders = memory_loaders(chosen, Team(rank=rank, world=2))
+        seen += [batch.data for batch in loaders.train(0)]
+        assert loaders.val is not None
+        sums["rows"] += sum(len(b) for b in loaders.val())
     rows = torch.cat(seen).reshape(-1, 165).numpy()
     expected = read_poses(made, split="train").rotvecs.reshape(-1, 165)
     assert np.array_equal(np.unique(rows, axis=0), np.unique(expected, axis=0))
@@ -251,7 +251,7 @@ def test_data_that_does_not_fit_is_streamed_by_the_reader_that_was_given(made: P
 
 
 def test_the_manifest_tells_how_much_there_is(made: Path, tmp_path: Path) -> None:
-    facts = check(config(made, tmp_path))
+    facts = check_data(config(made, tmp_path))
     assert facts.rows >= len(read_poses(made, split="train"))
     assert facts.size >= 660 * (facts.rows + facts.val_rows)
 

@@ -11,7 +11,7 @@ import torch
 from mocap_ray import priors
 from mocap_ray.priors import Coordinates
 from mocap_ray.priors.gaussian_prior import GaussianConfig
-from mocap_ray.training.listener import EpochReport, Start
+from mocap_ray.training.callbacks import EpochReport, TrainStart
 from mocap_ray.training.tensorboard import TensorBoardFiles
 
 
@@ -23,8 +23,8 @@ def _report(epoch: int) -> EpochReport:
     )  # fmt: skip
 
 
-def _start(epoch: int) -> Start:
-    return Start(epoch=epoch, step=10 * epoch, epochs=9, parameters=5, device="CPU", world=1)
+def _start(epoch: int) -> TrainStart:
+    return TrainStart(epoch=epoch, step=10 * epoch, epochs=9, parameters=5, device="CPU", world=1)
 
 
 def _read(folder: Path) -> Any:
@@ -48,7 +48,7 @@ def test_a_resumed_training_goes_on_in_the_same_curves(tmp_path: Path, prior: An
 
     for first, last in ((1, 5), (3, 6)):  # the checkpoint is of epoch 2; the epochs after it come again
         files = TensorBoardFiles(tmp_path, picture=picture)
-        files.started(_start(first - 1))
+        files.on_start(_start(first - 1))
         for epoch in range(first, last):
             files.judged(_report(epoch), prior)
         files.finished()

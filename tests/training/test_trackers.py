@@ -15,7 +15,7 @@ from pyarrow import fs as pafs
 
 from mocap_ray.storage import Place, place
 from mocap_ray.training import trackers
-from mocap_ray.training.listener import Listeners, MetricsFile
+from mocap_ray.training.callbacks import CallbackList, MetricsFile
 from mocap_ray.training.options import TrainOutput
 from mocap_ray.training.session import train_locally
 from mocap_ray.training.task import TrainingSetup
@@ -61,10 +61,10 @@ class Memory:
 def _train(folder: Path, backend: Memory, *, resume: bool = False, stop_after: int | None = None) -> Log:
     log = Log(stop_after=stop_after)
     tracker = Tracker("mlflow", backend, place(folder), log.note)
-    listener = Listeners([MetricsFile(place(folder)), tracker, log])
+    callback = CallbackList([MetricsFile(place(folder)), tracker, log])
     summary = None
     try:
-        run(folder, listener, resume=resume, max_epochs=4)  # type: ignore[arg-type]
+        run(folder, callback, resume=resume, max_epochs=4)  # type: ignore[arg-type]
         summary = {"best": 1}
     except KeyboardInterrupt:
         pass

@@ -14,14 +14,14 @@ import yaml
 
 from mocap_ray.config import ConfigError, load
 from mocap_ray.options import may_change
-from mocap_ray.runs.search import SearchConfig, check, trial_config
+from mocap_ray.runs.search import SearchConfig, check_search, trial_config
 from mocap_ray.runs.train import TrainConfig
 from mocap_ray.storage import place
 from mocap_ray.training.checkpoint import BEST, read
-from mocap_ray.training.feeds import memory_feeds
+from mocap_ray.training.loaders import memory_loaders
 from mocap_ray.training.prepare import prepare
 from mocap_ray.training.session import run, train_locally
-from mocap_ray.training.streaming import PlainReader, stream_feeds
+from mocap_ray.training.streaming import PlainReader, stream_loaders
 from mocap_ray.training.task import TrainingSetup
 from mocap_ray.training.team import Team
 from mocap_ray.training.trained import read_trained
@@ -77,7 +77,7 @@ def test_it_trains_from_memory_and_its_checkpoint_makes_the_model_again(made: Pa
         assert trained.about["length"] == 8
         model = chosen.task.restored(trained.about)
         model.load_state_dict(trained.tensors)
-        figures = chosen.task.validate(model.eval(), memory_feeds(chosen, Team()).val(), Team())  # type: ignore[misc]
+        figures = chosen.task.validate(model.eval(), memory_loaders(chosen, Team()).val(), Team())  # type: ignore[misc]
         assert figures["loss"] == pytest.approx(summary["best_loss"], rel=1e-6)
     assert json.loads((tmp_path / "a/export/autoencoder.json").read_text())["format"] == 1
 
@@ -98,9 +98,10 @@ def test_held_windows_are_those_of_the_blocks_and_hold_each_frame_once(made: Pat
 
 def test_a_stream_gives_the_rows_of_memory_once_each(made: Path, tmp_path: Path) -> None:
     chosen = setup(tmp_path / "a.yaml", made)
-    memory, stream = memory_feeds(chosen, Team()), stream_feeds(chosen, Team(), PlainReader())
+    memory, stream = memory_loaders(chosen, Team()), stream_loaders(chosen, Team(), PlainReader())
     found, expected = (
-        torch.cat([batch.data for batch in feeds.train(0)]).flatten(1).numpy() for feeds in (stream, memory)
+        torch.cat([batch.data for batch in loaders.train(0)]).flatten(1).numpy()
+        for loaders in (stream, memory)
     )
     stream.close()
     assert np.array_equal(np.sort(found, axis=0), np.sort(expected, axis=0))
@@ -117,7 +118,7 @@ def test_a_killed_training_goes_on_to_the_same_losses(made: Path, tmp_path: Path
         prepare(each)
     run(whole, reader=PlainReader)
     with pytest.raises(KeyboardInterrupt):
-        run(halves, reader=PlainReader, listener=Kill(2))
+        run(halves, reader=PlainReader, callback=Kill(2))
     prepare(halves, resume=True)
     run(halves, reader=PlainReader)
     assert losses(tmp_path / "halves") == losses(tmp_path / "whole")
@@ -207,22 +208,22 @@ def test_a_search_of_it_is_checked_by_its_own_sections(made: Path, tmp_path: Pat
         return SearchConfig.model_validate({**plain, **more})
 
     config = search(model__noise={"uniform": [0.0, 0.3]}, training__learning_rate={"uniform": [1e-4, 1e-2]})
-    assert isinstance(check(config).task(), WindowTask)
+    assert isinstance(check_search(config).task(), WindowTask)
     assert trial_config(config, {"model.noise": 0.2}, "there").model.noise == 0.2  # type: ignore[attr-defined]
     with pytest.raises(
         ConfigError, match=r"data\.length must stay as it is.*May change: model\.noise, training\."
     ):
-        check(search(data__length={"int": [4, 8]}))
+        check_search(search(data__length={"int": [4, 8]}))
     with pytest.raises(
         ConfigError, match=r"space\.model\.hiden: 1: model\.hiden: unknown key\. Did you mean 'hidden'"
     ):
-        check(search(model__hiden={"choice": [1, 2]}))
+        check_search(search(model__hiden={"choice": [1, 2]}))
 
 
 def test_two_ranks_share_the_windows(made: Path, tmp_path: Path) -> None:
     chosen = setup(tmp_path / "a.yaml", made)
-    alone = memory_feeds(chosen, Team())
-    ranks = [memory_feeds(chosen, Team(rank=rank, world=2)) for rank in range(2)]
-    for step, one, two in zip(*(feeds.train(0) for feeds in (alone, *ranks)), strict=True):
+    alone = memory_loaders(chosen, Team())
+    ranks = [memory_loaders(chosen, Team(rank=rank, world=2)) for rank in range(2)]
+    for step, one, two in zip(*(loaders.train(0) for loaders in (alone, *ranks)), strict=True):
         both = torch.cat([one.data, two.data]).flatten(1).numpy()
         assert np.array_equal(np.sort(both, axis=0), np.sort(step.data.flatten(1).numpy(), axis=0))

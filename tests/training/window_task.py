@@ -23,7 +23,7 @@ from mocap_ray.dataset.tensors import windows
 from mocap_ray.options import MAY_CHANGE
 from mocap_ray.training.options import DataOptions, ModelOptions
 from mocap_ray.training.rows import Block, Gather, HeldRows, RowSource
-from mocap_ray.training.task import Facts, Role, TaskKind, TrainingTask, Words
+from mocap_ray.training.task import Facts, Role, TaskKind, TaskWords, TrainingTask
 
 SAMPLE = 1000
 """Windows from which the model takes its statistics."""
@@ -163,7 +163,7 @@ class Autoencoder(nn.Module):
 class WindowTask(TrainingTask[Autoencoder]):
     """Trains it."""
 
-    words = Words(row="window", item="clip", result="autoencoder", description="autoencoder.json")
+    words = TaskWords(row="window", item="clip", result="autoencoder", description="autoencoder.json")
 
     def __init__(self, model: WindowModel, data: WindowData) -> None:
         self.config, self.data = model, data

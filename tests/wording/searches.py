@@ -9,11 +9,11 @@ import yaml
 from mocap_ray.cli.training_view import SearchView, TrainView, print_search
 from mocap_ray.distributed.cluster import Cluster
 from mocap_ray.distributed.resources import Share
-from mocap_ray.distributed.search import Outcome
+from mocap_ray.distributed.search import SearchResult
 from mocap_ray.priors.task import WORDS
 from mocap_ray.runs.search import SearchConfig
 from mocap_ray.searching.results import Trial
-from mocap_ray.training.listener import EpochReport, Start
+from mocap_ray.training.callbacks import EpochReport, TrainStart
 from tests.wording.scenes import House, printed, scene
 
 
@@ -132,8 +132,8 @@ def training_in_a_log(house: House) -> str:
     def show(console: Any) -> None:
         with TrainView(console, WORDS) as view:
             view.cluster(Cluster(workers=1, nodes=1, own=False, whole=False), Share(1, 1.0, 0.0))
-            view.started(Start(epoch=1, step=31, epochs=2, parameters=1, device="cpu", world=1))
-            view.note("There is no split 'val': the training loss decides which epoch is the best.")
+            view.on_start(TrainStart(epoch=1, step=31, epochs=2, parameters=1, device="cpu", world=1))
+            view.on_note("There is no split 'val': the training loss decides which epoch is the best.")
             view.epoch(_report(2))
 
     return printed(show)
@@ -166,7 +166,7 @@ def search_that_ended(house: House) -> str:
         Trial(0, {"training.learning_rate": 0.001}, rows, started=True, finished=True),
         Trial(1, {"training.learning_rate": 0.01}, [], started=True, finished=False, error="the loss is nan"),
     ]
-    outcome = Outcome("searches/small", trials, trials[0], run_s=61.0, words=WORDS)
+    outcome = SearchResult("searches/small", trials, trials[0], run_s=61.0, words=WORDS)
     return printed(lambda console: print_search(console, outcome, config, most=1))
 
 
@@ -176,5 +176,5 @@ def search_of_one_trial_that_ended(house: House) -> str:
     trial = Trial(
         0, {"training.learning_rate": 0.001}, [{"epoch": 1.0, "val_loss": 0.5}], started=True, finished=True
     )
-    outcome = Outcome("searches/small", [trial], trial, run_s=1.0, words=WORDS)
+    outcome = SearchResult("searches/small", [trial], trial, run_s=1.0, words=WORDS)
     return printed(lambda console: print_search(console, outcome, config))

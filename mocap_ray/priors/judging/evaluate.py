@@ -31,7 +31,7 @@ class Judged:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Report:
+class Evaluation:
     """What `evaluate` found.
 
     Attributes:
@@ -71,7 +71,7 @@ def evaluate(
     options: JudgeOptions | None = None,
     device: str = "cpu",
     progress: Callable[[str], None] | None = None,
-) -> Report:
+) -> Evaluation:
     """Judge one or several priors on the same poses.
 
     Args:
@@ -123,7 +123,7 @@ def evaluate(
         )
         judged.append(Judged(name, each.where, judgement))
     notes = _notes(judged, [each.about for each in loaded], manifest=manifest_hash(source), split=split)
-    return Report(
+    return Evaluation(
         priors=judged,
         root=root,
         split=split,

@@ -13,7 +13,7 @@ from mocap_ray.storage import Place
 
 
 @dataclass(frozen=True, slots=True)
-class Start:
+class TrainStart:
     """What is about to run.
 
     Attributes:
@@ -33,7 +33,7 @@ class Start:
 
 
 @dataclass(frozen=True, slots=True)
-class Beat:
+class Progress:
     """Where an epoch stands, now and then.
 
     Attributes:
@@ -94,83 +94,83 @@ class EpochReport:
         return {"epoch": self.epoch, "step": self.step, **self.train, **val, **figures}
 
 
-class Listener:
-    """Hears of a training in rank 0; what is not overridden is not heard."""
+class Callback:
+    """Hears of a training in rank 0; what is not overridden is not callback."""
 
-    def started(self, start: Start) -> None:
+    def on_start(self, start: TrainStart) -> None:
         """Before the first step."""
 
-    def beat(self, beat: Beat) -> None:
+    def on_progress(self, progress: Progress) -> None:
         """About once a second within an epoch."""
 
-    def judged(self, report: EpochReport, model: nn.Module) -> None:
+    def on_epoch_end(self, report: EpochReport, model: nn.Module) -> None:
         """After an epoch, before its checkpoints: what is written here stands when they do.
 
         After a kill between the two, the epoch is trained again and told of again. `model` has the weights
         that were judged.
         """
 
-    def epoch(self, report: EpochReport, model: nn.Module) -> None:
+    def on_epoch_saved(self, report: EpochReport, model: nn.Module) -> None:
         """After an epoch and its checkpoints; `model` has the weights that were judged."""
 
-    def note(self, text: str) -> None:
+    def on_note(self, text: str) -> None:
         """Something that a person should know."""
 
-    def finished(self) -> None:
+    def on_end(self) -> None:
         """After the last epoch; also after an error."""
 
 
-class Listeners(Listener):
+class CallbackList(Callback):
     """Several at once, in their order."""
 
-    def __init__(self, members: Sequence[Listener]) -> None:
+    def __init__(self, members: Sequence[Callback]) -> None:
         self.members = tuple(members)
 
-    def started(self, start: Start) -> None:
+    def on_start(self, start: TrainStart) -> None:
         """To all of them."""
         for member in self.members:
-            member.started(start)
+            member.on_start(start)
 
-    def beat(self, beat: Beat) -> None:
+    def on_progress(self, progress: Progress) -> None:
         """To all of them."""
         for member in self.members:
-            member.beat(beat)
+            member.on_progress(progress)
 
-    def judged(self, report: EpochReport, model: nn.Module) -> None:
+    def on_epoch_end(self, report: EpochReport, model: nn.Module) -> None:
         """To all of them."""
         for member in self.members:
-            member.judged(report, model)
+            member.on_epoch_end(report, model)
 
-    def epoch(self, report: EpochReport, model: nn.Module) -> None:
+    def on_epoch_saved(self, report: EpochReport, model: nn.Module) -> None:
         """To all of them."""
         for member in self.members:
-            member.epoch(report, model)
+            member.on_epoch_saved(report, model)
 
-    def note(self, text: str) -> None:
+    def on_note(self, text: str) -> None:
         """To all of them."""
         for member in self.members:
-            member.note(text)
+            member.on_note(text)
 
-    def finished(self) -> None:
+    def on_end(self) -> None:
         """To all of them."""
         for member in self.members:
-            member.finished()
+            member.on_end()
 
 
-class MetricsFile(Listener):
+class MetricsFile(Callback):
     """`metrics.csv`: a row per epoch, whole at any moment; a resumed training goes on in the same file."""
 
     def __init__(self, out: Place, *, name: str = "metrics.csv") -> None:
         self.out, self.name = out, name
         self.rows: list[dict[str, int | float | str]] = []
 
-    def started(self, start: Start) -> None:
+    def on_start(self, start: TrainStart) -> None:
         """Keep the rows of the epochs that the checkpoint has seen, drop those after it."""
         if start.epoch and self.out.exists(self.name):
             old = csv.DictReader(io.StringIO(self.out.read(self.name).decode()))
             self.rows = [dict(row) for row in old if int(row["epoch"]) <= start.epoch]
 
-    def judged(self, report: EpochReport, model: nn.Module) -> None:
+    def on_epoch_end(self, report: EpochReport, model: nn.Module) -> None:
         """Write the file with a row more."""
         self.rows.append({**report.row()})
         names = list(dict.fromkeys(key for row in self.rows for key in row))
@@ -178,4 +178,4 @@ class MetricsFile(Listener):
         writer = csv.DictWriter(text, names, restval="", lineterminator="\n")
         writer.writeheader()
         writer.writerows(self.rows)
-        self.out.publish(text.getvalue().encode(), self.name)
+        self.out.write_atomic(text.getvalue().encode(), self.name)

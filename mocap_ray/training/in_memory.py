@@ -13,11 +13,11 @@ from torch import Tensor
 from mocap_ray.training.batch import Batch
 from mocap_ray.training.prefetch import Prefetched, depth, on_device
 from mocap_ray.training.rows import HeldRows
-from mocap_ray.training.task import Words, too_few
+from mocap_ray.training.task import TaskWords, too_few
 from mocap_ray.training.team import Team
 
 
-class InMemory:
+class InMemoryLoader:
     """Rows held in memory, on the device where they fit, and indexed there.
 
     Step k of an epoch takes the same rows whatever the number of ranks, which share them; so two ranks
@@ -35,7 +35,7 @@ class InMemory:
         held_on_device: bool = True,
         ahead: bool | None = None,
         row_bytes: int = 0,
-        words: Words | None = None,
+        words: TaskWords | None = None,
     ) -> None:
         """Take the rows.
 
@@ -54,7 +54,7 @@ class InMemory:
             TrainingDataError: fewer rows than ranks.
         """
         if len(held) < team.world:
-            raise too_few(len(held), world=team.world, words=words or Words())
+            raise too_few(len(held), world=team.world, words=words or TaskWords())
         self.home = team.device if held_on_device else torch.device("cpu")
         self.held, self.gather = held, held.on(self.home)
         self.ahead = self.home.type != team.device.type if ahead is None else ahead
@@ -76,7 +76,7 @@ class InMemory:
 class Epoch:
     """The batches of one epoch, for one rank; iterable more than once, with a length."""
 
-    def __init__(self, feed: InMemory, number: int) -> None:
+    def __init__(self, feed: InMemoryLoader, number: int) -> None:
         self.feed, self.number = feed, number
 
     def __len__(self) -> int:

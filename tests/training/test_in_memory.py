@@ -11,20 +11,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mocap_ray.training import meters
-from mocap_ray.training.feed import InMemory
+from mocap_ray.training.in_memory import InMemoryLoader
 from mocap_ray.training.memory import fits_in_memory, free_memory
 from mocap_ray.training.meters import Waiting
 from mocap_ray.training.rows import ArrayRows, TrainingDataError
 from mocap_ray.training.team import Team
 
 
-def _feed(rows: int, *, batch_size: int, seed: int = 0, rank: int = 0, world: int = 1) -> InMemory:
+def _feed(rows: int, *, batch_size: int, seed: int = 0, rank: int = 0, world: int = 1) -> InMemoryLoader:
     data = np.arange(rows, dtype=np.float32)[:, None] * np.ones((1, 2), np.float32)
     held = ArrayRows(data, np.arange(rows, dtype=np.int32) // 3, [f"clip{k}" for k in range(rows // 3 + 1)])
-    return InMemory(held, batch_size=batch_size, seed=seed, team=Team(rank, world))
+    return InMemoryLoader(held, batch_size=batch_size, seed=seed, team=Team(rank, world))
 
 
-def _numbers(feed: InMemory, epoch: int) -> list[list[int]]:
+def _numbers(feed: InMemoryLoader, epoch: int) -> list[list[int]]:
     return [batch.data[:, 0].int().tolist() for batch in feed.epoch(epoch)]
 
 

@@ -13,7 +13,7 @@ from jaxtyping import Shaped
 from torch import Tensor
 
 from mocap_ray.training.batch import Batch
-from mocap_ray.training.feed import InMemory
+from mocap_ray.training.in_memory import InMemoryLoader
 from mocap_ray.training.memory import fits_on_device
 from mocap_ray.training.prefetch import Prefetched, on_device
 from mocap_ray.training.rows import HeldRows, RowSource
@@ -27,7 +27,7 @@ VAL_BYTES = 64 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Feeds:
+class Loaders:
     """One process's batches, and what all processes know alike.
 
     Attributes:
@@ -50,7 +50,7 @@ class Feeds:
     close: Callable[[], None] = lambda: None
 
 
-def memory_feeds(setup: TrainingSetup[Any], team: Team) -> Feeds:
+def memory_loaders(setup: TrainingSetup[Any], team: Team) -> Loaders:
     """Read the rows into memory; onto the device where they fit there.
 
     Raises:
@@ -63,7 +63,7 @@ def memory_feeds(setup: TrainingSetup[Any], team: Team) -> Feeds:
     val = None if val_source is None else val_source.load()
     size = train.nbytes + (0 if val is None else val.nbytes)
     held_on_device = fits_on_device(size, team.device, share=data.memory_share)
-    feed = InMemory(
+    feed = InMemoryLoader(
         train,
         batch_size=data.batch_size,
         seed=setup.training.seed,
@@ -73,7 +73,7 @@ def memory_feeds(setup: TrainingSetup[Any], team: Team) -> Feeds:
         words=setup.words,
     )
     where = "GPU memory" if held_on_device and team.device.type == "cuda" else "memory"
-    return Feeds(
+    return Loaders(
         train=feed.epoch,
         val=None
         if val is None

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mocap_ray.errors import UserError
 from mocap_ray.training.options import TrainingOptions
-from mocap_ray.training.task import Words
+from mocap_ray.training.task import TaskWords
 
 EVERY_ON_GPU = 32
 """Steps between two looks on a GPU: looking waits for it."""
@@ -50,10 +50,10 @@ class _Step:
     items: Callable[[], list[str]]
 
 
-class Watch:
+class FiniteCheck:
     """Looks at every step on the CPU, before its update; on a GPU at 32 together."""
 
-    def __init__(self, options: TrainingOptions, *, every: int, kept: str, words: Words) -> None:
+    def __init__(self, options: TrainingOptions, *, every: int, kept: str, words: TaskWords) -> None:
         """`kept` says in the message where the last good checkpoint is."""
         self.options, self.every, self.kept, self.words = options, every, kept, words
         self.pending: list[_Step] = []
