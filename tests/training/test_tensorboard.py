@@ -50,8 +50,8 @@ def test_a_resumed_training_goes_on_in_the_same_curves(tmp_path: Path, prior: An
         files = TensorBoardFiles(tmp_path, picture=picture)
         files.on_start(_start(first - 1))
         for epoch in range(first, last):
-            files.judged(_report(epoch), prior)
-        files.finished()
+            files.on_epoch_end(_report(epoch), prior)
+        files.on_end()
     found = _read(tmp_path)
     points = found.Scalars("train/loss")
     assert [p.step for p in points] == [10, 20, 30, 40, 50]

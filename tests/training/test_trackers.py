@@ -60,7 +60,7 @@ class Memory:
 
 def _train(folder: Path, backend: Memory, *, resume: bool = False, stop_after: int | None = None) -> Log:
     log = Log(stop_after=stop_after)
-    tracker = Tracker("mlflow", backend, place(folder), log.note)
+    tracker = Tracker("mlflow", backend, place(folder), log.on_note)
     callback = CallbackList([MetricsFile(place(folder)), tracker, log])
     summary = None
     try:

@@ -131,10 +131,10 @@ def _report(epoch: int) -> EpochReport:
 def training_in_a_log(house: House) -> str:
     def show(console: Any) -> None:
         with TrainView(console, WORDS) as view:
-            view.cluster(Cluster(workers=1, nodes=1, own=False, whole=False), Share(1, 1.0, 0.0))
+            view.on_cluster(Cluster(workers=1, nodes=1, own=False, whole=False), Share(1, 1.0, 0.0))
             view.on_start(TrainStart(epoch=1, step=31, epochs=2, parameters=1, device="cpu", world=1))
             view.on_note("There is no split 'val': the training loss decides which epoch is the best.")
-            view.epoch(_report(2))
+            view.on_epoch_saved(_report(2))
 
     return printed(show)
 
@@ -145,15 +145,15 @@ def search_in_a_log(house: House) -> str:
 
     def show(console: Any) -> None:
         with SearchView(console, config) as view:
-            view.cluster(
+            view.on_cluster(
                 Cluster(workers=2, nodes=1, own=False, whole=False),
                 Share(1, 1.0, 0.0),
                 concurrency=2,
                 trials=2,
             )
             view.logged = float("-inf")
-            view.trial(0, "epoch", {"val_loss": 0.5})
-            view.trial(1, "failed", "Epoch 1, step 3: the loss is nan. " + "It goes on. " * 40)
+            view.on_trial(0, "epoch", {"val_loss": 0.5})
+            view.on_trial(1, "failed", "Epoch 1, step 3: the loss is nan. " + "It goes on. " * 40)
 
     return printed(show)
 
