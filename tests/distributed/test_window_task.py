@@ -33,7 +33,7 @@ def _killed_and_resumed(path: Path, data_set: Path, *, after: int, **sections: d
     wait_for(lambda: len(rows(out)) >= after, process)
     process.kill()
     process.communicate()
-    assert "going on after epoch" in command("train", base, "--resume")
+    assert "resuming after epoch" in command("train", base, "--resume")
     return out
 
 

@@ -82,19 +82,19 @@ def test_what_a_population_cannot_search_is_refused_with_what_to_do() -> None:
     problems = refusals(space, ("training.learning_rate", "training.gamma", "model.dropout"))
     assert len(problems) == 3
     assert "model.hidden must stay as it is; set it under fixed" in problems[0]
-    assert "write choice in place of grid" in problems[1]
+    assert "use choice instead of grid" in problems[1]
     assert "remove when" in problems[2]
 
 
 def test_a_record_reads_back_as_itself_and_tells_which_values_held_when(tmp_path: Path) -> None:
     out = place(tmp_path)
     mine = Record(1, {"a": 1}, (Stage(1, 0, {"a": 1}, {}),))
-    begun = mine.begun(
+    begun = mine.with_pending(
         Clone("x", 0, 0, 3, {"a": 3}), Stage(1, 0, {"a": 3}, {"row": {"epoch": 2}, "values": {"a": 1}})
     )
     begun.write(out)
     assert read_record(out, 1) == begun
-    done = begun.done(Record(0, {"a": 2}, (Stage(0, 0, {"a": 2}, {}),)), 4)
+    done = begun.with_clone(Record(0, {"a": 2}, (Stage(0, 0, {"a": 2}, {}),)), 4)
     done.write(out)
     assert read_record(out, 1) == done
     assert done.pending is None

@@ -76,7 +76,7 @@ def test_a_truncated_checkpoint_is_a_sentence(folder: Place, keep: float) -> Non
     path = Path(folder.join(BEST))
     data = path.read_bytes()
     path.write_bytes(data[: int(keep if keep >= 1 or keep <= 0 else keep * len(data))])
-    with pytest.raises(CheckpointError, match=r"best\.pt: not a checkpoint, or cut short .* Copy it again"):
+    with pytest.raises(CheckpointError, match=r"best\.pt: not a checkpoint, or truncated .* Copy it again"):
         read(folder, BEST)
 
 

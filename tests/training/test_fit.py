@@ -159,7 +159,7 @@ def test_a_loss_that_is_not_finite_stops_with_its_clips_and_keeps_the_last_good_
         )
     assert (error.value.items, error.value.epoch, error.value.step) == (("clip1",), 3, 9)
     for words in (
-        "a batch of the clips clip1",
+        "a batch with the clip clip1",
         "nan",
         "training.learning_rate=",
         "training.grad_clip=1.0",
@@ -184,7 +184,7 @@ def test_a_gradient_that_is_not_finite_stops_too() -> None:
         def loss(self, batch: Tensor, *, epoch: float = 0.0) -> tuple[Tensor, dict[str, Tensor]]:
             return self.w.sqrt().sum(), {}  # finite, with a gradient that is not
 
-    with pytest.raises(NonFinite, match="gradient inf") as error:
+    with pytest.raises(NonFinite, match="gradient norm is inf") as error:
         fit(Root(), lambda epoch: [torch.ones(2)], options=TrainingOptions(max_epochs=1))
     assert error.value.items == ()
 

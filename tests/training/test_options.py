@@ -71,7 +71,7 @@ def test_an_unknown_model_is_named_with_the_nearest_and_a_missing_one_with_all(t
 
 def test_validation_on_the_training_split_is_refused(tmp_path: Path) -> None:
     text = "model: {kind: gaussian_prior}\ndata: {root: x, val: train}\noutput: {root: y}\n"
-    assert "memory test" in _problems(text, tmp_path)
+    assert "measures memorization" in _problems(text, tmp_path)
 
 
 def test_a_config_written_down_reads_back_equal() -> None:

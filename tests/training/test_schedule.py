@@ -64,7 +64,7 @@ def test_plateau_decays_after_patience_validations_without_enough_of_a_fall() ->
     schedule = _schedule(scheduler="plateau", plateau_patience=1, gamma=0.5, min_delta=0.1)
     decays = []
     for loss in (1.0, 0.95, 0.92, 0.8, 0.79, math.nan, 0.78, 0.78):
-        schedule.judged(loss)
+        schedule.record(loss)
         decays.append(schedule.decay)
     assert decays == [1, 1, 0.5, 0.5, 0.5, 0.25, 0.25, 0.125]
 
@@ -73,11 +73,11 @@ def test_a_restored_plateau_goes_on_alike() -> None:
     losses = [1.0, 1.0, 1.0, 0.5, 0.5, 0.5, 0.5]
     whole, first, second = (_schedule(scheduler="plateau", plateau_patience=1) for _ in range(3))
     for loss in losses:
-        whole.judged(loss)
+        whole.record(loss)
     for loss in losses[:3]:
-        first.judged(loss)
+        first.record(loss)
     second.restore(first.state())
     for loss in losses[3:]:
-        second.judged(loss)
+        second.record(loss)
     assert second.state() == whole.state()
     assert whole.decay < 1

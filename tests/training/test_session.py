@@ -105,7 +105,7 @@ def test_the_closed_form_is_the_maximum_likelihood(made: Path, tmp_path: Path) -
     x = prior.coordinates.encode(poses)[0].double()
     assert torch.allclose(prior.mean.double(), x.mean(0), atol=1e-5)  # type: ignore[operator,union-attr]
     assert torch.allclose(prior.log_variance.double().exp(), x.var(0, correction=0), rtol=1e-4)  # type: ignore[operator,union-attr]
-    with pytest.raises(ValueError, match=r"training\.closed_form: joint_flow has none"):
+    with pytest.raises(ValueError, match=r"training\.closed_form: joint_flow has no closed-form solution"):
         train_locally(config(made, tmp_path / "other", training={"closed_form": True}))
 
 
@@ -144,7 +144,7 @@ def test_a_killed_training_goes_on_where_it_was(made: Path, tmp_path: Path, kind
 def test_a_training_that_stands_there_is_not_overwritten_unasked(made: Path, tmp_path: Path) -> None:
     chosen = config(made, tmp_path, training={"max_epochs": 1})
     train_locally(chosen)
-    with pytest.raises(ValueError, match=r"holds a training already.*--resume.*--overwrite"):
+    with pytest.raises(ValueError, match=r"already contains a training.*--resume.*--overwrite"):
         train_locally(chosen)
     (tmp_path / "mine.txt").write_text("kept")
     train_locally(config(made, tmp_path, kind="gaussian_prior"), overwrite=True)
@@ -164,7 +164,7 @@ def test_resuming_another_training_is_refused_with_every_difference(made: Path, 
     assert "max_epochs: " not in str(error.value)
     again = tmp_path / "elsewhere"
     make(again, clips={("CMU", "train"): 3, ("CMU", "val"): 1})
-    with pytest.raises(CheckpointError, match=r"another data set.*whose statistics it holds"):
+    with pytest.raises(CheckpointError, match=r"another data set.*uses its statistics"):
         train_locally(config(again, tmp_path), resume=True)
 
 
@@ -236,7 +236,7 @@ def test_two_ranks_see_each_row_once_and_score_the_whole_validation_split(made: 
 
 def test_data_that_does_not_fit_is_streamed_by_the_reader_that_was_given(made: Path, tmp_path: Path) -> None:
     chosen = config(made, tmp_path, data={"memory_share": 1e-12})
-    with pytest.raises(TrainingDataError, match=r"GB of poses are to be streamed.*needs Ray"):
+    with pytest.raises(TrainingDataError, match=r"GB of poses must be streamed.*needs Ray"):
         train_locally(chosen)
     asked: list[PlainReader] = []
 
@@ -269,5 +269,5 @@ def test_a_checkpoint_holds_what_the_training_knew(made: Path, tmp_path: Path) -
 def test_cuda_without_a_gpu_is_refused(made: Path, tmp_path: Path) -> None:
     if torch.cuda.is_available():
         pytest.skip("there is one")
-    with pytest.raises(ValueError, match=r"training\.device cuda: torch sees no GPU"):
+    with pytest.raises(ValueError, match=r"training\.device cuda: torch finds no GPU"):
         train_locally(config(made, tmp_path, training={"device": "cuda"}))

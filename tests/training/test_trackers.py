@@ -38,14 +38,14 @@ class Memory:
     def __init__(self, *, fails: str = "", hangs: threading.Event | None = None) -> None:
         self.fails, self.hangs = fails, hangs
         self.rows: list[tuple[int, dict[str, float]]] = []
-        self.known: list[str | None] = []
+        self.run_ids: list[str | None] = []
         self.summaries: list[Mapping[str, Any] | None] = []
 
-    def open(self, known: str | None) -> tuple[str, int]:
+    def open(self, run_id: str | None) -> tuple[str, int]:
         if self.fails == "open":
             raise ConnectionError("no way to https://me:secret@host/x\nand more")
-        self.known.append(known)
-        return known or "run1", max((epoch for epoch, _ in self.rows), default=0)
+        self.run_ids.append(run_id)
+        return run_id or "run1", max((epoch for epoch, _ in self.rows), default=0)
 
     def log(self, epoch: int, figures: Mapping[str, float]) -> None:
         if self.fails == "log":
@@ -79,7 +79,7 @@ def test_each_epoch_is_told_once_in_one_run_across_a_resume(tmp_path: Path) -> N
     assert backend.summaries == [None]
     log = _train(tmp_path, backend, resume=True)
     assert [epoch for epoch, _ in backend.rows] == [1, 2, 3, 4]
-    assert backend.known == [None, "run1"]
+    assert backend.run_ids == [None, "run1"]
     assert backend.summaries == [None, {"best": 1}]
     assert not log.notes
     assert {"loss", "mse", "val_loss", "learning_rate", "samples_per_s"} <= set(backend.rows[0][1])
@@ -102,7 +102,7 @@ def test_a_tracker_that_fails_is_told_once_without_passwords_and_the_training_go
     assert len(log.reports) == 4
     (note,) = log.notes
     assert note.startswith("output.tracker mlflow: ")
-    assert note.endswith("goes on.")
+    assert note.endswith("continues without it.")
     assert "secret" not in note
 
 
@@ -112,13 +112,13 @@ def test_a_tracker_that_hangs_holds_nobody_up(tmp_path: Path, monkeypatch: pytes
     log = _train(tmp_path, Memory(hangs=hangs))
     hangs.set()
     assert len(log.reports) == 4
-    assert "did not answer within" in log.notes[0]
+    assert "no answer within" in log.notes[0]
 
 
 def test_a_training_that_never_starts_has_no_run(tmp_path: Path) -> None:
     backend = Memory()
     Tracker("mlflow", backend, place(tmp_path), print).close(None)
-    assert not backend.known
+    assert not backend.run_ids
     assert not list(tmp_path.iterdir())
 
 

@@ -128,13 +128,13 @@ def test_a_killed_training_goes_on_to_the_same_losses(made: Path, tmp_path: Path
 
 def test_its_items_are_named_where_a_loss_is_not_finite(made: Path, tmp_path: Path) -> None:
     chosen = setup(tmp_path / "a.yaml", made, training={"learning_rate": 1e30, "grad_clip": None})
-    with pytest.raises(ValueError, match=r"on a batch of the clips CMU/.*leave them out"):
+    with pytest.raises(ValueError, match=r"on a batch with the clips CMU/.*exclude them"):
         train_locally(chosen)
 
 
 def test_what_it_does_not_have_is_refused_or_left_out(made: Path, tmp_path: Path) -> None:
     chosen = setup(tmp_path / "a.yaml", made, training={"closed_form": True})
-    with pytest.raises(ValueError, match=r"training\.closed_form: .*WINDOWS has none"):
+    with pytest.raises(ValueError, match=r"training\.closed_form: .*WINDOWS has no closed-form solution"):
         train_locally(chosen)
     assert chosen.task.picture(Autoencoder(chosen.task.config, length=8), count=3) is None
 
