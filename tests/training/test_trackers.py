@@ -1,4 +1,4 @@
-"""Trackers: what they store of a training, in one run across a resume, and that none of their faults ends one."""
+"""Trackers: what they log, in one run across a resume, and that their errors do not stop a training."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Memory:
-    """A backend that keeps what it is given, and may fail or hang."""
+    """A backend that records its calls, and may fail or hang."""
 
     def __init__(self, *, fails: str = "", hangs: threading.Event | None = None) -> None:
         self.fails, self.hangs = fails, hangs
@@ -73,7 +73,7 @@ def _train(folder: Path, backend: Memory, *, resume: bool = False, stop_after: i
     return log
 
 
-def test_each_epoch_is_told_once_in_one_run_across_a_resume(tmp_path: Path) -> None:
+def test_each_epoch_is_logged_once_in_one_run_across_a_resume(tmp_path: Path) -> None:
     backend = Memory()
     _train(tmp_path, backend, stop_after=2)
     assert backend.summaries == [None]
@@ -85,7 +85,7 @@ def test_each_epoch_is_told_once_in_one_run_across_a_resume(tmp_path: Path) -> N
     assert {"loss", "mse", "val_loss", "learning_rate", "samples_per_s"} <= set(backend.rows[0][1])
 
 
-def test_a_tracker_that_is_chosen_later_gets_the_epochs_before(tmp_path: Path) -> None:
+def test_a_tracker_that_is_enabled_later_gets_earlier_epochs(tmp_path: Path) -> None:
     _train(tmp_path, Memory(fails="open"), stop_after=2)
     backend = Memory()
     _train(tmp_path, backend, resume=True)
@@ -95,7 +95,7 @@ def test_a_tracker_that_is_chosen_later_gets_the_epochs_before(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("fails", ["open", "log"])
-def test_a_tracker_that_fails_is_told_once_without_passwords_and_the_training_goes_on(
+def test_a_failing_tracker_is_reported_once_without_passwords_and_the_training_continues(
     tmp_path: Path, fails: str
 ) -> None:
     log = _train(tmp_path, Memory(fails=fails))
@@ -106,7 +106,9 @@ def test_a_tracker_that_fails_is_told_once_without_passwords_and_the_training_go
     assert "secret" not in note
 
 
-def test_a_tracker_that_hangs_holds_nobody_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tracker_that_hangs_does_not_block_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(trackers, "WAIT_S", 0.2)
     hangs = threading.Event()
     log = _train(tmp_path, Memory(hangs=hangs))
@@ -157,7 +159,7 @@ def test_a_database_beside_a_bucket_is_refused(made: Path, monkeypatch: pytest.M
         check_trackers(chosen.output, bucket)
 
 
-def test_trackers_are_one_or_several_and_named_after_the_folder() -> None:
+def test_one_or_several_trackers_with_the_folder_as_run_name() -> None:
     assert TrainOutput(root="a/b/").trackers == ()
     assert TrainOutput(root="a/b/", tracker="wandb").trackers == ("wandb",)
     both = TrainOutput(root="s3://bucket/a/b/", tracker=("mlflow", "wandb", "mlflow"))
@@ -201,7 +203,7 @@ def test_wandb_offline_keeps_one_id_across_a_resume(
     monkeypatch.setenv("WANDB_MODE", "offline")
     _halves(made, tmp_path, "wandb")
     names = [p.name for p in (tmp_path / "wandb").glob("offline-run-*")]
-    # offline-run-DATE-ID, and a number behind it where two start within a second.
+    # offline-run-DATE-ID, followed by a number if two start within a second.
     assert len(names) == 2
     assert len({name.split("-")[3] for name in names}) == 1
     assert list((tmp_path / "wandb").rglob("*.wandb"))
