@@ -1,4 +1,4 @@
-"""Extraction on Ray: an archive of motion becomes a data set of clips."""
+"""Extraction on Ray: converts an archive of motion into a data set of clips."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mocap_ray.storage import place
 
 
 def plan(config: ExtractConfig, *, overwrite: bool = False, prune: bool = False) -> ClipBuild:
-    """List, check and compare, without changing anything. Raises UserError with a remedy."""
+    """Plan an extraction without changing any file. Raises UserError with a remedy."""
     lists = None
     if Path(config.source.split).suffix in (".yaml", ".yml"):
         lists = read_yaml(Path(config.source.split))
@@ -38,19 +38,19 @@ def extract(
     prune: bool = False,
     strict: bool = False,
 ) -> RunResult:
-    """Turn an archive into a data set; run again, it goes on where it was or takes up what is new.
+    """Convert an archive into a data set; a second run resumes it, or adds new recordings.
 
     Args:
-        config: the whole configuration.
-        callback: is called as the run goes on.
-        overwrite: replace a data set of another recipe.
-        prune: drop recordings that the archive no longer lists.
+        config: the complete config.
+        callback: is called on progress.
+        overwrite: replace a data set that was made with another recipe.
+        prune: remove recordings that are no longer in the archive.
         strict: fail on the first rejection.
 
     Raises:
         UserError: the run cannot start; nothing was changed.
-        Locked: another run writes this data set.
-        RunFailed: some shards could not be made, or every recording was rejected.
+        Locked: another run is writing this data set.
+        RunFailed: some shards could not be written, or every recording was rejected.
     """
     return run(
         lambda: plan(config, overwrite=overwrite, prune=prune),
@@ -63,7 +63,7 @@ def extract(
 
 
 def _without_secrets(config: ExtractConfig) -> str:
-    """The configuration as YAML, for the log; an address may hold credentials, which are not written down."""
+    """The config as YAML for the log, without the credentials that URIs may contain."""
     values = config.model_dump(mode="json")
     for section in ("source", "output"):
         for key in ("root", "segments", "texts", "split"):

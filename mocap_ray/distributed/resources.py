@@ -1,4 +1,4 @@
-"""What a cluster can give, and what each worker of a training gets of it."""
+"""The resources of a cluster, and the resources of each worker of a training."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ import ray
 
 from mocap_ray.errors import UserError
 from mocap_ray.runs.train import TrainRay
+from mocap_ray.wording import counted
 
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """What each worker of a training gets.
+    """The resources of each worker of a training.
 
     Attributes:
-        workers: processes.
-        cpus, gpus: of each.
+        workers: number of processes.
+        cpus, gpus: per process.
     """
 
     workers: int
@@ -27,36 +28,45 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """What a cluster can give, with the machines that its autoscaler may still start."""
+    """The resources of a cluster, including the nodes that its autoscaler may add."""
 
     cpus: float
     gpus: float
 
 
+def amount(number: float, unit: str) -> str:
+    """A number of CPUs or GPUs, which may be fractional.
+
+    >>> amount(1.0, "GPU"), amount(0.5, "GPU"), amount(16.0, "CPU")
+    ('1 GPU', '0.5 GPUs', '16 CPUs')
+    """
+    return f"{number:g} {unit if number == 1 else f'{unit}s'}"
+
+
 def capacity() -> Capacity:
-    """Of the cluster that this process is connected to."""
+    """The capacity of the cluster that this process is connected to."""
     now = ray.cluster_resources()
-    # No public call tells what an autoscaler may add; Ray Train itself asks this one.
+    # There is no public API for what an autoscaler may add; Ray Train uses this call.
     later = ray._private.state.state.get_max_resources_from_cluster_config() or {}
 
     def most(key: str) -> float:
-        # An unbounded autoscaler says so by the largest integer.
+        # An unlimited autoscaler returns the largest integer.
         return float(max(now.get(key, 0), later.get(key, 0)))
 
     return Capacity(most("CPU"), most("GPU"))
 
 
 def share(options: TrainRay, has: Capacity, *, device: str = "auto", whole: bool = False) -> Share:
-    """Resolve `auto`, and refuse what the cluster can never give.
+    """Resolve `auto`, and check that the cluster can provide the resources.
 
     Args:
-        options: the `ray:` section.
-        has: of the cluster.
-        device: `training.device`; `cpu` leaves GPUs alone.
-        whole: the cluster is ours alone: its CPUs are divided among the workers.
+        options: the section `ray`.
+        has: capacity of the cluster.
+        device: `training.device`; with `cpu` no GPUs are used.
+        whole: no other run uses the cluster: its CPUs are divided among the workers.
 
     Raises:
-        UserError: more workers or GPUs than there can ever be; says how many there can.
+        UserError: more workers or GPUs are requested than the cluster can ever provide; says how many it can.
     """
     gpus = options.gpus_per_worker
     if device == "cpu":
@@ -65,17 +75,19 @@ def share(options: TrainRay, has: Capacity, *, device: str = "auto", whole: bool
         gpus = 1.0 if has.gpus >= 1 else 0.0
     if device == "cuda" and not gpus:
         raise UserError(
-            f"training.device cuda: ray.gpus_per_worker is 0 or the cluster has no GPU ({has.gpus:g}); use device: auto"
+            f"training.device cuda: ray.gpus_per_worker is 0, or the cluster has no GPU ({has.gpus:g} found). Use "
+            "device: auto."
         )
     most = max(0, math.floor(has.cpus))
     if gpus:
         most = min(most, math.floor(has.gpus / gpus))
     workers = max(1, most) if options.workers == "auto" else options.workers
     if workers > most:
-        each = "1 CPU" + (f" and {gpus:g} GPU" if gpus else "")
+        each = "1 CPU" + (f" and {amount(gpus, 'GPU')}" if gpus else "")
         raise UserError(
-            f"ray.workers {workers}: the cluster can never give more than {most} workers of {each} each "
-            f"({has.cpus:g} CPUs, {has.gpus:g} GPUs in all). Lower ray.workers, or set it to auto."
+            f"ray.workers {workers}: the cluster has room for at most {counted(most, 'worker')} with {each} each "
+            f"({amount(has.cpus, 'CPU')} and {amount(has.gpus, 'GPU')} in total). Lower ray.workers, or set it to "
+            "auto."
         )
     cpus = float(max(1, math.floor(has.cpus) // workers)) if whole and not gpus else 1.0
     return Share(workers, cpus, float(gpus))

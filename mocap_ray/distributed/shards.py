@@ -1,7 +1,7 @@
-"""Shards on Ray Data: what travels, what comes back, and what happens when a worker dies.
+"""Writing shards on Ray Data: tasks and actors, their reports, and the death of workers.
 
-One task makes one shard whole; Ray carries only small reports. A product that has something to set up gets workers that
-stay alive (actors), one that has not gets tasks.
+A task writes complete shards; Ray transfers only small reports. A product with a setup runs in actors, which stay
+alive; a product without one runs in tasks.
 """
 
 from __future__ import annotations
@@ -25,37 +25,38 @@ from mocap_ray.distributed.cluster import Cluster, connected
 from mocap_ray.runs.ray import RayOptions
 from mocap_ray.shards.reports import ShardReport, bug, report
 from mocap_ray.shards.running import TASK_RETRIES, AnyJob, AnyShard, Engine
+from mocap_ray.wording import counted
 
 NO_PROGRESS_S = 300
-"""Ray Data gives up when nothing moves for so long; the longest shard takes seconds."""
+"""Ray Data fails after this many seconds without progress; the longest shard takes seconds."""
 
 
 @contextmanager
 def ray_engine(options: RayOptions) -> Iterator[Engine]:
-    """The Ray that the config names, or one of our own, for the time of the block."""
+    """Connect to the Ray cluster of the config, or start a local one, inside the block."""
     with connected(options) as cluster:
         yield RayEngine(cluster)
 
 
 class RayEngine:
-    """Makes shards on a connected Ray."""
+    """Writes shards on a connected Ray cluster."""
 
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
 
     @property
     def workers(self) -> int:
-        """Processes at once."""
+        """Number of processes."""
         return self.cluster.workers
 
     @property
     def joined(self) -> str:
-        """The cluster, where it is not our own."""
-        return "" if self.cluster.own else f"a cluster of {self.cluster.nodes} nodes"
+        """Description of the cluster; empty for a local Ray instance."""
+        return "" if self.cluster.own else f"a cluster of {counted(self.cluster.nodes, 'node')}"
 
     @property
     def versions(self) -> Mapping[str, str]:
-        """Ray's."""
+        """Version of Ray."""
         return {"ray": ray.__version__}
 
     def make(
@@ -66,16 +67,16 @@ class RayEngine:
         per_task: int,
         dead: Mapping[str, str] | None = None,
     ) -> Generator[ShardReport, None, None]:
-        """Reports of the shards as they are made, in any order; none for a shard whose workers died.
+        """Yield reports of the shards as they finish, in any order; none for a shard whose workers died.
 
-        Who stops early closes it: Ray Data's own thread must have ended before Ray does, or it takes the process along.
+        Close the generator to stop early: the thread of Ray Data must end before Ray does, or it kills the process.
         """
         if not shards:
             return
         logging.getLogger("ray.data").setLevel(logging.CRITICAL)
         items = [{"shard": pickle.dumps(s)} for s in shards]
         with DataContext.current(_context(self.cluster)), warnings.catch_warnings():
-            # Ray 2.60 deprecates options by keyword and names no other way to bound the retries of a task.
+            # Ray 2.60 deprecates options by keyword, but has no other way to limit the retries of a task.
             warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
             blocks = -(-len(items) // per_task)
             data = ray.data.from_items(items, override_num_blocks=blocks).map_batches(
@@ -90,7 +91,7 @@ class RayEngine:
                     yield ShardReport(**json.loads(text))
 
     def dying(self, inputs: Sequence[Any], job: AnyJob) -> set[str]:
-        """Read each input in a task of its own; the names of those whose process died."""
+        """Read each input in a separate task; returns the names of those whose process died."""
         takes = job.product.resources
         probe = ray.remote(num_cpus=takes.cpus, num_gpus=takes.gpus, max_retries=0, max_calls=1)(_probe)
         died = set()
@@ -106,7 +107,7 @@ class RayEngine:
 
 
 def _worker(job: AnyJob, dead: dict[str, str], workers: int) -> dict[str, Any]:
-    """Arguments of `map_batches`: a task, or an actor where something is set up."""
+    """Arguments of `map_batches`: for a task, or for an actor if the product has a setup."""
     arguments = {"job": job, "dead": dead}
     if not job.product.needs_setup:
         return {
@@ -119,7 +120,7 @@ def _worker(job: AnyJob, dead: dict[str, str], workers: int) -> dict[str, Any]:
         "fn": KeptWorker,
         "fn_constructor_kwargs": arguments,
         "compute": ActorPoolStrategy(size=workers, max_tasks_in_flight_per_actor=1),
-        "max_restarts": -1,  # a shard that kills its worker leaves the worker to the others
+        "max_restarts": -1,  # a worker killed by a shard is restarted for the other shards
         "max_task_retries": TASK_RETRIES,
     }
 
@@ -130,25 +131,25 @@ def _context(cluster: Cluster) -> DataContext:
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     context.execution_no_progress_timeout_s = NO_PROGRESS_S
-    # A task whose worker died too often is dropped here and seen by its missing report.
+    # A task whose worker died too often is dropped here, and detected by its missing report.
     context.max_errored_blocks = -1
     if cluster.whole:
-        # Backpressure guards the object store, where a report takes 1 kB, and keeps only as many tasks in
-        # flight as there are CPUs; as Ray Data looks for finished tasks every 0.1 s, CPUs then idle between
-        # tasks: 0.5 of multiprocessing.Pool(2) with it, 0.95 without. The CPUs bound what runs at once.
+        # Backpressure protects the object store, but a report takes only 1 kB. It also limits the tasks in flight to
+        # the number of CPUs. Ray Data polls finished tasks every 0.1 s, so CPUs would idle between tasks: the speed is
+        # 0.5 of multiprocessing.Pool(2) with backpressure, 0.95 without. The CPUs limit the running tasks anyway.
         context.set_config("backpressure_policies.enabled", [])
     return context
 
 
 def make_batch(batch: pa.Table, job: AnyJob, dead: dict[str, str]) -> Iterator[pa.Table]:
-    """The task: make the shards of a batch of pickled ones; errors come back as reports, too."""
+    """The task: write a batch of pickled shards; errors are returned as reports."""
     pa.set_cpu_count(1)
     for item in batch["shard"].to_pylist():
         yield _row(report(pickle.loads(item), job, dead))
 
 
 class KeptWorker:
-    """The actor: sets the product up before its first shard, and makes shards until the run ends."""
+    """The actor: sets up the product before its first shard, and writes shards until the run ends."""
 
     def __init__(self, job: AnyJob, dead: dict[str, str]) -> None:
         self.job = job
@@ -156,19 +157,19 @@ class KeptWorker:
         self.ready: AnyJob | None = None
 
     def __call__(self, batch: pa.Table) -> Iterator[pa.Table]:
-        """Make the shards of a batch; a `setup` that fails is a report, too."""
+        """Write the shards of a batch; a failed `setup` is returned as a report."""
         if self.ready is None:
             try:
                 self.ready = self.job.ready()
             except Exception as error:
                 yield from (
-                    _row(_not_set_up(pickle.loads(item), error)) for item in batch["shard"].to_pylist()
+                    _row(_setup_failed(pickle.loads(item), error)) for item in batch["shard"].to_pylist()
                 )
                 return
         yield from make_batch(batch, self.ready, self.dead)
 
 
-def _not_set_up(shard: AnyShard, error: Exception) -> ShardReport:
+def _setup_failed(shard: AnyShard, error: Exception) -> ShardReport:
     from mocap_ray.errors import UserError
 
     text = str(error) if isinstance(error, UserError) else bug(f"{shard.path}: setup: {error}")
@@ -180,7 +181,7 @@ def _row(made: ShardReport) -> pa.Table:
 
 
 def _probe(input: Any, job: AnyJob) -> None:
-    """Whether reading an input kills its process; what else goes wrong shows when its shard is made."""
+    """Read an input to see whether it kills the process; other errors are reported when its shard is written."""
     try:
         job.ready().product.process(input)
     except Exception:

@@ -1,8 +1,8 @@
-"""Training on Ray Train (V2): a team of workers runs `training.session`, and survives its losses.
+"""Training on Ray Train (V2): workers run `training.session`, and are restarted after a failure.
 
-Checkpoints are the session's own, two files that rank 0 publishes whole; they do not travel through
-`ray.train.report`. A worker that is killed right after a report can lose that checkpoint in Ray 2.60, and
-leaves a folder behind that `num_to_keep` never sees; a published file is there or is not.
+The session writes its own checkpoints, two files that rank 0 writes atomically, and does not use `ray.train.report`. In
+Ray 2.60, a worker that is killed right after a report can lose that checkpoint, and leaves a folder behind that
+`num_to_keep` does not remove.
 """
 
 from __future__ import annotations
@@ -29,63 +29,64 @@ from mocap_ray.runs.train import TrainConfig
 from mocap_ray.storage import Place, place
 from mocap_ray.training.callbacks import EpochReport, Progress, TrainStart
 from mocap_ray.training.prepare import prepare
+from mocap_ray.wording import counted
 
 RAY_FOLDER = ".ray-train"
-"""Prefix of Ray Train's own folder in the output, there while a training runs."""
+"""Prefix of the folder of Ray Train in the output, which exists while a training runs."""
 TRIAL_CPU = 0.01
-"""Of the process in which Tune runs a trial; 0 is refused."""
+"""CPUs of the process in which Tune runs a trial; Tune does not accept 0."""
 POLL_S = 0.1
-"""How often the driver asks for events."""
+"""Seconds between two polls for events in the driver."""
 HEALTH_S = 0.2
-"""How often Ray Train looks after its workers; its default of 2 s finds a lost one late."""
+"""Seconds between two health checks of Ray Train; its default of 2 s detects a lost worker late."""
 
 
 class TrainingFailed(RuntimeError):
-    """The training could not finish; its last checkpoint stays, and `--resume` goes on from there."""
+    """The training could not finish; its last checkpoint is kept, and `--resume` continues from it."""
 
 
 class TrainCallback(Protocol):
-    """Who watches a training: a terminal, a log, a trial of a search."""
+    """Callback of a training on Ray: a terminal, a log, or a trial of a search."""
 
     def on_cluster(self, cluster: Cluster, part: Share) -> None:
-        """Ray is there; what each worker gets."""
+        """Called when Ray is connected, with the resources of each worker."""
 
     def on_start(self, start: TrainStart) -> None:
-        """The first step is about to run; again after a lost worker."""
+        """Called before the first step, and again after a lost worker."""
 
     def on_progress(self, progress: Progress) -> None:
-        """About once a second within an epoch."""
+        """Called about once a second within an epoch."""
 
     def on_epoch_saved(self, report: EpochReport) -> None:
-        """An epoch ended and its checkpoints stand."""
+        """Called after an epoch and its checkpoints."""
 
     def on_note(self, text: str) -> None:
-        """Something a person should know."""
+        """Called with a message for the user."""
 
 
 def train(
     config: TrainConfig, callback: TrainCallback, *, resume: bool = False, overwrite: bool = False
 ) -> dict[str, Any]:
-    """Train one prior on the cluster that the config names.
+    """Train a model on the cluster of the config.
 
     Args:
-        config: the whole configuration.
-        callback: is told of progress.
-        resume: go on from the last checkpoint in `output.root`.
+        config: the complete config.
+        callback: is called on progress.
+        resume: resume from the last checkpoint in `output.root`.
         overwrite: replace the training in `output.root`.
 
     Returns:
         The summary, as in summary.json.
 
     Raises:
-        ValueError: the run cannot start; nothing was changed.
-        Locked: another run writes this folder.
-        TrainingFailed: it cannot go on.
+        UserError: the training cannot start; nothing was changed.
+        Locked: another run is writing this folder.
+        TrainingFailed: the training stopped with an error.
     """
     config = absolute(config)
     with lock(place(config.output.root)):
         prepare(config.setup(), resume=resume, overwrite=overwrite)
-        # A Ray of our own takes the whole machine, so that its workers share all CPUs, however few they are.
+        # A local Ray instance uses the whole machine, so that its workers share all CPUs.
         gpus = 0.0 if config.training.device == "cpu" or config.ray.gpus_per_worker == 0 else 1.0
         options = RayOptions(address=config.ray.address, gpus_per_worker=gpus)
         with connected(options) as cluster:
@@ -97,16 +98,16 @@ def train(
 def team_run(
     config: TrainConfig, part: Share, callback: TrainCallback, *, trial: bool = False
 ) -> dict[str, Any]:
-    """Run a prepared training on the Ray that this process is connected to, with events to the callback.
+    """Run a prepared training on the connected Ray cluster, and forward its events to the callback.
 
     Args:
-        config: with absolute paths.
-        part: what each worker gets.
+        config: config with absolute paths.
+        part: resources of each worker.
         callback: is called in the calling thread.
-        trial: within a trial of Tune, whose own actor takes a hundredth of a CPU of the first worker.
+        trial: whether this is a trial of Tune, whose actor needs a hundredth of a CPU.
 
     Raises:
-        TrainingFailed: a fault that repeats, or more lost workers than `ray.max_failures`.
+        TrainingFailed: an error that a retry cannot fix, or more lost workers than `ray.max_failures`.
     """
     clean(place(config.output.root))
     events = EventQueue()
@@ -115,7 +116,7 @@ def team_run(
     os.environ["RAY_TRAIN_HEALTH_CHECK_INTERVAL_S"] = str(HEALTH_S)
     trainer = TorchTrainer(
         work,
-        # As text: the process that controls the run need not import what a config is made of.
+        # As text, so that the controller process does not import the classes of the config.
         train_loop_config={
             "config": config.model_dump_json(),
             "events": events,
@@ -133,14 +134,14 @@ def team_run(
             logging_config=LoggingConfig(log_level="ERROR"),
         ),
     )
-    fate: list[BaseException | None] = []
+    outcome: list[BaseException | None] = []
 
     def fit() -> None:
         try:
             trainer.fit()
-            fate.append(None)
-        except BaseException as error:  # carried over to the calling thread
-            fate.append(error)
+            outcome.append(None)
+        except BaseException as error:  # re-raised in the calling thread
+            outcome.append(error)
 
     thread = threading.Thread(target=fit, name="ray-train", daemon=True)
     thread.start()
@@ -160,14 +161,14 @@ def team_run(
             time.sleep(POLL_S)
     finally:
         clean(out)
-    if fate[0] is not None:
-        raise TrainingFailed(_why(fate[0], config)) from fate[0]
-    assert summary is not None, "a training ended without saying how"
+    if outcome[0] is not None:
+        raise TrainingFailed(_failure_message(outcome[0], config)) from outcome[0]
+    assert summary is not None, "the training ended without a summary"
     return summary
 
 
 def clean(out: Place) -> None:
-    """Remove what is no part of a training: half-written files of a killed run, and Ray Train's own folder."""
+    """Remove temporary files of a killed run, and the folder of Ray Train."""
     for folder in (out.path, out.join("checkpoints"), out.join("export")):
         for info in out.fs.get_file_info(pafs.FileSelector(folder, allow_not_found=True)):
             if info.type == pafs.FileType.Directory and info.base_name.startswith(f"{RAY_FOLDER}-"):
@@ -176,26 +177,27 @@ def clean(out: Place) -> None:
                 out.fs.delete_file(info.path)
 
 
-def _why(error: BaseException, config: TrainConfig) -> str:
-    """What ended a run that Ray Train gave up, in one sentence."""
+def _failure_message(error: BaseException, config: TrainConfig) -> str:
+    """The reason why Ray Train stopped a run, as one sentence."""
     failures = getattr(error, "worker_failures", None)
     first = next(iter(failures.values())) if failures else getattr(error, "controller_failure", error)
     text = str(first).strip().splitlines() or [type(first).__name__]
     return (
-        f"{config.output.root}: the workers failed {config.ray.max_failures + 1} times (ray.max_failures "
-        f"{config.ray.max_failures}), at last: {text[0]}. What was trained is kept; --resume goes on from there."
+        f"{config.output.root}: the workers failed {counted(config.ray.max_failures + 1, 'time')} (ray.max_failures "
+        f"{config.ray.max_failures}). Last error: {text[0].rstrip('.')}. The last checkpoint is kept; --resume "
+        "continues from it."
     )
 
 
 def absolute(config: TrainConfig) -> TrainConfig:
-    """With absolute local paths: the workers run in folders of their own."""
+    """The config with absolute local paths, because the workers run in other folders."""
 
-    def whole(root: str) -> str:
+    def absolute_path(root: str) -> str:
         return root if "://" in root else str(Path(root).expanduser().absolute())
 
     return config.model_copy(
         update={
-            "data": config.data.model_copy(update={"root": whole(config.data.root)}),
-            "output": config.output.model_copy(update={"root": whole(config.output.root)}),
+            "data": config.data.model_copy(update={"root": absolute_path(config.data.root)}),
+            "output": config.output.model_copy(update={"root": absolute_path(config.output.root)}),
         }
     )

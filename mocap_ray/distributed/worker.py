@@ -1,4 +1,4 @@
-"""One worker of a team: what Ray Train runs in a process of its own."""
+"""One worker of a training: the function that Ray Train runs in each process."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from mocap_ray.training.streaming import ShardReader
 from mocap_ray.training.team import Team
 
 LEAVE_S = 60.0
-"""How long the workers of a trial that was ended may take to go."""
+"""How long to wait for the workers of a stopped trial to exit."""
 
 
 class _ForwardToDriver(Callback):
-    """Forwards what rank 0 hears to the driver."""
+    """Forwards the callbacks of rank 0 to the driver."""
 
     def __init__(self, events: EventQueue) -> None:
         self.events = events
@@ -45,7 +45,7 @@ class _ForwardToDriver(Callback):
 
 
 def work(task: dict[str, Any]) -> None:
-    """One worker of a team, from its start or from the last checkpoint; what is no accident ends the run."""
+    """Run one worker, from the start or from the last checkpoint; an error that a retry cannot fix stops the run."""
     config, events = TrainConfig.model_validate_json(task["config"]), task["events"]
     # Ray sets OMP_NUM_THREADS to the whole CPUs of a worker, rounded down: 1 of the 1.99 within a trial.
     torch.set_num_threads(task["threads"])
@@ -53,39 +53,39 @@ def work(task: dict[str, Any]) -> None:
     team = _team(context.get_world_rank(), context.get_world_size(), ray.train.torch.get_device())
     try:
         forward = _ForwardToDriver(events) if team.rank == 0 else None
-        # A trial that Tune ends and starts again must not be written by both of its runs.
-        held = place(config.output.root) if task["trial"] and team.rank == 0 else None
-        with nullcontext() if held is None else lock(held, wait_s=LEAVE_S):
+        # When Tune restarts a trial, its old and its new run must not write at the same time.
+        out = place(config.output.root) if task["trial"] and team.rank == 0 else None
+        with nullcontext() if out is None else lock(out, wait_s=LEAVE_S):
             summary = session.run(config.setup(), team=team, callback=forward, reader=_reader)
     except Exception as error:
-        if not _is_accident(error, team):
-            # Starting again would only repeat it; the driver ends the run on hearing this.
-            events.put("failed", _sentence(error, config), wait=True)
+        if not _is_retryable(error, team):
+            # A restart would fail again; the driver stops the run on this event.
+            events.put("failed", _error_message(error, config), wait=True)
         raise
     if team.rank == 0:
         events.put("done", summary, wait=True)
 
 
 def _reader() -> ShardReader:
-    # Ray Data takes a second to import: only those who stream pay for it.
+    # Imported here because Ray Data takes a second to import, and only streaming needs it.
     from mocap_ray.distributed.stream import RayDataReader
 
     return RayDataReader()
 
 
-def _is_accident(error: Exception, team: Team) -> bool:
-    """Whether a fresh start may help: a file system that is away, or a team that lost one of its members.
+def _is_retryable(error: Exception, team: Team) -> bool:
+    """Whether a restart may help: after an I/O error, or after the loss of a worker.
 
-    The others then see a RuntimeError of gloo or NCCL, which nothing tells from one of torch's own; as those
-    repeat, `ray.max_failures` ends them too.
+    If a worker is lost, the others get a RuntimeError from gloo or NCCL, which cannot be distinguished from other
+    RuntimeErrors of torch. Those are retried too, until `ray.max_failures` is reached.
     """
     collective = team.world > 1 and isinstance(error, RuntimeError)
     out_of_memory = isinstance(error, torch.OutOfMemoryError)
     return isinstance(error, OSError) or (collective and not out_of_memory)
 
 
-def _sentence(error: Exception, config: TrainConfig) -> str:
-    """A fault in words; of one that is no user's, the place as well."""
+def _error_message(error: Exception, config: TrainConfig) -> str:
+    """The message of an error; for a bug also its type and location."""
     if isinstance(error, ValueError):
         return str(error)
     first = (str(error).splitlines() or [""])[0]
@@ -101,7 +101,7 @@ def _team(rank: int, world: int, device: torch.device) -> Team:
 
     def wrap(module: nn.Module) -> nn.Module:
         ids = [device] if device.type == "cuda" else None
-        # Buffers are statistics of the training split, equal in all ranks: nothing to send around each step.
+        # Buffers are statistics of the training split, equal on all ranks, so there is nothing to broadcast.
         return nn.parallel.DistributedDataParallel(module, device_ids=ids, broadcast_buffers=False)
 
     def mean(values: dict[str, float]) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""What can be trained: the table of tasks that `mocap-ray train` and `mocap-ray search` know."""
+"""The registry of tasks for `mocap-ray train` and `mocap-ray search`."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ TASKS: dict[str, TaskKind] = {kind: prior_kind(section, prior) for kind, (sectio
 
 
 def find_task(name: str) -> TaskKind:
-    """The kind of task called `name` in the table, or `package.module:NAME` of one's own.
+    """Find the kind of task called `name`: one of the table, or a custom one as `package.module:NAME`.
 
     Raises:
-        UserError: there is none.
+        UserError: it does not exist.
     """
     if name in TASKS:
         return TASKS[name]
@@ -28,11 +28,11 @@ def find_task(name: str) -> TaskKind:
             "mocap_ray.training.task.TaskKind of your own"
         )
     try:
-        found = getattr(import_module(module), attribute)
+        kind = getattr(import_module(module), attribute)
     except (ImportError, AttributeError) as error:
         raise UserError(f"{name!r}: {error}. Expected package.module:NAME, importable here") from error
-    if not isinstance(found, TaskKind):
+    if not isinstance(kind, TaskKind):
         raise UserError(
-            f"{name!r} is of type {type(found).__name__}. Expected a mocap_ray.training.task.TaskKind"
+            f"{name!r} is of type {type(kind).__name__}. Expected a mocap_ray.training.task.TaskKind"
         )
-    return found
+    return kind

@@ -25,21 +25,21 @@ from mocap_ray.training.task import TrainingSetup, TrainingTask
 
 
 class TrainRay(RayOptions):
-    """Where a training computes."""
+    """The Ray cluster and the workers of a training."""
 
     workers: Annotated[int, Field(ge=1)] | Literal["auto"] = 1
-    """Processes that share each step; `auto`: one per GPU of the cluster, or one per CPU without GPUs."""
+    """Number of processes that share each step; `auto`: one per GPU of the cluster, or one per CPU without GPUs."""
     gpus_per_worker: Annotated[float, Field(ge=0)] | Literal["auto"] = "auto"  # type: ignore[assignment]
-    """`auto`: 1 where the cluster has GPUs, else 0."""
+    """`auto`: 1 if the cluster has GPUs, else 0."""
     max_failures: Annotated[int, Field(ge=0)] = 3
-    """Worker losses to go on after, each from the last checkpoint."""
+    """Number of worker failures to recover from, each time from the last checkpoint."""
 
 
 class TrainConfig(Section):
-    """One training: a data set becomes a model.
+    """One training: trains a model on a data set.
 
-    `model.kind` decides which keys `model` and `data` have. So a config that was read is of a subclass of this class,
-    which `for_values` makes.
+    `model.kind` determines the keys of `model` and `data`. So a loaded config is an instance of a subclass, which
+    `for_values` creates.
     """
 
     model: ModelOptions
@@ -50,7 +50,7 @@ class TrainConfig(Section):
 
     @classmethod
     def for_values(cls, values: Mapping[str, Any]) -> type[TrainConfig]:
-        """The config of the kind that the values name; one that refuses them where there is no such kind."""
+        """The config class for the kind in the values; a class that rejects them if there is no such kind."""
         model = values.get("model")
         kind = model.get("kind") if isinstance(model, Mapping) else None
         return _of_kind(kind if isinstance(kind, str) else None)
@@ -63,7 +63,7 @@ class TrainConfig(Section):
         return handler(values)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # The subclass is made while a program runs: another process makes its own.
+        # The subclass is created at run time, so another process must create its own.
         return TrainConfig.model_validate, (self.plain(),)
 
     def plain(self) -> dict[str, Any]:
@@ -71,48 +71,48 @@ class TrainConfig(Section):
         return self.model_dump(mode="json")
 
     def task(self) -> TrainingTask[Any]:
-        """What is trained."""
+        """The task to train."""
         return find_task(self.model.kind).task(self.model, self.data)
 
     def setup(self) -> TrainingSetup[Any]:
-        """What `training.session` needs."""
+        """The setup for `training.session`."""
         return TrainingSetup(self.task(), self.data, self.training, self.output, self.plain())
 
 
-class _NoModel(ModelOptions):
-    """The section `model` of a kind `package.module:NAME` that cannot be had."""
+class _UnknownModel(ModelOptions):
+    """The section `model` of a kind `package.module:NAME` that cannot be imported."""
 
     model_config = ConfigDict(extra="allow")
 
     @field_validator("kind")
     @classmethod
-    def _why(cls, value: str) -> str:
+    def _importable(cls, value: str) -> str:
         find_task(value)
         return value
 
 
-class _NoData(DataOptions):
-    """The section `data` of such a kind: nobody knows its keys."""
+class _UnknownData(DataOptions):
+    """The section `data` of such a kind, whose keys are unknown."""
 
     model_config = ConfigDict(extra="allow")
 
 
 def _of_kind(kind: str | None) -> type[TrainConfig]:
-    """The config of a training of a kind; what is wrong with the kind is found where the values are checked."""
+    """The config class of a kind; an unknown kind is reported when the values are validated."""
     if kind is not None and (kind in TASKS or ":" in kind):
         try:
             task = find_task(kind)
         except UserError:
-            return _made(_NoModel, _NoData)
-        return _made(task.model, task.data)
-    # The other sections are checked as those of the kind that was probably meant.
+            return _config_class(_UnknownModel, _UnknownData)
+        return _config_class(task.model, task.data)
+    # Check the other sections as those of the kind with the most similar name.
     close = difflib.get_close_matches(str(kind), TASKS, n=1) or list(TASKS)
     union: Any = Union[tuple(task.model for task in TASKS.values())]  # noqa: UP007
-    return _made(Annotated[union, Field(discriminator="kind")], TASKS[close[0]].data)
+    return _config_class(Annotated[union, Field(discriminator="kind")], TASKS[close[0]].data)
 
 
 @lru_cache(maxsize=64)
-def _made(model: Any, data: type[DataOptions]) -> type[TrainConfig]:
+def _config_class(model: Any, data: type[DataOptions]) -> type[TrainConfig]:
     return create_model(
         "TrainConfig", __base__=TrainConfig, __module__=__name__, model=(model, ...), data=(data, ...)
     )

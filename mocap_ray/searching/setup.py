@@ -1,4 +1,4 @@
-"""What a search is about, without the config that it was started from."""
+"""The settings of a search that its page shows, independent of its config class."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from mocap_ray.searching.space import Range
 
 @dataclass(frozen=True, slots=True)
 class SearchSetup:
-    """Base, space and goal of a search, as its page shows them.
+    """Base, space and metric of a search.
 
     Attributes:
-        base: a train config: a path, or the name of one.
-        space: key of the base to its range.
-        metric: a column of a training's metrics.csv.
+        base: path or name of a train config.
+        space: key of the base -> its range.
+        metric: a column of metrics.csv.
         mode: `min` or `max`.
         scheduler, searcher: their names.
     """

@@ -1,4 +1,4 @@
-"""What goes into a training step: a batch, and the model that has a loss for it."""
+"""The inputs of a training step: a batch, and a model that has a loss for it."""
 
 from __future__ import annotations
 
@@ -9,30 +9,30 @@ from torch import Tensor
 
 
 class Batch(NamedTuple):
-    """What a feed yields where it knows the items of a batch; plain tensors do as well."""
+    """A batch with the names of its items; loaders may also yield plain tensors."""
 
     data: Any
-    """What `model.loss` takes, on the model's device."""
+    """The input of `model.loss`, on the device of the model."""
     items: Callable[[], list[str]]
-    """Names of the items that its rows are of, asked for only when the loss is not finite."""
+    """Returns the names of the items in the batch; only called when the loss is not finite."""
 
 
 class Trainable(Protocol):
-    """What `fit` asks of a model, which is an `nn.Module`."""
+    """The methods that `fit` needs of a model, which is also an `nn.Module`."""
 
     def loss(self, batch: Any, *, epoch: float = 0.0) -> tuple[Tensor, dict[str, Tensor]]:
-        """Scalar to minimise, a mean over the batch's rows, and detached scalars worth a curve.
+        """The loss to minimise, a mean over the rows of the batch, and detached scalars to log.
 
         Args:
-            batch: what the feed yields.
-            epoch: epochs done before this step, with the part of the present one (2.5: half of the third)
-                where the feed knows its length.
+            batch: data from the loader.
+            epoch: number of epochs before this step, including the fraction of the current one (2.5: half of the
+                third) if the loader knows its length.
         """
         ...
 
 
 def row_count(data: Any) -> int:
-    """Rows of a batch: of its tensor, or of the first one in it."""
+    """Number of rows of a batch: the length of its tensor, or of its first tensor."""
     if isinstance(data, Mapping):
         data = next(iter(data.values()))
     return len(data[0] if isinstance(data, tuple) else data)

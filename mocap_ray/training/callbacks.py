@@ -1,4 +1,4 @@
-"""Who hears of a training's progress, and what; `metrics.csv`."""
+"""Callbacks of a training, the reports they get, and the callback that writes `metrics.csv`."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from mocap_ray.storage import Place
 
 @dataclass(frozen=True, slots=True)
 class TrainStart:
-    """What is about to run.
+    """The training that is about to run.
 
     Attributes:
-        epoch, step: finished before, 0 unless resumed.
-        epochs: at most so many in all.
-        parameters: trainable numbers.
-        device: in words.
-        world: processes that share each step.
+        epoch, step: finished before; 0 unless resumed.
+        epochs: largest number of epochs in total.
+        parameters: number of trainable parameters.
+        device: name of the device.
+        world: number of processes that share each step.
     """
 
     epoch: int
@@ -34,12 +34,12 @@ class TrainStart:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Where an epoch stands, now and then.
+    """The progress within an epoch.
 
     Attributes:
-        epoch: running, from 1.
-        done, of: steps of it; `of` is None where the feed does not know its length.
-        samples_per_s: of all processes together, in this epoch.
+        epoch: the running epoch, from 1.
+        done, of: finished steps, and steps in total; `of` is None if the loader has no length.
+        samples_per_s: over all processes, in this epoch.
     """
 
     epoch: int
@@ -53,18 +53,18 @@ class EpochReport:
     """A finished epoch.
 
     Attributes:
-        epoch: from 1; `epochs`: at most so many in all.
+        epoch: from 1; `epochs`: largest number of epochs in total.
         step: optimiser steps so far.
-        train: means over the epoch's steps: `loss` and the model's own scalars.
-        val: as `validate` gave them; empty in epochs without.
-        judged: the loss that decides, and whether it is the `best` so far.
-        learning_rate: of the epoch's last step.
-        grad_norm: mean over the steps, before clipping; `grad_norm_max` the largest.
-        samples_per_s: of all processes together, of training alone.
-        waiting: share of the training time in which the loop waited for its next batch. On a GPU, which works
-            behind the loop, this is an upper bound of the time that it waits.
-        seconds: of training since its start, those before a resume included.
-        eta_s: seconds left if no epoch is saved by stopping early.
+        train: means over the steps of the epoch: `loss` and the scalars of the model.
+        val: validation metrics; empty in epochs without validation.
+        judged: the loss that decides which epoch is the best; `best`: whether it is the best so far.
+        learning_rate: of the last step of the epoch.
+        grad_norm: mean over the steps, before clipping; `grad_norm_max` is the largest.
+        samples_per_s: over all processes, without validation.
+        waiting: fraction of the training time in which the loop waited for the next batch. On a GPU, which runs
+            asynchronously, this is an upper bound of its idle time.
+        seconds: training time since the start, including the time before a resume.
+        eta_s: seconds left without early stopping.
     """
 
     epoch: int
@@ -85,7 +85,7 @@ class EpochReport:
     eta_s: float
 
     def row(self) -> dict[str, int | float]:
-        """One flat row of numbers: `loss`, `val_loss`, ... and the figures."""
+        """One flat row of numbers: `loss`, `val_loss`, ... and the other figures."""
         figures = {
             name: getattr(self, name)
             for name in ("learning_rate", "grad_norm", "grad_norm_max", "samples_per_s", "waiting", "seconds")
@@ -95,83 +95,83 @@ class EpochReport:
 
 
 class Callback:
-    """Hears of a training in rank 0; what is not overridden is not callback."""
+    """Base class of callbacks, which are called on rank 0; each method does nothing unless overridden."""
 
     def on_start(self, start: TrainStart) -> None:
-        """Before the first step."""
+        """Called before the first step."""
 
     def on_progress(self, progress: Progress) -> None:
-        """About once a second within an epoch."""
+        """Called about once a second within an epoch."""
 
     def on_epoch_end(self, report: EpochReport, model: nn.Module) -> None:
-        """After an epoch, before its checkpoints: what is written here stands when they do.
+        """Called after an epoch, before its checkpoints are written.
 
-        After a kill between the two, the epoch is trained again and told of again. `model` has the weights
-        that were judged.
+        If the process is killed between the two, the epoch is trained and reported again. `model` has the weights that
+        were validated.
         """
 
     def on_epoch_saved(self, report: EpochReport, model: nn.Module) -> None:
-        """After an epoch and its checkpoints; `model` has the weights that were judged."""
+        """Called after an epoch and its checkpoints; `model` has the weights that were validated."""
 
     def on_note(self, text: str) -> None:
-        """Something that a person should know."""
+        """Called with a message for the user."""
 
     def on_end(self) -> None:
-        """After the last epoch; also after an error."""
+        """Called after the last epoch, also after an error."""
 
 
 class CallbackList(Callback):
-    """Several at once, in their order."""
+    """Calls several callbacks, in order."""
 
     def __init__(self, members: Sequence[Callback]) -> None:
         self.members = tuple(members)
 
     def on_start(self, start: TrainStart) -> None:
-        """To all of them."""
+        """Call each member."""
         for member in self.members:
             member.on_start(start)
 
     def on_progress(self, progress: Progress) -> None:
-        """To all of them."""
+        """Call each member."""
         for member in self.members:
             member.on_progress(progress)
 
     def on_epoch_end(self, report: EpochReport, model: nn.Module) -> None:
-        """To all of them."""
+        """Call each member."""
         for member in self.members:
             member.on_epoch_end(report, model)
 
     def on_epoch_saved(self, report: EpochReport, model: nn.Module) -> None:
-        """To all of them."""
+        """Call each member."""
         for member in self.members:
             member.on_epoch_saved(report, model)
 
     def on_note(self, text: str) -> None:
-        """To all of them."""
+        """Call each member."""
         for member in self.members:
             member.on_note(text)
 
     def on_end(self) -> None:
-        """To all of them."""
+        """Call each member."""
         for member in self.members:
             member.on_end()
 
 
 class MetricsFile(Callback):
-    """`metrics.csv`: a row per epoch, whole at any moment; a resumed training goes on in the same file."""
+    """Writes `metrics.csv` atomically, with one row per epoch; a resumed training appends to the same file."""
 
     def __init__(self, out: Place, *, name: str = "metrics.csv") -> None:
         self.out, self.name = out, name
         self.rows: list[dict[str, int | float | str]] = []
 
     def on_start(self, start: TrainStart) -> None:
-        """Keep the rows of the epochs that the checkpoint has seen, drop those after it."""
+        """Keep the rows up to the epoch of the checkpoint, drop later ones."""
         if start.epoch and self.out.exists(self.name):
             old = csv.DictReader(io.StringIO(self.out.read(self.name).decode()))
             self.rows = [dict(row) for row in old if int(row["epoch"]) <= start.epoch]
 
     def on_epoch_end(self, report: EpochReport, model: nn.Module) -> None:
-        """Write the file with a row more."""
+        """Add a row and write the file."""
         self.rows.append({**report.row()})
         names = list(dict.fromkeys(key for row in self.rows for key in row))
         text = io.StringIO()

@@ -1,4 +1,4 @@
-"""Stops a training whose loss or gradient is no longer finite, and says where it happened."""
+"""Stops a training when its loss or gradient is not finite, and reports the step and its items."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from mocap_ray.training.options import TrainingOptions
 from mocap_ray.training.task import TaskWords
 
 EVERY_ON_GPU = 32
-"""Steps between two looks on a GPU: looking waits for it."""
+"""Steps between two checks on a GPU, because a check synchronizes with it."""
 SHOWN = 20
-"""Names of items in the message; the exception has them all."""
+"""Number of item names in the message; the exception has all of them."""
 
 
 class NonFinite(UserError):
     """A loss or gradient is infinite or not a number.
 
     Attributes:
-        epoch, step: from 1, and steps taken before it.
-        items: names of the items of that batch; empty where the feed does not know them.
+        epoch, step: the epoch, from 1, and the number of steps before this one.
+        items: names of the items in the batch; empty if the loader does not know them.
     """
 
     def __init__(self, message: str, *, epoch: int, step: int, items: tuple[str, ...]) -> None:
@@ -32,11 +32,11 @@ class NonFinite(UserError):
         self.epoch, self.step, self.items = epoch, step, items
 
     def __reduce__(self) -> tuple[Callable[..., NonFinite], tuple[object, ...]]:
-        # Exceptions with keyword arguments do not survive pickling by themselves; Ray sends them to the driver.
-        return _again, (str(self), self.epoch, self.step, self.items)
+        # Exceptions with keyword arguments need this to be pickled; Ray sends them to the driver.
+        return _rebuild, (str(self), self.epoch, self.step, self.items)
 
 
-def _again(message: str, epoch: int, step: int, items: tuple[str, ...]) -> NonFinite:
+def _rebuild(message: str, epoch: int, step: int, items: tuple[str, ...]) -> NonFinite:
     return NonFinite(message, epoch=epoch, step=step, items=items)
 
 
@@ -51,15 +51,15 @@ class _Step:
 
 
 class FiniteCheck:
-    """Looks at every step on the CPU, before its update; on a GPU at 32 together."""
+    """Checks each step on the CPU before its update; on a GPU, 32 steps together."""
 
     def __init__(self, options: TrainingOptions, *, every: int, kept: str, words: TaskWords) -> None:
-        """`kept` says in the message where the last good checkpoint is."""
+        """`kept` is the part of the message that says where the last good checkpoint is."""
         self.options, self.every, self.kept, self.words = options, every, kept, words
         self.pending: list[_Step] = []
         self.largest_norm = 0.0
 
-    def see(
+    def add(
         self,
         *,
         epoch: int,
@@ -69,13 +69,13 @@ class FiniteCheck:
         rate: float,
         items: Callable[[], list[str]],
     ) -> None:
-        """Note a step. Raises NonFinite, perhaps for one of the steps before it."""
+        """Add a step. Raises NonFinite, possibly for an earlier step."""
         self.pending.append(_Step(epoch, step, loss.detach(), norm.detach(), rate, items))
         if len(self.pending) >= self.every:
-            self.look()
+            self.check()
 
-    def look(self) -> None:
-        """Look at the steps not yet looked at. Raises NonFinite for the first that is not finite."""
+    def check(self) -> None:
+        """Check the pending steps. Raises NonFinite for the first one that is not finite."""
         if not self.pending:
             return
         steps, self.pending = self.pending, []
@@ -86,19 +86,20 @@ class FiniteCheck:
             self.largest_norm = max(self.largest_norm, norm)
 
     def _error(self, s: _Step, loss: float, norm: float) -> NonFinite:
-        items, word = tuple(s.items()), self.words.items
+        items, plural = tuple(s.items()), self.words.items
+        noun = self.words.item if len(items) == 1 else plural
         shown = ", ".join(items[:SHOWN]) + (f" and {len(items) - SHOWN} more" if len(items) > SHOWN else "")
-        batch = f"on a batch of the {word} {shown}" if items else f"on a batch of unknown {word}"
-        tries = [f"training.learning_rate={s.rate / 10:.1g} (it was {s.rate:.1g})"]
+        batch = f"on a batch with the {noun} {shown}" if items else f"on a batch of unknown {plural}"
+        fixes = [f"training.learning_rate={s.rate / 10:.1g} (now {s.rate:.1g})"]
         if self.options.grad_clip is None or self.options.grad_clip > 1:
-            tries.append("training.grad_clip=1.0")
+            fixes.append("training.grad_clip=1.0")
         if self.options.precision == "bf16":
-            tries.append("training.precision=fp32")
+            fixes.append("training.precision=fp32")
         if self.options.warmup_steps == 0:
-            tries.append("training.warmup_steps=500")
+            fixes.append("training.warmup_steps=500")
         message = (
-            f"Epoch {s.epoch + 1}, step {s.step}: the loss is {loss:g} and the norm of its gradient {norm:g}, {batch}. "
-            f"Training stopped; {self.kept}. Try --override {', or '.join(tries)}; if it happens again on the same "
-            f"{word}, look at them and leave them out ({self.words.leave_out})."
+            f"Epoch {s.epoch + 1}, step {s.step}: the loss is {loss:g} and its gradient norm is {norm:g}, {batch}. "
+            f"The training stopped; {self.kept}. Try --override {' or '.join(fixes)}. If it happens again with the "
+            f"same {plural}, inspect them and exclude them ({self.words.leave_out})."
         )
         return NonFinite(message, epoch=s.epoch + 1, step=s.step, items=items)

@@ -1,4 +1,4 @@
-"""A training: plain torch, for any model that has a loss, on one process or as one of a team."""
+"""The training loop in plain torch, for any model with a loss, in one process or in one of a process group."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class FitResult:
 
     Attributes:
         reason: `max_epochs`, `patience` or `max_minutes`.
-        epochs: finished, those before a resume included.
-        step: optimiser steps, likewise.
-        best_epoch, best_loss: of the judged loss (validation, or training without one); epochs count from 1.
-        seconds: of training, those before a resume included.
+        epochs: finished epochs, including those before a resume.
+        step: optimiser steps, including those before a resume.
+        best_epoch, best_loss: by the validation loss, or by the training loss without validation; epochs count from 1.
+        seconds: training time, including the time before a resume.
     """
 
     reason: str
@@ -49,27 +49,28 @@ def fit(
     team: Team | None = None,
     words: TaskWords | None = None,
 ) -> FitResult:
-    """Train `model` in place; see `batch.Trainable` for what it must offer.
+    """Train `model` in place; see `batch.Trainable` for the methods it needs.
 
-    The random numbers of an epoch depend on (seed, epoch, rank) alone, so that a resumed training draws what
-    an uninterrupted one draws, and equal seeds give equal losses. The caller's own generators are put back.
+    The random numbers of an epoch depend only on (seed, epoch, rank). So a resumed training draws the same numbers as
+    an uninterrupted one, and equal seeds give equal losses. The state of the caller's generators is restored.
 
     Args:
-        model: on `team.device`; its weights are the last ones afterwards (averaged ones with `ema`).
-        batches: the batches of an epoch, counted from 0: whatever `model.loss` takes, or `Batch`. All members
-            of a team must get equally many.
+        model: on `team.device`; ends with the weights of the last epoch (the averaged ones with `ema`).
+        batches: returns the batches of an epoch, counted from 0: inputs of `model.loss`, or `Batch`. Every rank must
+            get the same number of batches.
         options: see `TrainingOptions`.
-        validate: `{"loss": judged, ...}`, equal in all members of a team; called in eval mode, without
-            gradients, with the averaged weights where `ema` is set.
-        checkpoints: a `checkpoint.Checkpoints`, which writes best and last; None in ranks other than 0.
-        callback: hears of progress, see `callback.Callback`.
-        resume: the state of a checkpoint, as `checkpoint.read(...)["state"]` gives it.
-        team: alone by default.
-        words: for messages.
+        validate: returns `{"loss": ..., ...}`, equal on all ranks; called in eval mode, without gradients, with the
+            averaged weights if `ema` is set.
+        checkpoints: a `checkpoint.Checkpoints`, which writes best and last; None on ranks other than 0.
+        callback: is called on progress, see `callbacks.Callback`.
+        resume: the state of a checkpoint: `checkpoint.read(...)["state"]`.
+        team: the process group; by default a single process.
+        words: nouns for messages.
 
     Raises:
-        NonFinite: a loss or gradient that is not finite; names the items of that batch. The checkpoints stay
-            as they were.
+        NonFinite: a loss or gradient is not finite; the message names the items of that batch. The checkpoints are
+            not changed.
+        ValueError: an epoch has no batches.
     """
     run = Loop(model, options, team or Team(), kept=_kept(checkpoints), words=words or TaskWords())
     callback = callback or Callback()
@@ -78,14 +79,14 @@ def fit(
     callback.on_start(run.start())
     try:
         with own_random_numbers(run.team.device):
-            while (reason := run.over()) is None:
+            while (reason := run.stop_reason()) is None:
                 measured = run.train(batches, callback)
                 with run.judged_weights():
-                    val = run.validate(validate) if run.due() else None
+                    val = run.validate(validate) if run.validation_due() else None
                     report = run.judge(measured, val)
                     if not math.isfinite(report.judged):
                         callback.on_note(
-                            f"The judged loss of epoch {report.epoch} is {report.judged}: not the best."
+                            f"The loss of epoch {report.epoch} is {report.judged}, so it cannot be the best epoch."
                         )
                     callback.on_epoch_end(report, model)
                 if val is not None and checkpoints is not None:
@@ -100,8 +101,9 @@ def fit(
 
 
 def _kept(checkpoints: Checkpoints | None) -> str:
+    """Where the last good checkpoint is, for an error message."""
     return (
-        "no checkpoints were asked for"
+        "no checkpoints were requested"
         if checkpoints is None
-        else f"{checkpoints.folder.uri} has the last good one"
+        else f"the last good checkpoint is in {checkpoints.folder.uri}"
     )

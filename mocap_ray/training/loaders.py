@@ -1,4 +1,4 @@
-"""What a session trains and validates on: one process's batches, from memory here and by stream in `streaming.py`."""
+"""The batches of one process for training and validation: from memory here, as a stream in `streaming.py`."""
 
 from __future__ import annotations
 
@@ -21,23 +21,24 @@ from mocap_ray.training.task import TrainingSetup
 from mocap_ray.training.team import Team
 
 VAL_ROWS = 4096
-"""Rows of a validation batch; nothing depends on it but speed."""
+"""Rows of a validation batch; affects only the speed."""
 VAL_BYTES = 64 << 20
-"""Of these rows at most."""
+"""Largest size of a validation batch."""
 
 
 @dataclass(frozen=True, slots=True)
 class Loaders:
-    """One process's batches, and what all processes know alike.
+    """The loaders of one process.
 
     Attributes:
-        train: its batches of an epoch (from 0), equally many in each process.
-        val: its share of the validation rows [B, *shape] on the device, the same at each call; None without.
-        sample: rows of the train split, the same in each process: all of them, or enough for statistics.
-        rows, val_rows: of all processes together.
+        train: returns the batches of an epoch (from 0); the same number of batches on each rank.
+        val: returns the share of the validation rows of this rank, as batches [B, *shape] on the device, the same at
+            each call; None without validation.
+        sample: rows of the training split, the same on each rank: all of them, or enough for statistics.
+        rows, val_rows: number of rows over all ranks.
         source_hash: see `task.Facts`.
-        held: where the rows are, in words.
-        close: ends what reads ahead; called once, when the training is over, however it ended.
+        location: where the rows are read from, such as `memory`.
+        close: stops the prefetching; called once at the end of a training, also after an error.
     """
 
     train: Callable[[int], Iterable[Batch]]
@@ -46,24 +47,24 @@ class Loaders:
     rows: int
     val_rows: int
     source_hash: str
-    held: str
+    location: str
     close: Callable[[], None] = lambda: None
 
 
 def memory_loaders(setup: TrainingSetup[Any], team: Team) -> Loaders:
-    """Read the rows into memory; onto the device where they fit there.
+    """Load the rows into memory, and onto the device if they fit.
 
     Raises:
-        UserError: see `RowSource.load`; fewer rows than processes.
+        UserError: see `RowSource.load`; also fewer rows than processes.
     """
     task, data = setup.task, setup.data
     source, val_source = task.rows("train"), task.rows("val")
-    assert source is not None, "rows('train') raises where there are none"
+    assert source is not None, "rows('train') raises if the split does not exist"
     train = source.load()
     val = None if val_source is None else val_source.load()
     size = train.nbytes + (0 if val is None else val.nbytes)
     held_on_device = fits_on_device(size, team.device, share=data.memory_share)
-    feed = InMemoryLoader(
+    loader = InMemoryLoader(
         train,
         batch_size=data.batch_size,
         seed=setup.training.seed,
@@ -72,9 +73,9 @@ def memory_loaders(setup: TrainingSetup[Any], team: Team) -> Loaders:
         row_bytes=source.row_bytes,
         words=setup.words,
     )
-    where = "GPU memory" if held_on_device and team.device.type == "cuda" else "memory"
+    location = "GPU memory" if held_on_device and team.device.type == "cuda" else "memory"
     return Loaders(
-        train=feed.epoch,
+        train=loader.epoch,
         val=None
         if val is None
         else validation_rows(val, team, size=val_batch(source), held_on_device=held_on_device),
@@ -82,29 +83,29 @@ def memory_loaders(setup: TrainingSetup[Any], team: Team) -> Loaders:
         rows=len(train),
         val_rows=0 if val is None else len(val),
         source_hash=task.check().source_hash,
-        held=where,
+        location=location,
     )
 
 
 def val_batch(source: RowSource) -> int:
-    """Rows of a validation batch."""
+    """Number of rows of a validation batch."""
     row_bytes = math.prod(source.shape) * source.dtype.itemsize
     return max(1, min(VAL_ROWS, VAL_BYTES // max(1, row_bytes)))
 
 
 def validation_rows(
-    held: HeldRows, team: Team, *, size: int, held_on_device: bool
+    rows: HeldRows, team: Team, *, size: int, held_on_device: bool
 ) -> Callable[[], Iterator[Tensor]]:
-    """Every `world`-th row, in batches of `size`."""
+    """Batches of `size` rows with every `world`-th row."""
     home = team.device if held_on_device else torch.device("cpu")
-    gather = held.on(home)
-    mine = torch.split(torch.arange(team.rank, len(held), team.world).to(home), size)
+    gather = rows.on(home)
+    indices = torch.split(torch.arange(team.rank, len(rows), team.world).to(home), size)
     if home.type == team.device.type:
-        return lambda: (gather(index) for index in mine)
-    return lambda: copied_ahead((gather(index) for index in mine), team.device)
+        return lambda: (gather(index) for index in indices)
+    return lambda: copied_ahead((gather(index) for index in indices), team.device)
 
 
 def copied_ahead(batches: Iterable[Tensor], device: torch.device) -> Iterator[Tensor]:
-    """Batches of host memory on the device, two of them ahead of their use."""
+    """Copy batches from host memory to the device, two of them ahead."""
     with Prefetched((on_device(part, device) for part in batches), depth=2) as ahead:
         yield from ahead

@@ -1,4 +1,4 @@
-"""What changes during a training, and how one epoch changes it."""
+"""The state of a training, and one epoch of it."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ from mocap_ray.training.schedule import Schedule
 from mocap_ray.training.task import TaskWords
 from mocap_ray.training.team import Team, epoch_seed
 
-BEAT_S = 1.0
-"""Seconds between two beats within an epoch."""
+PROGRESS_S = 1.0
+"""Seconds between two progress reports within an epoch."""
 
 
 class _Loss(nn.Module):
-    """The model's loss as a module's `forward`, which is what DistributedDataParallel and compile wrap."""
+    """The loss of a model as the `forward` of a module, for DistributedDataParallel and `torch.compile`."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
 
     def forward(self, batch: Any, epoch: float) -> tuple[Tensor, dict[str, Tensor]]:
-        found: tuple[Tensor, dict[str, Tensor]] = self.model.loss(batch, epoch=epoch)  # type: ignore[operator]
-        return found
+        result: tuple[Tensor, dict[str, Tensor]] = self.model.loss(batch, epoch=epoch)  # type: ignore[operator]
+        return result
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A trained epoch: means of its scalars, and figures."""
+    """The measurements of an epoch: means of its scalars, gradient norms and speed."""
 
     means: dict[str, float]
     norm: float
@@ -51,7 +51,7 @@ class Measured:
 
 
 class Loop:
-    """All that changes during a training, and how one epoch changes it."""
+    """The state of a training: model, optimiser, schedule, averaged weights and counters."""
 
     def __init__(
         self, model: nn.Module, options: TrainingOptions, team: Team, *, kept: str, words: TaskWords
@@ -67,20 +67,20 @@ class Loop:
         )
         self.schedule = Schedule(options)
         self.ema = Ema(model, decay=options.ema) if options.ema is not None else None
-        self.watch = FiniteCheck(options, every=EVERY_ON_GPU if cuda else 1, kept=kept, words=words)
+        self.finite_check = FiniteCheck(options, every=EVERY_ON_GPU if cuda else 1, kept=kept, words=words)
         self.epoch = self.step = self.best_epoch = self.waited = 0
         self.best_loss, self.seconds, self.late = math.inf, 0.0, False
         self.clock = time.perf_counter()
         self.resumed_at, self.resumed_seconds = 0, 0.0
 
     def start(self) -> TrainStart:
-        """What is about to run."""
+        """The facts for `Callback.on_start`."""
         count = sum(p.numel() for p in self.parameters)
         name = torch.cuda.get_device_name(self.team.device) if self.team.device.type == "cuda" else "CPU"
         return TrainStart(self.epoch, self.step, self.options.max_epochs, count, name, self.team.world)
 
-    def over(self) -> str | None:
-        """Why the training is over, or None."""
+    def stop_reason(self) -> str | None:
+        """Why the training is finished, or None."""
         o = self.options
         if o.patience is not None and self.waited >= o.patience:
             return "patience"
@@ -89,15 +89,15 @@ class Loop:
         return "max_epochs" if self.epoch >= o.max_epochs else None
 
     def train(self, batches: Callable[[int], Iterable[Any]], callback: Callback) -> Measured:
-        """One epoch of steps. Raises NonFinite."""
+        """Train one epoch. Raises NonFinite."""
         torch.manual_seed(epoch_seed(self.options.seed, self.epoch, self.team.rank))
         self.model.train()
         source = batches(self.epoch)
         steps = len(source) if isinstance(source, Sized) else None
         waiting, means, rows, done = Waiting(source), Means(), 0, 0
-        rate, self.watch.largest_norm = 0.0, 0.0
-        since = beaten = time.perf_counter()
-        with closing(waiting):  # a thread may be making batches ahead of a step that fails
+        rate, self.finite_check.largest_norm = 0.0, 0.0
+        start = reported = time.perf_counter()
+        with closing(waiting):  # stops a prefetching thread also when a step fails
             for item in waiting:
                 data, items = item if isinstance(item, Batch) else (item, list)
                 epoch = self.epoch + (done / steps if steps else 0.0)
@@ -105,38 +105,38 @@ class Loop:
                 means.add(self._update(data, items, epoch, rate))
                 rows, done = rows + row_count(data), done + 1
                 now = time.perf_counter()
-                if now - beaten > BEAT_S:
-                    beaten = now
+                if now - reported > PROGRESS_S:
+                    reported = now
                     callback.on_progress(
-                        Progress(self.epoch + 1, done, steps, rows * self.team.world / (now - since))
+                        Progress(self.epoch + 1, done, steps, rows * self.team.world / (now - start))
                     )
-        self.watch.look()
+        self.finite_check.check()
         if not done:
-            raise ValueError(f"Epoch {self.epoch + 1} has no batch to train on: the feed yielded nothing.")
-        found = means.read()  # waits for the GPU, so that the time is that of the work
-        spent = time.perf_counter() - since
+            raise ValueError(f"Epoch {self.epoch + 1} has no batch to train on: the loader yielded nothing.")
+        measured = means.read()  # synchronizes with the GPU, so that the time includes its work
+        spent = time.perf_counter() - start
         self.epoch += 1
         self.seconds = self.resumed_seconds + time.perf_counter() - self.clock
-        found |= {
+        measured |= {
             "_waiting": waiting.seconds / spent,
             "_rows_per_s": rows / spent,
             "_late": float(self._is_late()),
         }
-        found = self.team.mean(found)
-        self.late = found.pop("_late") > 0  # one late process ends the training of all of them
+        measured = self.team.mean(measured)
+        self.late = measured.pop("_late") > 0  # one late rank stops all ranks
         return Measured(
-            waiting=found.pop("_waiting"),
-            samples_per_s=found.pop("_rows_per_s") * self.team.world,
-            norm=found.pop("_norm"),
-            norm_max=self.watch.largest_norm,
+            waiting=measured.pop("_waiting"),
+            samples_per_s=measured.pop("_rows_per_s") * self.team.world,
+            norm=measured.pop("_norm"),
+            norm_max=self.finite_check.largest_norm,
             rate=rate,
-            means=found,
+            means=measured,
         )
 
     def _update(
         self, data: Any, items: Callable[[], list[str]], epoch: float, rate: float
     ) -> dict[str, Tensor]:
-        """One step of the optimiser; its scalars. Raises NonFinite, on the CPU before the weights change."""
+        """Take an optimiser step and return its scalars. Raises NonFinite; on the CPU before the weights change."""
         o = self.options
         amp = (
             torch.autocast(self.team.device.type, torch.bfloat16) if o.precision == "bf16" else nullcontext()
@@ -148,7 +148,7 @@ class Loop:
         norm = torch.nn.utils.clip_grad_norm_(
             self.parameters, math.inf if o.grad_clip is None else o.grad_clip
         )
-        self.watch.see(epoch=self.epoch, step=self.step, loss=loss, norm=norm, rate=rate, items=items)
+        self.finite_check.add(epoch=self.epoch, step=self.step, loss=loss, norm=norm, rate=rate, items=items)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         self.optimiser.step()
@@ -161,16 +161,16 @@ class Loop:
         limit = self.options.max_minutes
         return limit is not None and self.seconds >= 60 * limit
 
-    def due(self) -> bool:
-        """Whether the epoch just trained is validated; the last one always is."""
+    def validation_due(self) -> bool:
+        """Whether to validate after this epoch; always true for the last one."""
         return self.epoch % self.options.val_every == 0 or self.late or self.epoch >= self.options.max_epochs
 
     def judged_weights(self) -> AbstractContextManager[None]:
-        """The model with the weights that are judged."""
+        """Context in which the model has the weights to validate: the averaged ones if there are any."""
         return nullcontext() if self.ema is None else self.ema.applied()
 
     def validate(self, validate: Callable[[], Mapping[str, float]] | None) -> dict[str, float]:
-        """The figures of validation; empty without one."""
+        """The validation metrics; empty without validation."""
         if validate is None:
             return {}
         self.model.eval()
@@ -178,11 +178,11 @@ class Loop:
             return dict(validate())
 
     def judge(self, measured: Measured, val: dict[str, float] | None) -> EpochReport:
-        """Compare with the best, count patience, and report; `val` is None where none was due."""
+        """Compare with the best epoch, count patience, and report; `val` is None if no validation was due."""
         judged = (val or {}).get("loss", measured.means["loss"])
         best = val is not None and judged < self.best_loss - self.options.min_delta
         if val is not None:
-            self.schedule.judged(judged)
+            self.schedule.record(judged)
             self.waited = 0 if best else self.waited + 1
         if best:
             self.best_loss, self.best_epoch = judged, self.epoch
@@ -210,9 +210,9 @@ class Loop:
     COUNTERS = ("epoch", "step", "seconds", "best_loss", "best_epoch", "waited")
 
     def state(self) -> dict[str, Any]:
-        """Tensors and plain values from which `restore` goes on exactly.
+        """Tensors and plain values from which `restore` resumes exactly.
 
-        The state of the random numbers is (seed, epoch): each epoch draws its own, whatever came before.
+        It needs no state of random generators: each epoch is seeded from (seed, epoch, rank).
         """
         return {
             "model": self.model.state_dict(),
@@ -225,7 +225,7 @@ class Loop:
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from `state()`; the clock and patience go on too, limits may have been raised since."""
+        """Restore from `state()`, including training time and patience; the limits in `options` may be new."""
         self.model.load_state_dict(state["model"])
         groups = [{**group, "fused": True} for group in state["optimiser"]["param_groups"]]
         self.optimiser.load_state_dict({**state["optimiser"], "param_groups": groups})

@@ -9,21 +9,21 @@ import torch
 
 
 def fits_in_memory(size: int, *, share: float, free: int | None = None) -> bool:
-    """Whether a data set of `size` bytes may be held: it takes at most `share` of the free memory.
+    """Whether `size` bytes are at most the fraction `share` of the free memory.
 
     Args:
-        size: bytes that all processes of this machine will hold together.
-        share: 0 to 1; the rest is left to everything else.
-        free: bytes; this machine's by default, within the limit of its container.
+        size: bytes for all processes on this machine.
+        share: fraction of the free memory, 0 to 1.
+        free: free bytes; by default those of this machine, within the limit of its container.
     """
     return size <= share * (free_memory() if free is None else free)
 
 
 def free_memory(root: Path = Path("/")) -> int:
-    """Free bytes of this machine, or what its container's limit (cgroup v2 or v1) leaves; 0 where unknown.
+    """Free bytes of this machine, within the limit of its container (cgroup v2 or v1); 0 if unknown.
 
     Args:
-        root: where `proc` and `sys` stand; another one in tests.
+        root: folder of `proc` and `sys`; tests use another one.
     """
     free = _free_of_machine(root)
     for folder, limit, used in (
@@ -35,14 +35,14 @@ def free_memory(root: Path = Path("/")) -> int:
             taken = int((root / folder / used).read_text())
         except (OSError, ValueError):  # absent, or `max`: no limit
             continue
-        # Cached files count as used, yet give way.
+        # Cached files count as used, but are evicted when needed.
         left = allowed - taken + _entry(root / folder / "memory.stat", "inactive_file ", unit=1)
         free = min(free, max(left, 0))
     return free
 
 
 def _entry(path: Path, name: str, *, unit: int) -> int:
-    """The number behind a name in one of the kernel's tables, in bytes; 0 where there is none."""
+    """The number after a name in a table of the kernel, in bytes; 0 if there is none."""
     try:
         lines = path.read_text().splitlines()
         return next(int(x.split()[1]) * unit for x in lines if x.startswith(name))
@@ -60,7 +60,7 @@ def _free_of_machine(root: Path) -> int:
 
 
 def fits_on_device(size: int, device: torch.device, *, share: float) -> bool:
-    """Whether rows of `size` bytes may be held on a device; always on the CPU, whose memory holds them anyway."""
+    """Whether rows of `size` bytes fit into the memory of a device; always true for the CPU, which has them already."""
     if device.type != "cuda":
         return True
     return size <= share * torch.cuda.mem_get_info(device)[0]

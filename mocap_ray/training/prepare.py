@@ -1,4 +1,4 @@
-"""Before a training: whether its data can be trained on, and what its output folder holds already."""
+"""Checks before a training: its data, and what its output folder already contains."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from mocap_ray.training.task import Facts, TrainingSetup
 from mocap_ray.training.trackers import check_trackers
 
 FREE = ("max_epochs", "max_minutes", "patience", "min_delta", "val_every", "device", "compile")
-"""Keys of `training` that may change at a resume."""
+"""Keys of `training` that may change when a training is resumed."""
 FREE_DATA = ("root", "feed", "memory_share")
-"""Likewise of `data`: where the rows are, and how they get to the model."""
+"""Keys of `data` that may change: where the rows are, and how they are loaded."""
 HASH = "manifest_hash"
-"""Key of a checkpoint's description under which `Facts.source_hash` is."""
+"""Key of `Facts.source_hash` in the description of a checkpoint."""
 WRITTEN = (
     "config.yaml",
     "checkpoints",
@@ -33,42 +33,42 @@ WRITTEN = (
 
 
 def check_data(setup: TrainingSetup[Any]) -> Facts:
-    """Look whether the training could start, without reading its rows.
+    """Check that the training can start, without reading its rows.
 
     Raises:
-        UserError: data that cannot be trained on, or a tracker that cannot work.
+        UserError: the data cannot be trained on, or a tracker cannot be used.
     """
     check_trackers(setup.output, place(setup.output.root))
     return setup.task.check()
 
 
 def prepare(setup: TrainingSetup[Any], *, resume: bool = False, overwrite: bool = False) -> Facts:
-    """Check data and output folder, make room for the training, and write config.yaml.
+    """Check the data and the output folder, remove an overwritten training, and write config.yaml.
 
     Args:
-        setup: of the training.
-        resume: go on from the last checkpoint; without one the training starts.
+        setup: the training.
+        resume: resume from the last checkpoint; without a checkpoint the training starts from the beginning.
         overwrite: remove the training in `output.root` first.
 
     Raises:
-        UserError: the data cannot be trained on; `output.root` holds a training and neither resume nor overwrite
-            was asked for; or it holds another training than the one to be resumed.
+        UserError: the data cannot be trained on; `output.root` contains a training and neither resume nor overwrite
+            is set; or it contains another training than the one to resume.
     """
     facts = check_data(setup)
     out = place(setup.output.root)
     if out.exists("manifest.json"):
         raise UserError(f"output.root {out.uri}: is a data set. Choose another folder for the training.")
-    stands = out.exists("checkpoints", LAST)
-    if stands and not (resume or overwrite):
+    has_training = out.exists("checkpoints", LAST)
+    if has_training and not (resume or overwrite):
         raise UserError(
-            f"output.root {out.uri}: holds a training already. Go on with it by --resume, replace it by "
-            "--overwrite, or choose another folder by --override output.root=..."
+            f"output.root {out.uri}: already contains a training. Resume it with --resume, replace it with "
+            "--overwrite, or choose another folder with --override output.root=..."
         )
     if overwrite:
         for info in out.files():
             if out.relative(info.path).split("/")[0] in WRITTEN:
                 out.remove(out.relative(info.path))
-    elif stands:
+    elif has_training:
         compare(
             checkpoint.read(out.folder(CHECKPOINTS), LAST)["about"],
             setup,
@@ -80,11 +80,11 @@ def prepare(setup: TrainingSetup[Any], *, resume: bool = False, overwrite: bool 
 
 
 def compare(about: Mapping[str, Any], setup: TrainingSetup[Any], source_hash: str, *, where: str) -> None:
-    """Refuse to resume what is another training. Raises CheckpointError with every difference."""
+    """Check that a checkpoint belongs to this training. Raises CheckpointError with every difference."""
     if about.get(HASH) != source_hash:
         raise CheckpointError(
             f"{where}: was trained on another data set (manifest {str(about.get(HASH))[:12]}; "
-            f"{setup.data.root} is {source_hash[:12]}), whose statistics it holds. Choose another output.root, or "
+            f"{setup.data.root} is {source_hash[:12]}) and uses its statistics. Choose another output.root, or use "
             "--overwrite."
         )
     old, new = (_fixed(plain) for plain in (about["config"], setup.plain))
@@ -92,13 +92,13 @@ def compare(about: Mapping[str, Any], setup: TrainingSetup[Any], source_hash: st
     if lines:
         listed = "".join(f"\n  {line}" for line in lines)
         raise CheckpointError(
-            f"{where}: cannot be resumed with other settings:{listed}\nSet them back, choose another "
-            f"output.root, or --overwrite. These may change: training.{', training.'.join(FREE)}."
+            f"{where}: cannot be resumed with other settings:{listed}\nRestore them, choose another "
+            f"output.root, or use --overwrite. These may change: training.{', training.'.join(FREE)}."
         )
 
 
 def _fixed(plain: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings on which the losses depend."""
+    """The settings that affect the losses."""
     data = {k: v for k, v in plain["data"].items() if k not in FREE_DATA}
     training = {k: v for k, v in plain["training"].items() if k not in FREE}
     return {"model": plain["model"], "data": data, "training": training}

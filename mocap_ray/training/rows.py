@@ -1,7 +1,7 @@
-"""Rows to train on: a source that reads them shard by shard, and rows that memory holds.
+"""Rows to train on: a source that reads them shard by shard, and rows in memory.
 
-A row is whatever a task trains on, as one array of a fixed shape. Rows belong to items with names, so that a fault
-can be traced to the file that it came from.
+A row is one training sample, an array of a fixed shape. Each row belongs to a named item, so that an error can be
+traced to the file that it comes from.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from torch import Tensor
 from mocap_ray.errors import UserError
 
 CHECKED_ROWS = 1 << 16
-"""Rows that are checked for NaN and infinity at a time."""
+"""Number of rows that are checked for NaN and infinity at a time."""
 
 Gather = Callable[[Int[Tensor, "n"]], Tensor]
-"""Indices of rows, on the device where the rows are -> the rows [n, *shape] on that device."""
+"""Row indices, on the device of the rows -> the rows [n, *shape] on that device."""
 
 
 class TrainingDataError(UserError):
@@ -35,8 +35,8 @@ class Block:
 
     Attributes:
         rows: [n, *shape].
-        item: for each row the item that it is of, an index into `names`.
-        names: of the items in this block.
+        item: index of the item of each row, into `names`.
+        names: names of the items in this block.
     """
 
     rows: Shaped[np.ndarray, "n ..."]
@@ -54,19 +54,19 @@ class HeldRows(ABC):
     @property
     @abstractmethod
     def nbytes(self) -> int:
-        """Bytes that `on` needs on a device."""
+        """Size in bytes on a device."""
 
     @abstractmethod
     def on(self, device: torch.device) -> Gather:
-        """Copy the rows to a device (not where they are there already), and return what indexes them there."""
+        """Copy the rows to a device if needed, and return a function that indexes them there."""
 
     @abstractmethod
     def names(self, index: Int[np.ndarray, "n"]) -> list[str]:
-        """Names of the items that some rows are of, each once."""
+        """Names of the items of some rows, without duplicates."""
 
     @abstractmethod
     def sample(self) -> Shaped[np.ndarray, "m ..."]:
-        """Rows from which a model may take statistics: all of them, or enough."""
+        """Rows for the statistics of a model: all of them, or enough."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,8 +75,8 @@ class ArrayRows(HeldRows):
 
     Attributes:
         data: [N, *shape].
-        item: for each row an index into `item_names`.
-        item_names: of all items, in the order of reading.
+        item: index of the item of each row, into `item_names`.
+        item_names: names of all items, in the order of reading.
     """
 
     data: Shaped[np.ndarray, "N ..."]
@@ -88,29 +88,29 @@ class ArrayRows(HeldRows):
 
     @property
     def nbytes(self) -> int:
-        """Of the rows alone."""
+        """Size of the rows."""
         return int(self.data.nbytes)
 
     def on(self, device: torch.device) -> Gather:
-        """Index the rows on a device; on the CPU without a copy."""
+        """Copy the rows to the device (on the CPU: no copy), and return a function that indexes them."""
         rows = torch.from_numpy(self.data).to(device)
         return lambda index: rows[index]
 
     def names(self, index: Int[np.ndarray, "n"]) -> list[str]:
-        """In the order of reading."""
+        """Names of the items of some rows, in the order of reading."""
         return [self.item_names[k] for k in np.unique(self.item[index])]
 
     def sample(self) -> Shaped[np.ndarray, "N ..."]:
-        """All of them."""
+        """All rows."""
         return self.data
 
 
 class RowSource(ABC):
-    """The rows of a split, read shard by shard. Picklable: it travels to the processes that read.
+    """The rows of a split, read shard by shard. Picklable: it is sent to the processes that read.
 
     Attributes:
-        shape: of a row.
-        dtype: of its numbers.
+        shape: shape of a row.
+        dtype: dtype of a row.
     """
 
     shape: tuple[int, ...]
@@ -119,20 +119,20 @@ class RowSource(ABC):
     @property
     @abstractmethod
     def counts(self) -> Mapping[int, int]:
-        """Number of each shard of the split -> rows in it, at most; from a manifest alone."""
+        """Index of each shard of the split -> largest number of its rows; read from the manifest only."""
 
     @abstractmethod
     def blocks(self, shard: int) -> Iterator[Block]:
-        """The rows of a shard, the same ones in the same order each time."""
+        """The rows of a shard, in the same order each time."""
 
     def load(self) -> HeldRows:
-        """Read all rows into memory: one copy of each. A source whose rows overlap may hold what they share.
+        """Read all rows into memory, one copy of each; a source with overlapping rows may store shared parts once.
 
         Raises:
-            UserError: no rows, more than `counts` says, or numbers that are not finite.
+            UserError: there are no rows, more than `counts` says, or non-finite numbers.
         """
         counts = self.counts
-        # Pages of the end that stays unused are never touched, so they take address space alone.
+        # Memory pages at the unused end are never touched, so they only take address space.
         out = np.empty((sum(counts.values()), *self.shape), self.dtype)
         item = np.empty(len(out), np.int32)
         names: list[str] = []
@@ -148,36 +148,37 @@ class RowSource(ABC):
                 end = following
         if not end:
             raise self.empty()
-        held = ArrayRows(out[:end], item[:end], names)
+        rows = ArrayRows(out[:end], item[:end], names)
         for start in range(0, end, CHECKED_ROWS):
-            wrong = not_finite(held.data[start : start + CHECKED_ROWS])
+            wrong = not_finite(rows.data[start : start + CHECKED_ROWS])
             if wrong.any():
-                raise self.broken(held.names(start + np.flatnonzero(wrong)))
-        return held
+                raise self.broken(rows.names(start + np.flatnonzero(wrong)))
+        return rows
 
     @property
     def row_bytes(self) -> int:
-        """Bytes of a row that is copied, with the number of its item."""
+        """Size of a row in bytes, including the index of its item."""
         return math.prod(self.shape) * self.dtype.itemsize + 4
 
     def empty(self) -> UserError:
-        """What to tell the user where the split has no rows."""
+        """The error for a split without rows."""
         return TrainingDataError("The split to train on has no rows. Choose another one.")
 
     def too_many(self, shard: int) -> UserError:
-        """What to tell the user where a shard has more rows than the manifest says."""
-        return TrainingDataError(f"Shard {shard} has more rows than expected. Make the data set again.")
+        """The error for a shard with more rows than the manifest says."""
+        return TrainingDataError(
+            f"Shard {shard} has more rows than its manifest says. Create the data set again."
+        )
 
     def broken(self, names: Sequence[str]) -> UserError:
-        """What to tell the user where rows of these items are not finite."""
+        """The error for items with non-finite rows."""
         return TrainingDataError(
-            f"Numbers that are not finite in {', '.join(names[:5])}. Leave these items out, and make the data "
-            "set again."
+            f"Non-finite numbers in {', '.join(names[:5])}. Exclude these items, and create the data set again."
         )
 
 
 def not_finite(rows: Shaped[np.ndarray, "n ..."]) -> Shaped[np.ndarray, "n"]:
-    """Which rows hold NaN or infinity; no row of whole numbers does."""
+    """Which rows contain NaN or infinity; always false for integer rows."""
     if not np.issubdtype(rows.dtype, np.floating):
         return np.zeros(len(rows), bool)
     return np.asarray(~np.isfinite(rows).all(axis=tuple(range(1, rows.ndim))))

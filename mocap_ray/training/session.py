@@ -1,15 +1,15 @@
-"""A training from its setup to its exported model, on one process or as one of a team.
+"""A training from its setup to its exported model, in one process or in a process group.
 
-`prepare.prepare` runs once, before anything is started; `run` runs in each process of a team and goes on from the last
-checkpoint where there is one. `train_locally` is both, alone.
+`prepare.prepare` runs once, before any worker starts. `run` runs in each process of the group, and resumes from the
+last checkpoint if there is one. `train_locally` does both in a single process.
 
-    <output.root>/config.yaml           as resolved
+    <output.root>/config.yaml           the resolved config
     <output.root>/checkpoints/          best.pt, last.pt
-    <output.root>/export/               model.safetensors and its description: the best, when the training has ended
+    <output.root>/export/               model.safetensors and its description: the best epoch, written at the end
     <output.root>/metrics.csv           a row per epoch
     <output.root>/tensorboard/
-    <output.root>/trackers.json         only with `output.tracker`, see trackers.py
-    <output.root>/summary.json          when the training has ended
+    <output.root>/trackers.json         only if `output.tracker` is set, see trackers.py
+    <output.root>/summary.json          written at the end
 """
 
 from __future__ import annotations
@@ -48,19 +48,20 @@ def run(
     callback: Callback | None = None,
     reader: Callable[[], ShardReader] | None = None,
 ) -> dict[str, Any]:
-    """One process of a prepared training; goes on from the last checkpoint where there is one.
+    """Run one process of a prepared training; resumes from the last checkpoint if there is one.
 
     Args:
-        setup: as `prepare` saw it.
-        team: alone on the config's device by default.
-        callback: hears of progress in rank 0.
-        reader: makes what reads rows that memory does not hold; called only where they are streamed.
+        setup: the setup that was passed to `prepare`.
+        team: the process group; by default a single process on the device of the config.
+        callback: is called on rank 0.
+        reader: creates the reader of rows that do not fit into memory; only called if they are streamed.
 
     Returns:
-        The summary, as in summary.json, in every process.
+        The summary, as in summary.json, on every rank.
 
     Raises:
-        UserError: data that cannot be trained on, or a loss that is not finite (`watch.NonFinite`).
+        UserError: the data cannot be trained on, or the loss is not finite (`finite.NonFinite`).
+        ValueError: an epoch has no batches.
     """
     team = team or alone(setup.training.device)
     callbacks: list[Callback] = [callback] if callback is not None and team.rank == 0 else []
@@ -86,36 +87,36 @@ def train_locally(
     resume: bool = False,
     overwrite: bool = False,
 ) -> dict[str, Any]:
-    """The whole training in this process, without Ray; see `prepare` and `run`."""
+    """Run a complete training in this process, without Ray; see `prepare` and `run`."""
     prepare(setup, resume=resume, overwrite=overwrite)
     return run(setup, callback=callback)
 
 
 def alone(device: str) -> Team:
-    """A team of one on the device that the config names: `auto`, `cpu` or `cuda`.
+    """A single-process team on the device of the config: `auto`, `cpu` or `cuda`.
 
     Raises:
-        UserError: `cuda` without a GPU.
+        UserError: the device is `cuda`, but there is no GPU.
     """
-    there = torch.cuda.is_available()
-    if device == "cuda" and not there:
-        raise UserError("training.device cuda: torch sees no GPU here. Use device: auto.")
-    return Team(device=torch.device("cuda" if there and device != "cpu" else "cpu"))
+    has_gpu = torch.cuda.is_available()
+    if device == "cuda" and not has_gpu:
+        raise UserError("training.device cuda: torch finds no GPU on this machine. Use device: auto.")
+    return Team(device=torch.device("cuda" if has_gpu and device != "cpu" else "cpu"))
 
 
 def validation(
     task: TrainingTask[M], model: M, batches: Callable[[], Iterable[Tensor]], team: Team, *, seed: int
 ) -> Callable[[], dict[str, float]]:
-    """The task's figures of the validation rows, with its loss in other units.
+    """A function that validates and returns the metrics of the task, with the loss in other units.
 
-    With the same random numbers at each call, so that a loss that draws some is compared under equal luck.
+    Each call uses the same random numbers, so that a stochastic loss is comparable between epochs.
     """
 
     def validate() -> dict[str, float]:
         with own_random_numbers(team.device):
             torch.manual_seed(seed)
-            figures = task.validate(model, batches(), team)
-        return {**figures, **task.other_units(figures["loss"])}
+            metrics = task.validate(model, batches(), team)
+        return {**metrics, **task.other_units(metrics["loss"])}
 
     return validate
 
@@ -125,17 +126,17 @@ def _run(
 ) -> dict[str, Any]:
     task, out = setup.task, place(setup.output.root)
     folder = out.folder(CHECKPOINTS)
-    found = checkpoint.read(folder, LAST) if folder.exists(LAST) else None
-    if found is not None:
-        compare(found["about"], setup, loaders.source_hash, where=out.uri)
-    model = _model(setup, loaders, None if found is None else found["about"]).to(team.device)
+    saved = checkpoint.read(folder, LAST) if folder.exists(LAST) else None
+    if saved is not None:
+        compare(saved["about"], setup, loaders.source_hash, where=out.uri)
+    model = _model(setup, loaders, None if saved is None else saved["about"]).to(team.device)
     latest, checkpoints = _Latest(), None
     if team.rank == 0:
         checkpoints = Checkpoints(folder, about=_about(setup, model, loaders))
         callbacks += [latest, MetricsFile(out), *_tensorboard(setup, out), *trackers]
         if loaders.val is None:
             CallbackList(callbacks).on_note(
-                f"There is no split '{setup.data.val}': the training loss decides which epoch is the best."
+                f"There is no split '{setup.data.val}', so the training loss decides which epoch is the best."
             )
     seed = setup.training.seed
     result = fit(
@@ -145,7 +146,7 @@ def _run(
         validate=None if loaders.val is None else validation(task, model, loaders.val, team, seed=seed),
         checkpoints=checkpoints,
         callback=CallbackList(callbacks),
-        resume=None if found is None else found["state"],
+        resume=None if saved is None else saved["state"],
         team=team,
         words=task.words,
     )
@@ -163,7 +164,7 @@ def _run(
 
 
 def _loaders(setup: TrainingSetup[Any], team: Team, reader: Callable[[], ShardReader] | None) -> Loaders:
-    """Memory or stream, the same in all processes of a team."""
+    """Load into memory or stream; the same choice on all ranks."""
     data = setup.data
     kind = data.feed
     if kind == "auto":
@@ -173,25 +174,27 @@ def _loaders(setup: TrainingSetup[Any], team: Team, reader: Callable[[], ShardRe
         return memory_loaders(setup, team)
     if reader is None:
         raise TrainingDataError(
-            f"{data.root}: {setup.task.check().size / 1e9:.1f} GB of {setup.words.rows} are to be streamed (data.feed "
-            f"{data.feed}), which needs Ray: use `mocap-ray train`, or set data.feed=memory."
+            f"{data.root}: {setup.task.check().size / 1e9:.1f} GB of {setup.words.rows} must be streamed (data.feed "
+            f"{data.feed}), which needs Ray. Use `mocap-ray train`, or set data.feed=memory."
         )
     return stream_loaders(setup, team, reader())
 
 
 def _model(setup: TrainingSetup[M], loaders: Loaders, about: Mapping[str, Any] | None) -> M:
-    """A new model, or the one of the checkpoint that is resumed; of the seed alone."""
+    """A new model, initialized from the seed, or the model of the checkpoint to resume."""
     task, options = setup.task, setup.training
     with own_random_numbers(CPU):
         torch.manual_seed(options.seed)
         model = task.model(loaders.sample) if about is None else task.restored(about)
     if options.closed_form and about is None and not task.solve(model, loaders.sample):
-        raise UserError(f"training.closed_form: {setup.plain['model']['kind']} has none. Set it to false.")
+        raise UserError(
+            f"training.closed_form: {setup.plain['model']['kind']} has no closed-form solution. Set it to false."
+        )
     return model
 
 
 def _about(setup: TrainingSetup[M], model: M, loaders: Loaders) -> dict[str, Any]:
-    """What a checkpoint says of itself."""
+    """The description in a checkpoint."""
     return {
         "model": setup.plain["model"],
         **setup.task.describe(model),
@@ -212,7 +215,7 @@ class _Latest(Callback):
 
 
 def _tensorboard(setup: TrainingSetup[Any], out: Place) -> list[Callback]:
-    """The TensorBoard writer, where it is wanted and the folder is local."""
+    """The TensorBoard callback, if it is enabled and the folder is local."""
     if not setup.output.tensorboard or out.local is None:
         return []
     from mocap_ray.training.tensorboard import TensorBoardFiles
@@ -230,7 +233,7 @@ def _summary(
     last: EpochReport | None,
     team: Team,
 ) -> dict[str, Any]:
-    """What a person wants to know of a finished training, as plain JSON values."""
+    """The content of summary.json, as plain JSON values."""
     best = {"best_loss": result.best_loss}
     best |= {f"best_{unit}": value for unit, value in setup.task.other_units(result.best_loss).items()}
     return {
@@ -239,7 +242,7 @@ def _summary(
         **setup.task.summary(model),
         "rows": loaders.rows,
         "val_rows": loaders.val_rows,
-        "feed": loaders.held,
+        "feed": loaders.location,
         HASH: loaders.source_hash,
         "workers": team.world,
         "device": str(team.device),

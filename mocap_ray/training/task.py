@@ -1,8 +1,8 @@
-"""What is trained: the seam between the training and everything that can be trained.
+"""The interface between the training and the models that can be trained.
 
-A member is a `TrainingTask`, and a `TaskKind` names it. Loaders by memory and by stream, the order of rows, teams,
-checkpoints, searches and trackers use nothing else of a model or a data set. `tests/training/window_task.py` is a
-whole small example.
+A task is a subclass of `TrainingTask`, registered as a `TaskKind`. The loaders, the shuffling, the process groups,
+the checkpoints, the searches and the trackers access a model and a data set only through it.
+`tests/training/window_task.py` is a complete small example.
 """
 
 from __future__ import annotations
@@ -20,24 +20,26 @@ from mocap_ray.errors import UserError
 from mocap_ray.training.options import DataOptions, ModelOptions, TrainingOptions, TrainOutput
 from mocap_ray.training.rows import RowSource, TrainingDataError
 from mocap_ray.training.team import Team
+from mocap_ray.wording import counted
 
 Role = Literal["train", "val"]
-"""What a split is for; which one it is, the data section of the config says."""
+"""The role of a split; the data section of the config names the split."""
 M = TypeVar("M", bound=nn.Module)
-"""A task's model; `fit.Trainable` says what it must offer."""
+"""The model of a task; see `batch.Trainable` for the methods it needs."""
 
 
 @dataclass(frozen=True, slots=True)
 class TaskWords:
-    """How a task calls its things in messages.
+    """The nouns of a task, for messages.
 
     Attributes:
-        row, item: singular; a plain `s` makes the plural. A row is trained on; an item is what it is a part of.
-        result: what comes out of a training.
-        description: name of the JSON file beside an export's tensors.
-        more_rows: what one can do to have more rows.
-        leave_out: where one says that an item shall be left out.
-        commands: of `mocap-ray`, which take the folder of a finished training.
+        row, item: singular nouns; the plural adds an `s`. A row is one training sample; an item is what
+            the row comes from, such as a file.
+        result: what a training produces.
+        description: name of the JSON file next to the tensors of an export.
+        more_rows: what the user can do to get more rows.
+        leave_out: where the user can exclude an item.
+        commands: `mocap-ray` commands that accept the folder of a finished training.
     """
 
     row: str = "row"
@@ -50,24 +52,24 @@ class TaskWords:
 
     @property
     def rows(self) -> str:
-        """Several."""
+        """Plural of `row`."""
         return f"{self.row}s"
 
     @property
     def items(self) -> str:
-        """Several."""
+        """Plural of `item`."""
         return f"{self.item}s"
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What the manifest of a data set says of a training.
+    """The size of the training data, from the manifest of the data set.
 
     Attributes:
-        rows: to train on, at most.
-        val_rows: to validate on, at most; 0 without such a split.
-        row_bytes: bytes that a row takes in memory, as `RowSource.load` holds it.
-        source_hash: equal hashes mean equal rows.
+        rows: rows to train on, at most.
+        val_rows: rows to validate on, at most; 0 without a validation split.
+        row_bytes: bytes per row in memory, as `RowSource.load` stores it.
+        source_hash: hash of the data; equal hashes mean equal rows.
     """
 
     rows: int
@@ -77,67 +79,67 @@ class Facts:
 
     @property
     def size(self) -> int:
-        """Bytes in memory."""
+        """Bytes of all rows in memory."""
         return (self.rows + self.val_rows) * self.row_bytes
 
 
 class TrainingTask(ABC, Generic[M]):
-    """What is trained: its rows, its model, and what is worth knowing of a trained one.
+    """What is trained: the rows, the model, and how to validate and summarize it.
 
-    Made from the sections `model` and `data` of a config, without reading anything.
+    Created from the sections `model` and `data` of a config, without reading any file.
     """
 
     words: TaskWords = TaskWords()
 
     @abstractmethod
     def check(self) -> Facts:
-        """Look whether the data can be trained on, without reading its rows.
+        """Check that the data can be trained on, without reading its rows.
 
         Raises:
-            UserError: it cannot; says what to do.
+            UserError: the data cannot be used; the message says what to do.
         """
 
     @abstractmethod
     def rows(self, role: Role) -> RowSource | None:
-        """The rows of a split; None where the data has no split for validation.
+        """The rows of a split; None if the data has no validation split.
 
         Raises:
-            UserError: no such data, or no such split to train on.
+            UserError: the data or the training split does not exist.
         """
 
     @abstractmethod
     def model(self, sample: Shaped[np.ndarray, "N ..."]) -> M:
-        """A new model, on the CPU, with parameters from torch's global generator.
+        """Create a model on the CPU, initialized from torch's global random generator.
 
         Args:
-            sample: rows of the training split, for statistics: all, or enough of them.
+            sample: rows of the training split for statistics: all of them, or enough.
 
         Raises:
-            UserError: the model cannot work on such rows.
+            UserError: the model does not support these rows.
         """
 
     @abstractmethod
     def restored(self, description: Mapping[str, Any]) -> M:
-        """The model that `describe` described, whatever its parameters: those of the checkpoint replace them."""
+        """Create the model that `describe` described; the checkpoint replaces its parameters afterwards."""
 
     @abstractmethod
     def describe(self, model: M) -> dict[str, Any]:
-        """Plain JSON values that `restored` needs besides the tensors and the config's section `model`."""
+        """Plain JSON values that `restored` needs, besides the tensors and the section `model` of the config."""
 
     def solve(self, model: M, sample: Shaped[np.ndarray, "N ..."]) -> bool:
-        """Put the closed form solution into a new model; False where there is none."""
+        """Set a new model to its closed-form solution; return False if there is none."""
         return False
 
     def validate(self, model: M, batches: Iterable[Tensor], team: Team) -> dict[str, float]:
-        """Figures of the validation rows over the whole team; `loss` is the one that decides.
+        """Validation metrics over all processes; `loss` decides which epoch is the best.
 
-        By default the model's training loss, as a mean over all rows. Called in eval mode, without gradients and
-        with the same random numbers at each call.
+        The default is the training loss of the model, as a mean over all rows. Called in eval mode, without gradients
+        and with the same random numbers at each call.
 
         Args:
-            model: with the weights that are judged.
-            batches: this process's share of the rows, on its device.
-            team: to take means with.
+            model: with the weights to validate.
+            batches: the share of the rows of this process, on its device.
+            team: averages the metrics over the processes.
         """
         total, rows = 0.0, 0
         for batch in batches:
@@ -147,31 +149,31 @@ class TrainingTask(ABC, Generic[M]):
         return {"loss": sums["total"] / sums["rows"]}
 
     def other_units(self, loss: float) -> dict[str, float]:
-        """The judged loss in other units, by name."""
+        """The validation loss in other units, by name."""
         return {}
 
     def summary(self, model: M) -> dict[str, Any]:
-        """What a person wants to know of the trained model, as plain JSON values."""
+        """Facts about the trained model for summary.json, as plain JSON values."""
         return {}
 
     def picture(self, model: M, *, count: int) -> UInt8[np.ndarray, "H W 3"] | None:
-        """A picture of samples, the same ones at each call as far as the weights are; None: nothing to draw.
+        """A picture of samples, equal for equal weights; None if the task draws none.
 
         Args:
-            model: with the weights that are judged.
-            count: samples to draw.
+            model: with the weights that are validated.
+            count: number of samples to draw.
         """
         return None
 
 
 @dataclass(frozen=True, slots=True)
 class TaskKind:
-    """What `model.kind` of a config names: the sections that the config then has, and the task that they make.
+    """The entry that `model.kind` of a config refers to: the types of two sections, and the task they create.
 
     Attributes:
         model: type of the section `model`.
         data: type of the section `data`.
-        task: makes the task from the two.
+        task: creates the task from the two sections.
     """
 
     model: type[ModelOptions]
@@ -181,13 +183,13 @@ class TaskKind:
 
 @dataclass(frozen=True, slots=True)
 class TrainingSetup(Generic[M]):
-    """All that a training needs: its task, and the sections of its config.
+    """Everything a training needs: its task, and the sections of its config.
 
     Attributes:
         task: what is trained.
-        data: where the rows are, and how they get to the model.
+        data: where the rows are, and how they are loaded.
         training: how the model is optimised.
-        output: where the files go.
+        output: where the files are written.
         plain: the whole config as plain JSON values, for config.yaml and checkpoints.
     """
 
@@ -199,13 +201,14 @@ class TrainingSetup(Generic[M]):
 
     @property
     def words(self) -> TaskWords:
-        """Of its task."""
+        """The nouns of the task."""
         return self.task.words
 
 
 def too_few(rows: int, *, world: int, words: TaskWords) -> UserError:
-    """What to tell the user where a team has more members than there are rows."""
+    """The error for a process group with more workers than training rows."""
     return TrainingDataError(
-        f"{rows} {words.rows} to train on for {world} workers. Set ray.workers to {max(rows, 1)} or less, or "
+        f"{counted(rows, words.row)} to train on for {counted(world, 'worker')}. Set ray.workers to {max(rows, 1)} or "
+        f"less, or "
         f"{words.more_rows}."
     )

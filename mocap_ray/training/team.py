@@ -1,4 +1,4 @@
-"""The processes that share each step of a training, and random numbers that depend on none of them."""
+"""The process group of a training, and its random numbers."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ def _only(value: Any) -> list[Any]:
 
 @dataclass(frozen=True)
 class Team:
-    """The processes that share each step; one by default. `distributed/` makes the others.
+    """The process group of a training, as seen by one process; a single process by default.
 
     Attributes:
-        rank, world: which of how many. Rank 0 writes the files.
-        device: of this process.
-        wrap: makes the module whose `forward(batch, epoch)` is the model's loss average its gradients over the
-            team (DistributedDataParallel).
-        mean: the mean over the team of each value of a dict with the same keys in every process.
-        gather: what each process of the team passed, in the order of their ranks.
+        rank, world: rank of this process, and world size. Rank 0 writes the files.
+        device: device of this process.
+        wrap: wraps the module whose `forward(batch, epoch)` is the loss, so that gradients are averaged over the
+            processes (DistributedDataParallel).
+        mean: averages each value of a dict over the processes; the keys must be the same everywhere.
+        gather: collects a value from each process, in the order of the ranks.
     """
 
     rank: int = 0
@@ -47,7 +47,7 @@ class Team:
 
 @contextmanager
 def own_random_numbers(device: torch.device) -> Iterator[None]:
-    """Put the generators of the CPU and of a device back after the block.
+    """Restore the random generators of the CPU and of a device after the block.
 
     Without a list of devices `torch.random.fork_rng` would initialise every GPU of the machine.
     """
@@ -56,5 +56,5 @@ def own_random_numbers(device: torch.device) -> Iterator[None]:
 
 
 def epoch_seed(seed: int, epoch: int, rank: int) -> int:
-    """Of an epoch's random numbers: neighbouring seeds, epochs and ranks have nothing in common."""
+    """The random seed of an epoch on a rank; neighbouring seeds, epochs and ranks give independent numbers."""
     return int(np.random.SeedSequence([seed, epoch, rank]).generate_state(1, np.uint64)[0] >> np.uint64(1))

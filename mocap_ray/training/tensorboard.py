@@ -1,4 +1,4 @@
-"""TensorBoard files: curves, histograms of parameters, pictures."""
+"""TensorBoard files: scalars, histograms of parameters, pictures."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from torch import nn
 from mocap_ray.training.callbacks import Callback, EpochReport, TrainStart
 
 Picture = Callable[[nn.Module], UInt8[np.ndarray, "H W 3"] | None]
-"""A picture of what a model makes, or None."""
+"""Draws samples of a model, or returns None."""
 
 
 class TensorBoardFiles(Callback):
-    """Writes what `tensorboard --logdir` shows; a resumed training goes on in the same curves."""
+    """Writes event files for `tensorboard --logdir`; a resumed training continues the same curves."""
 
     def __init__(self, folder: Path, *, picture: Picture | None = None) -> None:
         self.folder, self.picture = folder, picture
         self.writer: Any = None
 
     def on_start(self, start: TrainStart) -> None:
-        """Open the file; events after the checkpoint that is resumed are purged."""
+        """Open the file; events after the resumed checkpoint are purged."""
         from torch.utils.tensorboard import SummaryWriter
 
         purge = start.step + 1 if start.step else None
         self.writer = SummaryWriter(str(self.folder), purge_step=purge)  # type: ignore[no-untyped-call]
 
     def on_epoch_end(self, report: EpochReport, model: nn.Module) -> None:
-        """Curves each epoch; histograms and pictures at each validation."""
+        """Write scalars after each epoch, histograms and pictures after each validation."""
         step = report.step
         for name, value in report.train.items():
             self.writer.add_scalar(f"train/{name}", value, step)
@@ -56,7 +56,7 @@ class TensorBoardFiles(Callback):
 
 
 def write_text(folder: Path, tag: str, text: str, *, step: int) -> None:
-    """A line of text at a step, from outside of a training."""
+    """Write a line of text at a step, from outside a training."""
     from torch.utils.tensorboard import SummaryWriter
 
     with SummaryWriter(str(folder)) as writer:  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""What a training left: the judged weights and their description, from any path into its folder."""
+"""Load the result of a training from its folder, a checkpoint or an export."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from mocap_ray.training.task import TaskWords
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Trained:
-    """The judged weights of a model, and what describes it.
+    """The weights of a trained model, and its description.
 
     Attributes:
-        tensors: by name, on the CPU.
+        tensors: the weights by name, on the CPU.
         about: the description, plain JSON values.
-        where: the file that they were read from.
+        where: the file they were loaded from.
     """
 
     tensors: dict[str, Tensor]
@@ -33,29 +33,29 @@ def read_trained(path: str | os.PathLike[str], words: TaskWords) -> Trained:
     """Read the output folder of a training (its best checkpoint), a checkpoint, or an export.
 
     Args:
-        path: of any of them: a path or an address.
-        words: of the task that was trained.
+        path: path or URI of any of these.
+        words: nouns of the task.
 
     Raises:
-        CheckpointError: nothing there, damaged, foreign or newer; says what to do.
+        CheckpointError: the file is missing, damaged, not a checkpoint, or of a newer format; says what to do.
     """
     folder, name = _find(path, words)
     try:
         if name == words.description:
             tensors, about = checkpoint.read_export(folder, description=name)
         else:
-            found = checkpoint.read(folder, name)
-            tensors, about = checkpoint.weights(found["state"]), found["about"]
+            loaded = checkpoint.read(folder, name)
+            tensors, about = checkpoint.weights(loaded["state"]), loaded["about"]
     except FileNotFoundError:
-        lacking = WEIGHTS if name == words.description else name
+        missing = WEIGHTS if name == words.description else name
         raise CheckpointError(
-            f"{folder.uri}/{lacking}: there is no such file. Copy the folder again."
+            f"{folder.uri}/{missing}: there is no such file. Copy the folder again."
         ) from None
     return Trained(tensors, about, f"{folder.uri}/{name}")
 
 
 def _find(path: str | os.PathLike[str], words: TaskWords) -> tuple[Place, str]:
-    """The folder and the name of the file to read: a checkpoint, or the description of an export."""
+    """Folder and name of the file to load: a checkpoint, or the description of an export."""
     about = words.description
     text = str(path).rstrip("/")
     head, _, last = text.rpartition("/")
@@ -65,18 +65,20 @@ def _find(path: str | os.PathLike[str], words: TaskWords) -> tuple[Place, str]:
         return place(head or "."), last
     if os.path.isfile(text):
         raise CheckpointError(
-            f"{text}: a file that is neither a checkpoint (.pt) nor of an export ({about}, {WEIGHTS}). "
+            f"{text}: a file that is neither a checkpoint (.pt) nor part of an export ({about}, {WEIGHTS}). "
             "Expected the output folder of `mocap-ray train`, or a checkpoint in it."
         )
-    here = place(text)
+    root = place(text)
     for folder, name in (("", about), (CHECKPOINTS, BEST), (EXPORT, about), ("", BEST), ("", LAST)):
-        if here.exists(*filter(None, (folder, name))):
+        if root.exists(*filter(None, (folder, name))):
             return place(f"{text}/{folder}" if folder else text), name
-    if not here.exists():
-        raise CheckpointError(f"{text}: there is nothing. Expected the output folder of `mocap-ray train`.")
-    names = sorted({here.relative(i.path).split("/")[0] for i in here.files()})
+    if not root.exists():
+        raise CheckpointError(
+            f"{text}: there is no such file or folder. Expected the output folder of `mocap-ray train`."
+        )
+    names = sorted({root.relative(i.path).split("/")[0] for i in root.files()})
     found = ", ".join(names[:5]) or "nothing"
     raise CheckpointError(
-        f"{text}: no trained {words.result} (found {found}). Expected checkpoints/{BEST} or {about} below it; a "
-        "training writes them after its first epoch."
+        f"{text}: no trained {words.result} (found {found}). Expected checkpoints/{BEST} or {about} in it; a "
+        "training writes its checkpoints after the first epoch."
     )

@@ -210,7 +210,7 @@ def test_what_the_split_lists_leave_out_is_mentioned(
     [
         ("file", "file: a file stands there where a folder is needed"),
         ("file/below", "file/below: a part of this path is a file"),
-        ("work/archive/out", "lies in source.root"),
+        ("work/archive/out", "is inside source.root"),
         ("full", "holds 1 files that no extraction wrote"),
         ("x" * 300, "the path is too long"),
     ],

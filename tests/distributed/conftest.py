@@ -1,4 +1,4 @@
-"""A small archive, stand-in bodies, and runs of the real command in processes of their own."""
+"""A small archive, stand-in bodies, and runs of the real command in separate processes."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ def _archive_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def archive(_archive_once: Path, tmp_path: Path) -> Path:
-    """An archive of its own for each test, to add to and damage."""
+    """A copy of the archive for each test, which may change it."""
     return Path(shutil.copytree(_archive_once, tmp_path / "archive"))
 
 
 @pytest.fixture(scope="session")
 def data_set(_archive_once: Path, bodies: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished data set with poses, to read from only."""
+    """A finished data set with poses, read-only."""
     out = tmp_path_factory.mktemp("data") / "set"
     Run(_archive_once, bodies, out).plain()
     return out
@@ -124,7 +124,7 @@ class Run:
         return out + err
 
     def files(self) -> dict[str, str]:
-        """Path -> sha256 of everything that must not differ between runs."""
+        """Path -> sha256 of all files that must be equal between runs."""
         return {
             str(p.relative_to(self.out)): hashlib.sha256(p.read_bytes()).hexdigest()
             for p in sorted(self.out.rglob("*"))
@@ -136,7 +136,7 @@ class Run:
         return found
 
     def rejected(self) -> dict[str, str]:
-        """Recording -> reason of what was left out."""
+        """Rejected recording -> reason."""
         import pyarrow.parquet as pq
 
         return {r["recording"]: r["reason"] for r in pq.read_table(self.out / "rejected.parquet").to_pylist()}

@@ -52,7 +52,7 @@ def _title(pid: int) -> str:
 
 
 def _working(pid: int) -> list[int]:
-    """Workers below a driver that make a shard just now."""
+    """Workers of a driver that are writing a shard."""
     return [p for p in _descendants(pid) if _title(p).startswith("ray::MapBatches")]
 
 
@@ -69,7 +69,7 @@ def _shards(job: Run) -> int:
 
 @pytest.fixture(scope="module")
 def plain(_archive_once: Path, bodies: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """The undisturbed data set, by the plain path; to compare with only."""
+    """The undisturbed data set, by the plain path, for comparison."""
     out = tmp_path_factory.mktemp("plain") / "out"
     job = Run(_archive_once, bodies, out, source=TRAP, extra={"output": {"shard_mb": 0.5}})
     with pytest.MonkeyPatch.context() as patch:
@@ -83,7 +83,9 @@ def _trap_importable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
 
 
-def test_ray_and_the_plain_path_make_the_same_bytes_and_again_is_a_no_op(run: Runs, plain: Run) -> None:
+def test_ray_and_the_plain_path_give_the_same_bytes_and_a_second_run_is_a_no_op(
+    run: Runs, plain: Run
+) -> None:
     job = run("ray", archive_name=TRAP, output={"shard_mb": 0.5})
     text = job.command()
     assert "clips by dataset and split" in text
@@ -104,7 +106,7 @@ def test_a_killed_worker_changes_nothing(run: Runs, plain: Run) -> None:
     assert job.files() == plain.files()
 
 
-def test_a_killed_driver_goes_on_where_it_was(run: Runs, plain: Run) -> None:
+def test_a_killed_driver_resumes_where_it_was(run: Runs, plain: Run) -> None:
     job = run("ray", archive_name=TRAP, output={"shard_mb": 0.5})
     process = job.start(TRAP_SLEEP_S="0.1")
     _wait(lambda: _shards(job) >= 2)
@@ -122,7 +124,7 @@ def test_a_killed_driver_goes_on_where_it_was(run: Runs, plain: Run) -> None:
     assert job.files() == plain.files()
 
 
-def test_ctrl_c_stops_and_the_same_command_goes_on(run: Runs, plain: Run) -> None:
+def test_ctrl_c_stops_and_the_same_command_resumes(run: Runs, plain: Run) -> None:
     job = run("ray", archive_name=TRAP, output={"shard_mb": 0.5})
     process = job.start(TRAP_SLEEP_S="1")  # long enough for the other command, on a busy machine too
     _wait(lambda: _shards(job) >= 2)
@@ -137,7 +139,7 @@ def test_ctrl_c_stops_and_the_same_command_goes_on(run: Runs, plain: Run) -> Non
     assert job.files() == plain.files()
 
 
-def test_a_recording_that_kills_its_worker_is_rejected_by_name(run: Runs, archive: Path) -> None:
+def test_a_recording_that_kills_its_worker_is_rejected(run: Runs, archive: Path) -> None:
     victims = sorted(archive.rglob("*_poses.npz"))
     killer = shutil.copy(victims[4], victims[4].with_name("00_kill_poses.npz"))
     name = Path(killer).relative_to(archive).as_posix().removesuffix(".npz")
@@ -180,7 +182,7 @@ def test_an_io_error_is_retried_then_fails_its_shard_but_never_the_data(
     assert not any("flaky" in name or "mended" in name for name in job.rejected())
 
 
-def test_damaged_inputs_end_as_rejections_and_good_ones_come_through(run: Runs, archive: Path) -> None:
+def test_damaged_inputs_are_rejected_and_good_ones_are_kept(run: Runs, archive: Path) -> None:
     good = run("good", output={"shard_mb": 0.5}, source={"split": "none"})
     good.plain()
     damage = damaged_files(archive / "Damaged" / "S1")
@@ -195,12 +197,12 @@ def test_damaged_inputs_end_as_rejections_and_good_ones_come_through(run: Runs, 
     lost = names - rejected.keys()
     counts = {r["dataset"]: r for r in job.manifest()["counts"]}["Damaged"]
     assert counts["recordings"] == len(names)
-    # What is not rejected was damaged where nothing is read, and is a clip.
+    # Inputs that are not rejected are damaged in unused parts, and become clips.
     assert counts["clips"] == len(lost)
 
 
-def test_reports_that_are_closed_early_leave_no_executor_running(run: Runs) -> None:
-    """It would use Ray after its end, which ends the process before it says why."""
+def test_closing_the_reports_early_leaves_no_executor_running(run: Runs) -> None:
+    """A running executor would use Ray after its shutdown, which kills the process without a message."""
     config = run(output={"shard_mb": 0.3}).config()
     build = prepare(config.source, config.body, config.motion, config.output)
 

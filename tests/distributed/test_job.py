@@ -28,7 +28,7 @@ def _free_port() -> int:
 
 
 def _answers(port: int) -> None:
-    """Wait until something listens."""
+    """Wait until the port is open."""
     end = time.monotonic() + 60
     while True:
         try:
@@ -41,7 +41,7 @@ def _answers(port: int) -> None:
 
 @pytest.fixture
 def cluster() -> Iterator[dict[str, str]]:
-    """A head node of our own on loopback; yields the environment in which `ray` finds it."""
+    """A private head node on loopback; yields the environment in which `ray` finds it."""
     with tempfile.TemporaryDirectory(prefix="mr-", ignore_cleanup_errors=True) as folder:
         token = Path(folder) / "token"
         token.write_text("a-token-for-this-test-only-0123456789abcdef")
@@ -69,12 +69,12 @@ def cluster() -> Iterator[dict[str, str]]:
             _answers(dashboard)
             yield environment
         finally:
-            # The whole process group, which is ours alone: `ray stop` would stop everybody's Ray.
+            # Only the process group of this test: `ray stop` would stop every Ray instance.
             os.killpg(head.pid, signal.SIGKILL)
             head.wait(timeout=30)
 
 
-def test_a_submitted_job_makes_the_same_data_set(
+def test_a_submitted_job_writes_the_same_data_set(
     cluster: dict[str, str], run: Callable[..., Run], tmp_path: Path
 ) -> None:
     plain = run("plain")

@@ -35,11 +35,11 @@ def on_ray(workers: int) -> Callable[[], Any]:
 
 
 def _run(archive: str, out: str) -> None:
-    """A driver in a process of its own, to be killed."""
+    """A driver in a separate process, to be killed."""
     make_poses(PoseProduct(place(archive)), Path(out), engine=on_ray(2))
 
 
-def test_a_killed_run_goes_on_and_what_kills_workers_is_rejected_by_name(
+def test_a_killed_run_resumes_and_inputs_that_kill_workers_are_rejected(
     archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = [
@@ -59,12 +59,12 @@ def test_a_killed_run_goes_on_and_what_kills_workers_is_rejected_by_name(
     driver.join()
     done = len(list((out / "receipts").glob("*.json")))
     assert not (out / "manifest.json").exists()
-    # The same run goes on, with another number of workers, and gives the bytes of the plain path.
+    # The same run resumes with another number of workers, and gives the bytes of the plain path.
     monkeypatch.setenv("TRAP_SLEEP_S", "0")
     result = make_poses(PoseProduct(place(archive)), out, engine=on_ray(1))
     assert result.kept >= done
     assert files(out) == files(tmp_path / "plain")
-    # One that kills its worker comes in: it alone is left out, by name.
+    # An added input kills its worker: only it is rejected.
     killer = archive / f"{names[3]}_kill_poses.npz"
     killer.write_bytes((archive / f"{names[3]}.npz").read_bytes())
     notes = Notes()
@@ -80,7 +80,7 @@ def test_a_killed_run_goes_on_and_what_kills_workers_is_rejected_by_name(
     assert lost.keys() - before == {name}
 
 
-def test_a_product_with_setup_gets_workers_that_are_kept(archive: Path, tmp_path: Path) -> None:
+def test_a_product_with_setup_runs_in_actors(archive: Path, tmp_path: Path) -> None:
     (tmp_path / "scale").write_text("2.0")
     for folder in ("plain_marks", "marks"):
         (tmp_path / folder).mkdir()
@@ -92,16 +92,16 @@ def test_a_product_with_setup_gets_workers_that_are_kept(archive: Path, tmp_path
     result = make_poses(scaled("marks"), tmp_path / "ray", engine=on_ray(2))
     assert result.made == made > 4
     assert files(tmp_path / "ray") == files(tmp_path / "plain")
-    # Each worker set it up once, not once a shard.
+    # Each worker ran setup once, not once per shard.
     processes = [p.name.partition(".")[0] for p in (tmp_path / "marks").iterdir()]
     assert 1 <= len(processes) == len(set(processes)) <= 2
-    # A setup that fails ends the run with its own words.
+    # A setup that fails ends the run with its message.
     with pytest.raises(RuntimeError, match="no_such_file"):
         make_poses(scaled("marks", "no_such_file"), tmp_path / "other", engine=on_ray(1))
 
 
 @pytest.mark.slow
-def test_a_kept_worker_that_dies_is_replaced_and_its_killer_rejected(archive: Path, tmp_path: Path) -> None:
+def test_an_actor_that_dies_is_restarted_and_its_input_rejected(archive: Path, tmp_path: Path) -> None:
     (tmp_path / "scale").write_text("2.0")
     (tmp_path / "marks").mkdir()
     source = sorted(archive.rglob("0*_poses.npz"))[5]

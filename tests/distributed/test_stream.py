@@ -1,4 +1,4 @@
-"""The stream: each row once per epoch in an order of the seed, read ahead across epochs, and nothing left running."""
+"""The stream: each row once per epoch in an order of the seed, prefetched across epochs, and nothing left running."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def _ray() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _small_buffer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Smaller than an epoch, so that reading goes on while batches are taken."""
+    """Smaller than an epoch, so that reading continues while batches are consumed."""
     monkeypatch.setattr(shuffle, "BUFFER_ROWS", 100)
 
 
@@ -74,7 +74,7 @@ def _wait_until_still() -> None:
         time.sleep(0.05)
 
 
-def test_every_row_comes_once_per_epoch_and_epochs_differ(made: Path) -> None:
+def test_every_row_occurs_once_per_epoch_and_epochs_differ(made: Path) -> None:
     loaders = _loaders(made)
     expected = read_poses(made, split="train").rotvecs.reshape(-1, 165)
     epochs = [_rows(loaders, k) for k in range(3)]
@@ -85,7 +85,7 @@ def test_every_row_comes_once_per_epoch_and_epochs_differ(made: Path) -> None:
     _wait_until_still()  # nothing is read beyond the last epoch
 
 
-def test_the_order_is_of_seed_and_epoch_wherever_a_training_starts(made: Path) -> None:
+def test_the_order_depends_on_seed_and_epoch_wherever_a_training_starts(made: Path) -> None:
     whole, resumed = (_loaders(made) for _ in range(2))
     _rows(whole, 0)
     assert np.array_equal(_rows(whole, 1), _rows(resumed, 1))
@@ -95,7 +95,7 @@ def test_the_order_is_of_seed_and_epoch_wherever_a_training_starts(made: Path) -
     _wait_until_still()
 
 
-def test_the_next_epoch_is_read_while_nobody_takes_batches(made: Path) -> None:
+def test_the_next_epoch_is_prefetched_without_a_consumer(made: Path) -> None:
     loaders = _loaders(made)
     _rows(loaders, 0)
     assert "mocap-ray-prefetch" in _ours()
@@ -103,13 +103,13 @@ def test_the_next_epoch_is_read_while_nobody_takes_batches(made: Path) -> None:
     _wait_until_still()
 
 
-def test_validation_is_the_same_each_time_beside_a_running_epoch(made: Path) -> None:
+def test_validation_is_the_same_each_time_during_an_epoch(made: Path) -> None:
     loaders = _loaders(made)
     assert loaders.val is not None
     _rows(loaders, 0)
     first, second = (torch.cat(list(loaders.val())).numpy() for _ in range(2))
     loaders.close()
-    streamed = _loaders(made, memory_share=1e-12)  # no memory to keep the validation poses in
+    streamed = _loaders(made, memory_share=1e-12)  # no memory for the validation poses
     assert streamed.val is not None
     third, fourth = (torch.cat(list(streamed.val())).numpy() for _ in range(2))
     expected = read_poses(made, split="val").rotvecs
@@ -117,7 +117,7 @@ def test_validation_is_the_same_each_time_beside_a_running_epoch(made: Path) -> 
         assert np.array_equal(found, expected)
 
 
-def test_who_stops_within_an_epoch_stops_the_reading(made: Path) -> None:
+def test_stopping_within_an_epoch_stops_the_reading(made: Path) -> None:
     loaders = _loaders(made)
     batches = iter(loaders.train(0))
     next(batches)
@@ -128,7 +128,7 @@ def test_who_stops_within_an_epoch_stops_the_reading(made: Path) -> None:
     _wait_until_still()
 
 
-def test_a_file_that_vanishes_is_an_error_of_the_training(made: Path, tmp_path: Path) -> None:
+def test_a_missing_file_is_an_error_of_the_training(made: Path, tmp_path: Path) -> None:
     shutil.copytree(made, tmp_path / "set")
     loaders = _loaders(tmp_path / "set")
     for file in (tmp_path / "set" / "clips").rglob("*.parquet"):

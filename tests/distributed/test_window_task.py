@@ -1,4 +1,4 @@
-"""The training seam by the real command: a task of the tests' own on workers of Ray, killed, resumed and searched."""
+"""Training of a custom task by the real command on workers of Ray: killed, resumed and searched."""
 
 from __future__ import annotations
 
@@ -33,14 +33,12 @@ def _killed_and_resumed(path: Path, data_set: Path, *, after: int, **sections: d
     wait_for(lambda: len(rows(out)) >= after, process)
     process.kill()
     process.communicate()
-    assert "going on after epoch" in command("train", base, "--resume")
+    assert "resuming after epoch" in command("train", base, "--resume")
     return out
 
 
-def test_a_stream_on_two_workers_is_killed_and_goes_on_as_if_it_had_not_been(
-    made: Path, tmp_path: Path
-) -> None:
-    # Small batches, so that the epochs take long enough to be killed in.
+def test_a_killed_stream_on_two_workers_resumes_to_the_same_losses(made: Path, tmp_path: Path) -> None:
+    # Small batches, so that the epochs are long enough for a kill.
     sections = {
         "data": {"feed": "stream", "batch_size": 2},
         "ray": {"workers": 2},
@@ -59,7 +57,7 @@ def test_a_stream_on_two_workers_is_killed_and_goes_on_as_if_it_had_not_been(
 @pytest.mark.slow
 @pytest.mark.parametrize("feed", ["memory", "stream"])
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_killed_training_comes_to_the_losses_of_an_undisturbed_one(
+def test_a_killed_training_gives_the_losses_of_an_undisturbed_one(
     made: Path, tmp_path: Path, feed: str, workers: int
 ) -> None:
     sections = {
@@ -74,10 +72,10 @@ def test_a_killed_training_comes_to_the_losses_of_an_undisturbed_one(
 
 
 @pytest.mark.slow
-def test_two_workers_train_as_one(made: Path, tmp_path: Path) -> None:
+def test_two_workers_train_like_one(made: Path, tmp_path: Path) -> None:
     found = []
     for workers in (1, 2):
-        # Without noise, which each worker draws for itself.
+        # Without noise, which differs between the workers.
         base = write_config(
             tmp_path / f"{workers}.yaml", made, model={"noise": 0.0}, ray={"workers": workers}
         )
@@ -88,7 +86,7 @@ def test_two_workers_train_as_one(made: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("scheduler", ["none", "pbt"])
-def test_it_is_searched(made: Path, tmp_path: Path, scheduler: str) -> None:
+def test_a_search_of_it_runs(made: Path, tmp_path: Path, scheduler: str) -> None:
     base = write_config(tmp_path / "base.yaml", made, data={"batch_size": 2})
     space = {"training.learning_rate": {"choice": [1e-4, 1e-2]}, "model.noise": {"uniform": [0.0, 0.3]}}
     search = tmp_path / "search.yaml"

@@ -1,4 +1,4 @@
-"""Trainings by the real command in a process of their own, their workers, and what they left."""
+"""Trainings by the real command in separate processes, their workers and their files."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def command(*arguments: str | Path, expect: int = 0, seconds: float = 280) -> st
 
 
 def wait_for(what: Callable[[], bool], process: subprocess.Popen[str], *, seconds: float = 200) -> None:
-    """Until something holds, as long as the process runs."""
+    """Wait for a condition while the process runs."""
     end = time.monotonic() + seconds
     while not what():
         if process.poll() is not None:
@@ -72,18 +72,18 @@ def wait_for(what: Callable[[], bool], process: subprocess.Popen[str], *, second
 
 
 def rows(out: Path) -> list[dict[str, str]]:
-    """Of metrics.csv; none before the first epoch."""
+    """Rows of metrics.csv; empty before the first epoch."""
     path = out / "metrics.csv"
     return list(csv.DictReader(path.read_text().splitlines())) if path.is_file() else []
 
 
 def losses(out: Path) -> list[tuple[str, ...]]:
-    """Epoch, step and both losses as written: all that must not depend on luck or time."""
+    """Epoch, step and both losses as written: the columns that must be reproducible."""
     return [(r["epoch"], r["step"], r["loss"], r["val_loss"]) for r in rows(out)]
 
 
 def workers(driver: int) -> list[int]:
-    """The processes of Ray Train below a driver that do the training."""
+    """The worker processes of Ray Train of a driver."""
     parents, names = {}, {}
     for folder in Path("/proc").iterdir():
         if not folder.name.isdigit():

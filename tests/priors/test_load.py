@@ -65,7 +65,7 @@ def test_a_path_relative_to_the_current_folder_works(trained: Path, monkeypatch:
 
 
 def test_nothing_and_something_else_are_told_apart(trained: Path, tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="there is nothing"):
+    with pytest.raises(CheckpointError, match="there is no such file or folder"):
         mocap_ray.load_prior(tmp_path / "nowhere")
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "a.txt").write_text("")

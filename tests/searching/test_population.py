@@ -1,4 +1,4 @@
-"""A population: values move within their ranges, clones go on as their donors would, no best is lost."""
+"""Population based training: values stay in range, clones continue like their donors, the best is never lost."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ SPACE = parse_space(
 
 
 @given(st.integers(0, 2**32 - 1))
-def test_values_move_by_a_fifth_or_to_a_neighbour_or_are_drawn_anew_and_stay_in_their_ranges(
+def test_values_are_perturbed_by_a_fifth_or_to_a_neighbour_or_resampled_within_their_ranges(
     seed: int,
 ) -> None:
     rng = np.random.default_rng(seed)
@@ -60,7 +60,7 @@ def test_values_move_by_a_fifth_or_to_a_neighbour_or_are_drawn_anew_and_stay_in_
     assert new["training.grad_clip"] in (0.5, 1.0, None)
 
 
-def test_three_of_four_values_are_moved_from_where_they_were() -> None:
+def test_three_of_four_values_are_perturbed_and_not_resampled() -> None:
     space = {"training.learning_rate": SPACE["training.learning_rate"]}
     old = {"training.learning_rate": 1e-3}
     found = [mutate(space, old, np.random.default_rng(k))["training.learning_rate"] for k in range(400)]
@@ -82,19 +82,19 @@ def test_what_a_population_cannot_search_is_refused_with_what_to_do() -> None:
     problems = refusals(space, ("training.learning_rate", "training.gamma", "model.dropout"))
     assert len(problems) == 3
     assert "model.hidden must stay as it is; set it under fixed" in problems[0]
-    assert "write choice in place of grid" in problems[1]
+    assert "use choice instead of grid" in problems[1]
     assert "remove when" in problems[2]
 
 
-def test_a_record_reads_back_as_itself_and_tells_which_values_held_when(tmp_path: Path) -> None:
+def test_a_record_round_trips_and_gives_the_values_of_each_epoch(tmp_path: Path) -> None:
     out = place(tmp_path)
     mine = Record(1, {"a": 1}, (Stage(1, 0, {"a": 1}, {}),))
-    begun = mine.begun(
+    begun = mine.with_pending(
         Clone("x", 0, 0, 3, {"a": 3}), Stage(1, 0, {"a": 3}, {"row": {"epoch": 2}, "values": {"a": 1}})
     )
     begun.write(out)
     assert read_record(out, 1) == begun
-    done = begun.done(Record(0, {"a": 2}, (Stage(0, 0, {"a": 2}, {}),)), 4)
+    done = begun.with_clone(Record(0, {"a": 2}, (Stage(0, 0, {"a": 2}, {}),)), 4)
     done.write(out)
     assert read_record(out, 1) == done
     assert done.pending is None
@@ -111,7 +111,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _train(training: TrainingSetup[Any], epochs: int) -> None:
-    """As far as so many epochs, of which the schedule knows nothing."""
+    """Train this many epochs, independent of the schedule."""
     prepare(training, overwrite=True)
     with pytest.raises(KeyboardInterrupt):
         run(training, callback=Log(stop_after=epochs))
@@ -125,7 +125,7 @@ def _config(made: Path, out: Path, **training: Any) -> TrainingSetup[Any]:
     return config(made, out, training={"max_epochs": 4, "patience": 2, **training})
 
 
-def test_a_clone_with_the_values_of_its_donor_goes_on_as_the_donor_does(made: Path, tmp_path: Path) -> None:
+def test_a_clone_with_the_values_of_its_donor_trains_like_the_donor(made: Path, tmp_path: Path) -> None:
     donor = _config(made, tmp_path / "donor")
     _train(donor, 2)
     clone = _config(made, tmp_path / "clone")
@@ -174,7 +174,7 @@ def _counters(out: Path, name: str) -> dict[str, float]:
     return found
 
 
-def test_a_finished_training_that_is_replaced_is_finished_no_more(made: Path, tmp_path: Path) -> None:
+def test_a_replaced_training_is_no_longer_finished(made: Path, tmp_path: Path) -> None:
     mine, donor = _config(made, tmp_path / "mine", max_epochs=1), _config(made, tmp_path / "donor")
     train_locally(mine)
     _train(donor, 1)

@@ -1,4 +1,4 @@
-"""What trials left becomes a table, a CSV and a page; broken and unstarted ones are in all three."""
+"""Results of trials as table and CSV; failed and unstarted trials are in both."""
 
 from __future__ import annotations
 
@@ -39,14 +39,14 @@ def _trials() -> list[Trial]:
     ]
 
 
-def test_best_first_and_those_without_a_value_last() -> None:
+def test_trials_are_sorted_best_first_and_without_value_last() -> None:
     assert [t.number for t in ranked(_trials(), "val_loss", "min")] == [1, 0, 2, 3]
     assert [t.number for t in ranked(_trials(), "val_loss", "max")] == [0, 1, 2, 3]
     states = [row[1] for row in table(_trials(), list(CONFIG.space), "val_loss", "min")]
     assert states == ["stopped", "finished", "failed", "not started"]
 
 
-def test_the_csv_holds_the_values_in_full(tmp_path: Path) -> None:
+def test_the_csv_has_full_precision(tmp_path: Path) -> None:
     write_csv(place(tmp_path), _trials(), list(CONFIG.space), "val_loss", "min")
     found = list(csv.DictReader((tmp_path / "trials.csv").read_text().splitlines()))
     assert [r["val_loss"] for r in found] == ["0.5", "1.0", "", ""]
@@ -54,13 +54,13 @@ def test_the_csv_holds_the_values_in_full(tmp_path: Path) -> None:
     assert found[2]["error"] == "<b>the loss is nan</b>"
 
 
-def test_an_empty_folder_is_a_trial_not_started(tmp_path: Path) -> None:
+def test_an_empty_folder_is_a_trial_that_did_not_start(tmp_path: Path) -> None:
     (trial,) = read_trials(place(tmp_path), 1, {0: "its process died"})
     assert (trial.rows, trial.state, trial.error) == ([], "failed", "its process died")
 
 
 def _clone() -> Trial:
-    """Took over trial 0 after its third epoch, and was better itself before."""
+    """A clone of trial 0 after its third epoch; its own weights were better before."""
     old, new = {"training.learning_rate": 1e-3}, {"training.learning_rate": 8e-4}
     left = {"row": {"epoch": 2, "val_loss": 0.2}, "values": {"training.learning_rate": 5e-3}}
     rows = [{"epoch": k + 1.0, "val_loss": v} for k, v in enumerate((2.0, 1.0, 0.9, 0.8))]
@@ -70,7 +70,7 @@ def _clone() -> Trial:
     )
 
 
-def test_a_clone_is_judged_by_its_weights_and_by_those_that_it_gave_up(tmp_path: Path) -> None:
+def test_a_clone_is_ranked_by_its_weights_and_its_replaced_weights(tmp_path: Path) -> None:
     trial = _clone()
     assert trial.best("val_loss", "min") == (0.2, 2)
     assert trial.best_values("val_loss", "min") == {"training.learning_rate": 5e-3}

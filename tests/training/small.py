@@ -1,4 +1,4 @@
-"""A small model with a loss, and its batches: what the tests train."""
+"""A small model with a loss, and its batches, for the tests."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Line(nn.Module):
 
 
 class Log(Callback):
-    """Remembers what it callback."""
+    """Records its calls."""
 
     def __init__(self, *, stop_after: int | None = None) -> None:
         self.reports: list[EpochReport] = []
@@ -55,7 +55,7 @@ class Log(Callback):
 
     @property
     def figures(self) -> list[tuple[Any, ...]]:
-        """All of the reports that does not depend on the clock."""
+        """The parts of the reports that do not depend on time."""
         return [
             (r.epoch, r.step, r.train, r.val, r.best, r.best_loss, r.best_epoch, r.learning_rate, r.grad_norm)
             for r in self.reports
@@ -69,7 +69,7 @@ def rows(count: int = 40, *, seed: int = 0) -> Tensor:
 
 
 def batches(data: Tensor | None = None, size: int = 10) -> Callable[[int], list[Batch]]:
-    """The same batches each epoch, each with a clip of its own."""
+    """The same batches each epoch, each with its own clip."""
     data = rows() if data is None else data
     return lambda epoch: [Batch(part, (lambda k=k: [f"clip{k}"])) for k, part in enumerate(data.split(size))]
 
@@ -85,7 +85,7 @@ def validation(model: Line, data: Tensor) -> Callable[[], dict[str, float]]:
 
 
 def run(folder: Any, log: Log, *, resume: bool = False, **settings: Any) -> tuple[Line, FitResult]:
-    """A training of a `Line` with checkpoints in `folder`, as a fresh process would start it."""
+    """A training of a `Line` with checkpoints in `folder`, as in a new process."""
     model = line()
     where = place(folder)
     state = checkpoint.read(where, checkpoint.LAST)["state"] if resume else None

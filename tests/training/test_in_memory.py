@@ -20,8 +20,8 @@ from mocap_ray.training.team import Team
 
 def _feed(rows: int, *, batch_size: int, seed: int = 0, rank: int = 0, world: int = 1) -> InMemoryLoader:
     data = np.arange(rows, dtype=np.float32)[:, None] * np.ones((1, 2), np.float32)
-    held = ArrayRows(data, np.arange(rows, dtype=np.int32) // 3, [f"clip{k}" for k in range(rows // 3 + 1)])
-    return InMemoryLoader(held, batch_size=batch_size, seed=seed, team=Team(rank, world))
+    array = ArrayRows(data, np.arange(rows, dtype=np.int32) // 3, [f"clip{k}" for k in range(rows // 3 + 1)])
+    return InMemoryLoader(array, batch_size=batch_size, seed=seed, team=Team(rank, world))
 
 
 def _numbers(feed: InMemoryLoader, epoch: int) -> list[list[int]]:
@@ -29,7 +29,7 @@ def _numbers(feed: InMemoryLoader, epoch: int) -> list[list[int]]:
 
 
 @given(st.integers(1, 60), st.integers(1, 20), st.integers(1, 5), st.integers(0, 3))
-def test_every_row_comes_once_per_epoch_over_all_ranks_in_equally_many_steps(
+def test_every_row_occurs_once_per_epoch_over_all_ranks_in_equally_many_steps(
     rows: int, batch_size: int, world: int, epoch: int
 ) -> None:
     if rows < world:
@@ -49,7 +49,7 @@ def test_a_step_has_the_same_rows_for_any_number_of_ranks() -> None:
     assert [sorted(a) for a in alone] == [sorted(x + y) for x, y in zip(*two, strict=True)]
 
 
-def test_the_order_is_of_seed_and_epoch_alone() -> None:
+def test_the_order_depends_only_on_seed_and_epoch() -> None:
     feed = _feed(30, batch_size=7, seed=1)
     assert _numbers(feed, 3) == _numbers(_feed(30, batch_size=7, seed=1), 3)
     assert _numbers(feed, 3) == _numbers(feed, 3)
@@ -63,7 +63,7 @@ def test_a_batch_names_its_clips() -> None:
         assert batch.items() == [f"clip{k}" for k in expected]
 
 
-def test_an_epoch_knows_its_length() -> None:
+def test_an_epoch_has_a_length() -> None:
     epoch = _feed(50, batch_size=8).epoch(0)
     assert len(epoch) == len(list(epoch)) == 7
 
@@ -73,13 +73,13 @@ def test_fewer_rows_than_ranks_are_refused() -> None:
         _feed(2, batch_size=8, world=3)
 
 
-def test_the_fit_in_memory_is_a_share_of_what_is_free() -> None:
+def test_fits_in_memory_compares_with_a_share_of_free_memory() -> None:
     assert fits_in_memory(50, share=0.5, free=100)
     assert not fits_in_memory(51, share=0.5, free=100)
     assert fits_in_memory(0, share=0.5)
 
 
-def test_free_memory_is_what_machine_and_container_leave(tmp_path: Path) -> None:
+def test_free_memory_respects_machine_and_container(tmp_path: Path) -> None:
     (tmp_path / "proc").mkdir()
     (tmp_path / "proc/meminfo").write_text("MemTotal: 9000 kB\nMemAvailable:    8000 kB\n")
     assert free_memory(tmp_path) == 8000 * 1024
@@ -94,7 +94,7 @@ def test_free_memory_is_what_machine_and_container_leave(tmp_path: Path) -> None
     assert free_memory(tmp_path) == 2700
 
 
-def test_waiting_counts_only_the_time_in_the_feed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_waiting_counts_only_the_time_in_the_loader(monkeypatch: pytest.MonkeyPatch) -> None:
     clock = [0.0]
     monkeypatch.setattr(meters.time, "perf_counter", lambda: clock[0])
 

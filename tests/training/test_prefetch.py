@@ -1,4 +1,4 @@
-"""Batches made ahead: the same ones in the same order, errors where they belong, and no thread left behind."""
+"""Prefetching: the same batches in the same order, errors in the right place, and no thread left behind."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.training.small import line, rows
 
 
 class Source:
-    """Counts what was asked of it, and notes whether and where it was closed."""
+    """Counts its items, and records whether and in which thread it was closed."""
 
     def __init__(self, count: int, *, fails_at: int | None = None) -> None:
         self.count, self.fails_at = count, fails_at
@@ -56,7 +56,7 @@ def _threads() -> int:
 
 
 @pytest.mark.parametrize("depth", [1, 3, 100])
-def test_the_items_come_in_their_order_and_end(depth: int) -> None:
+def test_prefetched_items_keep_their_order(depth: int) -> None:
     source = Source(20)
     ahead = Prefetched(source, depth=depth)
     assert list(ahead) == list(range(20))
@@ -64,16 +64,16 @@ def test_the_items_come_in_their_order_and_end(depth: int) -> None:
     assert source.closed_in == ["mocap-ray-prefetch"]
 
 
-def test_items_are_made_ahead_but_not_without_bound() -> None:
+def test_prefetching_is_bounded() -> None:
     source = Source(1000)
     with Prefetched(source, depth=4) as ahead:
-        _until(lambda: source.made == 5)  # four wait, one is in hand
+        _until(lambda: source.made == 5)  # four are ready, one waits for room
         assert next(ahead) == 0
         _until(lambda: source.made == 6)
     assert source.made == 6
 
 
-def test_an_error_comes_after_the_items_before_it_and_once() -> None:
+def test_an_error_is_raised_once_after_the_items_before_it() -> None:
     ahead = Prefetched(Source(9, fails_at=2), depth=8)
     assert [next(ahead), next(ahead)] == [0, 1]
     with pytest.raises(OSError, match="disk away"):
@@ -81,7 +81,7 @@ def test_an_error_comes_after_the_items_before_it_and_once() -> None:
     assert list(ahead) == []
 
 
-def test_who_stops_early_leaves_no_thread_and_closes_the_source() -> None:
+def test_stopping_early_ends_the_thread_and_closes_the_source() -> None:
     before, source = _threads(), Source(1000)
     ahead = Prefetched(source, depth=2)
     next(ahead)
@@ -92,7 +92,7 @@ def test_who_stops_early_leaves_no_thread_and_closes_the_source() -> None:
     assert list(ahead) == []
 
 
-def test_a_forgotten_one_ends_its_thread() -> None:
+def test_a_collected_iterator_ends_its_thread() -> None:
     before, source = _threads(), Source(1000)
     ahead = Prefetched(source, depth=2)
     next(ahead)
@@ -106,11 +106,11 @@ def _memory(ahead: bool, *, broken: int | None = None) -> InMemoryLoader:
     data = rows(101).numpy().astype(np.float64)
     if broken is not None:
         data[broken] = np.nan
-    held = ArrayRows(data, np.arange(101, dtype=np.int32), [f"clip{k}" for k in range(101)])
-    return InMemoryLoader(held, batch_size=7, seed=3, team=Team(), ahead=ahead)
+    array = ArrayRows(data, np.arange(101, dtype=np.int32), [f"clip{k}" for k in range(101)])
+    return InMemoryLoader(array, batch_size=7, seed=3, team=Team(), ahead=ahead)
 
 
-def test_batches_of_memory_are_the_same_ahead_and_not() -> None:
+def test_batches_are_the_same_with_and_without_prefetching() -> None:
     for epoch in range(2):
         plain, ahead = (list(_memory(a).epoch(epoch)) for a in (False, True))
         assert len(plain) == len(ahead) == 15
@@ -119,7 +119,7 @@ def test_batches_of_memory_are_the_same_ahead_and_not() -> None:
             assert a.items() == b.items()
 
 
-def test_a_training_that_fails_leaves_no_thread() -> None:
+def test_a_failed_training_leaves_no_thread() -> None:
     feed, before = _memory(True, broken=50), _threads()
     with pytest.raises(NonFinite) as error:
         fit(line(), feed.epoch, options=TrainingOptions(max_epochs=1))
@@ -127,7 +127,7 @@ def test_a_training_that_fails_leaves_no_thread() -> None:
     assert _threads() == before
 
 
-def test_validation_batches_are_copied_ahead_and_all_of_them() -> None:
+def test_validation_batches_are_prefetched_completely() -> None:
     before, parts = _threads(), list(rows(50).split(8))
     found = list(loaders.copied_ahead(parts, torch.device("cpu")))
     assert torch.equal(torch.cat(found), torch.cat(parts))
@@ -137,7 +137,7 @@ def test_validation_batches_are_copied_ahead_and_all_of_them() -> None:
     assert _threads() == before
 
 
-def test_what_reads_ahead_ends_however_a_training_ends(tmp_path: Path) -> None:
+def test_prefetching_stops_however_a_training_ends(tmp_path: Path) -> None:
     from mocap_ray.training.prepare import prepare
     from mocap_ray.training.session import run
     from mocap_ray.training.streaming import PlainReader
@@ -145,7 +145,7 @@ def test_what_reads_ahead_ends_however_a_training_ends(tmp_path: Path) -> None:
     from tests.training.test_session import Kill, config
 
     make(tmp_path / "data", clips={("CMU", "train"): 2, ("CMU", "val"): 1})
-    few = {"feed": "stream", "batch_size": 4}  # per batch, so that all epochs are more than is read ahead
+    few = {"feed": "stream", "batch_size": 4}  # small batches, so that not all epochs are prefetched
     chosen = config(tmp_path / "data", tmp_path / "out", data=few, training={"max_epochs": 8})
     before, during = _threads(), []
 

@@ -43,7 +43,7 @@ def _blocks(sizes: list[int]) -> list[Rows]:
 
 
 @given(st.lists(st.integers(1, 30), min_size=1, max_size=8), st.integers(1, 60), st.integers(1, 12))
-def test_shuffled_batches_hold_each_row_once_whatever_the_buffer(
+def test_shuffled_batches_have_each_row_once_for_any_buffer(
     sizes: list[int], capacity: int, steps: int
 ) -> None:
     wanted = even(sum(sizes), min(steps, sum(sizes)))
@@ -57,7 +57,7 @@ def test_shuffled_batches_hold_each_row_once_whatever_the_buffer(
     np.testing.assert_array_equal(np.concatenate([b.item for b in again]), items)
 
 
-def test_a_batch_mixes_what_the_buffer_holds() -> None:
+def test_a_batch_mixes_rows_of_the_whole_buffer() -> None:
     batches = list(shuffled(_blocks([100] * 20), even(2000, 40), capacity=1000, rng=generator(0, 1)))
     spread = [len(np.unique(b.shard)) for b in batches]
     assert np.median(spread) >= 8, "50 rows of a batch come from most of the ten shards in the buffer"
@@ -69,6 +69,6 @@ def test_pieces_of_one_process_are_whole_shards() -> None:
     assert pieces({3: 2, 5: 4}, [5, 3], rank=0, world=1) == [Piece(5, 0, 4), Piece(3, 0, 2)]
 
 
-def test_an_epoch_without_enough_rows_is_an_error_and_not_a_short_one() -> None:
+def test_an_epoch_without_enough_rows_is_an_error() -> None:
     with pytest.raises(RuntimeError):
         list(shuffled(_blocks([3]), [2, 2], capacity=10, rng=generator(0, 0)))

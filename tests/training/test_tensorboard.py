@@ -1,4 +1,4 @@
-"""TensorBoard files: the curves of the run, resumed without doubling, and the pictures of a task."""
+"""TensorBoard files: curves, which have no duplicates after a resume, and pictures."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ def prior() -> Any:
     return priors.build(GaussianConfig(), Coordinates.fit(poses))
 
 
-def test_a_resumed_training_goes_on_in_the_same_curves(tmp_path: Path, prior: Any) -> None:
+def test_a_resumed_training_continues_the_same_curves(tmp_path: Path, prior: Any) -> None:
     def picture(model: Any) -> np.ndarray:
         assert model is prior
         return np.zeros((4, 6, 3), np.uint8)
 
-    for first, last in ((1, 5), (3, 6)):  # the checkpoint is of epoch 2; the epochs after it come again
+    for first, last in ((1, 5), (3, 6)):  # the checkpoint is of epoch 2; later epochs are repeated
         files = TensorBoardFiles(tmp_path, picture=picture)
         files.on_start(_start(first - 1))
         for epoch in range(first, last):

@@ -1,4 +1,4 @@
-"""The training seam by its second member: all that a training does, for a task that the package does not know."""
+"""Training of a custom task that is not part of the package: memory, stream, resume, config, search."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def losses(out: Path) -> list[tuple[str, ...]]:
     return [(r["epoch"], r["step"], r["loss"], r["val_loss"]) for r in rows]
 
 
-def test_it_trains_from_memory_and_its_checkpoint_makes_the_model_again(made: Path, tmp_path: Path) -> None:
+def test_it_trains_from_memory_and_its_checkpoint_restores_the_model(made: Path, tmp_path: Path) -> None:
     chosen = setup(tmp_path / "a.yaml", made, output={"tensorboard": True})
     summary = train_locally(chosen)
     assert summary["kind"] == KIND
@@ -82,21 +82,21 @@ def test_it_trains_from_memory_and_its_checkpoint_makes_the_model_again(made: Pa
     assert json.loads((tmp_path / "a/export/autoencoder.json").read_text())["format"] == 1
 
 
-def test_held_windows_are_those_of_the_blocks_and_hold_each_frame_once(made: Path) -> None:
+def test_windows_in_memory_equal_those_of_the_blocks_and_store_each_frame_once(made: Path) -> None:
     source = WindowRows(str(made), "train", 8, 2)
-    held = source.load()
-    assert isinstance(held, HeldWindows)
+    windows = source.load()
+    assert isinstance(windows, HeldWindows)
     blocks = [block for shard in source.counts for block in source.blocks(shard)]
     copied = np.concatenate([b.rows for b in blocks])
-    gather = held.on(torch.device("cpu"))
-    assert np.array_equal(gather(torch.arange(len(held))).numpy(), copied)
-    assert held.nbytes < 0.5 * copied.nbytes
+    gather = windows.on(torch.device("cpu"))
+    assert np.array_equal(gather(torch.arange(len(windows))).numpy(), copied)
+    assert windows.nbytes < 0.5 * copied.nbytes
     names = [b.names[k] for b in blocks for k in b.item]
-    assert held.names(np.array([0, len(held) - 1])) == [names[0], names[-1]]
+    assert windows.names(np.array([0, len(windows) - 1])) == [names[0], names[-1]]
     assert sum(source.counts.values()) == len(copied)
 
 
-def test_a_stream_gives_the_rows_of_memory_once_each(made: Path, tmp_path: Path) -> None:
+def test_a_stream_gives_each_row_of_memory_once(made: Path, tmp_path: Path) -> None:
     chosen = setup(tmp_path / "a.yaml", made)
     memory, stream = memory_loaders(chosen, Team()), stream_loaders(chosen, Team(), PlainReader())
     found, expected = (
@@ -112,7 +112,7 @@ def test_a_stream_gives_the_rows_of_memory_once_each(made: Path, tmp_path: Path)
 
 
 @pytest.mark.parametrize("feed", ["memory", "stream"])
-def test_a_killed_training_goes_on_to_the_same_losses(made: Path, tmp_path: Path, feed: str) -> None:
+def test_a_killed_training_resumes_to_the_same_losses(made: Path, tmp_path: Path, feed: str) -> None:
     whole, halves = (setup(tmp_path / f"{n}.yaml", made, data={"feed": feed}) for n in ("whole", "halves"))
     for each in (whole, halves):
         prepare(each)
@@ -126,20 +126,20 @@ def test_a_killed_training_goes_on_to_the_same_losses(made: Path, tmp_path: Path
     assert all(torch.equal(best[0][k], best[1][k]) for k in best[0])
 
 
-def test_its_items_are_named_where_a_loss_is_not_finite(made: Path, tmp_path: Path) -> None:
+def test_a_non_finite_loss_names_its_items(made: Path, tmp_path: Path) -> None:
     chosen = setup(tmp_path / "a.yaml", made, training={"learning_rate": 1e30, "grad_clip": None})
-    with pytest.raises(ValueError, match=r"on a batch of the clips CMU/.*leave them out"):
+    with pytest.raises(ValueError, match=r"on a batch with the clips CMU/.*exclude them"):
         train_locally(chosen)
 
 
-def test_what_it_does_not_have_is_refused_or_left_out(made: Path, tmp_path: Path) -> None:
+def test_unsupported_features_are_refused_or_omitted(made: Path, tmp_path: Path) -> None:
     chosen = setup(tmp_path / "a.yaml", made, training={"closed_form": True})
-    with pytest.raises(ValueError, match=r"training\.closed_form: .*WINDOWS has none"):
+    with pytest.raises(ValueError, match=r"training\.closed_form: .*WINDOWS has no closed-form solution"):
         train_locally(chosen)
     assert chosen.task.picture(Autoencoder(chosen.task.config, length=8), count=3) is None
 
 
-def test_every_problem_of_its_config_is_told_at_once(made: Path, tmp_path: Path) -> None:
+def test_all_problems_of_its_config_are_reported_together(made: Path, tmp_path: Path) -> None:
     path = write_config(tmp_path / "a.yaml", made, model={"hiden": 3}, data={"lenght": 9, "stride": 0})
     with pytest.raises(ConfigError) as error:
         load(str(path), TrainConfig, kind="train", overrides=["training.max_epochs=0"])
@@ -165,7 +165,7 @@ def test_every_problem_of_its_config_is_told_at_once(made: Path, tmp_path: Path)
         ),
     ],
 )
-def test_a_kind_that_cannot_be_had_is_one_problem_with_its_reason(
+def test_a_kind_that_cannot_be_imported_is_one_problem_with_its_reason(
     made: Path, tmp_path: Path, kind: str, words: str
 ) -> None:
     path = write_config(tmp_path / "a.yaml", made, model={"kind": kind}, data={"length": 9})
@@ -175,7 +175,7 @@ def test_a_kind_that_cannot_be_had_is_one_problem_with_its_reason(
     assert words in str(error.value)
 
 
-def test_an_override_of_the_kind_decides_which_keys_there_are(made: Path, tmp_path: Path) -> None:
+def test_an_override_of_the_kind_decides_the_keys(made: Path, tmp_path: Path) -> None:
     path = write_config(tmp_path / "a.yaml", made, model={"kind": "gaussian_prior", "noise": 0.0})
     overrides = [f"model.kind={KIND}", "data.length=5"]
     assert load(str(path), TrainConfig, kind="train", overrides=overrides).data.length == 5  # type: ignore[attr-defined]
@@ -183,7 +183,7 @@ def test_an_override_of_the_kind_decides_which_keys_there_are(made: Path, tmp_pa
         load(str(path), TrainConfig, kind="train", overrides=overrides[1:])
 
 
-def test_a_config_travels_to_other_processes_as_itself(made: Path, tmp_path: Path) -> None:
+def test_a_config_can_be_pickled(made: Path, tmp_path: Path) -> None:
     import pickle
 
     config = load(str(write_config(tmp_path / "a.yaml", made)), TrainConfig, kind="train")
@@ -192,14 +192,14 @@ def test_a_config_travels_to_other_processes_as_itself(made: Path, tmp_path: Pat
     assert isinstance(config.task(), WindowTask)
 
 
-def test_the_sections_say_what_a_population_may_change(made: Path, tmp_path: Path) -> None:
+def test_the_sections_define_what_a_population_may_change(made: Path, tmp_path: Path) -> None:
     config = load(str(write_config(tmp_path / "a.yaml", made)), TrainConfig, kind="train")
     assert set(may_change(type(config))) == {
         "model.noise", "training.learning_rate", "training.weight_decay", "training.grad_clip", "training.gamma"
     }  # fmt: skip
 
 
-def test_a_search_of_it_is_checked_by_its_own_sections(made: Path, tmp_path: Path) -> None:
+def test_a_search_of_it_is_checked_with_its_sections(made: Path, tmp_path: Path) -> None:
     base = write_config(tmp_path / "base.yaml", made)
 
     def search(**space: dict[str, Any]) -> SearchConfig:

@@ -1,4 +1,4 @@
-"""A second task of training, whole: windows of 263-D features and a tiny autoencoder on them.
+"""A complete custom task of training: windows of 263-D features and a tiny autoencoder on them.
 
 `model.kind: tests.training.window_task:WINDOWS` names it in a training and in a search. Nothing in the package knows
 it. Its windows overlap, so memory holds the frames once and indexes them.
@@ -26,7 +26,7 @@ from mocap_ray.training.rows import Block, Gather, HeldRows, RowSource
 from mocap_ray.training.task import Facts, Role, TaskKind, TaskWords, TrainingTask
 
 SAMPLE = 1000
-"""Windows from which the model takes its statistics."""
+"""Number of windows for the statistics of the model."""
 
 
 class WindowModel(ModelOptions):
@@ -45,7 +45,7 @@ class WindowData(DataOptions):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HeldWindows(HeldRows):
-    """All frames once, and where windows start in them."""
+    """Each frame once, and the starts of the windows."""
 
     frames: Float[np.ndarray, "F 263"]
     starts: Int[np.ndarray, "N"]
@@ -96,7 +96,7 @@ class WindowRows(RowSource):
 
     @cached_property
     def places(self) -> Int[np.ndarray, "N 4"]:
-        """Of each window: shard, clip in it, first row, rows."""
+        """For each window: shard, index of its clip in the shard, first row, number of rows."""
         ends = np.cumsum([s.rows for s in self.source.shards])[:-1]
         frames = np.split(np.asarray(self.source.index["num_frames"], np.int64), ends)
         shards = self.source.selected(split=self.split)
@@ -114,11 +114,11 @@ class WindowRows(RowSource):
 
     def clips(self, shard: int) -> Iterator[tuple[str, Float[np.ndarray, "T 263"], Int[np.ndarray, "n"]]]:
         """Id and features of each clip of a shard, and the first rows of its windows."""
-        mine = self.places[self.places[:, 0] == shard]
+        windows = self.places[self.places[:, 0] == shard]
         with self.source.open_shard(shard) as file:
             table = file.read(columns=[*self.source.plain_columns, "features"])
         for row, clip in enumerate(self.source.views(table, shard)):
-            starts = mine[mine[:, 1] == row, 2]
+            starts = windows[windows[:, 1] == row, 2]
             if len(starts):
                 yield clip.clip_id, clip.features, starts
 
@@ -153,7 +153,7 @@ class Autoencoder(nn.Module):
     def loss(
         self, batch: Float[Tensor, "B W 263"], *, epoch: float = 0.0
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        """Mean squared error of what comes back."""
+        """Mean squared error of the reconstruction."""
         x = ((batch - self.mean) / self.std).flatten(1)
         noisy = x + self.config.noise * torch.randn_like(x) if self.training else x
         error = (self.up(torch.tanh(self.down(noisy))) - x).square().mean()
@@ -161,7 +161,7 @@ class Autoencoder(nn.Module):
 
 
 class WindowTask(TrainingTask[Autoencoder]):
-    """Trains it."""
+    """The task: trains the autoencoder on windows."""
 
     words = TaskWords(row="window", item="clip", result="autoencoder", description="autoencoder.json")
 
@@ -173,7 +173,7 @@ class WindowTask(TrainingTask[Autoencoder]):
         rows, val_rows = (sum(r.counts.values()) if r else 0 for r in (train, val))
         if not rows:
             raise train.empty()
-        per_window = self.data.stride * 263 * 4  # frames are held once
+        per_window = self.data.stride * 263 * 4  # frames are stored once
         return Facts(rows, val_rows, per_window, manifest_hash(train.source))
 
     def rows(self, role: Role) -> WindowRows | None:
