@@ -22,9 +22,9 @@ from mocap_ray.cli.screen import say, typed
 from mocap_ray.cli.tables import show, simple_table
 from mocap_ray.cli.view import View
 from mocap_ray.dataset.product import ClipBuild
-from mocap_ray.drawing.quantities import byte_size, short_count
 from mocap_ray.shards.reports import ShardReport
 from mocap_ray.shards.running import Engine, RunResult
+from mocap_ray.wording import byte_size, short_count
 
 
 class ExtractView(View):

@@ -17,10 +17,10 @@ from mocap_ray.cli.screen import say
 from mocap_ray.dataset.estimate import Estimate
 from mocap_ray.dataset.inspect import Inspection
 from mocap_ray.dataset.product import ClipBuild
-from mocap_ray.drawing.quantities import byte_size, duration
 from mocap_ray.motion.clip import JOINTS, JointMotion
 from mocap_ray.records import Rejection
 from mocap_ray.runs.ray import RayOptions
+from mocap_ray.wording import byte_size, duration
 
 START_S = 8.0
 """What it takes a Ray of our own, and its workers, to start."""

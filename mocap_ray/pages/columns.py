@@ -11,8 +11,8 @@ from markupsafe import Markup
 from mocap_ray.dataset.views import Statistics
 from mocap_ray.drawing import charts
 from mocap_ray.drawing.axes import Axis, ticks
-from mocap_ray.drawing.quantities import counted
 from mocap_ray.motion import features
+from mocap_ray.wording import counted
 
 WORDS: tuple[tuple[str, str, str], ...] = (
     ("root_yaw_vel", "half turn of the facing", "rad/frame"),

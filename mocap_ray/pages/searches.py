@@ -11,13 +11,13 @@ from collections.abc import Sequence
 from pathlib import PurePath
 
 from mocap_ray.drawing import templates
-from mocap_ray.drawing.quantities import counted
 from mocap_ray.drawing.templates import SHARED
 from mocap_ray.pages import TEMPLATES, search_charts
 from mocap_ray.pages.search_charts import NOT_SEARCHED, score
 from mocap_ray.searching.results import Trial, cloned, heads, name, ranked, table, text
 from mocap_ray.searching.setup import SearchSetup
 from mocap_ray.storage import Place
+from mocap_ray.wording import counted
 
 PAGE_NAME = "page.html"
 STATES = ("finished", "stopped", "failed", "not started")
