@@ -81,7 +81,7 @@ def test_all_problems_are_reported_at_once(tmp_path: Path) -> None:
     [
         ("a: [", "not a YAML file"),
         ("- 1\n", "Expected keys"),
-        (MINIMAL + "body: {root: z}\n", "'body' twice"),
+        (MINIMAL + "body: {root: z}\n", "duplicate key 'body'"),
         ("source: !!python/object/apply:os.system ['true']\n", "not a YAML file"),
     ],
 )

@@ -115,7 +115,7 @@ def test_help_of_extract_explains_the_list_after_override(call: Call) -> None:
     _, out, _ = call("extract", "--help")
     text = " ".join(out.split())
     assert "-o, --override KEY=VALUE ..." in text
-    assert "After --override stand as many KEY=VALUE as you like, separated by spaces." in text
+    assert "--override takes any number of KEY=VALUE, separated by spaces." in text
     assert "configs/extract/amass.yaml" in text
 
 

@@ -32,7 +32,7 @@ def test_a_real_model_is_never_replaced(tmp_path: Path) -> None:
     path = tmp_path / "smplh" / "SMPLH_MALE.npz"
     np.savez(path, v_template=np.zeros(3))
     before = path.read_bytes()
-    with pytest.raises(ValueError, match=r"SMPLH_MALE\.npz: is a model already, not a stand-in"):
+    with pytest.raises(ValueError, match=r"SMPLH_MALE\.npz: already exists and is not a stand-in"):
         write_standin(tmp_path, families=["smplh"], genders=["male"])
     assert path.read_bytes() == before
 

@@ -110,7 +110,7 @@ def test_a_teleport_names_frame_value_and_limit():
     assert rejection.reason is Reason.TELEPORT
     assert rejection.start == 1000
     assert rejection.detail.startswith("CMU/01/01_01_poses.npz: frame 1199: the root accelerates by 24,9")
-    assert "at most 1,500.0 were expected; 2 of 300 frames are broken. Leave it out" in rejection.detail
+    assert "above the limit of 1,500.0; broken frames: 2 of 300. Leave it out" in rejection.detail
 
 
 def test_an_unstable_limb_names_its_joint():
@@ -122,7 +122,7 @@ def test_an_unstable_limb_names_its_joint():
     assert isinstance(rejection, Rejection)
     assert rejection.reason is Reason.UNSTABLE
     assert "left_elbow turns with" in rejection.detail
-    assert "at most 100,000 were expected" in rejection.detail
+    assert "above the limit of 100,000" in rejection.detail
 
 
 def test_the_default_angular_limit_cannot_trip_up_to_126_fps():

@@ -172,7 +172,7 @@ def test_a_data_set_of_rejections_alone_is_refused(tmp_path: Path) -> None:
     folder = tmp_path / "archive" / "Set" / "s1"
     folder.mkdir(parents=True)
     (folder / "a_poses.npz").write_bytes(b"no zip")
-    with pytest.raises(RunFailed, match=r"every recording was rejected \(1 rejections\)"):
+    with pytest.raises(RunFailed, match=r"every recording was rejected \(1 rejection\)"):
         make_poses(product(tmp_path / "archive"), tmp_path / "out")
 
 
@@ -183,7 +183,7 @@ def test_a_reason_outside_the_closed_list_is_a_bug(archive: Path, tmp_path: Path
         def process(self, input: Recording) -> list[Any]:
             return [Rejection(input, Reason.TELEPORT, "not ours")]
 
-    with pytest.raises(RunFailed, match=r"is no reason of PoseReason"):
+    with pytest.raises(RunFailed, match=r"is not a reason of PoseReason"):
         make_poses(Loose(place(archive)), tmp_path / "out", limit=1)
 
 
