@@ -96,5 +96,8 @@ def killers(inputs: Sequence[InputT], dying: Callable[[Sequence[InputT]], set[st
     for _ in range(PROBES):
         died = dying(suspects) if suspects else set()
         suspects = [i for i in suspects if i.name in died]
-    text = "the process that reads it dies every time, even on this input alone: out of memory, or a crash in native code"
+    text = (
+        "the process that reads it dies every time, even on this input alone: out of memory, or a crash in "
+        "native code"
+    )
     return {i.name: text for i in suspects}
