@@ -35,7 +35,7 @@ class _ForwardToDriver(Callback):
         self.events.put("on_start", start)
 
     def on_progress(self, progress: Progress) -> None:
-        self.events.put("progress", progress)
+        self.events.put("on_progress", progress)
 
     def on_epoch_saved(self, report: EpochReport, model: nn.Module) -> None:
         self.events.put("on_epoch_saved", report)

@@ -40,9 +40,10 @@ def prior_of(trained: Trained, *, kind: PriorKind | None = None) -> Prior:
     make = priors.build if kind is None else kind.prior
     section: TypeAdapter[Any] = TypeAdapter(ModelConfig if kind is None else kind.model)
     try:
-        if kind is None and ":" in str(about["model"]["kind"]):
+        model = about["model"]
+        if kind is None and isinstance(model, dict) and ":" in str(model.get("kind")):
             raise CheckpointError(
-                f"{where}: is of a model outside of this package, {about['model']['kind']}. Load it in Python by "
+                f"{where}: is of a model outside of this package, {model['kind']}. Load it in Python by "
                 "mocap_ray.load_prior(path, kind=...) with the kind that was trained."
             )
         config = section.validate_python(about["model"])

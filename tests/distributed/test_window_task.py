@@ -48,8 +48,8 @@ def test_a_stream_on_two_workers_is_killed_and_goes_on_as_if_it_had_not_been(
     }
     out = _killed_and_resumed(tmp_path / "killed.yaml", made, after=2, **sections)
     summary = json.loads((out / "summary.json").read_text())
-    assert (summary["feed"], summary["workers"], summary["epochs"]) == ("Ray Data", 2, 8)
-    assert [int(r["epoch"]) for r in rows(out)] == list(range(1, 9))
+    assert (summary["feed"], summary["workers"], summary["epochs"]) == ("Ray Data", 2, 12)
+    assert [int(r["epoch"]) for r in rows(out)] == list(range(1, 13))
     values = [float(r["val_loss"]) for r in rows(out)]
     assert min(values) < 0.9 * values[0]
     assert (out / "export" / "autoencoder.json").is_file()
