@@ -79,7 +79,7 @@ def _no_manifest(where: Place) -> DataSetError:
     """Why a folder without a manifest cannot be opened, judging by its content."""
     if where.local is not None and not where.exists():
         return DataSetError(
-            f"{where.uri}: there is no such folder. Expected a data set that `mocap-ray extract` wrote."
+            f"{where.uri}: no such folder. Expected a data set that `mocap-ray extract` wrote."
         )
     found = sorted({where.relative(info.path).split("/")[0] for info in where.files()})
     if "receipts" in found or "clips" in found:

@@ -44,7 +44,7 @@ def recording(name: str) -> Recording:
         ["CMU", "Eyes_Japan_Dataset", "MPI_HDM05", "TotalCapture", "MPI_Limits", "Transitions_mocap"]
     ),
 )
-def test_the_frames_are_those_that_humanml3d_keeps(
+def test_the_frames_are_those_of_humanml3d(
     frames: int, fps: float, start: int, length: int, open_end: bool, dataset: str
 ) -> None:
     # As its notebooks do it: thin out, drop the start, then cut.
@@ -74,7 +74,7 @@ def test_an_address_is_read_like_a_path(tmp_path: Path) -> None:
     assert by_address.rows == by_path.rows
 
 
-def test_rows_of_a_recording_are_in_order_and_named_without_their_ending(tmp_path: Path) -> None:
+def test_rows_of_a_recording_are_in_order_and_named_without_extension(tmp_path: Path) -> None:
     found = read_segments(index(tmp_path))
     assert [(s.start, s.end, s.name) for s in found.rows["CMU/01/01_01"]] == [
         (19, 219, "000003"),
@@ -104,7 +104,7 @@ def test_a_recording_is_found_in_the_spelling_of_every_release(indexed: str, lis
     assert key(indexed) == key(listed)
 
 
-def test_neighbours_are_not_mistaken_for_one_another() -> None:
+def test_similar_names_are_distinguished() -> None:
     names = ["CMU/01/01_01_poses", "CMU/01/01_02_poses", "CMU/1/01_01_poses", "KIT/01/01_01_poses"]
     assert len({key(n) for n in names}) == 4
 
@@ -114,7 +114,7 @@ def test_trims_follow_the_sub_dataset_in_its_later_spelling(tmp_path: Path) -> N
     assert [(s.start, s.end) for s in found.rows["MPI_HDM05/bd/a"]] == [(65, 110)]
 
 
-def test_what_does_not_match_is_counted(tmp_path: Path) -> None:
+def test_rows_and_recordings_that_do_not_match_are_counted(tmp_path: Path) -> None:
     found, notes = read_segments(index(tmp_path)).match(
         [recording("CMU/01/01_01_poses"), recording("CMU/01/01_99_poses")]
     )

@@ -20,7 +20,7 @@ def recording(name: str) -> Recording:
 MANY = [recording(f"{d}/s{s}/{k}_poses") for d in ("CMU", "KIT") for s in range(300) for k in range(2)]
 
 
-def test_a_subject_stays_in_one_split_and_new_data_moves_nobody() -> None:
+def test_a_subject_is_in_one_split_also_after_new_data_is_added() -> None:
     few, all_of_them = assign(MANY[::3], split="subject"), assign(list(reversed(MANY)), split="subject")
     assert all(all_of_them[name] == split for name, split in few.items())
     homes = {(r.subject, all_of_them[r.name]) for r in MANY}
@@ -46,7 +46,7 @@ def test_hashes_never_change() -> None:
     assert [found[f"{s}/a"] for s in subjects] == ["test", "test", "test", "train", "train", "train", "test"]
 
 
-def test_the_published_split_goes_by_sub_dataset_in_every_spelling() -> None:
+def test_the_published_split_depends_on_the_sub_dataset_in_every_spelling() -> None:
     homes = {
         "val": ["HumanEva", "MPI_HDM05", "HDM05", "SFU", "MPI_mosh", "MoSh"],
         "test": ["Transitions_mocap", "Transitions", "SSM_synced", "SSM"],
@@ -57,7 +57,7 @@ def test_the_published_split_goes_by_sub_dataset_in_every_spelling() -> None:
     assert all(found[f"{d}/s/a"] == split for split, names in homes.items() for d in names)
 
 
-def test_none_puts_everything_into_train() -> None:
+def test_none_assigns_everything_to_train() -> None:
     assert set(assign(MANY[:3], split="none").values()) == {"train"}
 
 
@@ -142,7 +142,7 @@ def test_a_custom_archive_can_use_the_published_split_of_another() -> None:
     assert found[0] == "own"
 
 
-def test_titles_of_recordings_are_those_of_their_archive() -> None:
+def test_titles_of_recordings_come_from_their_archive() -> None:
     assert short_title("amass", "CMU/01/01_01_stageii") == "01_01"
     assert short_title("amass", "CMU/01/01_01_poses") == "01_01"
     assert short_title("my.module:ARCHIVE", "CMU/01/01_01_poses") == "01_01_poses"

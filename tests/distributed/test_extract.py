@@ -52,7 +52,7 @@ def _title(pid: int) -> str:
 
 
 def _working(pid: int) -> list[int]:
-    """Workers below a driver that make a shard just now."""
+    """Workers of a driver that are making a shard now."""
     return [p for p in _descendants(pid) if _title(p).startswith("ray::MapBatches")]
 
 
@@ -69,7 +69,7 @@ def _shards(job: Run) -> int:
 
 @pytest.fixture(scope="module")
 def plain(_archive_once: Path, bodies: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """The undisturbed data set, by the plain path; to compare with only."""
+    """The data set of an undisturbed run without Ray; only for comparison."""
     out = tmp_path_factory.mktemp("plain") / "out"
     job = Run(_archive_once, bodies, out, source=TRAP, extra={"output": {"shard_mb": 0.5}})
     with pytest.MonkeyPatch.context() as patch:
@@ -104,7 +104,7 @@ def test_a_killed_worker_changes_nothing(run: Runs, plain: Run) -> None:
     assert job.files() == plain.files()
 
 
-def test_a_killed_driver_goes_on_where_it_was(run: Runs, plain: Run) -> None:
+def test_a_run_resumes_after_its_driver_was_killed(run: Runs, plain: Run) -> None:
     job = run("ray", archive_name=TRAP, output={"shard_mb": 0.5})
     process = job.start(TRAP_SLEEP_S="0.1")
     _wait(lambda: _shards(job) >= 2)
@@ -122,7 +122,7 @@ def test_a_killed_driver_goes_on_where_it_was(run: Runs, plain: Run) -> None:
     assert job.files() == plain.files()
 
 
-def test_ctrl_c_stops_and_the_same_command_goes_on(run: Runs, plain: Run) -> None:
+def test_ctrl_c_stops_and_the_same_command_resumes(run: Runs, plain: Run) -> None:
     job = run("ray", archive_name=TRAP, output={"shard_mb": 0.5})
     process = job.start(TRAP_SLEEP_S="1")  # long enough for the other command, on a busy machine too
     _wait(lambda: _shards(job) >= 2)
@@ -137,7 +137,7 @@ def test_ctrl_c_stops_and_the_same_command_goes_on(run: Runs, plain: Run) -> Non
     assert job.files() == plain.files()
 
 
-def test_a_recording_that_kills_its_worker_is_rejected_by_name(run: Runs, archive: Path) -> None:
+def test_a_recording_that_kills_its_worker_is_rejected(run: Runs, archive: Path) -> None:
     victims = sorted(archive.rglob("*_poses.npz"))
     killer = shutil.copy(victims[4], victims[4].with_name("00_kill_poses.npz"))
     name = Path(killer).relative_to(archive).as_posix().removesuffix(".npz")
@@ -180,7 +180,7 @@ def test_an_io_error_is_retried_then_fails_its_shard_but_never_the_data(
     assert not any("flaky" in name or "mended" in name for name in job.rejected())
 
 
-def test_damaged_inputs_end_as_rejections_and_good_ones_come_through(run: Runs, archive: Path) -> None:
+def test_damaged_inputs_become_rejections_and_good_ones_clips(run: Runs, archive: Path) -> None:
     good = run("good", output={"shard_mb": 0.5}, source={"split": "none"})
     good.plain()
     damage = damaged_files(archive / "Damaged" / "S1")
@@ -199,8 +199,8 @@ def test_damaged_inputs_end_as_rejections_and_good_ones_come_through(run: Runs, 
     assert counts["clips"] == len(lost)
 
 
-def test_reports_that_are_closed_early_leave_no_executor_running(run: Runs) -> None:
-    """It would use Ray after its end, which ends the process before it says why."""
+def test_reports_that_are_closed_early_stop_the_executor(run: Runs) -> None:
+    """A running executor would use Ray after its shutdown, which kills the process without a message."""
     config = run(output={"shard_mb": 0.3}).config()
     build = prepare(config.source, config.body, config.motion, config.output)
 

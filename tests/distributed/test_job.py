@@ -1,4 +1,4 @@
-"""The job as a lab operator starts it: `ray start --head`, then `ray job submit` of jobs/extract.py."""
+"""A submitted job: `ray start --head`, then `ray job submit` of jobs/extract.py."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _free_port() -> int:
 
 
 def _answers(port: int) -> None:
-    """Wait until something listens."""
+    """Wait until the port accepts connections."""
     end = time.monotonic() + 60
     while True:
         try:
@@ -41,7 +41,7 @@ def _answers(port: int) -> None:
 
 @pytest.fixture
 def cluster() -> Iterator[dict[str, str]]:
-    """A head node of our own on loopback; yields the environment in which `ray` finds it."""
+    """A new head node on loopback; yields the environment in which `ray` finds it."""
     with tempfile.TemporaryDirectory(prefix="mr-", ignore_cleanup_errors=True) as folder:
         token = Path(folder) / "token"
         token.write_text("a-token-for-this-test-only-0123456789abcdef")

@@ -35,11 +35,11 @@ def on_ray(workers: int) -> Callable[[], Any]:
 
 
 def _run(archive: str, out: str) -> None:
-    """A driver in a process of its own, to be killed."""
+    """A driver in a separate process, to be killed."""
     make_poses(PoseProduct(place(archive)), Path(out), engine=on_ray(2))
 
 
-def test_a_killed_run_goes_on_and_what_kills_workers_is_rejected_by_name(
+def test_a_killed_run_resumes_and_inputs_that_kill_workers_are_rejected(
     archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = [
@@ -80,7 +80,7 @@ def test_a_killed_run_goes_on_and_what_kills_workers_is_rejected_by_name(
     assert lost.keys() - before == {name}
 
 
-def test_a_product_with_setup_gets_workers_that_are_kept(archive: Path, tmp_path: Path) -> None:
+def test_workers_of_a_product_with_setup_are_kept_alive(archive: Path, tmp_path: Path) -> None:
     (tmp_path / "scale").write_text("2.0")
     for folder in ("plain_marks", "marks"):
         (tmp_path / folder).mkdir()
@@ -101,7 +101,9 @@ def test_a_product_with_setup_gets_workers_that_are_kept(archive: Path, tmp_path
 
 
 @pytest.mark.slow
-def test_a_kept_worker_that_dies_is_replaced_and_its_killer_rejected(archive: Path, tmp_path: Path) -> None:
+def test_a_dead_actor_is_replaced_and_the_input_that_killed_it_rejected(
+    archive: Path, tmp_path: Path
+) -> None:
     (tmp_path / "scale").write_text("2.0")
     (tmp_path / "marks").mkdir()
     source = sorted(archive.rglob("0*_poses.npz"))[5]

@@ -1,4 +1,4 @@
-"""An archive of one's own, as `source.archive: trap_archive:ARCHIVE`: AMASS files, and traps on the way.
+"""A custom archive, as `source.archive: trap_archive:ARCHIVE`: AMASS files, and files that cause failures.
 
 What a recording does when it is read stands in its name: `..._kill...` ends the process that reads it,
 `..._flaky...` fails twice with an I/O error, `..._broken...` always does, and `TRAP_SLEEP_S` slows every read.
