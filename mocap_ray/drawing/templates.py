@@ -16,7 +16,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from mocap_ray.drawing import quantities
+from mocap_ray import wording
 from mocap_ray.version import __version__
 
 SHARED = "drawing/templates"
@@ -34,11 +34,11 @@ def environment() -> jinja2.Environment:
         keep_trailing_newline=True,
     )
     result.filters.update(
-        number=quantities.number,
-        counted=quantities.counted,
-        duration=quantities.duration,
-        byte_size=quantities.byte_size,
-        listed=quantities.listed,
+        number=wording.number,
+        counted=wording.counted,
+        duration=wording.duration,
+        byte_size=wording.byte_size,
+        listed=wording.listed,
     )
     return result
 

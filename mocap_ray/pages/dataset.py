@@ -24,12 +24,11 @@ from mocap_ray.dataset.reader import DataSet, open
 from mocap_ray.dataset.snippets import snippets
 from mocap_ray.dataset.views import ClipView, DataSetError
 from mocap_ray.drawing import figures, templates
-from mocap_ray.drawing.quantities import duration, listed
 from mocap_ray.drawing.stick import BONES
 from mocap_ray.drawing.templates import SHARED
 from mocap_ray.pages import TEMPLATES, columns
 from mocap_ray.storage import place
-from mocap_ray.wording import counted
+from mocap_ray.wording import counted, duration, listed
 
 CLIPS = 6
 SECONDS = 8.0

@@ -9,7 +9,6 @@ import os
 from pathlib import Path
 
 from mocap_ray.drawing import templates
-from mocap_ray.drawing.quantities import listed
 from mocap_ray.drawing.templates import SHARED
 from mocap_ray.errors import UserError
 from mocap_ray.pages import TEMPLATES, prior_charts, prior_figures
@@ -17,6 +16,7 @@ from mocap_ray.priors.judging.evaluate import Evaluation
 from mocap_ray.priors.judging.judgement import Judgement
 from mocap_ray.priors.judging.scores import rows
 from mocap_ray.storage import place
+from mocap_ray.wording import listed
 
 
 def write_page(report: Evaluation, out: str | os.PathLike[str]) -> Path:

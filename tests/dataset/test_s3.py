@@ -52,7 +52,7 @@ def archive(tmp_path: Path) -> Path:
 
 
 class Bucket:
-    """A bucket of its own for each test."""
+    """A new bucket for each test."""
 
     def __init__(self, server: Server, name: str) -> None:
         self.server, self.name = server, name
@@ -88,7 +88,7 @@ def _run(source: str | Path, bodies: Path, out: str | Path) -> Run:
 
 
 def _of_the_data_set(files: dict[str, bytes]) -> dict[str, bytes]:
-    """What may not differ between machines: receipts hold times of the sources."""
+    """The files that must be equal on all machines; receipts are excluded, as they hold times of the sources."""
     return {p: b for p, b in files.items() if p.split("/")[0] not in ("receipts", "_runs", ".lock")}
 
 
@@ -210,7 +210,7 @@ def _wrong_addresses(bucket: Bucket) -> list[list[str]]:
 
 
 @pytest.mark.parametrize("number", range(15))
-def test_no_message_tells_a_secret(
+def test_no_message_contains_a_secret(
     number: int,
     bucket: Bucket,
     archive: Path,
@@ -230,7 +230,7 @@ def test_no_message_tells_a_secret(
 
 
 @pytest.mark.ray
-def test_the_command_on_a_bucket_makes_the_same_and_keeps_its_secrets(
+def test_the_command_on_a_bucket_makes_the_same_data_set_and_hides_secrets(
     bucket: Bucket, archive: Path, bodies: Path, tmp_path: Path
 ) -> None:
     """The run log holds the whole configuration: nowhere else could an address get into a file."""
@@ -250,8 +250,8 @@ def test_the_command_on_a_bucket_makes_the_same_and_keeps_its_secrets(
             assert secret.encode() not in data, name
 
 
-def test_places_travel_with_their_credentials(bucket: Bucket) -> None:
-    """Workers get the address as a pickled file system: it has to work there, unseen in every message."""
+def test_pickled_places_keep_their_credentials(bucket: Bucket) -> None:
+    """Workers get the address as a pickled file system, with credentials that no message shows."""
     import pickle
 
     where: Place = pickle.loads(pickle.dumps(place(bucket.address("x"))))
