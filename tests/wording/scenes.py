@@ -167,9 +167,11 @@ def normalised(text: str, root: Path) -> str:
         (re.escape(str(root)), "DIR"),
         (rf"{re.escape(str(beside))}/", ""),
         (rf"{re.escape(str(ROOT))}/", ""),
+        # A command to copy names its program by a path where PATH does not lead to it.
+        (r"(?m)(^ *)\S+/(mocap-ray|python)(?= )", r"\1\2"),
         (rf"pid {os.getpid()} on {re.escape(os.uname().nodename)}", "pid PID on HOST"),
         (r"(?m)^(time, about +).*$", r"\1TIME"),
-        (r"\d+(\.\d+)? s in all", "SECONDS s in all"),
+        (r"\d+(\.\d+)? s in total", "SECONDS s in total"),
         (r"manifest [0-9a-f]{12}; (\S+) is [0-9a-f]{12}", r"manifest SUM; \1 is SUM"),
         (r"[ \t]+$", ""),
     )
