@@ -1,13 +1,13 @@
 """Poses per second and the share of waiting: from memory and by stream, and with one and two workers.
 
-A data set of some 200,000 poses is written by the real extraction. `fit` trains two epochs from each feed, in turn, in
-this process; the figures are those of metrics.csv, of the second epoch and, for the stream, also of the first, which
-starts its pipeline. gaussian_prior computes next to nothing and shows the feed, joint_flow shows a training. The
-training has one thread, which leaves the stream's tasks a CPU; beside a GPU they have all of them.
+A data set of some 200,000 poses is written by the real extraction. `fit` trains two epochs with each loader, in turn,
+in this process; the figures are those of metrics.csv, of the second epoch and, for the stream, also of the first, which
+starts its pipeline. gaussian_prior computes next to nothing and measures the loader, joint_flow measures a training.
+The training uses one thread, which leaves a CPU for the stream's tasks; with a GPU they have all CPUs.
 
-One against two workers is `mocap-ray train` on a sixth of the data. On one machine both have the same CPUs: one worker
-computes with a thread for each, two with one each. So the ratio is the price of being two, not the gain of a second
-machine.
+One worker is compared with two by `mocap-ray train` on a sixth of the data. On one machine both have the same CPUs: one
+worker computes with one thread per CPU, two with one thread each. So the ratio is the overhead of two workers, not the
+gain of a second machine.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ def _feeds_in_turn(kind: str, data: Path) -> dict[str, float]:
 
 
 class _Silent:
-    """Nobody watches."""
+    """A view that shows nothing."""
 
     def on_cluster(self, cluster: Cluster, part: Share) -> None: ...
     def on_start(self, start: TrainStart) -> None: ...
@@ -154,7 +154,7 @@ class _Silent:
 def _workers(data: Path, folder: Path) -> dict[str, float]:
     found = {}
     for count in (1, 2):
-        # A Ray of its own for each: one worker then gets all the CPUs of the machine, two share them.
+        # A separate Ray cluster for each: one worker gets all CPUs of the machine, two share them.
         settings = {"output": {"root": str(folder / f"run{count}")}, "ray": {"workers": count}}
         found[count] = train(_config("joint_flow", data, **settings), _Silent())["samples_per_s"]
     return {

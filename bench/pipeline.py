@@ -1,9 +1,10 @@
-"""The whole extraction: against the obvious program, the floor, and two plain processes.
+"""The whole extraction, compared with a straightforward program, the floor, and two plain processes.
 
-- obvious: the full smplx forward pass of every kept frame and the naive numpy features, one process.
+- obvious: a straightforward program, with smplx's full forward pass of every kept frame and naive numpy features, one
+  process.
 - floor: reading the same bytes with numpy and writing the same tables with pyarrow, one process.
 - ours: `shards.making.make` over the same recordings, one process; then two processes by
-  `multiprocessing.Pool` and two Ray workers, both warm, so that start-up stays aside.
+  `multiprocessing.Pool` and two Ray workers, both warmed up, so that start-up does not count.
 """
 
 from __future__ import annotations
@@ -85,7 +86,7 @@ def _build(
 
 
 def _repeated(source: Path, folder: Path) -> Path:
-    """The same takes again and again under other names, by links, up to `RECORDINGS`."""
+    """The same takes repeated under other names, as links, up to `RECORDINGS`."""
     files = sorted(source.rglob("*.npz"))
     for k in range(-(-RECORDINGS // len(files))):
         for file in files:
@@ -102,7 +103,7 @@ def _make_all(groups: Sequence[Shard[Recording]], build: ClipBuild, root: Path) 
 
 
 def _against_floor(build: ClipBuild, folder: Path) -> dict[str, float]:
-    """Ours and the floor in turn, on the same takes, warm caches; medians."""
+    """Ours and the floor in turn, on the same takes, with warm caches; medians."""
     assert isinstance(build.product, ClipProduct)
     plan = build.product.plan
     frames = _make_all(build.shards, build, folder / "ours")
@@ -150,7 +151,7 @@ def _timed(call: Callable[[], object]) -> float:
 
 
 def _obvious(build: ClipBuild, bodies: Path) -> float:
-    """Microseconds per kept frame of the obvious program, on a few takes."""
+    """Microseconds per kept frame of the straightforward program, on a few takes."""
     import smplx
     import torch
 
@@ -197,7 +198,7 @@ def _two_processes(build: ClipBuild, folder: Path) -> dict[str, float]:
     """Frames per second of Pool(2) and of two Ray workers, in turn, with the same function."""
     groups = build.todo
     warm = groups[-4:]
-    slim = replace(build, shards=(), done={})  # what travels to a process with each shard
+    slim = replace(build, shards=(), done={})  # sent to a process with each shard
     pool_fps, ray_fps, heap = [], [], 0.0
     with multiprocessing.get_context("spawn").Pool(2) as pool, connected(RayOptions(workers=2)) as cluster:
         engine, job = RayEngine(cluster), replace(build.job(), out=place(folder / "ray"))

@@ -1,4 +1,4 @@
-"""What every section of a config is made of, and settings as plain values: their hash, and how two differ.
+"""The base class of config sections, and settings as plain values: their hash, and the differences of two.
 
 `mocap_ray/config.py` reads sections from YAML.
 """
@@ -21,13 +21,13 @@ class Section(BaseModel):
 
     @classmethod
     def for_values(cls, values: Mapping[str, Any]) -> type[Section]:
-        """The class that checks these values: a subclass where one key decides which others there are."""
+        """The class that validates these values: a subclass where one key decides which other keys exist."""
         return cls
 
 
 @dataclass(frozen=True, slots=True)
 class MayChange:
-    """Marks a key that may change within a training: the shapes of weights and data do not follow from it."""
+    """Marks a key that may change during a training: the shapes of weights and data do not depend on it."""
 
 
 MAY_CHANGE = MayChange()
@@ -35,7 +35,7 @@ MAY_CHANGE = MayChange()
 
 
 def may_change(section: type[BaseModel], prefix: str = "") -> tuple[str, ...]:
-    """Dotted keys of a section and of those below it that are marked by `MAY_CHANGE`.
+    """Dotted keys of a section and its subsections that are marked with `MAY_CHANGE`.
 
     >>> class Part(Section):
     ...     rate: Annotated[float, MAY_CHANGE] = 0.1
@@ -78,7 +78,7 @@ def digest(value: Any) -> str:
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], *, prefix: str = "") -> list[str]:
-    """One line for each setting in which two recipes differ."""
+    """One line for each setting that differs between two recipes."""
     lines = []
     for key in sorted({*old, *new}):
         a, b = old.get(key), new.get(key)
@@ -90,6 +90,6 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], *, prefix: str =
 
 
 def _short(value: Any) -> str:
-    """A setting in a line of text: long ones, such as checksums, by their beginning."""
+    """A setting as text; long ones, such as checksums, are cut."""
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:40]}..."

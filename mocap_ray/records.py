@@ -1,4 +1,4 @@
-"""What a run lists and what it leaves out: a recording is one source file, a rejection is why it gave nothing."""
+"""What a run lists and what it leaves out: a recording is one source file, a rejection says why one is left out."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Input = TypeVar("Input")
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """One source file of an archive, known by its listing only.
+    """One source file of an archive, as listed; the file itself has not been opened.
 
     Attributes:
         dataset: name of the sub-dataset (`CMU`).
@@ -32,11 +32,11 @@ class Recording:
 
 @dataclass(frozen=True, slots=True)
 class Rejection(Generic[Input]):
-    """An input, or the piece of it that begins at `start`, left out with its reason.
+    """An input, or the piece of it that begins at `start`, that is left out, with the reason.
 
     Attributes:
-        input: a recording, or what else a product is made from.
-        reason: of the closed list of the product.
+        input: a recording, or another input of a product.
+        reason: from the product's closed list.
         detail: a sentence: where, what was found, what was expected, what to do.
         start: where in the input the piece begins; the first frame in a recording.
     """

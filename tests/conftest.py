@@ -32,6 +32,11 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell starts its background jobs so, and the commands under test would inherit it: Ctrl-C would do nothing.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+for _name in ("COLUMNS", "LINES"):
+    # pytest loads readline, which sets them past `os.environ`: the commands under test would fold their tables.
+    os.environ.pop(_name, None)
+    os.unsetenv(_name)
+
 # Of torch in this process and in all that the tests start: threads that spin while they wait for each other make a
 # busy machine a hundred times slower.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

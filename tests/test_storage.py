@@ -1,4 +1,4 @@
-"""Files appear whole or not at all."""
+"""Files are written atomically."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from mocap_ray.storage import place
 
 
-def test_what_is_published_is_read_back(tmp_path: Path) -> None:
+def test_written_files_are_read_back(tmp_path: Path) -> None:
     here = place(tmp_path / "new" / "folder")
     assert here.files() == []
     here.write_atomic(b"abc", "a", "b.bin")
@@ -44,6 +44,6 @@ def test_a_full_disk_leaves_the_old_file_and_no_temporary(tmp_path: Path) -> Non
     assert os.listdir(tmp_path) == ["f"]
 
 
-def test_an_address_that_nothing_understands_is_a_sentence() -> None:
+def test_an_unsupported_address_is_a_user_error() -> None:
     with pytest.raises(ValueError, match="Expected a local path"):
         place("ftp://host/x")

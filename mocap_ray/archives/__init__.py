@@ -1,4 +1,4 @@
-"""One file per archive, and the one table that names them."""
+"""One file per archive, and the table that lists them."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from mocap_ray.errors import UserError
 __all__ = ["ARCHIVES", "Archive", "find_archive", "named_split", "published_split", "short_title"]
 
 ARCHIVES: dict[str, Archive] = {archive.name: archive for archive in (amass.ARCHIVE,)}
-"""All archives by the name that configs use; a new one is a file and a word here."""
+"""All archives by their name in configs. To add one, write a file and list it here."""
 
 
 def find_archive(name: str) -> Archive:
-    """The archive called `name` in the table, or `package.module:NAME` of one's own.
+    """The archive called `name` in the table, or `package.module:NAME` of your own.
 
     Raises:
-        UserError: there is none.
+        UserError: there is no such archive.
     """
     if name in ARCHIVES:
         return ARCHIVES[name]
@@ -33,7 +33,7 @@ def find_archive(name: str) -> Archive:
         found = getattr(import_module(module), attribute)
     except (ImportError, AttributeError) as error:
         raise UserError(
-            f"No archive {name!r}: {error}. Expected package.module:NAME, importable here."
+            f"No archive {name!r}: {error}. Expected package.module:NAME of an importable module."
         ) from error
     if not isinstance(found, Archive):
         raise UserError(f"{name} is a {type(found).__name__}. Expected a mocap_ray.archives.Archive.")
@@ -41,17 +41,17 @@ def find_archive(name: str) -> Archive:
 
 
 def named_split(archive: Archive, split: str) -> bool:
-    """Whether `source.split` is a word of ours, not the address of lists."""
+    """Whether `source.split` is a rule or the name of an archive, not the address of lists."""
     return split in RULES or split in (archive.name, *ARCHIVES)
 
 
 def published_split(archive: Archive, split: str) -> tuple[str, Published] | None:
-    """Whose published split `source.split` asks for, and that split; None where it asks for another kind.
+    """The published split that `source.split` names, with the name of its archive; None for other kinds of split.
 
-    `published` is that of the archive itself; the name of an archive (`amass`) is that one's.
+    `published` means the split of `archive` itself; the name of an archive (`amass`) means the split of that archive.
 
     Raises:
-        UserError: the archive has none.
+        UserError: the archive has no published split.
     """
     if split != "published" and split not in (archive.name, *ARCHIVES):
         return None
@@ -66,6 +66,6 @@ def published_split(archive: Archive, split: str) -> tuple[str, Published] | Non
 
 
 def short_title(archive: str, recording: str) -> str:
-    """A few words for a recording, by the name of its archive; nothing is imported for one that is not ours."""
+    """A short title of a recording; archives outside the table are not imported and get the default."""
     known = ARCHIVES.get(archive)
     return (known.short_title if known else last_part)(recording)

@@ -1,4 +1,4 @@
-"""What an archive of motion has to offer: how to list it, how to read one recording, and whose it is."""
+"""The interface of an archive of motion: how to list it, how to read a recording, its licence and citation."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from mocap_ray.records import Recording, Rejection
 from mocap_ray.storage import Place
 
 Published = Callable[[Recording], str]
-"""The split of a recording as the authors of its archive recommend it: `train`, `val` or `test`."""
+"""Recording -> the split that the archive's authors recommend: `train`, `val` or `test`."""
 
 
 def last_part(name: str) -> str:
-    """The short title of a recording where its archive gives none: the last part of its name.
+    """The default short title of a recording: the last part of its name.
 
     >>> last_part("CMU/01/01_01")
     '01_01'
@@ -34,7 +34,7 @@ class Discover(Protocol):
         exclude: Sequence[str] = (),
         dataset: str | None = None,
     ) -> list[Recording]:
-        """Raise UserError where there is nothing to list, saying what was found instead."""
+        """Raise UserError if there is nothing to list; the message says what was found instead."""
         ...
 
 
@@ -44,25 +44,25 @@ class Read(Protocol):
     def __call__(
         self, place: Place, recording: Recording, *, fps: float | None = None
     ) -> Motion | JointMotion | Rejection[Recording]:
-        """Return a Rejection for what the file's own bytes prove; raise OSError for anything else."""
+        """Return a Rejection if the file's content is invalid; raise OSError for any other failure."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Archive:
-    """One archive; its functions are those of an installed module, so that it can be sent to workers.
+    """One archive; its functions belong to an installed module, so that it can be pickled and sent to workers.
 
     Attributes:
-        name: in configs (`source.archive`).
-        title: for people.
+        name: the name in configs (`source.archive`).
+        title: the name for readers.
         discover: lists the recordings.
-        read: reads one.
+        read: reads one recording.
         url: home page.
         licence: the terms, in one or two sentences.
-        citation: what its authors ask to be cited.
-        register: how to get the files; printed where none are found, and in the data card.
-        published: the split that its authors recommend, for `source.split: published`; None where there is none.
-        short_title: a recording's name -> a few words for captions of pictures.
+        citation: the work that its authors ask to cite.
+        register: how to get the files; printed if none are found, and in the data card.
+        published: the split that its authors recommend, for `source.split: published`; None if there is none.
+        short_title: recording name -> a short title for captions of pictures.
     """
 
     name: str

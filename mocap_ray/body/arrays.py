@@ -1,4 +1,4 @@
-"""The plain arrays inside a model file, NPZ or PKL, without running anything of it."""
+"""Read the plain arrays of a model file, NPZ or PKL, without running any code in it."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from mocap_ray import pickles
+from mocap_ray.errors import UserError
 
 STANDIN_KEY = "mocap_ray_standin"
 """Member that marks a model as one of this project's stand-ins."""
@@ -20,25 +21,26 @@ STANDIN_KEY = "mocap_ray_standin"
 def read_arrays(
     path: Path, *, names: Sequence[str] | None = None
 ) -> dict[str, np.ndarray[Any, np.dtype[Any]]]:
-    """Members of a model file that are plain arrays of numbers or text; others are left out.
+    """Members of a model file that are plain arrays of numbers or text; other members are left out.
 
-    Sparse matrices come back dense. Of an NPZ only the wanted members are read, so that objects beside them
-    (SMPL-X holds some) are never touched; a PKL is read whole by the restricted unpickler.
+    Sparse matrices are returned dense. Only the requested members of an NPZ are read, so that objects beside them
+    (SMPL-X has some) are never touched; a PKL is read as a whole by the restricted unpickler.
 
     Args:
         path: a local file.
-        names: members that are wanted, all by default; absent ones are left out.
+        names: requested members, all by default; missing ones are left out.
 
     Raises:
         UnsafePickle: a PKL names something outside the closed list.
-        ValueError: neither format, truncated, or damaged.
-        OSError: not there, not readable.
+        ValueError: a damaged PKL.
+        UserError: neither format, truncated, or damaged.
+        OSError: the file does not exist or is not readable.
     """
     if path.suffix.lower() == ".pkl":
         with path.open("rb") as file:
             loaded = pickles.load(file, where=str(path))
         if not isinstance(loaded, dict):
-            raise ValueError(
+            raise UserError(
                 f"{path}: holds a {type(loaded).__name__}. Expected the dictionary of a body model."
             )
         wanted = {
@@ -51,10 +53,10 @@ def read_arrays(
                 raise ValueError("a single array, not an archive of them")
             return _members(archive, names)
     except (ValueError, zipfile.BadZipFile, zlib.error, EOFError, KeyError, MemoryError) as error:
-        # Of a file that is no archive numpy says how to unpickle it, which nobody should do.
+        # If the file is not an archive, numpy's message explains how to unpickle it, which is unsafe.
         why = error if zipfile.is_zipfile(path) else "not a zip archive of arrays"
-        raise ValueError(
-            f"{path}: cannot be read as a body model ({why}). Expected a whole NPZ or PKL file of the SMPL "
+        raise UserError(
+            f"{path}: cannot be read as a body model ({why}). Expected a complete NPZ or PKL file of the SMPL "
             "family; download it again if it may be truncated."
         ) from error
 
@@ -69,7 +71,7 @@ def _members(
         try:
             found[key] = archive[key]
         except ValueError as error:
-            # numpy's refusal to unpickle; a member that somebody asked for has to be a plain array.
+            # numpy refuses to unpickle; a requested member has to be a plain array.
             if "allow_pickle" not in str(error) or names is not None:
                 raise
     return found
@@ -81,7 +83,7 @@ def _plain(value: object) -> np.ndarray[Any, np.dtype[Any]] | None:
 
     if sparse.issparse(value):
         rows, columns = value.shape  # type: ignore[attr-defined]
-        # A regressor has one row per joint and one column per vertex; more is no body.
+        # A regressor has one row per joint and one column per vertex; a larger matrix is not of a body.
         return np.asarray(value.toarray()) if rows * columns < 10**7 else None  # type: ignore[attr-defined]
     if isinstance(value, np.ndarray):
         return None if value.dtype.hasobject else value
@@ -93,7 +95,7 @@ def _plain(value: object) -> np.ndarray[Any, np.dtype[Any]] | None:
 
 
 def npz_bytes(arrays: dict[str, np.ndarray[Any, np.dtype[Any]]]) -> bytes:
-    """A compressed NPZ whose bytes depend on the arrays alone (numpy dates its members 1980)."""
+    """A compressed NPZ whose bytes depend on the arrays alone (numpy dates all members 1980)."""
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
     return buffer.getvalue()

@@ -1,4 +1,4 @@
-"""An extraction as it goes on, and what it made: a bar on a terminal, now and then a line in a log."""
+"""Progress and result of an extraction: a progress bar on a terminal, occasional lines in a log."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from mocap_ray.cli.screen import say, typed
 from mocap_ray.cli.tables import show, simple_table
 from mocap_ray.cli.view import View
 from mocap_ray.dataset.product import ClipBuild
-from mocap_ray.drawing.quantities import byte_size, short_count
 from mocap_ray.shards.reports import ShardReport
 from mocap_ray.shards.running import Engine, RunResult
+from mocap_ray.wording import byte_size, counted, short_count
 
 
 class ExtractView(View):
-    """Shows an extraction: a bar on a terminal, now and then a line in a log."""
+    """Shows the progress of an extraction: a progress bar on a terminal, occasional lines in a log."""
 
     def __init__(self, console: Console) -> None:
         super().__init__(
@@ -46,18 +46,17 @@ class ExtractView(View):
         self.since = time.monotonic()
 
     def on_prepared(self, build: ClipBuild) -> None:
-        """Say what is to be done."""
+        """Print what will be made."""
         todo = build.todo
         self.total = sum(len(s.inputs) for s in todo)
-        parts = [
-            f"{self.total:,} recordings ({byte_size(sum(s.size for s in todo))}) in {len(todo)} shards to make"
-        ]
+        size = byte_size(sum(s.size for s in todo))
+        parts = [f"{counted(self.total, 'recording')} ({size}) in {counted(len(todo), 'shard')} to make"]
         if not todo:
             parts = ["nothing to make"]
         if build.done:
-            parts.append(f"{len(build.done)} shards finished already")
+            parts.append(f"{counted(len(build.done), 'shard')} already finished")
         if build.superseded:
-            parts.append(f"{len(build.superseded)} superseded files to remove")
+            parts.append(f"{counted(len(build.superseded), 'superseded file')} to remove")
         say(self.console, "; ".join(parts))
         for note in build.notes:
             self.on_note(note)
@@ -68,12 +67,12 @@ class ExtractView(View):
             self.task = self.bar.add_task("starting Ray", total=self.total, figures="")
 
     def on_start(self, engine: Engine) -> None:
-        """Ray is there: time counts from now."""
+        """Start measuring the speed, now that Ray has started."""
         self.since = self.logged = time.monotonic()
         if engine.joined:
-            say(self.console, f"joined {engine.joined}; {engine.workers} workers at once")
+            say(self.console, f"joined {engine.joined}; {counted(engine.workers, 'worker')}")
         if self.task is not None:
-            self.bar.update(self.task, description=f"{engine.workers} workers")
+            self.bar.update(self.task, description=counted(engine.workers, "worker"))
 
     def on_shard(self, report: ShardReport) -> None:
         """Count a shard."""
@@ -84,30 +83,32 @@ class ExtractView(View):
         figures = f"{short_count(self.frames)} frames, {short_count(speed)}/s, {self.rejected:,} rejected"
         if self.task is not None:
             self.bar.update(self.task, completed=self.recordings, figures=figures)
-        self.log(f"{self.recordings:,} of {self.total:,} recordings, {figures}")
+        self.log(f"{self.recordings:,} of {counted(self.total, 'recording')}, {figures}")
 
 
 def print_outcome(out: Console, outcome: RunResult) -> None:
-    """The summary of a run: a table per dataset and split, rejections by reason, and what to type next."""
+    """Print the summary of a run: a table by dataset and split, the rejections, and the next commands."""
     totals = outcome.manifest["totals"]
     show(out, counts_table(out, outcome.manifest))
     if totals["rejected"]:
         say(out, f"Each rejection has its reason and a sentence in {outcome.out}/rejected.parquet.")
     if totals["other_gender_body"]:
+        count = counted(totals["other_gender_body"], "recording")
         text = (
-            f"{totals['other_gender_body']} recordings used a body of another gender than their own, which is "
-            "missing; `mocap-ray body check` shows where to get it."
+            f"{count} used a body model of another gender, because the model of the right gender is missing; "
+            "`mocap-ray body check` shows where to get it."
         )
         say(out, text, style="yellow")
-    parts = [f"{outcome.made} shards made, {outcome.kept} kept, {outcome.removed} superseded files removed"]
+    removed = f"{counted(outcome.removed, 'superseded file')} removed"
+    parts = [f"{counted(outcome.made, 'shard')} made, {outcome.kept:,} kept, {removed}"]
     if outcome.amount:
         speed = outcome.amount / max(outcome.work_s, 1e-3)
-        parts.append(f"{speed:,.0f} frames/s with {outcome.workers} workers")
-    say(out, "; ".join([*parts, f"{outcome.run_s:.1f} s in all"]))
+        parts.append(f"{speed:,.0f} frames/s with {counted(outcome.workers, 'worker')}")
+    say(out, "; ".join([*parts, f"{outcome.run_s:.1f} s in total"]))
     out.print()
-    say(out, f"{outcome.out} is complete. Look at it:", style="bold")
+    say(out, f"{outcome.out} is complete. To look at it:", style="bold")
     say(out, f"  {typed('mocap-ray', 'page', outcome.out)}")
-    # A JSON string is a Python string in double quotes, which a shell's single quotes leave alone.
+    # A JSON string is a Python string in double quotes, which is safe inside the shell's single quotes.
     code = f"import mocap_ray; print(mocap_ray.open({json.dumps(outcome.out)}))"
     say(out, f"  {typed('python', '-c', code)}")
 

@@ -1,4 +1,4 @@
-"""An extraction, prepared and surveyed before any work: which recordings, which bodies, which splits."""
+"""The plan of an extraction, made before any work: which recordings, which bodies, which splits."""
 
 from __future__ import annotations
 
@@ -23,9 +23,10 @@ from mocap_ray.records import Recording, Rejection
 from mocap_ray.shards.build import earlier, survey
 from mocap_ray.shards.receipts import Receipt
 from mocap_ray.storage import Place, place
+from mocap_ray.wording import counted
 
 PEEKS = 4
-"""Files of a dataset that may be opened to learn its body family; a `shape.npz` tells nothing."""
+"""How many files of a sub-dataset may be opened to find its body family; a `shape.npz` does not show it."""
 
 
 def prepare(
@@ -39,18 +40,18 @@ def prepare(
     prune: bool = False,
     gpus: float = 0.0,
 ) -> ClipBuild:
-    """List the archive, load and check the body models, and compare with what the output holds.
+    """List the archive, load and check the body models, and compare with the output.
 
     Args:
         source, body, motion, output: sections of the config.
-        lists: content of the YAML file that `source.split` names, if it names one.
-        overwrite: what another recipe made in the output is to be replaced.
-        prune: recordings that the archive no longer has may leave the data set.
-        gpus: of each worker, which then computes vertices there; no part of the recipe.
+        lists: content of the YAML file that `source.split` names, if any.
+        overwrite: whether to replace a data set made by another recipe.
+        prune: whether to drop recordings that the archive no longer lists.
+        gpus: GPUs of each worker, which then computes vertices there; not part of the recipe.
 
     Raises:
-        UserError: bad paths, an empty archive, a missing body model, an empty split, another recipe in
-            the output, recordings that vanished: a sentence with the remedy. Nothing was changed.
+        UserError: bad paths, an empty archive, a missing body model, an empty split, an output made by another
+            recipe, recordings that are no longer listed; the message says what to do. Nothing was changed.
     """
     archive = find_archive(source.archive)
     if lists is None and not named_split(archive, source.split):
@@ -61,14 +62,14 @@ def prepare(
     segments, notes = index.match(listed) if index is not None else (None, [])
     if segments is not None:
         listed = [r for r in listed if r.name in segments]
-    # Absolute, because workers that read a model for its vertices stand in another folder.
+    # Absolute, because workers that read a model for its vertices have another working directory.
     bodies = Bodies.load(Path(body.root).expanduser().absolute(), gender=body.gender, families=body.families)
     out = place(output.root)
     published = published_split(archive, source.split) if lists is None else None
     split = published[0] if published else source.split
     settings = recipe(source, body, motion, output, bodies, lists, index, split=split)
     old = earlier(out, CLIPS, recipe_hash=digest(settings))
-    chosen, limited = _selected(listed, source, old, prune=prune, out=out)
+    selected, limited = _selected(listed, source, old, prune=prune, out=out)
     plan = Plan(
         archive=archive,
         place=root,
@@ -80,17 +81,19 @@ def prepare(
         segments=segments,
         device="cuda" if gpus else "cpu",
     )
-    # Split before the limit: a trial of a few recordings need not fill every split.
+    # Split before the limit: a trial of a few recordings does not have to fill every split.
     splits = assign(
-        chosen,
+        selected,
         split=source.split,
         fractions=source.fractions.model_dump(),
         lists=lists,
         published=published[1] if published else None,
     )
-    recordings = [r for r in chosen if r.name in limited and r.name in splits]
-    if unlisted := sum(r.name not in splits for r in chosen):
-        notes.append(f"{unlisted:,} recordings in no list of source.split are left out.")
+    recordings = [r for r in selected if r.name in limited and r.name in splits]
+    if unlisted := sum(r.name not in splits for r in selected):
+        notes.append(
+            f"Left out, because no list of source.split names them: {counted(unlisted, 'recording')}."
+        )
     _need_bodies(recordings, plan)
     return survey(
         ClipProduct(plan, settings, gpus),
@@ -106,7 +109,7 @@ def prepare(
 
 
 def _segments(source: SourceOptions, motion: MotionOptions) -> SegmentIndex | None:
-    """The index that the config names. Raises UserError for one that cannot be used, alone or with the rest."""
+    """The index that the config names, if any. Raises UserError if it is invalid or conflicts with other keys."""
     if source.segments is None:
         return None
     for key, used in (("window", motion.window is not None), ("quality.cut", motion.quality.cut)):
@@ -126,31 +129,31 @@ def _selected(
     prune: bool,
     out: Place,
 ) -> tuple[list[Recording], set[str]]:
-    """The recordings of the finished data set: what the config selects, and what is in it already.
+    """The recordings of the finished data set: those that the config selects, and those that it already holds.
 
-    A narrower selection than last time takes nothing away, so that A then B gives A + B.
+    A narrower selection than last time removes nothing, so that extracting A and then B gives A + B.
 
     Returns:
-        The recordings without regard to `limit`, and the names that are left with it.
+        The recordings before `limit` is applied, and the names of those that remain after it.
     """
 
-    def chosen(name: str) -> bool:
-        taken = not source.include or any(fnmatchcase(name, g) for g in source.include)
-        return taken and not any(fnmatchcase(name, g) for g in source.exclude)
+    def is_selected(name: str) -> bool:
+        included = not source.include or any(fnmatchcase(name, g) for g in source.include)
+        return included and not any(fnmatchcase(name, g) for g in source.exclude)
 
     where = place(source.root).uri
-    selected = [r.name for r in listed if chosen(r.name)]
+    selected = [r.name for r in listed if is_selected(r.name)]
     if not selected:
         raise UserError(
-            f"{where}: none of the {len(listed)} recordings is selected by include {list(source.include)} "
-            f"and exclude {list(source.exclude)}. Globs match names such as {listed[0].name!r}."
+            f"{where}: include {list(source.include)} and exclude {list(source.exclude)} select none of "
+            f"{counted(len(listed), 'recording')}. Globs match names such as {listed[0].name!r}."
         )
     names = {r.name for r in listed}
     present = {i.name for receipt in old.values() for i in receipt.inputs}
-    gone = sorted(present - names)
-    if gone and not prune:
+    missing = sorted(present - names)
+    if missing and not prune:
         raise UserError(
-            f"{out.uri} holds {len(gone)} recordings that {where} does not list any more (first: {gone[0]}). "
+            f"{out.uri} holds {counted(len(missing), 'recording')} that {where} no longer lists (first: {missing[0]}). "
             "Point source.root to an archive that has them, choose another output.root, or pass --prune to drop them."
         )
     wanted = {*selected, *present}
@@ -158,12 +161,12 @@ def _selected(
 
 
 def _need_bodies(recordings: Sequence[Recording], plan: Plan) -> None:
-    """Stop before any work where a body model is missing, as far as one file of each dataset shows it.
+    """Raise MissingBody before any work if a body model is missing, judging by one file of each sub-dataset.
 
-    Joints alone need none.
+    A source of joints alone needs no body model.
     """
     tried: dict[str, int] = {}
-    # Small ones first; workers meet the rest: MissingBody fails the run there too, only later.
+    # The smallest files first. A model that only other files need is missed here; workers raise MissingBody later.
     for recording in sorted(recordings, key=lambda r: (r.size, r.name)):
         if tried.setdefault(recording.dataset, 0) >= PEEKS:
             continue
@@ -171,7 +174,7 @@ def _need_bodies(recordings: Sequence[Recording], plan: Plan) -> None:
         try:
             motion = plan.archive.read(plan.place, recording, fps=plan.fps)
         except OSError:
-            continue  # read again, and retried, by a worker
+            continue  # a worker will read it again, with retries
         if isinstance(motion, Motion):
             plan.bodies.choose(motion.family, motion.gender)
         if not isinstance(motion, Rejection):

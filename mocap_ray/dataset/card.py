@@ -1,7 +1,7 @@
-"""The data card of a data set: its README.md, for people who find the folder.
+"""The data card of a data set: its README.md.
 
-Made from the manifest and the archive's sources alone: no time, host or path of a machine, so the same data
-set has the same card, byte by byte. It opens with the YAML header that the Hugging Face Hub reads.
+It is made only from the manifest and the archive's sources, without times, hosts or paths, so the same data
+set has the same card, byte for byte. It starts with the YAML header that the Hugging Face Hub reads.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from mocap_ray.drawing import templates
 
 
 class Attribution(NamedTuple):
-    """Where a sub-dataset comes from and what one may do with it; a plain tuple of four does as well."""
+    """Where a sub-dataset comes from and its licence; a plain tuple of four strings works as well."""
 
     title: str
     licence: str
@@ -51,7 +51,7 @@ _NOTES: dict[str, tuple[str, str]] = {
 
 
 def schema_rows(columns: list[str]) -> Iterator[tuple[str, str, str, str]]:
-    """Name, Arrow type, unit and meaning of each column, the two Hive partitions last."""
+    """Name, Arrow type, unit and meaning of each column; the two Hive partitions come last."""
     for field in schema.schema(columns):
         kind = str(field.type).replace("element: ", "").replace("item: ", "").replace("float", "float32")
         kind = kind.replace("double", "float64")
@@ -62,7 +62,7 @@ def schema_rows(columns: list[str]) -> Iterator[tuple[str, str, str, str]]:
 
 
 def _name(recipe: Mapping[str, Any]) -> list[str]:
-    """The column that only data sets made by a list of segments have."""
+    """The column `name`, which only data sets made from a list of segments have."""
     return [schema.NAME] if "segments" in recipe else []
 
 
@@ -76,19 +76,19 @@ def settings(recipe: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
 
 
 def reasons(rejected: Mapping[str, int]) -> str:
-    """Counts by reason in words, the most frequent first."""
+    """Counts by reason as text, the most frequent first."""
     ordered = sorted(rejected.items(), key=lambda item: (-item[1], item[0]))
     return ", ".join(f"{count:,} {reason.replace('_', ' ')}" for reason, count in ordered) or "none"
 
 
 def cell(text: object) -> str:
-    """Text for a Markdown table cell: no line breaks, pipes and angle brackets escaped."""
+    """Text for a cell of a Markdown table: no line breaks; pipes and angle brackets are escaped."""
     flat = " ".join(str(text).split())
     return flat.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
 
 
 def grouped(datasets: list[str], given: Mapping[str, Attribution]) -> list[tuple[str, Attribution | None]]:
-    """Sub-datasets of the same source in one entry, their names joined; unknown ones (None) last."""
+    """One entry per source, with the names of its sub-datasets joined; those of unknown source (None) come last."""
     members: dict[Attribution | None, list[str]] = {}
     for name in datasets:
         members.setdefault(given.get(name), []).append(name)

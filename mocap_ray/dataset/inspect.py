@@ -1,4 +1,4 @@
-"""One file looked at closely: what it is, its quality figures, and whether a run would take it."""
+"""Inspect one file: what it is, its quality figures, and whether a run would use it."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from mocap_ray.storage import Place, place
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """What a file is.
+    """The result of inspecting a file.
 
     Attributes:
         recording: the file as a run would list it, below its own folder.
-        motion: what was read, or why nothing could be.
-        quality: exact figures at the source's rate; None where nothing could be read.
-        clips, rejections: what a run with these options would make of it; without body models only the
-            checks that need none were made and `clips` stays empty.
-        complete: every check was made that a run makes: body models were given, or none are needed.
-        frames_kept: source frames that pass the checks at the source's rate.
+        motion: the motion that was read, or why it could not be read.
+        quality: exact figures at the source's rate; None if the file could not be read.
+        clips, rejections: what a run with these options would make from the file; without body models, only the
+            checks that need none are made and `clips` is empty.
+        complete: whether every check of a run was made: body models were given, or none are needed.
+        frames_kept: number of source frames that pass the checks at the source's rate.
     """
 
     recording: Recording
@@ -43,7 +43,7 @@ class Inspection:
 
     @property
     def taken(self) -> bool:
-        """Whether a run would make at least one clip of it, as far as was checked."""
+        """Whether a run would make at least one clip from the file, as far as was checked."""
         return bool(self.clips) if self.complete else self.frames_kept > 0
 
 
@@ -60,13 +60,13 @@ def inspect(
     Args:
         file: the recording: a path, or an address such as s3://bucket/CMU/01/01_01_poses.npz.
         archive: how to read it.
-        motion: motion section of a config; its defaults where None.
-        body: body section of a config; without it, no joints and features are made.
+        motion: motion section of a config; None means the defaults.
+        body: body section of a config; without it, no joints and features are computed.
         fps: overrides the frame rate of the file.
 
     Raises:
         UserError: no such file; a missing body model.
-        OSError: it cannot be read.
+        OSError: the file cannot be read.
     """
     options = motion or MotionOptions()
     where, recording = _located(str(file), archive)
@@ -114,7 +114,7 @@ def _located(file: str, archive: Archive) -> tuple[Place, Recording]:
         }.get(kind, "neither a file nor a folder")
         shown = f"{where.uri}/{name}" if "://" in file else file
         raise UserError(
-            f"{shown}: {what}. Expected one recording of {archive.title}; for all below a folder, "
+            f"{shown}: {what}. Expected one recording of {archive.title}; for all recordings below a folder, use "
             "`mocap-ray extract CONFIG --override source.root=FOLDER --dry-run`."
         )
     stem = PurePosixPath(name).stem

@@ -32,11 +32,11 @@ def group_of(file: pq.ParquetFile, row: int) -> tuple[int, int]:
 
 
 def contiguous(column: pa.ChunkedArray) -> pa.Array:
-    """A column as one array; a copy only where Parquet gave it in pieces."""
+    """A column as one array; copied only if Parquet returned it in several chunks."""
     return column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks)
 
 
 def owned(column: pa.Array, row: int) -> np.ndarray | None:
-    """A frame entry as an array of its own: a view would keep its whole row group in memory."""
+    """A frame entry as a copy: a view would keep its whole row group in memory."""
     array = schema.frames(column, row)
     return None if array is None else array.copy()

@@ -21,7 +21,7 @@ from mocap_ray.training.rows import ArrayRows, Block, RowSource
 COLUMN = "poses"
 SHAPE = (55, 3)
 ROW_BYTES = 55 * 3 * 4 + 4
-"""Of a row in memory: the pose and the number of its clip."""
+"""Bytes of a row in memory: the pose and the number of its clip."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,7 +30,7 @@ class Poses:
 
     Attributes:
         rotvecs: axis-angle, rad, Y up, SMPL-X joint order.
-        clip_index: which clip each frame is of, an index into `clip_ids`.
+        clip_index: the clip of each frame, as an index into `clip_ids`.
         clip_ids: clips with poses; mirrored twins and sources of joints alone have none and are left out.
         manifest_hash: sha256 of the data set's manifest, which fixes every byte of it.
     """
@@ -49,8 +49,8 @@ class PoseRows(RowSource):
     """Each frame of each clip of a split that has poses, as axis-angle [55, 3] float32, rad.
 
     Attributes:
-        root: of the data set.
-        split: its name.
+        root: root of the data set.
+        split: name of the split.
         dataset: only this sub-dataset.
     """
 
@@ -70,7 +70,7 @@ class PoseRows(RowSource):
 
     @cached_property
     def counts(self) -> Mapping[int, int]:
-        """At most so many frames of each shard: a clip has one more than rows of features.
+        """Upper bound on the frames of each shard: a clip has at most one frame more than rows of features.
 
         Raises:
             DataSetError: no such split or sub-dataset, or no column `poses`.
@@ -87,14 +87,14 @@ class PoseRows(RowSource):
                 yield _block(file.read_row_group(group, columns=["clip_id", COLUMN]))
 
     def empty(self) -> DataSetError:
-        """No clip has poses."""
+        """The error if no clip has poses."""
         return DataSetError(
             f"{self.source.place.uri}: no clip of split '{self.split}' has poses (mirrored twins and sources of "
             "joints alone have none). Choose another split, or extract recordings with pose parameters."
         )
 
     def too_many(self, shard: int) -> DataSetError:
-        """The manifest is of other files."""
+        """The error if the files hold more poses than the manifest says."""
         path = self.source.shards[shard].path
         return DataSetError(
             f"{self.source.place.uri}/{path}: more poses than the manifest's frames. Run the same extract command "
@@ -102,9 +102,9 @@ class PoseRows(RowSource):
         )
 
     def broken(self, names: Sequence[str]) -> DataSetError:
-        """Poses that are NaN or infinite."""
+        """The error if poses are NaN or infinite."""
         return DataSetError(
-            f"{self.source.place.uri}: poses that are not finite in {', '.join(names[:5])}. Extract anew without "
+            f"{self.source.place.uri}: poses that are not finite in {', '.join(names[:5])}. Extract again without "
             "these recordings (source.exclude)."
         )
 
@@ -114,21 +114,21 @@ def read_poses(root: str | os.PathLike[str], *, split: str, dataset: str | None 
 
     Args:
         root: a data set that `mocap-ray extract` wrote, a path or an address.
-        split: its name.
+        split: name of the split.
         dataset: only this sub-dataset.
 
     Raises:
         DataSetError: no data set, no such split, no column `poses`, only clips without poses, or numbers that
-            are not finite; each says what to do.
+            are not finite; the message says what to do.
     """
     rows = PoseRows(os.fspath(root), split, dataset)
-    held = rows.load()
-    assert isinstance(held, ArrayRows)
-    return Poses(held.data, held.item, held.item_names, manifest_hash(rows.source))
+    loaded = rows.load()
+    assert isinstance(loaded, ArrayRows)
+    return Poses(loaded.data, loaded.item, loaded.item_names, manifest_hash(rows.source))
 
 
 def pose_rows(source: DataSet, *, split: str, dataset: str | None = None) -> int:
-    """At most so many poses of a split, from the manifest alone: a clip has one more than rows of features.
+    """Upper bound on the poses of a split, from the manifest: a clip has at most one more than rows of features.
 
     Raises:
         DataSetError: no such split or sub-dataset.
@@ -139,7 +139,7 @@ def pose_rows(source: DataSet, *, split: str, dataset: str | None = None) -> int
 
 
 def manifest_hash(source: DataSet) -> str:
-    """sha256 of manifest.json: two data sets with the same one are the same to the byte."""
+    """sha256 of manifest.json: data sets with equal hashes are equal byte for byte."""
     return hashlib.sha256(source.place.read("manifest.json")).hexdigest()
 
 
@@ -147,8 +147,8 @@ def _block(table: pa.Table) -> Block:
     """Poses of a row group; clips without poses are left out."""
     column = contiguous(table[COLUMN]) if len(table) else pa.array([], table.schema.field(COLUMN).type)
     lengths = pc.list_value_length(column)
-    there = np.asarray(lengths.is_valid())
-    names = [name for name, has in zip(table["clip_id"].to_pylist(), there, strict=True) if has]
+    has_poses = np.asarray(lengths.is_valid())
+    names = [name for name, has in zip(table["clip_id"].to_pylist(), has_poses, strict=True) if has]
     # `flatten` skips what null rows may hide.
     values: Float[np.ndarray, "n"] = column.flatten().flatten().to_numpy(zero_copy_only=False)
     frames = np.asarray(lengths.drop_null()).astype(np.int64)

@@ -1,4 +1,4 @@
-"""One recording's whole way, as one plain function: recording -> clips, without Ray."""
+"""Process one recording into clips, as one plain function without Ray."""
 
 from __future__ import annotations
 
@@ -24,23 +24,24 @@ from mocap_ray.motion.stick import stick
 from mocap_ray.motion.windows import windows
 from mocap_ray.records import Recording, Rejection
 from mocap_ray.storage import Place
+from mocap_ray.wording import counted
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Everything that turns a recording into clips; small, so that it travels to every worker.
+    """Everything needed to turn a recording into clips; small, because it is sent to every worker.
 
     Attributes:
-        archive: how to read.
+        archive: how to read a recording.
         place: root of the archive.
         bodies: reduced body models and the gender policy.
         body: options of the body section.
         motion: options of the motion section.
-        columns: frame columns to make; `name` where there are segments.
+        columns: frame columns to make; also `name` if there are segments.
         fps: overrides the frame rate of the files.
-        segments: what to take of each recording, by its name; recordings that are not in it are not processed.
-            None takes all.
-        device: where vertices are computed, as torch names it.
+        segments: recording name -> the segments to use; recordings that are not listed are not processed.
+            None means that all recordings are used whole.
+        device: torch device on which vertices are computed.
     """
 
     archive: Archive
@@ -59,11 +60,11 @@ def process(recording: Recording, plan: Plan) -> list[Clip | Rejection[Recording
 
     Returns:
         Clips in order of time, a mirrored twin right after its original; rejections of the recording or
-        of the pieces that were cut from it. Never empty.
+        of pieces of it. Never empty.
 
     Raises:
-        OSError: the file could not be read just now; its bytes prove nothing.
-        MissingBody: no body model of the family that the file needs.
+        OSError: the file could not be read; this proves nothing about its content.
+        MissingBody: there is no body model of the family that the file needs.
     """
     motion = plan.archive.read(plan.place, recording, fps=plan.fps)
     if isinstance(motion, Rejection):
@@ -83,7 +84,7 @@ def process(recording: Recording, plan: Plan) -> list[Clip | Rejection[Recording
 def _parts(
     motion: Motion | JointMotion, plan: Plan
 ) -> Iterator[tuple[Motion | JointMotion | Rejection[Recording], str | None]]:
-    """What is to be taken of a recording, and its name: all of it, or its segments, at the source's rate."""
+    """The parts of a recording to use, with their names: all of it, or its segments, at the source's rate."""
     if plan.segments is None:
         yield motion, None
         return
@@ -94,8 +95,9 @@ def _parts(
             yield replace(motion.part(part), texts=segment.texts), segment.name
         else:
             what = (
-                f"{motion.recording.source}: segment {segment.name} begins at frame {segment.start} of "
-                f"{GRID_FPS:g} a second, behind the end of {frames} frames at {fps:g} fps. Is it another release?"
+                f"{motion.recording.source}: segment {segment.name} begins at frame {segment.start} at "
+                f"{GRID_FPS:g} fps, but the recording has only {counted(frames, 'frame')} at {fps:g} fps. It may be "
+                "from another release of the archive."
             )
             yield Rejection(motion.recording, Reason.TOO_SHORT, what, frames), None
 
@@ -117,7 +119,7 @@ def _pieces(
 
 
 def source_frames(rows: int, source_fps: float, options: MotionOptions) -> int:
-    """Fewest source frames that can give so many feature rows."""
+    """The smallest number of source frames that gives this many feature rows."""
     joints = rows + 1 if options.profile == "humanml3d" else rows
     if options.resample == "stride":
         stride = max(1, math.floor(source_fps / options.fps))
@@ -127,15 +129,15 @@ def source_frames(rows: int, source_fps: float, options: MotionOptions) -> int:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Track:
-    """A good stretch at the profile's rate, Y up: what its clips are cut from.
+    """A good stretch at the profile's rate, Y up, from which clips are cut.
 
     Attributes:
-        fps: of these arrays.
-        joints: [T, 22, 3] float64.
-        betas: the body's; empty without one.
-        body_gender: of the body model; the recording's own without one.
-        motion, model: the poses on the body; None for joints alone.
-        poses: [T, 55, 3] where the run asks for them.
+        fps: frames per second of these arrays.
+        joints: [T, 22, 3] float64 metres.
+        betas: shape coefficients of the body; empty without a body.
+        body_gender: gender of the body model; without a body, that of the recording.
+        motion, model: the poses and the body model; None for joints alone.
+        poses: [T, 55, 3] axis-angle, rad, if the column `poses` is requested.
     """
 
     fps: float
@@ -167,7 +169,7 @@ def _of_body(piece: Motion, plan: Plan) -> _Track:
 
 
 def _of_joints(piece: JointMotion, plan: Plan) -> _Track:
-    """Joints as they are; no body, so no poses, betas or vertices."""
+    """Joints taken from the source; without a body there are no poses, betas or vertices."""
     options = plan.motion
     motion = joints_y_up(resample_joints(piece, fps=options.fps, method=options.resample))
     joints = np.asarray(motion.joints, dtype=np.float64)
@@ -177,13 +179,15 @@ def _of_joints(piece: JointMotion, plan: Plan) -> _Track:
 def _clips(
     piece: Motion | JointMotion, name: str | None, plan: Plan
 ) -> Iterator[Clip | Rejection[Recording]]:
-    """A good stretch at the source's rate as clips at the profile's."""
+    """Cut a good stretch at the source's rate into clips at the profile's rate."""
     options = plan.motion
     track = _of_joints(piece, plan) if isinstance(piece, JointMotion) else _of_body(piece, plan)
     rows = len(track.joints) - 1 if options.profile == "humanml3d" else len(track.joints)
     if options.window is not None and rows < options.window:
-        what = f"{piece.recording.source}: {rows} rows from frame {piece.first_frame} on are fewer than motion.window"
-        detail = f"{what}, which is {options.window}."
+        detail = (
+            f"{piece.recording.source}: {counted(rows, 'row')} from frame {piece.first_frame} on, but motion.window "
+            f"needs {options.window}. Lower it to keep them."
+        )
         yield Rejection(piece.recording, Reason.TOO_SHORT, detail, piece.first_frame)
     for start, stop in _spans(rows, options):
         # One joint frame more than rows in the humanml3d profile: velocities need the next frame.
@@ -194,7 +198,7 @@ def _clips(
 def _clip_and_twin(
     piece: Motion | JointMotion, track: _Track, part: slice, name: str | None, plan: Plan
 ) -> Iterator[Clip | Rejection[Recording]]:
-    """Some frames of a track as a clip, and its mirrored twin where the run asks for one."""
+    """Some frames of a track as a clip, and its mirrored twin if `motion.mirror` is set."""
     first = piece.first_frame + round(part.start * piece.source_fps / track.fps)
     base = Clip(
         clip_id=f"{piece.recording.name}@{first}",
@@ -230,7 +234,7 @@ def _clip_and_twin(
 
 
 def _with_poses(clip: Clip, track: _Track, part: slice, plan: Plan) -> Clip:
-    """The clip with what only a body gives."""
+    """The clip with the columns that need a body: poses, trans and vertices."""
     if track.motion is None or track.model is None:
         return clip
     motion, model = track.motion, track.model
@@ -268,7 +272,7 @@ def _encoded(clip: Clip, first_frame: int, plan: Plan) -> Clip | Rejection[Recor
 
 
 def _meshes(motion: Motion, part: slice, betas: np.ndarray, model: BodyModel, plan: Plan) -> np.ndarray:
-    """Full vertices [T, V, 3] of some frames, by smplx. Raises MissingBody where this machine lacks the file."""
+    """Vertices [T, V, 3], metres, of some frames, by smplx. Raises MissingBody if this machine lacks the model file."""
     try:
         body = mesh.load(model.source, family=model.family, device=plan.device)
     except FileNotFoundError as error:

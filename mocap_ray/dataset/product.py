@@ -1,4 +1,4 @@
-"""Motion clips as a product of shards: what a shard holds, what it adds up to, what is made of all of them."""
+"""Motion clips as a product of shards: a shard's table and sums, and the files that are made from all shards."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from mocap_ray.storage import Place
 
 
 class FeatureSums(Record):
-    """Moments of the features of a shard as plain numbers; float64 survives JSON exactly."""
+    """Moments of a shard's features as plain numbers; JSON preserves float64 exactly."""
 
     count: int
     mean: tuple[float, ...]
@@ -33,24 +33,24 @@ class FeatureSums(Record):
 
     @staticmethod
     def of(moments: Moments) -> FeatureSums:
-        """To plain numbers."""
+        """Convert to plain numbers."""
         return FeatureSums(
             count=moments.count, mean=tuple(moments.mean.tolist()), m2=tuple(moments.m2.tolist())
         )
 
     def moments(self) -> Moments:
-        """Back to arrays."""
+        """Convert back to arrays."""
         return Moments(count=self.count, mean=np.array(self.mean), m2=np.array(self.m2))
 
 
 class ClipSums(Sums):
-    """What the clips of a shard add up to.
+    """The sums of a shard's clips.
 
     Attributes:
         frames: rows of `features`.
-        seconds: of motion.
-        other_gender_body: recordings that used a body of another gender than their own.
-        moments: of the features, for the statistics of the training split.
+        seconds: seconds of motion.
+        other_gender_body: number of recordings that used a body model of another gender than their own.
+        moments: moments of the features, for the statistics of the training split.
     """
 
     AMOUNTS: ClassVar[tuple[str, ...]] = ("frames", "seconds")
@@ -61,7 +61,7 @@ class ClipSums(Sums):
     moments: FeatureSums
 
     def merge(self, other: ClipSums) -> ClipSums:
-        """Of both."""
+        """The sums of both."""
         return ClipSums(
             frames=self.frames + other.frames,
             seconds=self.seconds + other.seconds,
@@ -83,7 +83,7 @@ CLIPS = Layout(
     schema_version=schema.SCHEMA_VERSION,
     rejected_keys=("dataset",),
 )
-"""What the files of a data set of clips look like; `docs/data-format.md` describes them."""
+"""The layout of a data set of clips; `docs/data-format.md` describes its files."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class ClipProduct(Product[Recording, Clip, ClipSums]):
     Attributes:
         plan: how to process a recording.
         recipe: the settings that change rows, for the manifest and the card.
-        gpus: of a worker, for vertices.
+        gpus: GPUs of a worker, for vertices.
     """
 
     layout = CLIPS
@@ -104,7 +104,7 @@ class ClipProduct(Product[Recording, Clip, ClipSums]):
 
     @property
     def resources(self) -> Resources:
-        """A CPU, and a GPU where vertices are computed on one."""
+        """One CPU, and `gpus` GPUs for vertices."""
         return Resources(gpus=self.gpus)
 
     def process(self, input: Recording) -> list[Clip | Rejection[Recording]]:
@@ -116,7 +116,7 @@ class ClipProduct(Product[Recording, Clip, ClipSums]):
         return schema.to_table(items, schema.schema(self.plan.columns))
 
     def encode(self, table: pa.Table) -> pa.Buffer:
-        """Floats split by bytes, about 100 clips a row group."""
+        """Parquet with byte-stream split floats, about 100 clips per row group."""
         return schema.to_parquet(table)
 
     def sums(self, items: Sequence[Clip]) -> ClipSums:
@@ -132,33 +132,33 @@ class ClipProduct(Product[Recording, Clip, ClipSums]):
         )
 
     def metadata(self) -> dict[str, str]:
-        """The profile, which a reader needs to undo the features."""
+        """The profile, which a reader needs to decode the features."""
         return {"profile": self.plan.motion.profile}
 
     def finish(
         self, out: Place, receipts: Sequence[Receipt[ClipSums]], manifest: Mapping[str, Any]
     ) -> dict[str, Any]:
-        """statistics.npz and the data card, README.md."""
+        """Write statistics.npz and the data card, README.md."""
         profile, archive = self.plan.motion.profile, self.plan.archive
         out.write_atomic(_statistics(receipts, profile), "statistics.npz")
-        whole = {
+        extended = {
             **manifest,
             "profile": profile,
             "columns": [c for c in schema.OPTIONAL_COLUMNS if c in self.recipe["columns"]],
             "standin_body": any(m["standin"] for m in self.recipe["body"]["models"].values()),
         }
         source = (archive.title, archive.licence, archive.citation, archive.url)
-        sources = {row["dataset"]: source for row in whole["counts"]}
-        out.write_atomic(card(whole, sources).encode(), "README.md")
-        return whole
+        sources = {row["dataset"]: source for row in extended["counts"]}
+        out.write_atomic(card(extended, sources).encode(), "README.md")
+        return extended
 
 
 ClipBuild = Build[Recording, Clip, ClipSums]
-"""An extraction, surveyed before any work."""
+"""The plan of an extraction."""
 
 
 def _statistics(receipts: Sequence[Receipt[ClipSums]], profile: str) -> bytes:
-    """statistics.npz: of the train split, merged in the order of the shards' paths."""
+    """statistics.npz: statistics of the train split, merged in the order of the shards' paths."""
     split = CLIPS.keys.index("split")
     moments = Moments.empty()
     for receipt in receipts:

@@ -1,4 +1,4 @@
-"""The recipe: every setting that changes rows, and its hash; never roots, addresses or worker counts."""
+"""The recipe: every setting that changes rows; without paths, addresses and worker counts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mocap_ray.dataset.options import BodyOptions, MotionOptions, OutputOptions,
 from mocap_ray.options import digest
 
 RECIPE_VERSION = 2
-"""Raised by hand when the code changes the rows that a recipe gives."""
+"""Increased by hand when a change of the code changes rows."""
 
 
 def recipe(
@@ -29,10 +29,10 @@ def recipe(
 
     Args:
         source, body, motion, output: the sections of the config.
-        bodies: the models found, by their sha256.
-        lists: content of the split file, where `source.split` names one; its path is not part of a recipe.
-        segments: the index that `source.segments` names, with the captions; neither is its path.
-        split: `source.split`, with the name of an archive for its published split.
+        bodies: the models that were found, identified by their sha256.
+        lists: content of the split file, if `source.split` names one; its path is not part of the recipe.
+        segments: the index that `source.segments` names, with its captions; their paths are not part of the recipe.
+        split: `source.split`; for a published split, the name of the archive.
     """
     subject = source.split == "subject"
     return {
@@ -50,6 +50,6 @@ def recipe(
         "motion": motion.model_dump(mode="json"),
         "columns": sorted(output.columns),
         "shard_mb": output.shard_mb,
-        # Absent without segments, so that recipes from before there were any keep their hash.
+        # No key without segments, so that recipes from before segments existed keep their hash.
         **({"segments": segments.sha256} if segments is not None else {}),
     }

@@ -1,4 +1,4 @@
-"""A torch `Dataset` over a finished data set; imported by `DataSet.torch` alone, since it imports torch."""
+"""A torch `Dataset` over a finished data set; imported only by `DataSet.torch`, because it imports torch."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ class ClipTensors(Dataset[dict[str, Any]]):
     """Windows of fixed length, or whole clips, as float32 tensors.
 
     An item is a dict: one tensor per frame column, cut to the rows of `features` so that row t of each
-    means the same moment; `length`, its rows; `start`, the first row within the clip; `clip_id`.
+    is the same moment; `length`, the number of rows; `start`, the first row within the clip; `clip_id`.
 
-    Files are opened by the process that reads them, never before, so it works in `DataLoader` workers
-    started by fork or by spawn (use spawn for `s3://`). A process keeps the last `cached_groups` row groups
-    (about 100 clips each) and nothing else. Random order over a large data set would read a group for each
-    item: give the `DataLoader` `sampler=windows.sampler(seed=epoch)`, which shuffles within reach of it.
+    Files are opened lazily by the process that reads them, so it works in `DataLoader` workers started by
+    fork or spawn (use spawn for `s3://`). A process caches the last `cached_groups` row groups (about 100
+    clips each). With a fully random order, a large data set would read a row group for each item: pass
+    `sampler=windows.sampler(seed=epoch)` to the `DataLoader`, which shuffles within the cached groups.
 
     Attributes:
-        left_out: clips shorter than `length`.
+        left_out: number of clips shorter than `length`.
     """
 
     def __init__(
@@ -47,17 +47,20 @@ class ClipTensors(Dataset[dict[str, Any]]):
         columns: Sequence[str],
         cached_groups: int = 8,
     ) -> None:
-        """Take what `DataSet.torch` gives.
+        """Called by `DataSet.torch`.
 
         Args:
             open_shard: opens a shard by its number; picklable.
-            frames: for each shard the feature rows of its clips.
-            shards: numbers of those to use.
-            length: rows of a window; None: whole clips.
-            stride: rows between the starts of windows; `length` by default.
-            statistics: normalise features by them; None: leave features as they are.
+            frames: for each shard, the number of feature rows of each clip.
+            shards: numbers of the shards to use.
+            length: rows of a window; None means whole clips.
+            stride: rows between the starts of windows; default: `length`.
+            statistics: used to normalise features; None means no normalisation.
             columns: frame columns in an item.
-            cached_groups: row groups that a process keeps.
+            cached_groups: number of row groups that a process caches.
+
+        Raises:
+            DataSetError: a length or stride below 1, or a stride without a length.
         """
         for name, value in (("length", length), ("stride", stride)):
             if value is not None and value < 1:
@@ -69,10 +72,10 @@ class ClipTensors(Dataset[dict[str, Any]]):
         self._divisor = None if statistics is None else statistics.divisor
         self._cached_groups = cached_groups
         self._items, self.left_out = windows(frames, shards, length=length, stride=stride or length)
-        self._forget()
+        self._reset()
 
-    def _forget(self) -> None:
-        """Start without open files, in the process that runs now."""
+    def _reset(self) -> None:
+        """Start without open files and cached groups in the current process."""
         self._pid = os.getpid()
         self._files: dict[int, pq.ParquetFile] = {}
         self._groups: OrderedDict[tuple[int, int], pa.Table] = OrderedDict()
@@ -82,7 +85,7 @@ class ClipTensors(Dataset[dict[str, Any]]):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._forget()
+        self._reset()
 
     def __len__(self) -> int:
         return len(self._items)
@@ -108,8 +111,8 @@ class ClipTensors(Dataset[dict[str, Any]]):
 
     def _table(self, shard: int, row: int) -> tuple[pa.Table, int]:
         """The row group with `row` of a shard, from the cache or the file, and the row within it."""
-        if self._pid != os.getpid():  # forked: a handle shared with the parent is not ours to use
-            self._forget()
+        if self._pid != os.getpid():  # forked: file handles shared with the parent must not be used
+            self._reset()
         if shard not in self._files:
             if len(self._files) >= 64:
                 self._files.pop(next(iter(self._files))).close()
@@ -118,7 +121,7 @@ class ClipTensors(Dataset[dict[str, Any]]):
         group, row = group_of(file, row)
         table = self._groups.pop((shard, group), None)
         if table is None:
-            # One thread: a DataLoader's workers already fill the cores.
+            # One thread, because the DataLoader's workers already use all cores.
             table = file.read_row_group(group, columns=["clip_id", *self.columns], use_threads=False)
         self._groups[(shard, group)] = table
         if len(self._groups) > self._cached_groups:
@@ -126,14 +129,14 @@ class ClipTensors(Dataset[dict[str, Any]]):
         return table, row
 
     def denormalised(self, features: torch.Tensor) -> torch.Tensor:
-        """[..., 263] features of this data set's units again, on the tensor's own device."""
+        """The inverse of the normalisation, for [..., 263] features on any device."""
         if self._mean is None or self._divisor is None:
             return features
         mean, divisor = (torch.from_numpy(a).to(features) for a in (self._mean, self._divisor))
         return features * divisor + mean
 
     def sampler(self, *, seed: int, groups: int = 4) -> NearbyShuffle:
-        """An order that is random yet reads each row group about once; another seed, another order."""
+        """A sampler with a random order that reads each row group about once; the seed decides the order."""
         return NearbyShuffle(self._items, seed=seed, groups=min(groups, self._cached_groups))
 
 
@@ -144,7 +147,10 @@ def windows(
     length: int | None,
     stride: int | None,
 ) -> tuple[Int[np.ndarray, "N 4"], int]:
-    """[N, 4] int64 (shard, row in it, first feature row, feature rows), and how many clips are too short."""
+    """Windows as [N, 4] int64 (shard, row in the shard, first feature row, feature rows), and the count of short clips.
+
+    A clip with fewer rows than `length` gives no window and is counted as short.
+    """
     parts, left_out = [np.zeros((0, 4), np.int64)], 0
     for shard in shards:
         rows = np.asarray(frames[shard], np.int64)
@@ -162,9 +168,9 @@ def windows(
 
 
 class NearbyShuffle(Sampler[int]):
-    """Items in random order within runs of a few row groups, the runs' groups drawn at random.
+    """Shuffles items within runs of a few row groups, which are drawn at random.
 
-    A row group is taken to be 100 clips (`schema.ROW_GROUP_CLIPS`); where a file differs, only speed does.
+    Assumes row groups of 100 clips (`schema.ROW_GROUP_CLIPS`); if a file has others, only the speed differs.
     """
 
     def __init__(self, items: np.ndarray, *, seed: int, groups: int) -> None:
@@ -176,7 +182,7 @@ class NearbyShuffle(Sampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         rng = np.random.default_rng(self._seed)
-        # Each run is given away whole: with `keep`, some items would come long after their row group was read.
+        # keep=0 empties the buffer after each run; otherwise some items would come long after their group was read.
         for items in mixed(self._runs(rng), capacity=1, keep=0.0, rng=rng):
             yield from items.data.tolist()
 
@@ -191,10 +197,10 @@ class NearbyShuffle(Sampler[int]):
 
 
 def pad(items: list[dict[str, Any]]) -> dict[str, Any]:
-    """`collate_fn` for whole clips: frame columns padded with zeros to [N, longest, ...].
+    """`collate_fn` for whole clips: pads frame columns with zeros to [N, longest, ...].
 
-    `mask` [N, longest] is True where a row is real; `length` and `start` become int64 tensors and `clip_id`
-    a list.
+    `mask` [N, longest] is True for real rows and False for padding; `length` and `start` become int64 tensors, and
+    `clip_id` a list.
     """
     assert items, "a DataLoader never collates an empty batch"
     out: dict[str, Any] = {"clip_id": [item["clip_id"] for item in items]}

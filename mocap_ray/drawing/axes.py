@@ -1,4 +1,4 @@
-"""Scales of charts: where a value lies, and which numbers stand beside the axis."""
+"""Axes of charts: positions of values, and the numbers at the ticks."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ class Axis:
     """One axis of a chart.
 
     Attributes:
-        low, high: its ends; what lies beyond is drawn on the edge.
-        title: what it measures, and in which unit.
-        marks: the numbers beside it; None: round ones.
-        write: a mark as text.
-        read: any value as text, for who points at it.
-        linear: half of the range around `centre` in which the scale is about even; farther out it is a logarithm
-            (asinh), so that values of very different size share a picture. None: even everywhere.
-        centre: where such a scale is even.
+        low, high: its ends; values beyond them are drawn on the edge.
+        title: its quantity and unit.
+        marks: values of the ticks; None: round numbers.
+        write: formats the value of a tick.
+        read: formats any value, for tooltips.
+        linear: half of the range around `centre` in which the scale is about linear; beyond it, the scale is
+            logarithmic (asinh), so that values of different magnitude fit into one chart. None: linear everywhere.
+        centre: the middle of the linear range.
     """
 
     low: float
@@ -50,9 +50,9 @@ class Axis:
         if not self.high > self.low:
             object.__setattr__(self, "high", self.low + 1.0)
 
-    def _bent(self, values: Float[np.ndarray, "*N"]) -> Float[np.ndarray, "*N"]:
-        bent = values if self.linear is None else np.arcsinh((values - self.centre) / self.linear)
-        return np.asarray(bent)
+    def _scaled(self, values: Float[np.ndarray, "*N"]) -> Float[np.ndarray, "*N"]:
+        scaled = values if self.linear is None else np.arcsinh((values - self.centre) / self.linear)
+        return np.asarray(scaled)
 
     def at(self, values: Float[np.ndarray, "*N"] | float) -> Float[np.ndarray, "*N"]:
         """Values as shares of the axis, 0 to 1.
@@ -60,28 +60,28 @@ class Axis:
         >>> Axis(0.0, 10.0).at(2.5).tolist()
         0.25
         """
-        low, high = self._bent(np.array([self.low, self.high]))
-        share = (self._bent(np.asarray(values, float)) - low) / (high - low)
+        low, high = self._scaled(np.array([self.low, self.high]))
+        share = (self._scaled(np.asarray(values, float)) - low) / (high - low)
         return np.asarray(np.clip(share, 0.0, 1.0))
 
     def edges(self, count: int) -> Float[np.ndarray, "N"]:
-        """Values that cut the axis into pieces of one width in the picture."""
-        low, high = self._bent(np.array([self.low, self.high]))
+        """Bin edges of equal width in the picture."""
+        low, high = self._scaled(np.array([self.low, self.high]))
         even = np.linspace(low, high, count + 1)
         return even if self.linear is None else self.centre + self.linear * np.sinh(even)
 
     def labels(self, *, about: int = 5) -> list[tuple[float, str]]:
-        """Share and text of each number beside the axis; on a bent scale those that have room."""
+        """Position and text of each tick; on an asinh scale only as many as fit."""
         if self.marks is not None:
             values = list(self.marks)
         elif self.linear is None:
             values = ticks(self.low, self.high, about=about)
         else:
-            values = self._bent_ticks(about)
+            values = self._asinh_ticks(about)
         return [(float(self.at(v)), self.write(v)) for v in values]
 
-    def _bent_ticks(self, about: int) -> list[float]:
-        """Zero and 1, 2, 5 times powers of ten, the roundest first, none nearer than the room for a number."""
+    def _asinh_ticks(self, about: int) -> list[float]:
+        """Zero and 1, 2, 5 times powers of ten, chosen roundest first, with room for a number between them."""
         assert self.linear is not None
         powers = [10.0**k for k in range(4, -4, -1)]
         candidates = [0.0, *(s * m * p for m in (1, 5, 2) for p in powers for s in (1, -1))]

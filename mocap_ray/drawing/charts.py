@@ -1,8 +1,8 @@
 """Charts as SVG in HTML: curves, histograms, bands and lines through several axes, with numbers beside their axes.
 
-Text keeps its size at every width: places are percentages of the picture, and only curves are stretched, with pens
-that keep their width. Colours are CSS variables (`--s0` to `--s7`), set by the page for light and dark. What a curve
-shows can be read by pointing at it (`charts.js`); its values stand in its attributes.
+Text keeps its size at every width: positions are percentages of the picture, and only curves are stretched, with
+constant line widths. Colours are CSS variables (`--s0` to `--s7`), set by the page for light and dark. Pointing at a
+curve shows its values (`charts.js`), which are stored in its attributes.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ class Series:
     """One curve.
 
     Attributes:
-        name: what pointing at the chart calls it.
+        name: its name in tooltips.
         x, y: its points.
         colour: index of the page's colour, 0 to 7.
-        filled: an area down to the axis, without a line's weight.
-        dashed: for what is only a reference.
+        filled: draw the area down to the axis instead of a line.
+        dashed: for reference curves.
         dots: mark each point.
-        css: class of the curve; empty for an ordinary one.
-        attributes: of the curve's element, such as `data_trial`; its colour is then the page's affair.
-        title: shown by a browser that runs no script.
+        css: class of the curve, whose colour the page then sets; empty for an ordinary curve.
+        attributes: further attributes of the curve's element, such as `data_trial`.
+        title: tooltip of browsers without scripts.
     """
 
     name: str
@@ -70,15 +70,15 @@ def chart(
     height: int = 210,
     small: bool = False,
 ) -> Markup:
-    """Curves over one axis.
+    """Draw curves over one axis.
 
     Args:
-        series: drawn in their order.
-        x, y: the axes; values beyond them lie on the edge.
-        label: the picture in words.
+        series: drawn in this order.
+        x, y: the axes; values beyond them are drawn on the edge.
+        label: text alternative.
         marks: points drawn above the curves.
-        height: of the space for curves, pixels.
-        small: no numbers at the left, and only the ends of the axis below: for grids of many.
+        height: height of the space for curves, pixels.
+        small: no numbers at the left, and only the ends of the axis below; for grids of charts.
     """
     curves = [part for s in series for part in _curve(s, x, y)]
     above = [part for s in series if s.dots for part in _dots(s, x, y)]
@@ -100,7 +100,7 @@ def chart(
 def bars(
     counts: Sequence[int], titles: Sequence[str], *, x: Axis, y: Axis, label: str, height: int = 180
 ) -> Markup:
-    """A histogram whose bars fill the axis, each with its words."""
+    """Draw a histogram whose bars fill the axis, each with its tooltip."""
     wide = STRETCHED / max(1, len(counts))
     drawn = [
         svg.element(
@@ -127,7 +127,7 @@ def bands(
     label: str,
     height: int = 120,
 ) -> Markup:
-    """For each of K columns a bar from mean - std to mean + std, and a line at the mean."""
+    """Draw a bar from mean - std to mean + std, and a line at the mean, for each of K columns."""
     wide, drawn = STRETCHED / len(mean), []
     zero = STRETCHED * (1 - float(y.at(0.0)))
     drawn.append(svg.element("line", class_="zero", x1=0, x2=STRETCHED, y1=zero, y2=zero))
@@ -158,14 +158,14 @@ def frame(
     height: int,
     small: bool = False,
 ) -> Markup:
-    """The picture around what is drawn: axes with their numbers, and titles that may break into lines.
+    """Draw axes with numbers and titles around elements; titles may break into lines.
 
     Args:
         stretched: elements in coordinates of `STRETCHED`, y downwards.
         x, y: the axes.
-        label: the picture in words.
-        above: elements whose places are percentages.
-        height: of the space for what is drawn, pixels.
+        label: text alternative.
+        above: elements with positions in percent, drawn above.
+        height: height of the space for the elements, pixels.
         small: without numbers at the left, smaller below.
     """
     across = [] if small else y.labels(about=4 if height > 140 else 2)
@@ -208,7 +208,7 @@ def plane(stretched: Sequence[str]) -> Markup:
 
 
 def _grid(at: float) -> Markup | None:
-    """A line across the picture, but none on its own floor."""
+    """A grid line, or None at the bottom, where the axis is."""
     if at <= 1e-6:
         return None
     return svg.element("line", class_="gr", x1=0, x2="100%", y1=svg.share(1 - at), y2=svg.share(1 - at))
@@ -246,9 +246,9 @@ def _dots(s: Series, x: Axis, y: Axis) -> list[Markup]:
 
 
 def density(values: Float[np.ndarray, "N"], axis: Axis, *, bins: int = 48) -> tuple[Any, Any]:
-    """A histogram as a curve: middles of the bins, share of all values in each.
+    """A histogram as a curve: centres of the bins, share of all values in each.
 
-    What lies outside of the axis is in the first and the last bin, so that nothing is lost out of sight.
+    Values outside of the axis count in the first and the last bin, so that none are hidden.
     """
     edges = axis.edges(bins)
     inside = np.clip(values[np.isfinite(values)], edges[0], edges[-1])

@@ -15,16 +15,16 @@ from mocap_ray.drawing.templates import SHARED, asset
 
 
 def style() -> str:
-    """The CSS of the pictures: pages have it, and each SVG brings it along unless `standalone=False`."""
+    """The CSS of the pictures: pages include it, and so does each SVG unless `standalone=False`."""
     return asset(f"{SHARED}/figures.css")
 
 
 def excerpt(joints: Float[np.ndarray, "T 22 3"], *, fps: float, seconds: float) -> tuple[int, int]:
-    """First and last-plus-one frame of the liveliest stretch of at most `seconds`; the first of equals."""
+    """Start and stop frame of the stretch of at most `seconds` with the most movement; the first of equals."""
     length = min(len(joints), max(2, round(seconds * fps)))
     step = np.linalg.norm(np.diff(joints.astype(np.float64), axis=0), axis=-1).sum(-1)
     path = np.concatenate([[0.0], np.cumsum(step)])
-    # Rounded, so that a standstill does not pick its stretch by the last bits.
+    # Rounded, so that rounding errors do not choose the stretch of a motionless clip.
     start = int(np.argmax(np.round(path[length - 1 :] - path[: len(path) - length + 1], 4)))
     return start, start + length
 
@@ -38,20 +38,20 @@ def film_strip(
     first_second: float = 0.0,
     standalone: bool = True,
 ) -> Markup:
-    """Poses side by side, evenly spaced in time, each with its second below, as one SVG.
+    """Draw poses side by side, evenly spaced in time, each with its time below, as one SVG.
 
     Args:
         joints: metres, Y up.
         fps: frames per second.
-        label: the picture in words, for those who do not see it.
-        poses: how many; fewer where there are fewer frames.
+        label: text alternative.
+        poses: number of poses; fewer if there are fewer frames.
         first_second: time of frame 0, for the numbers below the floor.
-        standalone: bring the CSS along; pages that have it pass False.
+        standalone: include the CSS; pages, which already have it, pass False.
     """
     p = grounded(joints)
     at = np.unique(np.round(np.linspace(0, len(p) - 1, min(poses, len(p)))).astype(int))
     chosen = p[at]
-    chosen[..., [0, 2]] -= chosen[:, :1, [0, 2]]  # each over the middle of its own cell
+    chosen[..., [0, 2]] -= chosen[:, :1, [0, 2]]  # centre each pose in its cell
     seen = Camera(yaw=np.deg2rad(52)).view(shadowed(chosen))
     low, high = seen[..., 0].min(axis=1), seen[..., 0].max(axis=1)
     widths = np.maximum(high - low, 0.5) + 0.3
@@ -70,9 +70,9 @@ def film_strip(
 def chronophotograph(
     joints: Float[np.ndarray, "T 22 3"], *, label: str, poses: int = 14, standalone: bool = True
 ) -> Markup:
-    """Poses of one clip where they happened, in one picture, seen so that the travel goes to the right.
+    """Draw poses of one clip at their positions in one picture, viewed so that the figure moves to the right.
 
-    Earlier poses are fainter; slow travel shows fewer of them. A motion that stays in place is fanned out.
+    Earlier poses are fainter; a short way shows fewer poses. Poses of a motion in place are spread out.
     """
     p = grounded(joints)
     distance = float(np.hypot(*(p[-1, 0] - p[0, 0])[[0, 2]]))
@@ -101,7 +101,7 @@ def chronophotograph(
 def figures(
     joints: Float[np.ndarray, "N 22 3"], *, labels: Sequence[str], standalone: bool = True
 ) -> list[Markup]:
-    """Unconnected poses, each as an SVG of its own, all of one scale and size; each grounded and facing alike.
+    """Draw separate poses, one SVG each, at the same scale and size, all on the ground and facing the same way.
 
     Raises:
         ValueError: values that are not finite.
@@ -120,10 +120,10 @@ def variants(
     labels: Sequence[Sequence[str]],
     standalone: bool = True,
 ) -> list[list[Markup]]:
-    """Poses beside variants of them: for each of N, K pictures of one scale, the pose itself first.
+    """Draw poses and variants of them: K pictures at one scale for each of N poses, the pose itself first.
 
-    Its bones that hang on a hidden joint are pale. The variants stand where the pose stands, with dots where its
-    bones are, so that it shows how far they are off.
+    Bones of the pose that start at a hidden joint are pale. Variants are drawn at the position of the pose, with dots
+    for its bones, so that the differences are visible.
 
     Raises:
         ValueError: values that are not finite.
@@ -141,7 +141,7 @@ def _rows(
     standalone: bool,
     hidden: Bool[np.ndarray, "N 22"] | None = None,
 ) -> list[list[Markup]]:
-    """Rows of pictures, all as wide as the widest row needs, each row over its own middle."""
+    """Rows of pictures, all as wide as the widest row requires, each row centred."""
     seen = np.stack([Camera(yaw=np.deg2rad(32)).view(shadowed(row)) for row in p])
     low, high = seen[..., :2].min(axis=(1, 2)), seen[..., :2].max(axis=(1, 2))
     width = max(0.9, float((high - low)[:, 0].max()) + 0.3)

@@ -11,10 +11,10 @@ from mocap_ray.skeleton import SMPLX_JOINTS
 
 FINGERS = ("index", "middle", "pinky", "ring", "thumb")
 SIDES = (("left", 1.0, 105.0), ("right", -1.0, 325.0))
-"""Name, direction of the fingers along X at rest, and where its wrist lies in the picture."""
+"""Name, direction of the fingers along X at rest, and position of the wrist in the picture."""
 SIZE = (430.0, 250.0)
 TILT = np.deg2rad(38.0)
-"""Hands are seen from above and a little from the wrist, so that curling shows."""
+"""Hands are viewed from above and slightly from the wrist, so that bent fingers are visible."""
 PX = 1000.0
 """Pixels per metre of a hand."""
 
@@ -27,19 +27,19 @@ def hands(
     pale: Bool[np.ndarray, "55"] | None = None,
     over: Float[np.ndarray, "65 3"] | None = None,
 ) -> Markup:
-    """Both hands as one SVG.
+    """Draw both hands as one SVG.
 
     Args:
         joints: metres, those of SMPL-X and then ten fingertips, left hand first.
-        label: the picture in words.
-        style: CSS that it brings along.
-        pale: joints whose bones are thin and grey.
-        over: another pose, as dots over it where it differs.
+        label: text alternative.
+        style: CSS to include.
+        pale: joints whose bones are drawn thin and grey.
+        over: another pose, drawn as dots where it differs.
     """
     parts = []
     for which, sign, middle in SIDES:
         bones = _hand(joints, which, sign, middle, pale=pale)
-        # Dots only where the two differ: a bone that fits is drawn once.
+        # Dots only where the two differ: equal bones are drawn once.
         kept = {ends for _, ends, _ in bones}
         dots = [] if over is None else _hand(over, which, sign, middle, css="mr-g")
         parts += [_line(*bone) for bone in bones]
@@ -64,7 +64,7 @@ def _hand(
     pale: Bool[np.ndarray, "55"] | None = None,
     css: str | None = None,
 ) -> list[tuple[str, Ends, float]]:
-    """Class, ends and width of each bone of one hand, far ones first; `css` makes all thin and of that class."""
+    """Class, ends and width of each bone of one hand, far ones first; with `css`, all are thin and of that class."""
     wrist = pose[SMPLX_JOINTS.index(f"{which}_wrist")]
     first = 55 + (5 if which == "right" else 0)
     bones: list[tuple[float, str, Ends, float]] = []
@@ -75,11 +75,11 @@ def _hand(
         x = np.round(middle + PX * right, 1)
         y = np.round(200.0 - PX * (np.cos(TILT) * ahead + np.sin(TILT) * up), 1)
         for n in range(4):
-            kind, width = f"mr-{'t' if n == 0 else which[0]}", (6, 9.5, 8, 7)[n]
+            kind, width = f"mr-{'t' if n == 0 else which[0]}", (6.0, 9.5, 8.0, 7.0)[n]
             if css is not None:
                 kind, width = css, 2.6
             elif n and pale is not None and pale[chain[n - 1]]:
-                kind, width = "mr-x", 5
+                kind, width = "mr-x", 5.0
             ends = (float(x[n]), float(y[n]), float(x[n + 1]), float(y[n + 1]))
             bones.append((float(0.5 * (up[n] + up[n + 1])), kind, ends, width))
     return [(kind, ends, width) for _, kind, ends, width in sorted(bones, key=lambda bone: bone[0])]

@@ -1,6 +1,6 @@
-"""One stick figure of 22 joints as SVG elements: where it stands, who looks at it, and its bones.
+"""One stick figure of 22 joints as SVG elements: its placement, the camera, and its bones.
 
-Left limbs are blue and right limbs orange (Okabe and Ito's colour-blind-safe palette), the trunk takes the text
+Left limbs are blue and right limbs orange (Okabe and Ito's colour-blind-safe palette), the trunk has the text
 colour; nearer bones are drawn later and thicker. Colours are CSS variables (`--left`, `--right`, `--trunk`,
 `--floor`), so a page can restyle the pictures.
 """
@@ -54,17 +54,17 @@ class Camera:
 
 
 def grounded(joints: Float[np.ndarray, "T 22 3"]) -> Float[np.ndarray, "T 22 3"]:
-    """The same motion with its lowest point at y = 0, starting over the origin and facing +Z; float64.
+    """The same motion with its lowest point at y = 0, starting above the origin and facing +Z; float64.
 
-    A first frame without a facing (hips and shoulders above one another) keeps its own direction.
+    A first frame without a facing (hips and shoulders above one another) keeps its direction.
 
     Raises:
         ValueError: no frames, or values that are not finite.
     """
     if not len(joints) or not np.isfinite(joints).all():
-        what = "no frames" if not len(joints) else "values that are not finite"
+        found = "no frames" if not len(joints) else "values that are not finite"
         raise ValueError(
-            f"joints to draw: {what}; expected at least one frame of 22 finite positions in metres."
+            f"joints to draw: {found}; expected at least one frame of 22 finite positions in metres."
         )
     p = np.array(joints, np.float64)
     p[..., 1] -= p[..., 1].min()
@@ -80,12 +80,12 @@ def grounded(joints: Float[np.ndarray, "T 22 3"]) -> Float[np.ndarray, "T 22 3"]
 
 
 def shadowed(p: Float[np.ndarray, "N 22 3"]) -> Float[np.ndarray, "N 23 3"]:
-    """Joints and, as a 23rd point, the place on the floor below the root."""
+    """Joints and, as a 23rd point, the point on the floor below the root."""
     return np.concatenate([p, p[:, :1] * (1, 0, 1)], axis=1)
 
 
 def line(x1: float, y1: float, x2: float, y2: float, top: float, width: float, css: str) -> Markup:
-    """A line given in metres, `top` being the picture's upper edge."""
+    """A line given in metres; `top` is the upper edge of the picture."""
     return svg.element(
         "line",
         class_=css,
@@ -100,7 +100,7 @@ def line(x1: float, y1: float, x2: float, y2: float, top: float, width: float, c
 def ghost(
     seen: Float[np.ndarray, "23 3"], other: Float[np.ndarray, "23 3"], *, right: float, top: float
 ) -> list[Markup]:
-    """Dots for the bones of a pose that lie elsewhere in another one."""
+    """Dots for the bones of a pose that lie elsewhere in another pose."""
     x, y = seen[:, 0] + right, seen[:, 1]
     off = np.linalg.norm(seen - other, axis=-1) > 0.01
     return [line(x[a], y[a], x[b], y[b], top, 2.2, "mr-g") for a, b, _ in BONES if off[a] or off[b]]
@@ -111,7 +111,7 @@ def body(
 ) -> list[Markup]:
     """One pose with its shadow in view coordinates, far parts first, shifted by `right` metres.
 
-    Bones that hang on a `pale` joint are thin and grey.
+    Bones that start at a `pale` joint are thin and grey.
     """
     x, y, depth = seen[:, 0] + right, seen[:, 1], seen[:, 2]
     near = np.clip((depth - depth[:22].mean()) / 0.35, -1, 1)

@@ -1,7 +1,7 @@
-"""One writer of SVG elements: text is escaped, numbers are short, and the same values give the same bytes.
+"""The one writer of SVG elements: text is escaped, numbers are short, and the same values give the same bytes.
 
-Elements are `markupsafe.Markup`, the type that Jinja leaves as it is, so that a template needs no `| safe` and
-whatever is not markup is escaped.
+Elements are `markupsafe.Markup`, the type that Jinja does not escape, so that a template needs no `| safe` and
+everything else is escaped.
 
 Why not a library: svg.py 1.10 escapes neither text nor attributes (a clip called `<b>` would become markup), and
 svg.py, drawsvg and svgwrite took 2 to 2.5 times as long for 5,000 lines (97, 120 and 122 ms beside 49) while numbers
@@ -18,11 +18,11 @@ from jaxtyping import Float
 from markupsafe import Markup, escape
 
 XMLNS = "http://www.w3.org/2000/svg"
-"""Of pictures that may be cut out of the page and saved as a file."""
+"""Namespace, required in pictures that are saved as files of their own."""
 
 
 def number(value: float) -> str:
-    """A length in a picture, to a tenth of its unit.
+    """Format a length in a picture, to a tenth of its unit.
 
     Raises:
         ValueError: not finite.
@@ -37,7 +37,7 @@ def number(value: float) -> str:
 
 
 def share(value: float) -> str:
-    """A share of a picture's width or height as a percentage, to 1/1000 of it.
+    """Format a share of a picture's width or height as a percentage, to 1/1000 of it.
 
     >>> share(0.5), share(1 / 3)
     ('50%', '33.3%')
@@ -49,10 +49,10 @@ def element(name: str, /, *children: str, **attributes: str | float | int | None
     """One element, of SVG or of HTML.
 
     Args:
-        name: of the element.
-        children: markup as it is, anything else as text.
-        attributes: `_` becomes `-`, and one at the end goes (`class_`); floats are written by `number`; None is
-            left out.
+        name: name of the element.
+        children: markup is kept, anything else is escaped.
+        attributes: `_` becomes `-`, and a trailing one is dropped (`class_`); floats are formatted by `number`;
+            None is left out.
 
     >>> element("line", x1=0.25, x2=7, class_="axis", stroke_width=None)
     Markup('<line x1="0.2" x2="7" class="axis"/>')
@@ -70,12 +70,12 @@ def element(name: str, /, *children: str, **attributes: str | float | int | None
 
 
 def joined(parts: list[Markup]) -> Markup:
-    """Elements one after another."""
+    """Concatenate elements."""
     return Markup("".join(parts))
 
 
 def points(x: Float[np.ndarray, "N"], y: Float[np.ndarray, "N"]) -> str:
-    """The corners of a polyline or a polygon."""
+    """Format the corners of a polyline or a polygon."""
     return " ".join(f"{number(a)},{number(b)}" for a, b in zip(x.tolist(), y.tolist(), strict=True))
 
 
@@ -87,14 +87,14 @@ def figure(
     style: str = "",
     align: str = "xMidYMid",
 ) -> Markup:
-    """A whole picture that scales with the page, with its description for those who do not see it.
+    """A whole picture that scales with the page, with a text alternative.
 
     Args:
-        children: what is drawn.
-        width, height: in the picture's own pixels.
-        label: the picture in words.
-        style: CSS that it brings along, for a picture that is shown without the page.
-        align: where it lies in a box of other proportions, such as `xMidYMid`.
+        children: elements of the picture.
+        width, height: size in the picture's own pixels.
+        label: text alternative.
+        style: CSS to include, for a picture that is shown outside of the page.
+        align: alignment in a box of another aspect ratio, such as `xMidYMid`.
     """
     return element(
         "svg",

@@ -1,6 +1,6 @@
 """The one Jinja environment: pages in HTML, which are escaped, and cards in Markdown, which are not.
 
-A room keeps its templates in its own folder and names them from the package's root, such as
+Each room keeps its templates in its own folder; their names are relative to the package root, such as
 `pages/templates/dataset.html.j2`. All pages extend `drawing/templates/base.html.j2`, which has the head, the content
 security policy, the styles and the footer.
 """
@@ -16,7 +16,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from mocap_ray.drawing import quantities
+from mocap_ray import wording
 from mocap_ray.version import __version__
 
 SHARED = "drawing/templates"
@@ -24,8 +24,8 @@ SHARED = "drawing/templates"
 
 @cache
 def environment() -> jinja2.Environment:
-    """The environment; a value that a template names and nobody gave is an error."""
-    found = jinja2.Environment(
+    """The environment; an undefined value in a template is an error."""
+    result = jinja2.Environment(
         loader=jinja2.PackageLoader("mocap_ray", ""),
         undefined=jinja2.StrictUndefined,
         autoescape=lambda name: name is None or ".html" in name,
@@ -33,27 +33,27 @@ def environment() -> jinja2.Environment:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    found.filters.update(
-        number=quantities.number,
-        counted=quantities.counted,
-        duration=quantities.duration,
-        byte_size=quantities.byte_size,
-        listed=quantities.listed,
+    result.filters.update(
+        number=wording.number,
+        counted=wording.counted,
+        duration=wording.duration,
+        byte_size=wording.byte_size,
+        listed=wording.listed,
     )
-    return found
+    return result
 
 
 def render(name: str, /, **values: Any) -> str:
-    """A template filled in; `.html.j2` is escaped, `.md.j2` is not.
+    """Render a template; values in `.html.j2` are escaped, in `.md.j2` not.
 
     Raises:
-        jinja2.UndefinedError: the template names a value that was not given.
+        jinja2.UndefinedError: the template uses a value that was not passed.
     """
     return environment().get_template(name).render(**values)
 
 
 def asset(name: str) -> Markup:
-    """A stylesheet or script of a templates folder, as it is."""
+    """The text of a stylesheet or script in a templates folder."""
     loader = environment().loader
     assert loader is not None
     return Markup(loader.get_source(environment(), name)[0])
@@ -69,18 +69,18 @@ def render_page(
     data: Mapping[str, Any] | None = None,
     **values: Any,
 ) -> str:
-    """A self-contained page: a template that extends the base.
+    """Render a self-contained page: a template that extends the base.
 
-    The browser runs exactly these scripts: the content security policy holds their hashes and allows nothing else,
-    so that text which got into the page by mistake could not run, and forbids every address.
+    The browser runs exactly these scripts: the content security policy has their hashes and allows nothing else, so
+    that text injected into the page cannot run. It also forbids all network access.
 
     Args:
-        name: of the template, from the package's root.
-        title: of the browser's tab.
-        styles: names of stylesheets that follow the shared ones.
+        name: name of the template, relative to the package root.
+        title: title of the browser tab.
+        styles: names of stylesheets, added after the shared ones.
         scripts: names of scripts, run in this order at the end of the page.
-        data: what the scripts read, as JSON in the element `data`.
-        values: for the template.
+        data: data for the scripts, as JSON in the element `data`.
+        values: values for the template.
     """
     code = [asset(script) for script in scripts]
     return render(
@@ -98,7 +98,7 @@ def render_page(
 
 
 def _policy(scripts: Sequence[str]) -> str:
-    """Styles of the page, pictures in the page, these scripts, and nothing else."""
+    """Allow styles and pictures inside the page and these scripts, and nothing else."""
     hashes = [base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in scripts]
     allowed = " ".join(f"'sha256-{text}'" for text in hashes)
     script = f"script-src {allowed}; " if allowed else ""

@@ -1,4 +1,4 @@
-"""From an archive's axes to Y up, and from a family's joints to those of SMPL-X."""
+"""Convert an archive's axes to Y up, and a family's joints to those of SMPL-X."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ def to_y_up(motion: Motion, rest_pelvis: Float[np.ndarray, "3"]) -> Motion:
     its rest pelvis J0 and not about the origin.
 
     Args:
-        motion: in any axes; returned as it is where it has Y up already.
+        motion: in any axes; returned unchanged if Y is up already.
         rest_pelvis: [3] metres, position of the shaped body's pelvis at rest.
 
     Returns:
-        A motion with R_yup_source the identity and new poses and trans, float64; root angles in [0, pi],
-        the other joints untouched.
+        A motion with the identity as R_yup_source and new poses and trans, float64; root angles are in [0, pi],
+        the other joints are unchanged.
 
     Raises:
-        ValueError: R_yup_source is no rotation.
+        ValueError: R_yup_source is not a rotation.
     """
     A = np.asarray(motion.R_yup_source, dtype=np.float64)
     if np.array_equal(A, np.eye(3)):
@@ -44,10 +44,10 @@ def joints_y_up(motion: JointMotion) -> JointMotion:
     """The same joints with Y up: A x, with A = R_yup_source.
 
     Returns:
-        A motion with R_yup_source the identity and new joints, float64; as it is where it has Y up already.
+        A motion with the identity as R_yup_source and new joints, float64; the same motion if Y is up already.
 
     Raises:
-        ValueError: R_yup_source is no rotation.
+        ValueError: R_yup_source is not a rotation.
     """
     A = np.asarray(motion.R_yup_source, dtype=np.float64)
     if np.array_equal(A, np.eye(3)):
@@ -58,7 +58,7 @@ def joints_y_up(motion: JointMotion) -> JointMotion:
 
 
 def _turn(motion: Motion | JointMotion) -> np.ndarray:
-    """R_yup_source as a unit quaternion (w, x, y, z). Raises ValueError where it is no rotation."""
+    """R_yup_source as a unit quaternion (w, x, y, z). Raises ValueError if it is not a rotation."""
     A = np.asarray(motion.R_yup_source, dtype=np.float64)
     turn = _quaternion(A.tobytes())
     if turn is None:
@@ -70,22 +70,22 @@ def _turn(motion: Motion | JointMotion) -> np.ndarray:
 
 
 def poses_smplx(motion: Motion) -> Float32[np.ndarray, "T 55 3"]:
-    """Poses on the 55 joints of SMPL-X, angles in [0, pi] (to float32's rounding), the same rotations.
+    """The same rotations on the 55 joints of SMPL-X, with angles in [0, pi] (up to float32 rounding).
 
-    Joints that the family lacks are exactly zero, and so is each joint that was; joints that SMPL-X lacks
-    (SMPL's two hands) are left out. Angles of any size are wrapped.
+    Joints that the family lacks are exactly zero, and zero rotations stay exactly zero. Joints that SMPL-X lacks
+    (SMPL's two hands) are left out. Larger angles are wrapped.
     """
     to = np.array(TO_SMPLX[motion.family])
     poses = np.require(motion.poses, np.float64, ["C", "A"]).view()
-    poses.flags.writeable = False  # one type for the kernel, whether a file's view or our own array
+    poses.flags.writeable = False  # one numba type for the kernel, for views of files and for new arrays
     out = np.zeros((len(poses), 55, 3), dtype=np.float32)
     kernels_poses.to_smplx(poses, to, out)
     return out
 
 
-@lru_cache(maxsize=16)  # an archive has one map for all its recordings
+@lru_cache(maxsize=16)  # all recordings of an archive share one matrix
 def _quaternion(matrix: bytes) -> np.ndarray | None:
-    """Unit quaternion (w, x, y, z) of a float64 rotation matrix; None if it is no rotation."""
+    """Unit quaternion (w, x, y, z) of a float64 rotation matrix; None if it is not a rotation."""
     R = np.frombuffer(matrix).reshape(3, 3)
     if not np.allclose(R @ R.T, np.eye(3), atol=1e-6) or np.linalg.det(R) < 0:
         return None

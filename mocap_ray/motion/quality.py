@@ -1,6 +1,6 @@
-"""Broken frames of a recording: not finite, teleporting roots, limbs that jump.
+"""Find broken frames of a recording: numbers that are not finite, roots that teleport, limbs that jump.
 
-Measured at the source's own rate, before anything is resampled away.
+Measured at the source's rate, before resampling could hide a broken frame.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from mocap_ray.motion import kernels_poses
 from mocap_ray.motion.clip import JointMotion, Motion, Reason
 from mocap_ray.records import Recording, Rejection
 from mocap_ray.skeleton import BODY_JOINTS
+from mocap_ray.wording import counted
 
 _REASONS = {
     kernels_poses.NON_FINITE: Reason.NON_FINITE,
@@ -25,17 +26,17 @@ _REASONS = {
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Above which a frame counts as broken.
+    """Limits above which a frame is broken.
 
-    The acceleration of frame t is that over frames t - 1, t, t + 1. A rotation per frame is at most pi, so
-    angular accelerations are at most 2 pi fps^2: up to 126 fps the default angular limit cannot trip,
-    unless the multiplier lowers it.
+    The acceleration of frame t is computed from frames t - 1, t, t + 1. A rotation per frame is at most pi, so
+    angular accelerations are at most 2 pi fps^2: up to 126 fps they cannot exceed the default limit, unless the
+    multiplier lowers it.
 
     Attributes:
         root_acceleration: m/s^2, of `trans`.
         angular_acceleration: rad/s^2, geodesic, |omega_t - omega_{t-1}| fps with
-            omega_t = log(R_t^T R_{t+1}) fps, of each of the 22 body joints' own rotations.
-        multiplier: of both.
+            omega_t = log(R_t^T R_{t+1}) fps, of the local rotation of each of the 22 body joints.
+        multiplier: factor on both limits.
     """
 
     root_acceleration: float = 1500.0
@@ -45,16 +46,16 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Quality:
-    """What was measured.
+    """Measured accelerations and broken frames.
 
     Attributes:
-        fps: the rate it was measured at.
-        limits: what it was measured against.
-        root_acceleration, root_frame: the largest, m/s^2, and where.
-        angular_acceleration: the largest, rad/s^2; where not `exact`, a bound that it does not exceed; NaN for
-            joints without rotations, which have none.
-        angular_frame, angular_joint: where it is; of the bound, where not `exact`.
-        exact: whether the angular figures are exact; broken frames are in either case.
+        fps: frame rate of the measured motion.
+        limits: the limits that were applied.
+        root_acceleration, root_frame: the largest root acceleration, m/s^2, and its frame.
+        angular_acceleration: the largest angular acceleration, rad/s^2; an upper bound if not `exact`; NaN for
+            joints without rotations.
+        angular_frame, angular_joint: frame and joint of the largest angular acceleration, or of its bound.
+        exact: whether the angular figures are exact; the broken frames always are.
         codes: [T] per frame one of `kernels_poses.GOOD`, NON_FINITE, TELEPORT, UNSTABLE.
     """
 
@@ -74,7 +75,7 @@ class Quality:
         return np.asarray(self.codes != kernels_poses.GOOD)
 
     def rows(self) -> list[tuple[str, str]]:
-        """The figures as (name, text), for people."""
+        """The figures as pairs of name and text, for a table."""
         root = self.limits.root_acceleration * self.limits.multiplier
         angular = self.limits.angular_acceleration * self.limits.multiplier
         joint = BODY_JOINTS[self.angular_joint]
@@ -95,17 +96,17 @@ class Quality:
 
 
 def measure(motion: Motion | JointMotion, limits: Limits | None = None, *, exact: bool = False) -> Quality:
-    """Accelerations and broken frames of a motion at its own rate.
+    """Measure accelerations and find broken frames, at the rate of the motion.
 
-    Frames whose angular acceleration a cheap bound proves to be below the limit are not computed exactly,
-    unless `exact`; which frames are broken is exact in either case. Fewer than 3 frames have no
-    acceleration; frames beside one that is not finite have none either and count as good.
+    Unless `exact`, frames whose angular acceleration is below the limit by a cheap upper bound are not computed
+    exactly; the broken frames are exact in either case. Fewer than 3 frames have no acceleration; frames next to
+    one that is not finite have none either and count as good.
 
     Args:
-        motion: at the source's rate; all its joints have to be finite, the 22 body joints are measured. Of joints
-            without rotations, the root's acceleration is.
-        limits: the defaults where None.
-        exact: computes the true largest angular acceleration (microseconds a frame instead of nanoseconds).
+        motion: at the source's rate. All joints are checked for finite numbers; accelerations are those of the root
+            and the 22 body joints, and for joints without rotations only that of the root.
+        limits: None means the defaults.
+        exact: whether to compute the exact largest angular acceleration (microseconds per frame, not nanoseconds).
     """
     limits = limits or Limits()
     if isinstance(motion, JointMotion):
@@ -143,7 +144,7 @@ def measure(motion: Motion | JointMotion, limits: Limits | None = None, *, exact
 
 
 def _measure_joints(motion: JointMotion, limits: Limits) -> Quality:
-    """What can be said without rotations: finite positions, and accelerations of the root."""
+    """`measure` without rotations: finite positions and accelerations of the root."""
     joints = np.asarray(motion.joints, dtype=np.float64)
     finite = np.asarray(np.isfinite(joints).reshape(len(joints), 66).all(axis=1))
     codes = np.where(finite, kernels_poses.GOOD, kernels_poses.NON_FINITE).astype(np.uint8)
@@ -151,7 +152,7 @@ def _measure_joints(motion: JointMotion, limits: Limits) -> Quality:
     found, at = 0.0, 0
     if len(root) > 2:
         jumps = np.linalg.norm(root[2:] - 2 * root[1:-1] + root[:-2], axis=-1) * motion.fps**2
-        # Frames beside one that is not finite have no acceleration.
+        # Frames next to one that is not finite have no acceleration.
         jumps[~(finite[2:] & finite[1:-1] & finite[:-2])] = 0.0
         codes[1:-1][jumps > limits.root_acceleration * limits.multiplier] = kernels_poses.TELEPORT
         at = int(np.argmax(jumps)) + 1
@@ -172,19 +173,19 @@ def _measure_joints(motion: JointMotion, limits: Limits) -> Quality:
 def stretches(
     motion: Motion | JointMotion, quality: Quality, *, cut: bool, min_frames: int
 ) -> list[slice | Rejection[Recording]]:
-    """What to keep of a motion and what not, in the order of time.
+    """Split a motion into stretches to keep and rejections, in order of time.
 
-    Each stretch that is kept passes `measure` by itself.
+    Each kept stretch passes `measure` on its own.
 
     Args:
-        motion: what was measured.
-        quality: by `measure`.
-        cut: keeps the good stretches around broken frames; else one broken frame rejects the motion.
-        min_frames: fewest source frames worth keeping.
+        motion: the measured motion.
+        quality: the result of `measure`.
+        cut: whether to keep the good stretches around broken frames; otherwise one broken frame rejects the motion.
+        min_frames: shortest stretch to keep, in source frames.
 
     Returns:
-        Slices of frames to keep, and a Rejection (with its first source frame) of the motion or of each
-        run of frames between kept stretches. Never empty.
+        Slices of frames to keep, and a Rejection (with its first source frame) of the motion or of the frames between
+        kept stretches. Never empty.
     """
     bad = quality.bad
     frames = len(bad)
@@ -198,7 +199,7 @@ def stretches(
     done = 0
     for stretch in [*kept, slice(frames, frames)]:
         if stretch.start > done or (not found and stretch.start == stretch.stop):
-            remedy = f"Stretches of at least {min_frames} frames beside it are kept."
+            remedy = f"Good stretches of at least {counted(min_frames, 'frame')} are kept."
             found.append(_rejected(motion, quality, slice(done, stretch.start), remedy, min_frames))
         if stretch.stop > stretch.start:
             found.append(stretch)
@@ -209,14 +210,14 @@ def stretches(
 def _rejected(
     motion: Motion | JointMotion, quality: Quality, part: slice, remedy: str, least: int
 ) -> Rejection[Recording]:
-    """Why the frames `part` are left out, by the first broken one among them."""
+    """The rejection of the frames `part`; the reason is that of the first broken frame."""
     start = motion.first_frame + part.start
     count = part.stop - part.start
     broken = part.start + np.flatnonzero(quality.bad[part])
     if not len(broken):
         what = (
-            f"{motion.recording.source}: {count} good frames at {quality.fps:g} fps, fewer than the {least} that "
-            "motion.min_frames asks for. Lower it to keep them."
+            f"{motion.recording.source}: {counted(count, 'good frame')} at {quality.fps:g} fps, but motion.min_frames "
+            f"needs {least}. Lower it to keep them."
         )
         return Rejection(motion.recording, Reason.TOO_SHORT, what, start)
     frame = int(broken[0])
@@ -227,41 +228,41 @@ def _rejected(
         Reason.UNSTABLE: _unstable,
     }[reason](motion, quality, frame)
     where = f"{motion.recording.source}: frame {motion.first_frame + frame}"
-    more = f"{len(broken)} of {count} frames are broken"
-    return Rejection(motion.recording, reason, f"{where}: {what}; {more}. {remedy}", start)
+    total = f"broken frames: {len(broken)} of {count}"
+    return Rejection(motion.recording, reason, f"{where}: {what}; {total}. {remedy}", start)
 
 
 def _not_finite(motion: Motion | JointMotion, quality: Quality, frame: int) -> str:
     if isinstance(motion, JointMotion):
         wrong = np.flatnonzero(~np.isfinite(motion.joints[frame]).all(-1))
-        return f"the position of {BODY_JOINTS[wrong[0]]} is not finite where finite numbers were expected"
+        return f"the position of {BODY_JOINTS[wrong[0]]} is not finite"
     wrong = np.flatnonzero(~np.isfinite(motion.poses[frame]).all(-1))
     where = f"the rotation of joint {wrong[0]}" if len(wrong) else "trans"
-    return f"{where} is not finite where finite numbers were expected"
+    return f"{where} is not finite"
 
 
 def _teleport(motion: Motion | JointMotion, quality: Quality, frame: int) -> str:
     before, here, after = np.asarray(motion.root[frame - 1 : frame + 2], dtype=np.float64)
     value = float(np.linalg.norm(after - 2 * here + before)) * quality.fps**2
     limit = quality.limits.root_acceleration * quality.limits.multiplier
-    return f"the root accelerates by {value:,.1f} m/s^2 where at most {limit:,.1f} were expected"
+    return f"the root accelerates by {value:,.1f} m/s^2, above the limit of {limit:,.1f}"
 
 
 def _unstable(motion: Motion | JointMotion, quality: Quality, frame: int) -> str:
     assert isinstance(motion, Motion)  # joints alone have no rotation that could jump
     three = np.array(motion.poses[frame - 1 : frame + 2], dtype=np.float64)
-    three.flags.writeable = False  # the type that `scan` compiled it for
+    three.flags.writeable = False  # the numba type that `scan` compiled it for
     values = [kernels_poses.angular_acceleration(three, 1, j) for j in range(22)]
     joint = int(np.argmax(values))
     limit = quality.limits.angular_acceleration * quality.limits.multiplier
     return (
-        f"{BODY_JOINTS[joint]} turns with {values[joint] * quality.fps**2:,.0f} rad/s^2 where at most "
-        f"{limit:,.0f} were expected"
+        f"{BODY_JOINTS[joint]} has an angular acceleration of {values[joint] * quality.fps**2:,.0f} rad/s^2, above the "
+        f"limit of {limit:,.0f}"
     )
 
 
 def _bytes(poses: np.ndarray) -> np.ndarray:
-    """Bytes of contiguous float64 poses, read-only; no copy of what a file holds that way already."""
+    """Read-only bytes of contiguous float64 poses; not copied if the file already stores them this way."""
     flat = np.ascontiguousarray(poses, dtype=np.float64).reshape(-1).view(np.uint8)
     flat.flags.writeable = False
     return flat

@@ -1,4 +1,4 @@
-"""What a file's own bytes can prove."""
+"""The error for invalid .npz files."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ Kind = Literal["unreadable", "unsafe", "missing_keys", "bad_shape"]
 
 
 class BadNpz(ValueError):
-    """The file's own bytes prove that it, or the member asked for, cannot be used.
+    """The content of the file, or of the requested member, is invalid.
 
     Attributes:
         kind: one of the values of `motion.clip.Reason`.
-        message: a sentence without the file's name.
+        message: a sentence without the name of the file.
     """
 
     def __init__(self, kind: Kind, message: str) -> None:
-        super().__init__(kind, message)  # both, or it could not be pickled
+        super().__init__(kind, message)  # both arguments, so that it can be pickled
         self.kind = kind
         self.message = message
 
     def __str__(self) -> str:
-        """The sentence alone."""
+        """The message."""
         return self.message

@@ -1,4 +1,4 @@
-"""What a person looks at: self-contained HTML pages of data sets, priors and searches."""
+"""Self-contained HTML pages of data sets, priors and searches."""
 
 TEMPLATES = "pages/templates"
-"""Where the pages' templates lie below the package."""
+"""Folder of the pages' templates, relative to the package root."""

@@ -11,8 +11,8 @@ from markupsafe import Markup
 from mocap_ray.dataset.views import Statistics
 from mocap_ray.drawing import charts
 from mocap_ray.drawing.axes import Axis, ticks
-from mocap_ray.drawing.quantities import counted
 from mocap_ray.motion import features
+from mocap_ray.wording import counted
 
 WORDS: tuple[tuple[str, str, str], ...] = (
     ("root_yaw_vel", "half turn of the facing", "rad/frame"),
@@ -23,7 +23,7 @@ WORDS: tuple[tuple[str, str, str], ...] = (
     ("rot_6d", "local joint rotations", "matrix entries"),
     ("local_vel", "joint steps", "m/frame"),
 )
-"""Name of a feature group, and its meaning and unit in the few words of a chart; small groups first."""
+"""Name of a feature group, and a short meaning and unit for its chart; small groups first."""
 
 WIDTHS = (0.25, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1e9)
 """Round widths of a histogram's bins, seconds."""
@@ -31,7 +31,7 @@ WIDTHS = (0.25, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1e9)
 
 @dataclass(frozen=True, slots=True)
 class Lengths:
-    """A histogram of clip lengths: bars as (label, count), and the picture of them."""
+    """A histogram of clip lengths: bars as (label, count), and its chart."""
 
     bars: list[tuple[str, int]]
     shortest: float
@@ -41,9 +41,9 @@ class Lengths:
 
 
 def lengths(seconds: Float[np.ndarray, "N"]) -> Lengths | None:
-    """Histogram of clip lengths in up to 24 bins of a round width; None without clips.
+    """Histogram of clip lengths in up to 24 bins of a round width; None if there are no clips.
 
-    The longest three per cent of the clips share the last bin where they would stretch the axis.
+    The longest three per cent of the clips share the last bin if they would stretch the axis.
     """
     if not len(seconds):
         return None
@@ -86,7 +86,7 @@ def _counts(most: int) -> Axis:
 
 @dataclass(frozen=True, slots=True)
 class ColumnPanel:
-    """One panel: a group of feature columns and its picture."""
+    """One panel: a group of feature columns and its chart."""
 
     name: str
     columns: str
@@ -114,7 +114,7 @@ def feature_groups(statistics: Statistics) -> list[ColumnPanel]:
 def _panel(
     mean: Float[np.ndarray, "K"], std: Float[np.ndarray, "K"], *, name: str, first: int, unit: str
 ) -> Markup:
-    """Numbers of the columns below, the unit above."""
+    """The chart of a panel: numbers of the columns below, the unit above."""
     last = first + len(mean) - 1
     marks = {first, last} if len(mean) < 30 else {k for k in range(first, last + 1) if k % 20 == 0}
     return charts.bands(

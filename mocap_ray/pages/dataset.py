@@ -1,7 +1,7 @@
-"""One self-contained HTML page about a data set: numbers, pictures, moving figures.
+"""One self-contained HTML page about a data set: numbers, pictures, animated figures.
 
-No network and no external file: styles, scripts and motion are inside, and a content security policy forbids
-everything else. Made from the data set alone, so the same data set gives the same page.
+The page uses no network and no external file: styles, scripts and motion are inside, and a content security policy
+forbids everything else. It depends on the data set alone, so the same data set gives the same page.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from mocap_ray.dataset.reader import DataSet, open
 from mocap_ray.dataset.snippets import snippets
 from mocap_ray.dataset.views import ClipView, DataSetError
 from mocap_ray.drawing import figures, templates
-from mocap_ray.drawing.quantities import counted, duration, listed
 from mocap_ray.drawing.stick import BONES
 from mocap_ray.drawing.templates import SHARED
 from mocap_ray.pages import TEMPLATES, columns
 from mocap_ray.storage import place
+from mocap_ray.wording import counted, duration, listed
 
 CLIPS = 6
 SECONDS = 8.0
@@ -37,7 +37,7 @@ SECONDS = 8.0
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A clip on the page: what it is, its film strip, and its motion for the player."""
+    """A clip on the page: its texts, its film strip, and its motion for the player."""
 
     clip_id: str
     title: str
@@ -49,7 +49,7 @@ class Shown:
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """A reason, how many recordings or pieces have it, and a few of them as (recording, frame, detail)."""
+    """A reason, the number of recordings or pieces with it, and a few of them as (recording, frame, detail)."""
 
     reason: str
     count: int
@@ -68,11 +68,11 @@ def write_page(root: str | os.PathLike[str], out: str | os.PathLike[str]) -> Pat
         The file.
 
     Raises:
-        DataSetError: root is not a finished data set, or out lies on an object store.
+        DataSetError: root is not a finished data set, or out is on an object store.
         OSError: out cannot be written.
     """
     if "://" in str(out):
-        raise DataSetError(f"{out}: the page is a local file. Write it here and copy it there.")
+        raise DataSetError(f"{out}: the page is a local file. Write it to a local path and copy it.")
     path = Path(out)
     path = path / "index.html" if path.is_dir() else path
     place(path.parent).write_atomic(dataset_page(open(root)).encode(), path.name)
@@ -125,9 +125,9 @@ def by_dataset(counts: list[Mapping[str, Any]]) -> list[tuple[str, list[Mapping[
 
 
 def chosen_clips(index: pa.Table, *, count: int) -> list[str]:
-    """Clips to show: one from each of the most frequent actions in turn, mirrored twins left out.
+    """Clips to show: one from each of the most frequent actions in turn, without mirrored twins.
 
-    Within an action the clip of median length comes first. Clips without an action count by their subject.
+    Within an action the clip of median length comes first. Clips without an action are grouped by subject.
     The same index gives the same clips.
     """
     groups: dict[str, list[tuple[int, str]]] = {}
@@ -154,7 +154,7 @@ def _joints(ds: DataSet, clip_id: str) -> tuple[ClipView, np.ndarray]:
 
 
 def shared_ending(recordings: Iterable[str]) -> str:
-    """The last word of every recording's name, which tells nothing about any of them; empty where they differ.
+    """The last word of all recordings' names if they share it, so that titles can omit it; else empty.
 
     >>> shared_ending(["CMU/01/run_poses", "CMU/02/walk_fast_poses"]), shared_ending(["CMU/01/run", "CMU/02/jump"])
     ('_poses', '')
@@ -187,7 +187,7 @@ def _shown(clip: ClipView, joints: np.ndarray, ending: str) -> Shown:
 
 
 def _hero(loaded: list[tuple[ClipView, np.ndarray]], ending: str) -> Markup:
-    """The clip that travels farthest, as one picture; the first of equals, empty without clips."""
+    """The clip that travels farthest, as one picture; the first of equals; empty if there are no clips."""
     best, farthest = Markup(), -1.0
     for clip, joints in loaded:
         start, stop = figures.excerpt(joints, fps=clip.fps, seconds=5.0)
@@ -213,9 +213,9 @@ def left_out(ds: DataSet) -> list[LeftOut]:
     examples: dict[str, list[tuple[str, int, str]]] = {}
     columns = ("reason", "recording", "first_frame", "detail")
     for reason, *example in zip(*(table[c].to_pylist() for c in columns), strict=True):
-        known = examples.setdefault(reason, [])
-        if len(known) < 3:
-            known.append((example[0], int(example[1]), example[2]))
+        chosen = examples.setdefault(reason, [])
+        if len(chosen) < 3:
+            chosen.append((example[0], int(example[1]), example[2]))
     most = max(counts.values())
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     return [LeftOut(r.replace("_", " "), n, n / most, examples.get(r, [])) for r, n in ordered]

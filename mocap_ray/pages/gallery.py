@@ -1,4 +1,4 @@
-"""A page of nothing but poses."""
+"""A page that shows only poses."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from mocap_ray.priors import pictures
 def gallery(
     rows: Sequence[tuple[str, Float[np.ndarray, "_ 55 3"]]], *, joints: Sequence[int], title: str
 ) -> str:
-    """Rows of poses, all of one scale.
+    """Render rows of poses, all at one scale.
 
     Args:
         rows: a heading, which may be empty, and its poses as axis-angle of the 55 SMPL-X joints.
-        joints: those that a prior sees; where all are of hands, hands are drawn.
-        title: of the page.
+        joints: the joints that a prior models; if all are of hands, hands are drawn.
+        title: title of the page.
     """
     hands = all(j >= 25 for j in joints)
     labels = [f"{name or 'Pose'} {k + 1}" for name, poses in rows for k in range(len(poses))]

@@ -1,4 +1,4 @@
-"""The charts of a page about priors: calibration, energies, neighbours, angles joint by joint."""
+"""The charts of a page about priors: calibration, energies, nearest neighbours, angles of each joint."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def calibration(priors: Sequence[Judged]) -> Markup:
     return charts.chart(
         series,
         x=Axis(0.0, 20.5, "degrees by which every joint is turned", marks=(0.0, *DEGREES)),
-        y=Axis(0.5, 1.0, "share of pairs told apart (AUROC)"),
+        y=Axis(0.5, 1.0, "share of pairs ranked correctly (AUROC)"),
         label=f"AUROC at 5, 10 and 20 degrees of noise: {text}",
     )
 
 
 def energies(name: str, found: Mapping[float, Float[np.ndarray, "_"]]) -> Markup:
-    """Histograms of the energies of held-out poses and of the disturbed ones, by degrees of noise."""
+    """Histograms of the energies of held-out poses and of perturbed ones, by degrees of noise."""
     axis = _energy_axis([found[d] for d in (0.0, *DEGREES)])
     series = [Series("held out", *charts.density(found[0.0], axis), REAL, filled=True)]
     series += [
@@ -58,10 +58,10 @@ def energies(name: str, found: Mapping[float, Float[np.ndarray, "_"]]) -> Markup
 
 
 def _energy_axis(energies: Sequence[Float[np.ndarray, "_"]]) -> Axis:
-    """From the lowest held-out energy to the highest disturbed one.
+    """From the lowest energy of held-out poses to the highest of perturbed ones.
 
-    A sharp prior's energies are a few nats for held-out poses and hundreds for disturbed ones, so the scale is even
-    where the held-out ones are and logarithmic beyond.
+    Energies of a sharp prior are a few nats for held-out poses and hundreds for perturbed ones, so the scale is linear
+    around the held-out poses and logarithmic beyond.
     """
     each = [e[np.isfinite(e)] for e in energies]
     real = each[0] if len(each[0]) else np.zeros(1)
@@ -70,8 +70,8 @@ def _energy_axis(energies: Sequence[Float[np.ndarray, "_"]]) -> Axis:
     spread = max(most - low, 1e-3)
     if high <= low + 4 * spread:
         return Axis(low, max(high, low + 1.0), "energy per dimension, nats")
-    title = "energy per dimension, nats (even around the held-out poses, logarithmic beyond)"
-    # A narrow peak at the upper end has the room of a bin beyond it.
+    title = "energy per dimension, nats (linear around the held-out poses, logarithmic beyond)"
+    # Leave room for a bin beyond a narrow peak at the upper end.
     return Axis(low, high + 0.25 * (high - middle), title, linear=spread, centre=middle)
 
 
@@ -92,7 +92,7 @@ def memory(priors: Sequence[Judged]) -> Markup:
 
 
 def marginals(priors: Sequence[Judged]) -> list[tuple[str, str, Markup]]:
-    """Joint, its distances as text, and a small chart of angles from the mean rotation, per joint of the first."""
+    """Name, distances as text, and a small chart of angles from the mean rotation, per joint of the first prior."""
     first = priors[0].judgement.curves
     found = []
     for j, joint in enumerate(first.joints):

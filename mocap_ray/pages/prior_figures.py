@@ -1,4 +1,4 @@
-"""The stick figures of a page about priors: samples, and poses completed."""
+"""The stick figures of a page about priors: samples and completed poses."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from mocap_ray.priors.judging.judgement import Judgement
 
 SHOWN = 12
 HEADER = 9
-"""How many samples the header shows."""
+"""Number of samples in the header."""
 
 
 def only_hands(judgement: Judgement) -> bool:
-    """Whether a prior sees hands and nothing else."""
+    """Whether a prior models hands alone."""
     return min(judgement.index) >= 3 * 25
 
 
@@ -40,7 +40,7 @@ def galleries(report: Evaluation) -> list[tuple[str, int, str, list[Markup]]]:
     for k, p in enumerate(report.priors):
         remark = p.judgement.kind if p.judgement.kind != p.name else ""
         sets.append((p.name, k, remark, p.judgement.curves.shown[:SHOWN]))
-    # Drawn all at once, so that all have one scale.
+    # Drawn in one call, so that all have the same scale.
     labels = [f"{name}, {k + 1}" for name, _, _, poses in sets for k in range(len(poses))]
     drawn = _drawing(lead)(np.concatenate([poses for *_, poses in sets]), labels=labels)
     found = []
@@ -79,15 +79,15 @@ class Cell:
 
 
 def completed(priors: Sequence[Judged]) -> list[list[list[Cell]]]:
-    """Per task, as `completions`: for each pose the pose, each prior's completion of it, and the mean pose."""
+    """Per task, in the order of `completions`: rows of a pose, each prior's completion of it, and the mean pose."""
     found = []
     for hidden in dict.fromkeys(c.hidden for p in priors for c in p.judgement.completions):
-        asked: dict[Any, list[tuple[int, Judged, Examples]]] = {}
+        groups: dict[Any, list[tuple[int, Judged, Examples]]] = {}
         for k, p in enumerate(priors):
             for e in p.judgement.curves.completed:
-                if e.hidden == hidden:  # priors of other joints have others hidden: rows of their own
-                    asked.setdefault((p.judgement.index, e.visible.tobytes()), []).append((k, p, e))
-        found.append([row for group in asked.values() for row in _completed_rows(group)])
+                if e.hidden == hidden:  # priors of other joints hide other joints and get rows of their own
+                    groups.setdefault((p.judgement.index, e.visible.tobytes()), []).append((k, p, e))
+        found.append([row for group in groups.values() for row in _completed_rows(group)])
     return found
 
 
@@ -115,10 +115,10 @@ def _completed_rows(group: Sequence[tuple[int, Judged, Examples]]) -> list[list[
 
 
 def _drawing(judgement: Judgement) -> Callable[..., list[Markup]]:
-    """Stick figures, or hands where a prior sees nothing else."""
+    """The function that draws poses: stick figures, or hands if a prior models hands alone."""
     return pictures.hand_figures if only_hands(judgement) else pictures.body_figures
 
 
 def _unseen(judgement: Judgement) -> list[int]:
-    """Joints that a prior does not see, so that its samples do not show them either."""
+    """Joints that a prior does not model; its samples show them at rest."""
     return [j for j in range(55) if all(3 * j + k not in judgement.index for k in range(3))]

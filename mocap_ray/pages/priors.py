@@ -1,6 +1,6 @@
 """One self-contained HTML page about one prior, or several side by side.
 
-No network and no external file. The table has the numbers of what is drawn, beside the naive answer.
+The page uses no network and no external file. The table has the numbers of the charts, beside a baseline.
 """
 
 from __future__ import annotations
@@ -9,24 +9,25 @@ import os
 from pathlib import Path
 
 from mocap_ray.drawing import templates
-from mocap_ray.drawing.quantities import listed
 from mocap_ray.drawing.templates import SHARED
+from mocap_ray.errors import UserError
 from mocap_ray.pages import TEMPLATES, prior_charts, prior_figures
 from mocap_ray.priors.judging.evaluate import Evaluation
 from mocap_ray.priors.judging.judgement import Judgement
 from mocap_ray.priors.judging.scores import rows
 from mocap_ray.storage import place
+from mocap_ray.wording import listed
 
 
 def write_page(report: Evaluation, out: str | os.PathLike[str]) -> Path:
     """Write the page; an existing folder gets it as `index.html`.
 
     Raises:
-        ValueError: `out` lies on an object store.
-        OSError: it cannot be written.
+        UserError: `out` is on an object store.
+        OSError: `out` cannot be written.
     """
     if "://" in str(out):
-        raise ValueError(f"{out}: the page is a local file. Write it here and copy it there.")
+        raise UserError(f"{out}: the page is a local file. Write it to a local path and copy it.")
     path = Path(out)
     path = path / "index.html" if path.is_dir() else path
     place(path.parent).write_atomic(priors_page(report).encode(), path.name)
@@ -39,7 +40,7 @@ def priors_page(report: Evaluation) -> str:
     names = heading([p.name for p in priors])
     return templates.render_page(
         f"{TEMPLATES}/priors.html.j2",
-        title=f"{names} · pose priors judged",
+        title=f"{names} · evaluation of pose priors",
         styles=[f"{TEMPLATES}/priors.css"],
         scripts=[f"{SHARED}/charts.js"],
         report=report,
@@ -73,14 +74,14 @@ def heading(names: list[str]) -> str:
 
 
 def _stats(j: Judgement) -> list[tuple[str, str, str]]:
-    arms = {c.hidden: c for c in j.completions}
+    completions = {c.hidden: c for c in j.completions}
     stats = [
         (f"{j.likelihood.nll:.2f}", "nats", "held-out NLL per dimension"),
         (f"{j.auroc[10.0]:.3f}", "", "AUROC at 10 degrees"),
     ]
     for hidden in ("an arm", "a finger"):
-        if hidden in arms:
-            stats.append((f"{arms[hidden].error_deg:.1f}°", "", f"error of {hidden} completed"))
+        if hidden in completions:
+            stats.append((f"{completions[hidden].error_deg:.1f}°", "", f"error of {hidden}, completed"))
     stats.append((f"{j.samples.nearest_deg:.1f}°", "", "samples to the nearest training pose"))
     stats.append((f"{j.parameters:,}", "", "parameters"))
     return stats

@@ -15,9 +15,10 @@ from mocap_ray.drawing.charts import STRETCHED, Mark, Series
 from mocap_ray.searching.results import Trial, name, short_names, text
 from mocap_ray.searching.setup import SearchSetup
 from mocap_ray.searching.space import Range
+from mocap_ray.wording import counted
 
 NOT_SEARCHED = "as in the base"
-"""Tick of an axis for trials in which its key was not searched."""
+"""Tick of an axis for trials that did not search its key."""
 
 
 def score(trial: Trial, search: SearchSetup) -> float:
@@ -26,7 +27,7 @@ def score(trial: Trial, search: SearchSetup) -> float:
 
 
 def place_on(r: Range, value: Any) -> float:
-    """Share of the axis of a range at which a value lies; below the axis where it was not searched."""
+    """Position of a value on the axis of a range, 0 to 1; below the axis if its key was not searched."""
     if value is None:
         return -0.09
     if r.kind in ("choice", "grid"):
@@ -42,7 +43,7 @@ def place_on(r: Range, value: Any) -> float:
 def parallel(order: Sequence[Trial], search: SearchSetup, *, height: int = 270) -> Markup:
     """A line for each trial with a value, worst first, across an axis for each key and one for the metric.
 
-    The better end of the metric is above, whichever way it goes.
+    The better end of the metric is at the top in either mode.
     """
     keys = list(search.space)
     best, worst = _ends(order, search)
@@ -71,7 +72,7 @@ def parallel(order: Sequence[Trial], search: SearchSetup, *, height: int = 270) 
 
 
 def _rule(k: int, order: Sequence[Trial], search: SearchSetup) -> list[Markup]:
-    """One axis: its line, its title, and its numbers, those of the first at the left."""
+    """One axis: its line, its title and its numbers; those of the first axis are at the left."""
     count = len(search.space)
     x = svg.share(k / count)
     if k < count:
@@ -93,7 +94,7 @@ def _rule(k: int, order: Sequence[Trial], search: SearchSetup) -> list[Markup]:
 
 
 def _marks(r: Range) -> list[tuple[float, str]]:
-    """Where on the axis of a range its numbers lie, and the numbers."""
+    """Positions and texts of the ticks on the axis of a range."""
     values = list(r.values)
     if r.kind == "log_uniform":
         values = [values[0], math.sqrt(values[0] * values[-1]), values[-1]]
@@ -110,7 +111,7 @@ def _ends(order: Sequence[Trial], search: SearchSetup) -> tuple[float, float]:
 
 
 def curves(order: Sequence[Trial], search: SearchSetup) -> Markup:
-    """The metric over the epochs of each trial, worst first, and where weights passed from one to another."""
+    """The metric over the epochs of each trial, worst first, with marks where trials exploited others."""
     x, y = _curve_axes(order, search)
     series = []
     for trial in reversed(order):
@@ -118,32 +119,32 @@ def curves(order: Sequence[Trial], search: SearchSetup) -> Markup:
         epochs = np.array([row["epoch"] for row in rows])
         values = np.array([row[search.metric] for row in rows])
         if len(rows) == 1:
-            # A single epoch has no line; a short dash shows it.
+            # A single epoch makes no line: draw a short dash.
             epochs, values = np.append(epochs, epochs + 0.01 * (x.high - x.low)), np.repeat(values, 2)
         looks = _looks(trial, order)
-        about = _title(trial, f"{len(trial.rows)} epochs, {trial.state}")
+        about = _title(trial, f"{counted(len(trial.rows), 'epoch')}, {trial.state}")
         css = looks.pop("class_")
         named = f"trial {name(trial.number)}"
         series.append(Series(named, epochs, values, css=css, attributes=looks, title=about))
     label = f"Learning curves: {search.metric} over the epochs; metrics.csv of each trial has the numbers"
-    return charts.chart(series, x=x, y=y, label=label, marks=_handed_on(order, search), height=270)
+    return charts.chart(series, x=x, y=y, label=label, marks=_exploits(order, search), height=270)
 
 
-def _handed_on(order: Sequence[Trial], search: SearchSetup) -> list[Mark]:
-    """Of each curve, where its weights passed from one trial to another."""
+def _exploits(order: Sequence[Trial], search: SearchSetup) -> list[Mark]:
+    """Marks on each curve where one trial copied the weights of another."""
     found = []
     for trial in order:
         values = {int(row["epoch"]): row[search.metric] for row in _finite(trial, search)}
         for stage in trial.history:
             if stage.epoch in values:
-                title = f"trial {name(stage.trial)} went on from here; {_listed(stage.values)}"
+                title = f"trial {name(stage.trial)} continued from here; {_listed(stage.values)}"
                 looks = {"data_trial": name(trial.number)}
                 found.append(Mark(float(stage.epoch), values[stage.epoch], title, looks))
     return found
 
 
 def _curve_axes(order: Sequence[Trial], search: SearchSetup) -> tuple[Axis, Axis]:
-    """Epochs, and the metric. The worst tenth of its values may lie on the edge."""
+    """Axes of the epochs and of the metric, whose worst tenth of values may lie on the edge."""
     values = sorted(row[search.metric] for t in order for row in _finite(t, search)) or [0.0]
     cut = max(1, len(values) // 10)
     low, high = values[0], values[-cut]
@@ -158,7 +159,7 @@ def _curve_axes(order: Sequence[Trial], search: SearchSetup) -> tuple[Axis, Axis
 
 
 def _finite(trial: Trial, search: SearchSetup) -> list[dict[str, float]]:
-    """The epochs that have a value of the metric."""
+    """The epochs with a finite value of the metric."""
     return [row for row in trial.rows if math.isfinite(row.get(search.metric, math.nan))]
 
 

@@ -1,7 +1,7 @@
 """One self-contained HTML page about a search: parallel coordinates, learning curves, a table.
 
-Both charts show the same trials; pointing at one, or at its row, marks it everywhere. No network, no external file.
-The table has the numbers of what is drawn.
+Both charts show the same trials; pointing at one, or at its row, highlights it everywhere. The page uses no network
+and no external file. The table has the numbers of the charts.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from collections.abc import Sequence
 from pathlib import PurePath
 
 from mocap_ray.drawing import templates
-from mocap_ray.drawing.quantities import counted
 from mocap_ray.drawing.templates import SHARED
 from mocap_ray.pages import TEMPLATES, search_charts
 from mocap_ray.pages.search_charts import NOT_SEARCHED, score
 from mocap_ray.searching.results import Trial, cloned, heads, name, ranked, table, text
 from mocap_ray.searching.setup import SearchSetup
 from mocap_ray.storage import Place
+from mocap_ray.wording import counted
 
 PAGE_NAME = "page.html"
 STATES = ("finished", "stopped", "failed", "not started")
@@ -29,7 +29,7 @@ def write_page(out: Place, trials: Sequence[Trial], search: SearchSetup) -> None
 
 
 def search_page(trials: Sequence[Trial], search: SearchSetup, *, where: str) -> str:
-    """The page as HTML; `where` is the address that its footer names."""
+    """The page as HTML; its footer shows the address `where`."""
     keys = list(search.space)
     order = [t for t in ranked(trials, search.metric, search.mode) if not math.isnan(score(t, search))]
     best = order[0] if order else None
@@ -53,13 +53,13 @@ def search_page(trials: Sequence[Trial], search: SearchSetup, *, where: str) -> 
         axes=len(keys) + 1,
         parallel=search_charts.parallel(order, search),
         curves=search_charts.curves(order, search),
-        clone_heads=["epoch", "trial", "went on as", "gave up epoch", *keys],
+        clone_heads=["epoch", "trial", "copied trial", "discarded epoch", *keys],
         clones=clones(trials, keys),
     )
 
 
 def clones(trials: Sequence[Trial], keys: Sequence[str]) -> list[list[str]]:
-    """Every time that a trial went on with another's weights, by epoch."""
+    """Every exploit, by epoch: a trial that copied another's weights, and the values it continued with."""
     each = sorted(((c.epoch, t.number, c) for t in trials for c in t.clones), key=lambda found: found[:2])
     return [
         [str(c.epoch), name(number), name(c.donor), str(c.own_epoch), *(text(c.values.get(k)) for k in keys)]

@@ -106,7 +106,7 @@ def chumpy_select(arguments: tuple[object, ...], budget: Budget) -> object:
 
 
 def torch_storage(arguments: tuple[object, ...], budget: Budget) -> object:
-    """`_load_from_bytes(bytes)`, read by us instead of torch's full load."""
+    """`_load_from_bytes(bytes)`, parsed here instead of by torch's unrestricted load."""
     expect(len(arguments) == 1 and isinstance(arguments[0], bytes), "a torch storage without its bytes")
     assert isinstance(arguments[0], bytes)
     budget.spend(len(arguments[0]))
@@ -122,7 +122,7 @@ def torch_tensor(arguments: tuple[object, ...], budget: Budget) -> object:
     sizes, strides = array_shape(size), array_shape(stride)
     expect(
         type(offset) is int and offset >= 0 and len(sizes) == len(strides),
-        "a torch tensor with a crooked layout",
+        "a torch tensor with an invalid layout",
     )
     assert isinstance(offset, int)
     count = math.prod(sizes)

@@ -1,4 +1,4 @@
-"""The closed list: every global that a pickle may name, and what builds it."""
+"""The closed list: every global that a pickle may name, and the function that builds its value."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from mocap_ray.pickles.values import Budget, Builder, Global, expect
 
 
 def rebuild(callee: Global, arguments: tuple[object, ...], budget: Budget) -> object:
-    """The value, or the `Pending` object, that calling this global would give."""
+    """The value, or the `Pending` object, that calling this global would return."""
     return _BUILDERS[callee.module, callee.name](arguments, budget)
 
 
@@ -24,7 +24,7 @@ def _reconstructor(arguments: tuple[object, ...], budget: Budget) -> object:
 
 
 def _not_callable(arguments: tuple[object, ...], budget: Budget) -> object:
-    raise ValueError("a call of a type that only ever stands as an argument")
+    raise ValueError("a call of a type that is only valid as an argument")
 
 
 _INSTANCES: dict[tuple[str, str], Builder] = {

@@ -1,7 +1,7 @@
-"""Storages inside plain pickles of torch tensors, read without torch.
+"""Storages in plain pickles of torch tensors, read without torch.
 
-`pickle.dump(tensor)` stores a call of `torch.storage._load_from_bytes`, which is a full, unrestricted
-`torch.load`. Its bytes are torch's format from before 1.6: four pickles (magic number, version, system,
+`pickle.dump(tensor)` stores a call of `torch.storage._load_from_bytes`, which is an unrestricted
+`torch.load`. The bytes are in torch's format from before 1.6: four pickles (magic number, version, system,
 the object with a persistent id for each storage), the list of storage keys, then per key the number of
 elements as int64 and the raw values.
 """
@@ -31,11 +31,11 @@ TORCH_STORAGES = {
 
 
 def read_storage(data: bytes, nested: Nested) -> np.ndarray[Any, np.dtype[Any]]:
-    """The one storage in `data` as a vector. Raises ValueError where the layout differs.
+    """The only storage in `data`, as a vector. Raises ValueError if the layout differs.
 
     Args:
-        data: the legacy format, which is made of pickles.
-        nested: reads one of them.
+        data: bytes in the legacy format, a sequence of pickles.
+        nested: reads one of the pickles.
     """
     found: list[tuple[str, str, int]] = []
 

@@ -1,4 +1,4 @@
-"""Priors whose density is known by a lower bound only."""
+"""Priors that compute a lower bound of their density."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from mocap_ray.priors.prior import Prior
 class ImportanceWeighted(Prior):
     """log p(x) >= E log (1/K) sum_k p(x, z_k) / q(z_k | x), z_k drawn from q(z | x).
 
-    The bound is tighter the larger K is; K = 1 is the ELBO. Source: Burda et al., Importance Weighted Autoencoders,
-    2016. A member implements `log_density` with the number of samples.
+    The larger K, the tighter the bound; K = 1 is the ELBO. Source: Burda et al., Importance Weighted Autoencoders,
+    2016. Subclasses implement `log_density` for a given number of samples.
     """
 
     bound = True
@@ -33,9 +33,9 @@ class ImportanceWeighted(Prior):
 
         Args:
             x: active coordinates.
-            visible: those that count.
-            samples: K; None: as the config says.
-            generator: of the z_k; None: torch's own.
+            visible: mask of the coordinates that count; None: all.
+            samples: K; None: the config's value.
+            generator: random generator of the z_k; None: torch's default one.
         """
 
     def log_prob(
@@ -46,7 +46,7 @@ class ImportanceWeighted(Prior):
         samples: int | None = None,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """Bound [*B] on the log density: ELBO for one sample, IWAE for more (None: as the config says)."""
-        x, seen, batch = self.coordinates.encode(poses, visible)
-        log_density = self.log_density(x, seen, samples=samples, generator=generator)
-        return (log_density + self.coordinates.log_volume(x, seen)).reshape(batch)
+        """Bound [*B] on the log density: ELBO for one sample, IWAE for more (None: the config's value)."""
+        x, mask, batch = self.coordinates.encode(poses, visible)
+        log_density = self.log_density(x, mask, samples=samples, generator=generator)
+        return (log_density + self.coordinates.log_volume(x, mask)).reshape(batch)

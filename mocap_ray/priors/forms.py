@@ -1,4 +1,4 @@
-"""Forms in which poses come, and names for groups of joints."""
+"""The forms of poses that priors accept, and names for groups of joints."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ FORMS: dict[int, tuple[int, ...]] = {
     22: (0, *BODY),
     21: BODY,
 }
-"""Number of joints that a pose came with -> where they stand among the 55."""
+"""Number of joints of a pose -> their indices among the 55."""
 AT_REST = (52, 53, 55)
-"""Forms whose missing joints (jaw, eyes) are at rest, as the data set has them; of others they are hidden."""
+"""Numbers of joints whose missing ones (jaw, eyes) are at rest, as in the data set; otherwise they are hidden."""
 
 
 def joint_indices(joints: JointChoice) -> tuple[int, ...]:
@@ -47,12 +47,12 @@ def joint_indices(joints: JointChoice) -> tuple[int, ...]:
     if unknown:
         raise UserError(f"joints: {', '.join(unknown)} unknown. Expected names of {', '.join(SMPLX_JOINTS)}.")
     if not joints or len(set(joints)) < len(joints):
-        raise UserError("joints: a list without repetition of at least one joint name is expected.")
+        raise UserError("joints: expected a list of at least one joint name, without repetition.")
     return tuple(sorted(SMPLX_JOINTS.index(name) for name in joints))
 
 
 def form_of(poses: Tensor) -> tuple[Literal["rotvec", "matrix", "6d"], int]:
-    """Which form, and how many joints. Raises ValueError for a shape that is none of them."""
+    """The form of poses and their number of joints. Raises ValueError for any other shape."""
     shape = poses.shape
     if not poses.is_floating_point():
         raise ValueError(f"poses are {poses.dtype}; expected floating point.")
@@ -69,7 +69,7 @@ def form_of(poses: Tensor) -> tuple[Literal["rotvec", "matrix", "6d"], int]:
 
 
 def rotvecs_of(poses: Tensor, *, dtype: torch.dtype) -> Float[Tensor, "*B 55 3"]:
-    """Any form of poses as canonical rotation vectors of 55 joints; joints that a form lacks become zero.
+    """Convert poses of any form to canonical rotation vectors of 55 joints; missing joints become zero.
 
     Raises:
         ValueError: see `form_of`.
@@ -86,17 +86,17 @@ def rotvecs_of(poses: Tensor, *, dtype: torch.dtype) -> Float[Tensor, "*B 55 3"]
     return full.index_copy(-2, places, vectors)
 
 
-def seen_of(count: int, visible: Bool[Tensor, "*B J"] | None = None) -> Bool[Tensor, "*B 55"]:
-    """Which of the 55 joints are seen in poses of `count` joints, of which `visible` are (None: all).
+def full_mask(count: int, visible: Bool[Tensor, "*B J"] | None = None) -> Bool[Tensor, "*B 55"]:
+    """Mask over all 55 joints, from a mask over the `count` joints of a pose (None: all of them are visible).
 
     Raises:
-        ValueError: `visible` is of another number of joints.
+        ValueError: `visible` has another number of joints.
     """
     if visible is None:
         visible = torch.ones(count, dtype=torch.bool)
     if visible.shape[-1] != count:
         raise ValueError(f"visible has {visible.shape[-1]} joints; the poses have {count}.")
     shape = (*visible.shape[:-1], J)
-    seen = torch.full(shape, count in AT_REST, dtype=torch.bool, device=visible.device)
-    seen[..., list(FORMS[count])] = visible
-    return seen
+    mask = torch.full(shape, count in AT_REST, dtype=torch.bool, device=visible.device)
+    mask[..., list(FORMS[count])] = visible
+    return mask

@@ -1,4 +1,4 @@
-"""A normalising flow of the whole pose at once.
+"""A normalising flow over the whole pose.
 
 RealNVP (Dinh et al. 2017) with ActNorm (Kingma & Dhariwal 2018): K blocks of ActNorm, coupling, ActNorm and a
 fixed random permutation. By config the couplings are rational quadratic splines (Durkan et al. 2019, from zuko),
@@ -28,28 +28,28 @@ class GlobalFlowConfig(PriorConfig):
     hidden: Annotated[int, Field(ge=1)] = 512
     """Width of each coupling's network."""
     K: Annotated[int, Field(ge=1)] = 6
-    """Blocks."""
+    """Number of blocks."""
     coupling: Literal["affine", "spline"] = "affine"
     """Affine with tanh-bounded log scale, or monotonic rational quadratic splines."""
     bins: Annotated[int, Field(ge=2)] = 8
-    """Of a spline."""
+    """Bins of each spline."""
     spline_bound: Annotated[float, Field(gt=0)] = 5.0
-    """Splines bend within +- this; beyond they are the identity."""
+    """Splines bend within +- this value; beyond it they are the identity."""
     use_actnorm: bool = True
     """A scale and shift per coordinate before and after each coupling."""
     scale_limit: Annotated[float, Field(gt=0)] = 1.0
     """Log scales of affine couplings are this times tanh(./this)."""
     condition_dim: Annotated[int, Field(ge=0)] = 0
-    """Length of an optional condition vector (`log_prob(poses, condition=c)`); without one it is zero."""
+    """Length of an optional condition vector (`log_prob(poses, condition=c)`); if it is not passed, it is zero."""
     permutation_seed: int = 0
-    """Of the fixed permutations, which are stored with the tensors."""
+    """Seed of the fixed permutations, which are saved with the parameters."""
 
 
 class ActNorm(nn.Module):
     """y = (x + shift) exp(log_scale).
 
-    Starts from statistics of the whole training split, where the original looks at the first batch: nothing
-    depends on the order of batches, and workers start equal.
+    Initialised from statistics of the whole training split, not of the first batch as in the original paper: so
+    nothing depends on the order of batches, and all workers start with equal parameters.
     """
 
     def __init__(self, mean: Float[Tensor, "D"], std: Float[Tensor, "D"]) -> None:
@@ -58,16 +58,16 @@ class ActNorm(nn.Module):
         self.log_scale = nn.Parameter(-std.log())
 
     def forward(self, x: Float[Tensor, "B D"]) -> tuple[Float[Tensor, "B D"], Float[Tensor, ""]]:
-        """Y and log |dy/dx|."""
+        """Return y and log |dy/dx|."""
         return (x + self.shift) * torch.exp(self.log_scale), self.log_scale.sum()
 
     def inverse(self, y: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
-        """X of y."""
+        """Return the x of a y."""
         return y * torch.exp(-self.log_scale) - self.shift
 
 
 class Coupling(nn.Module):
-    """Every second coordinate, with the condition, says how the others change: [B, D] -> [B, D], log |det|."""
+    """Transforms every second coordinate, given the others and the condition: [B, D] -> [B, D], log |det|."""
 
     def __init__(self, D: int, *, parity: int, config: GlobalFlowConfig) -> None:
         super().__init__()
@@ -89,7 +89,7 @@ class Coupling(nn.Module):
     def forward(
         self, x: Float[Tensor, "B D"], condition: Float[Tensor, "B c"]
     ) -> tuple[Float[Tensor, "B D"], Float[Tensor, "B"]]:
-        """Towards noise."""
+        """Map x towards noise."""
         kept, moved = x[:, self.parity :: 2], x[:, 1 - self.parity :: 2]
         numbers = self._numbers(kept, condition)
         if self.config.coupling == "spline":
@@ -99,7 +99,7 @@ class Coupling(nn.Module):
         return self._weave(kept, moved * torch.exp(log_scale) + shift), log_scale.sum(-1)
 
     def inverse(self, y: Float[Tensor, "B D"], condition: Float[Tensor, "B c"]) -> Float[Tensor, "B D"]:
-        """From noise."""
+        """Invert `forward` with the same condition."""
         kept, moved = y[:, self.parity :: 2], y[:, 1 - self.parity :: 2]
         numbers = self._numbers(kept, condition)
         if self.config.coupling == "spline":
@@ -154,7 +154,7 @@ class Block(nn.Module):
         return x[:, self.order], total
 
     def inverse(self, z: Tensor, condition: Tensor) -> Float[Tensor, "B D"]:
-        """From noise."""
+        """Invert `forward` with the same condition."""
         y = z[:, torch.argsort(self.order)]
         if self.after is not None:
             y = self.after.inverse(y)
@@ -163,7 +163,7 @@ class Block(nn.Module):
 
 
 class GlobalFlow(Flow):
-    """The flow of all active coordinates, with an optional condition of `condition_dim` numbers."""
+    """The flow over all active coordinates, with an optional condition of `condition_dim` numbers."""
 
     def __init__(self, config: GlobalFlowConfig, coordinates: Coordinates) -> None:
         super().__init__(config, coordinates)
@@ -202,10 +202,10 @@ class GlobalFlow(Flow):
 
 
 class Spline(Protocol):
-    """What is used of zuko's transforms, which have no types."""
+    """The part of zuko's transforms that is used here; zuko has no type annotations."""
 
     def call_and_ladj(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Y [B, m] and log |dy/dx| [B, m]."""
+        """Return y [B, m] and log |dy/dx| [B, m]."""
 
     @property
     def inv(self) -> Callable[[Tensor], Tensor]:

@@ -19,44 +19,47 @@ from mocap_ray.training.trained import Trained, read_trained
 def load_prior(
     path: str | os.PathLike[str], *, device: str | torch.device = "cpu", kind: PriorKind | None = None
 ) -> Prior:
-    """A trained prior, in eval mode, with the weights that validation judged (averaged ones where there are).
+    """Load a trained prior in eval mode, with the weights that were validated (the averaged ones if there are any).
 
     Args:
-        path: the output folder of a training (its best checkpoint), a checkpoint such as
-            `checkpoints/last.pt`, or an export (the folder with `prior.json`); a path or an address.
-        device: where its tensors shall be.
-        kind: of a prior of your own (`model.kind: package.module:NAME`). It is not taken from the file, whose
-            names would run code.
+        path: the output folder of a training (loads its best checkpoint), a checkpoint such as
+            `checkpoints/last.pt`, or an export (the folder with `prior.json`); a local path or an address.
+        device: the device of its tensors.
+        kind: the kind of a prior of your own (`model.kind: package.module:NAME`). It is never taken from the file,
+            because importing what a file names would run code.
 
     Raises:
-        CheckpointError: nothing there, damaged, foreign or newer; says what to do.
+        CheckpointError: the path does not exist, or its content is damaged, foreign or newer than this version.
     """
     return prior_of(read_trained(path, WORDS), kind=kind).to(device)
 
 
 def prior_of(trained: Trained, *, kind: PriorKind | None = None) -> Prior:
-    """The prior that a description and tensors make. Raises CheckpointError where they do not."""
+    """Build the prior of a description and tensors. Raises CheckpointError if they do not match."""
     about, where = trained.about, trained.where
-    make = priors.build if kind is None else kind.prior
+    build = priors.build if kind is None else kind.prior
     section: TypeAdapter[Any] = TypeAdapter(ModelConfig if kind is None else kind.model)
     try:
-        if kind is None and ":" in str(about["model"]["kind"]):
+        model = about["model"]
+        if kind is None and isinstance(model, dict) and ":" in str(model.get("kind")):
             raise CheckpointError(
-                f"{where}: is of a model outside of this package, {about['model']['kind']}. Load it in Python by "
-                "mocap_ray.load_prior(path, kind=...) with the kind that was trained."
+                f"{where}: holds a model from outside this package, {model['kind']}. Load it in Python with "
+                "mocap_ray.load_prior(path, kind=...) and the kind that was trained."
             )
         config = section.validate_python(about["model"])
         coordinates = Coordinates.from_description(about["coordinates"])
-        with own_random_numbers(torch.device("cpu")):  # fresh parameters are drawn, and overwritten
-            prior = make(config, coordinates)
+        with own_random_numbers(
+            torch.device("cpu")
+        ):  # parameters are initialised at random, then overwritten
+            prior = build(config, coordinates)
         prior.load_state_dict(trained.tensors)
     except CheckpointError:
         raise
     except ValidationError as error:
         first = error.errors()[0]
-        place_of = ".".join(map(str, first["loc"]))
+        key = ".".join(map(str, first["loc"]))
         raise CheckpointError(
-            f"{where}: holds a model that this mocap_ray does not know (model.{place_of}: {first['msg']}). "
+            f"{where}: holds a model that this version of mocap_ray does not know (model.{key}: {first['msg']}). "
             "Upgrade mocap_ray, or train again."
         ) from error
     except (
@@ -70,7 +73,7 @@ def prior_of(trained: Trained, *, kind: PriorKind | None = None) -> Prior:
     ) as error:
         first_line = str(error).split("\n")[0]
         raise CheckpointError(
-            f"{where}: its tensors and its description do not make a prior ({type(error).__name__}: "
+            f"{where}: its tensors and its description do not match ({type(error).__name__}: "
             f"{first_line[:200]}). Copy it again, or train again."
         ) from error
     return prior.eval()

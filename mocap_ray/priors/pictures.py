@@ -1,6 +1,6 @@
-"""Pictures of poses that have no body of their own: samples of priors as stick figures and hands.
+"""Pictures of poses without a body model: samples of priors as stick figures and hands.
 
-Joints come from the stand-in's proportions, so no model file is needed and the pictures carry no licence.
+Joints come from the proportions of the stand-in body, so no model file is needed and the pictures carry no licence.
 """
 
 from __future__ import annotations
@@ -37,21 +37,21 @@ def figure_body() -> ShapedBody:
 
 def posed_joints(poses: Float[np.ndarray, "N 55 3"]) -> Float[np.ndarray, "N 65 3"]:
     """Joints of the stand-in, metres, fingertips last."""
-    whole = np.concatenate([poses, np.zeros((len(poses), len(_TIPS), 3), poses.dtype)], axis=1)
-    return figure_body().joints(whole, np.zeros((len(poses), 3)), count=65)
+    padded = np.concatenate([poses, np.zeros((len(poses), len(_TIPS), 3), poses.dtype)], axis=1)
+    return figure_body().joints(padded, np.zeros((len(poses), 3)), count=65)
 
 
 def body_figures(
     poses: Float[np.ndarray, "N 55 3"], *, labels: Sequence[str], standalone: bool = False
 ) -> list[Markup]:
-    """Each pose as a stick figure, an SVG each."""
+    """Draw each pose as a stick figure in an SVG of its own."""
     return figures.figures(posed_joints(poses)[:, :22], labels=labels, standalone=standalone)
 
 
 def hand_figures(
     poses: Float[np.ndarray, "N 55 3"], *, labels: Sequence[str], standalone: bool = False
 ) -> list[Markup]:
-    """Both hands of each pose side by side, backs up, fingers away from the viewer, an SVG each."""
+    """Draw both hands of each pose in one SVG: side by side, backs up, fingers pointing away from the viewer."""
     hands = poses.copy()
     hands[:, :25] = 0.0
     joints = posed_joints(hands)
@@ -66,9 +66,9 @@ def completed_figures(
     labels: Sequence[Sequence[str]],
     hands: bool,
 ) -> list[list[Markup]]:
-    """For each of N poses K pictures: the pose itself with its hidden joints pale, then what was put there.
+    """Draw K pictures for each of N poses: the pose itself with its hidden joints pale, then its completions.
 
-    What was put there is drawn with dots where the pose's own bones lie elsewhere, as a body or as two hands.
+    Completions, as bodies or as pairs of hands, have dots where the bones of the pose itself lie elsewhere.
     """
     count = poses.shape[1]
     if not hands:
@@ -76,9 +76,9 @@ def completed_figures(
         return figures.variants(
             joints.reshape(-1, count, 22, 3), hidden=~visible[:, :22], labels=labels, standalone=False
         )
-    bare = poses.copy()
-    bare[..., :25, :] = 0.0
-    joints = posed_joints(bare.reshape(-1, 55, 3)).reshape(-1, count, 65, 3)
+    only_hands = poses.copy()
+    only_hands[..., :25, :] = 0.0
+    joints = posed_joints(only_hands.reshape(-1, 55, 3)).reshape(-1, count, 65, 3)
     return [
         [
             both_hands(row[k], label=label, pale=~seen if k == 0 else None, over=row[0] if k else None)
@@ -91,8 +91,8 @@ def completed_figures(
 def sample_sheet(prior: Prior, *, count: int = 8) -> UInt8[np.ndarray, "H W 3"]:
     """Samples of a prior side by side as an RGB picture, for trackers that show pictures.
 
-    The noise is the same each time, so that one sees them change while a prior is trained. A prior that sees hands
-    alone is drawn as hands. The mode of the prior (train or eval) stays as it was.
+    The noise is the same on each call, so the pictures show how samples change during training. A prior of hands
+    alone is drawn as hands. The mode of the prior (train or eval) is restored.
     """
     training = prior.training
     prior.eval()
@@ -105,7 +105,7 @@ def sample_sheet(prior: Prior, *, count: int = 8) -> UInt8[np.ndarray, "H W 3"]:
 def sheet(poses: Float[np.ndarray, "N 55 3"], *, hands: bool = False) -> UInt8[np.ndarray, "H W 3"]:
     """Stick figures side by side, seen from the front; or left hands above right ones, seen from above.
 
-    Poses that are not finite give an empty panel.
+    A pose with non-finite values gives an empty panel.
     """
     joints = posed_joints(np.nan_to_num(poses))
     joints[~np.isfinite(poses).all(axis=(1, 2))] = np.nan

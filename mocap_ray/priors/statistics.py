@@ -1,4 +1,4 @@
-"""What the training split says about the numbers of a pose: which of them count, their scale and their charts."""
+"""Statistics of the training split: which axes of a pose are active, their scale and their charts."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from mocap_ray.priors.degeneracy import MIN_VARIANCE, Degeneracy, find_degenerat
 from mocap_ray.priors.forms import J, JointChoice, joint_indices
 from mocap_ray.priors.moments import chunks, factors_of, mean_rotations, moments
 from mocap_ray.priors.rotations import canonical, turned
+from mocap_ray.wording import counted
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -21,11 +22,11 @@ class Statistics:
 
     Attributes:
         joints: indices of the chosen joints among the 55.
-        active: the axes that count, 3 joint + axis, in rising order.
-        degenerate: axes of chosen joints that are left out -> why: `jaw.x` -> `constant`, ...
-        constants: [55, 3] rad; values of the axes left out, see `Degeneracy`.
+        active: the active axes, 3 joint + axis, in ascending order.
+        degenerate: excluded axes of chosen joints -> reason: `jaw.x` -> `constant`, ...
+        constants: [55, 3] rad; values of the excluded axes, see `Degeneracy`.
         follow: [55, 3, 3] how degenerate axes follow from the active ones of their joint, see `Degeneracy`.
-        mean, std: [D] of the active axes, rad, in the chart.
+        mean, std: [D] moments of the active axes in the chart, rad.
         factor: [L, 3, 3] Cholesky factors of the active joints' covariances, rad.
         centre: [55, 3] rotation vectors of the mean rotations; 0: no chart.
     """
@@ -42,7 +43,7 @@ class Statistics:
 
     @classmethod
     def of(cls, poses: Float[Tensor, "N 55 3"], *, joints: JointChoice, tangent: bool) -> Statistics:
-        """Statistics of poses, in float64 and in chunks.
+        """Compute the statistics of poses, in float64 and in chunks.
 
         Args:
             poses: rotation vectors, rad.
@@ -54,10 +55,10 @@ class Statistics:
         """
         chosen = joint_indices(joints)
         if len(poses) < 2:
-            raise UserError(f"{len(poses)} poses: statistics need at least two.")
+            raise UserError(f"{counted(len(poses), 'pose')}: statistics need at least two.")
         mean, covariance = moments(canonical(c) for c in chunks(poses))
         if not bool(torch.isfinite(covariance).all()):
-            raise UserError("Poses hold numbers that are not finite; expected rotation vectors in rad.")
+            raise UserError("The poses hold values that are not finite. Expected rotation vectors in rad.")
         found = find_degenerate(poses, mean, covariance, chosen)
         if not bool(found.active.any()):
             raise UserError(_nothing_varies(found, joints, count=len(poses)))
@@ -84,12 +85,12 @@ def _charted(
     mean: Float[Tensor, "55 3"],
     covariance: Float[Tensor, "55 3 3"],
 ) -> tuple[Float[Tensor, "55 3"], Float[Tensor, "55 3"], Float[Tensor, "55 3 3"]]:
-    """Centres, and means and covariances in the charts; joints with a degenerate axis keep what they have."""
+    """Centres, means and covariances in the charts; joints with a degenerate axis get no chart."""
     charted = found.active.all(1, keepdim=True)
     zero = torch.zeros_like(mean)
     centre = torch.where(charted, mean_rotations(poses), zero).float().double()  # as it is stored
     chart_mean, chart_covariance = moments(turned(-centre.to(c.device), c) for c in chunks(poses))
-    # A chart bends lines: what filled space in one might not in the other, by rounding.
+    # A chart bends lines: by rounding, a covariance of full rank may become singular in it.
     charted = charted & (torch.linalg.eigvalsh(chart_covariance)[:, :1] >= MIN_VARIANCE)
     return (
         torch.where(charted, centre, zero),
@@ -100,9 +101,11 @@ def _charted(
 
 def _nothing_varies(found: Degeneracy, joints: JointChoice, *, count: int) -> str:
     names = joints if isinstance(joints, str) else ", ".join(joints)
-    told = ", ".join(f"{why} ({len(what)} joints)" for why, what in grouped(found.reasons).items())
+    reasons = ", ".join(
+        f"{reason} ({counted(len(what), 'joint')})" for reason, what in grouped(found.reasons).items()
+    )
     return (
-        f"joints: {names}: nothing to learn in the {count} training poses: {told}. The "
-        "recordings may lack these joints, or most of them hold them still. Choose other joints by "
-        "data.joints, or recordings that move them by data.dataset."
+        f"joints: {names}: nothing to learn in the {counted(count, 'training pose')}: {reasons}. The "
+        "recordings may lack these joints, or keep them still. Choose other joints with data.joints, or "
+        "recordings that move them with data.dataset."
     )

@@ -1,4 +1,4 @@
-"""Training of a pose prior: the first member of `training.task`."""
+"""The training task of pose priors: the first implementation of `training.task`."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ class PoseData(DataOptions):
     """Poses of a data set that `mocap-ray extract` wrote with the column `poses`."""
 
     joints: Literal["all", "body", "hands"] | tuple[str, ...] = "all"
-    """Joints that the prior sees: all 55, `body` (21, without the global orientation), `hands` (30), or names."""
+    """Joints that the prior models: all 55, `body` (21, without the global orientation), `hands` (30), or names."""
     dataset: str | None = None
-    """Only this sub-dataset."""
+    """Train on this sub-dataset only."""
 
     @field_validator("joints")
     @classmethod
@@ -53,7 +53,7 @@ class PoseData(DataOptions):
 
 
 MakePrior = Callable[[Any, Coordinates], Prior]
-"""A config and coordinates become a prior; the class of a prior is one."""
+"""Builds a prior from a config and coordinates; the class of a prior is such a function."""
 
 
 class PoseTask(TrainingTask[Prior]):
@@ -62,11 +62,11 @@ class PoseTask(TrainingTask[Prior]):
     words = WORDS
 
     def __init__(self, model: PriorConfig, data: PoseData, *, make: MakePrior = priors.build) -> None:
-        """Take the sections `model` and `data` of a config, and what makes the prior of them."""
+        """Take the sections `model` and `data` of a config, and the function that builds the prior."""
         self.config, self.data, self.make = model, data, make
 
     def check(self) -> Facts:
-        """From the manifest. Raises DataSetError."""
+        """Read sizes from the manifest. Raises DataSetError."""
         data = self.data
         source = open(data.root)
         source.checked_columns([COLUMN])
@@ -85,27 +85,27 @@ class PoseTask(TrainingTask[Prior]):
         return pose_rows(source, split=self.data.val, dataset=self.data.dataset)
 
     def rows(self, role: Role) -> PoseRows | None:
-        """The frames of all clips that have poses."""
+        """The frames of all clips with poses."""
         data = self.data
         if role == "val" and data.val not in open(data.root).splits:
             return None
         return PoseRows(data.root, data.train if role == "train" else data.val, data.dataset)
 
     def model(self, sample: Float[np.ndarray, "N 55 3"]) -> Prior:
-        """On coordinates that are fitted to the sample."""
+        """Build the prior on coordinates fitted to the sample."""
         coordinates = priors.fit_coordinates(self.config, sample, joints=self.data.joints)
         return self.make(self.config, coordinates)
 
     def restored(self, description: Mapping[str, Any]) -> Prior:
-        """On the coordinates of the description."""
+        """Build the prior on the coordinates of the description."""
         return self.make(self.config, Coordinates.from_description(description["coordinates"]))
 
     def describe(self, model: Prior) -> dict[str, Any]:
-        """The config of the model, and its coordinates."""
+        """The config of the model and its coordinates."""
         return dict(model.export())
 
     def solve(self, model: Prior, sample: Float[np.ndarray, "N 55 3"]) -> bool:
-        """The maximum likelihood solution, which the Gaussian has."""
+        """Set the maximum likelihood solution, if the prior has one in closed form."""
         if not isinstance(model, ClosedForm):
             return False
         model.fit_closed_form(torch.from_numpy(sample))
@@ -114,7 +114,7 @@ class PoseTask(TrainingTask[Prior]):
     def validate(self, model: Prior, batches: Iterable[Tensor], team: Team) -> dict[str, float]:
         """Negative log density of the poses, nats per active dimension.
 
-        It is the model's score and not its training loss, which may be warming up.
+        This is the model's score, not its training loss, which may still be in warm-up.
         """
         total, rows = 0.0, 0
         for batch in batches:
@@ -128,7 +128,7 @@ class PoseTask(TrainingTask[Prior]):
         return {"bits": loss / math.log(2)}
 
     def summary(self, model: Prior) -> dict[str, Any]:
-        """What of a pose the prior sees."""
+        """The axes of a pose that the prior models and excludes."""
         return {
             "active": model.coordinates.active,
             "degenerate": model.coordinates.degenerate,
@@ -136,7 +136,7 @@ class PoseTask(TrainingTask[Prior]):
         }
 
     def picture(self, model: Prior, *, count: int) -> UInt8[np.ndarray, "H W 3"]:
-        """Samples of the same noise each time, so that one sees them change."""
+        """Draw samples from the same noise on each call, so that changes show."""
         return sample_sheet(model, count=count)
 
 
@@ -145,14 +145,14 @@ class PriorKind(TaskKind):
     """A kind of task that trains a pose prior.
 
     Attributes:
-        prior: makes it, of its config and its coordinates.
+        prior: builds the prior from its config and coordinates.
     """
 
     prior: MakePrior
 
 
 def prior_kind(config: type[PriorConfig], prior: MakePrior) -> PriorKind:
-    """What `model.kind: package.module:NAME` names for a prior of one's own; see docs/extending.md.
+    """The object that `model.kind: package.module:NAME` names for a prior of your own; see docs/extending.md.
 
     Args:
         config: type of the section `model`, with a `kind` of its own.

@@ -1,4 +1,4 @@
-"""A run, surveyed before any work: what to make, what is done, what is superseded."""
+"""The plan of a run, made before any work: what to make, what is finished, what is superseded."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from mocap_ray.version import __version__
 
 @dataclass(frozen=True, slots=True)
 class Build(Generic[InputT, ItemT, SumsT]):
-    """Everything that is known before the first input is processed.
+    """The plan of a run, before the first input is processed.
 
     Attributes:
-        product: what is made of the inputs.
+        product: what is made from the inputs.
         out: root of the data set.
         recipe, recipe_hash: the settings that change rows.
         shards: of the finished data set.
-        done: receipts that are valid for these shards, by shard name.
-        superseded: paths of files that do not belong to the finished data set.
-        complete: a manifest exists and nothing is left to do.
-        notes: sentences on what is left out, for a person.
+        done: valid receipts of these shards, by shard name.
+        superseded: paths of files that are not part of the finished data set.
+        complete: whether a manifest exists and nothing is left to do.
+        notes: sentences about what is left out, to be printed.
     """
 
     product: Product[InputT, ItemT, SumsT]
@@ -44,11 +44,11 @@ class Build(Generic[InputT, ItemT, SumsT]):
 
     @property
     def todo(self) -> list[Shard[InputT]]:
-        """Shards without a valid receipt, the largest first so that the last worker does not lag."""
+        """Shards without a valid receipt, the largest first, so that no worker finishes long after the others."""
         return sorted((s for s in self.shards if s.name not in self.done), key=lambda s: (-s.size, s.name))
 
     def job(self, *, strict: bool = False) -> Job[InputT, ItemT, SumsT]:
-        """What workers need."""
+        """What the workers need to make these shards."""
         metadata = {
             "schema_version": str(self.product.layout.schema_version),
             "package_version": __version__,
@@ -58,9 +58,9 @@ class Build(Generic[InputT, ItemT, SumsT]):
 
 
 def earlier(out: Place, layout: Layout[SumsT], *, recipe_hash: str) -> dict[str, Receipt[SumsT]]:
-    """Receipts that an earlier run of the same recipe left.
+    """Receipts of an earlier run of the same recipe.
 
-    With --overwrite, what another recipe made counts for nothing, but a killed run of this one goes on.
+    With --overwrite, receipts of another recipe are ignored, but a killed run of this recipe is resumed.
     """
     return {n: r for n, r in receipts.read_all(out, layout).items() if r.recipe_hash == recipe_hash}
 
@@ -77,21 +77,21 @@ def survey(
     overwrite: bool = False,
     notes: Sequence[str] = (),
 ) -> Build[InputT, ItemT, SumsT]:
-    """Cut the inputs into shards and compare them with what the output holds. Nothing is changed.
+    """Cut the inputs into shards and compare these with the output. Nothing is changed.
 
     Args:
         product: what to make.
-        inputs: all of the finished data set.
-        groups: an input's name -> where it belongs; inputs that are not in it are left out.
+        inputs: all inputs of the finished data set.
+        groups: input name -> group; inputs that are not listed are left out.
         out: root of the data set.
         settings: the recipe, as plain values.
-        target: source bytes of a shard, aimed at.
-        old: what `earlier` found, for whoever looked already.
-        overwrite: what another recipe made is to be replaced.
-        notes: sentences on what is left out.
+        target: target size of a shard, in source bytes.
+        old: the result of `earlier`, if the caller has it already.
+        overwrite: whether to replace a data set made by another recipe.
+        notes: sentences about what is left out.
 
     Raises:
-        UserError: another recipe in the output, or foreign files.
+        UserError: the output was made by another recipe, or holds foreign files.
     """
     recipe.require_same(out, settings, overwrite=overwrite)
     recipe_hash = digest(settings)
@@ -116,7 +116,7 @@ def survey(
 def _valid(
     shards: Sequence[Shard[InputT]], old: Mapping[str, Receipt[SumsT]], out: Place
 ) -> dict[str, Receipt[SumsT]]:
-    """Receipts whose inputs are unchanged and whose file is there in full."""
+    """Receipts whose inputs are unchanged and whose file exists with the expected size."""
     folders = {s.folder for s in shards}
     sizes = {out.relative(i.path): i.size for folder in folders for i in out.files(folder)}
     valid = {}
@@ -132,7 +132,7 @@ def _valid(
 
 
 def _superseded(shards: Sequence[Shard[Any]], out: Place, *, folder: str) -> tuple[str, ...]:
-    """Files of shards that are not part of the finished data set, and what a killed run left half written."""
+    """Files of shards that are not part of the finished data set, and partial files of a killed run."""
     keep = {s.path for s in shards} | {f"{receipts.FOLDER}/{s.name}.json" for s in shards}
     found = [out.relative(i.path) for place in (folder, receipts.FOLDER) for i in out.files(place)]
     return tuple(p for p in found if p not in keep)

@@ -1,4 +1,4 @@
-"""Which inputs share a file: neighbours in name order, cut by content."""
+"""Which inputs share a file: the inputs of a group, sorted by name and cut by content."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from mocap_ray.shards.layout import Input, Layout
 InputT = TypeVar("InputT", bound=Input)
 
 Group = tuple[str, ...]
-"""Where an input belongs in the tree: a value for each of the product's keys."""
+"""The Hive partition of an input: a value for each of the product's keys."""
 
 
 @dataclass(frozen=True, slots=True)
 class Shard(Generic[InputT]):
-    """The inputs of one file: neighbours in the sorted list of one group.
+    """The inputs of one file: consecutive in the sorted list of one group.
 
     Attributes:
-        folder: of the product's files.
+        folder: the folder of the product's files.
         keys: names of the group's values.
-        group: where the inputs belong.
-        inputs: sorted by name.
+        group: the group of the inputs.
+        inputs: the inputs, sorted by name.
     """
 
     folder: str
@@ -33,7 +33,7 @@ class Shard(Generic[InputT]):
 
     @property
     def name(self) -> str:
-        """Content-derived name: the same inputs give the same name on any machine."""
+        """A name derived from the content: the same inputs give the same name on any machine."""
         text = "\n".join((*self.group, *(i.name for i in self.inputs)))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -58,15 +58,15 @@ def cut(
 ) -> list[Shard[InputT]]:
     """Cut the sorted inputs of each group into shards, by content.
 
-    A hash of the input's name decides whether a cut falls before it, so a new input moves the cuts around itself
-    only. A shard holds between target / 2 and 2 x target source bytes, fewer only at the end of a group, more only
-    where a single input is larger.
+    A hash of an input's name decides whether a shard begins with it, so a new input only moves the cuts next to it.
+    A shard holds between target / 2 and 2 x target source bytes; it is smaller only at the end of a group, and larger
+    only if a single input is.
 
     Args:
         inputs: in any order.
-        groups: an input's name -> its group; inputs that are not in it are left out.
-        layout: of the product, for folder and keys.
-        target: source bytes of a shard, aimed at.
+        groups: input name -> group; inputs that are not listed are left out.
+        layout: the product's layout, for folder and keys.
+        target: target size of a shard, in source bytes.
     """
     members: dict[Group, list[InputT]] = {}
     for input in inputs:
@@ -89,6 +89,6 @@ def cut(
 
 
 def _cut_before(input: Input, mean: float) -> bool:
-    """True once in `mean` bytes of inputs, decided by the name alone."""
+    """Whether a shard begins with this input: true once in `mean` bytes on average, decided by the name alone."""
     draw = int.from_bytes(hashlib.sha256(input.name.encode()).digest()[:8], "big") / 2**64
     return draw < input.size / mean

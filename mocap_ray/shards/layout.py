@@ -1,4 +1,4 @@
-"""What a product's files look like: the inputs they come from, their place in the tree, their names, their sums."""
+"""The layout of a product's files: their inputs, folders, Hive keys, names and sums."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ COMMON_REASONS = ("unreadable", WORKER_DIED)
 
 @runtime_checkable
 class Input(Protocol):
-    """What shards are made from, known by its listing only; picklable. A `Recording` is one."""
+    """An input of a shard, as listed but not opened; picklable. A `Recording` is one."""
 
     @property
     def name(self) -> str:
-        """Unique among the inputs of a run, and the same on every machine."""
+        """A name that is unique among the inputs of a run, and the same on every machine."""
 
     @property
     def source(self) -> str:
-        """Where it is, for messages."""
+        """The path of the input, for messages."""
 
     @property
     def size(self) -> int:
-        """Bytes; shards are cut by them."""
+        """Size in bytes; shards are cut by it."""
 
     @property
     def fingerprint(self) -> str:
-        """Changes when the input changes."""
+        """A text that changes when the input changes."""
 
 
 class Record(BaseModel):
-    """A value on disk: unknown keys are errors, so that what a newer version wrote counts as foreign."""
+    """A value on disk: unknown keys are errors, so that a file of a newer version is not misread."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -44,22 +44,22 @@ _Own = TypeVar("_Own", bound=Record)
 
 
 class Sums(Record):
-    """What a shard adds up to, in its receipt: small, so that nothing has to be read a second time."""
+    """The sums of a shard, stored in its receipt: small, so that no shard has to be read again."""
 
     AMOUNTS: ClassVar[tuple[str, ...]] = ()
-    """Fields that say how much the shard holds, the one that progress is counted in first (`frames`)."""
+    """Fields that say how much the shard holds; progress is counted in the first one (`frames`)."""
 
     def merge(self: _Own, other: _Own) -> _Own:
-        """Of both; called in the order of the shards' paths."""
+        """The sums of both; called in the order of the shards' paths."""
         raise NotImplementedError
 
     def counts(self) -> dict[str, int | float]:
-        """Columns of the manifest's `counts` beside those of inputs, rows and rejections."""
+        """Further columns of the manifest's `counts`, besides inputs, rows and rejections."""
         return {name: getattr(self, name) for name in self.AMOUNTS}
 
     @property
     def amount(self) -> int | float:
-        """The first of `AMOUNTS`; 0 where there is none."""
+        """The first of `AMOUNTS`; 0 if there are none."""
         value: int | float = getattr(self, self.AMOUNTS[0]) if self.AMOUNTS else 0
         return value
 
@@ -69,12 +69,12 @@ SumsT = TypeVar("SumsT", bound=Sums)
 
 @dataclass(frozen=True, slots=True)
 class ProductWords:
-    """What a product calls its things, in files and messages.
+    """What a product calls its inputs and rows, in files and messages.
 
     Attributes:
-        input, inputs: what it is made from.
-        rows: what it makes.
-        start: where in an input a rejected piece begins.
+        input, inputs: an input, in the singular and the plural.
+        rows: the rows, in the plural.
+        start: the position in an input at which a rejected piece begins.
     """
 
     input: str = "input"
@@ -85,16 +85,16 @@ class ProductWords:
 
 @dataclass(frozen=True, slots=True)
 class Layout(Generic[SumsT]):
-    """How the files of a data set are called and sorted.
+    """How the files of a data set are named and sorted.
 
     Attributes:
-        folder: of the Parquet files below the root of the data set.
-        keys: Hive partitions, from the outside in; the group of an input has a value for each.
+        folder: the folder of the Parquet files, below the root of the data set.
+        keys: Hive partition keys, from the outermost; the group of an input has a value for each.
         reasons: the closed list of reasons for a rejection; contains `COMMON_REASONS`.
-        sums: the model of what a shard adds up to.
-        words: what the product calls its things.
-        schema_version: of the files; raised when a reader of the version before would misread one.
-        rejected_keys: the keys that have a column in `rejected.parquet`; all where None.
+        sums: the class of a shard's sums.
+        words: what the product calls its inputs and rows.
+        schema_version: of the files; raised when a reader of the previous version would misread a file.
+        rejected_keys: the keys that have a column in `rejected.parquet`; None means all.
     """
 
     folder: str
@@ -106,13 +106,13 @@ class Layout(Generic[SumsT]):
     rejected_keys: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
-        lacking = set(COMMON_REASONS) - {str(reason) for reason in self.reasons}
-        if lacking:
+        missing = set(COMMON_REASONS) - {str(reason) for reason in self.reasons}
+        if missing:
             raise TypeError(
-                f"{self.reasons.__name__} lacks {', '.join(sorted(lacking))}: every product rejects inputs for these."
+                f"{self.reasons.__name__} lacks {', '.join(sorted(missing))}: every product needs these reasons."
             )
 
     @property
     def worker_died(self) -> StrEnum:
-        """The reason for an input that kills the process that reads it."""
+        """The reason for rejecting an input that kills the process that reads it."""
         return self.reasons(WORKER_DIED)

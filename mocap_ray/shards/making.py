@@ -1,4 +1,4 @@
-"""One shard made whole in one process: process its inputs, publish the file, leave the receipt."""
+"""Make one shard in one process: process its inputs, publish the file, write the receipt."""
 
 from __future__ import annotations
 
@@ -22,7 +22,12 @@ from mocap_ray.storage import Place
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """How often, and after how long, a failed read or write is tried again."""
+    """How often, and after how long, a failed read or write is retried.
+
+    Attributes:
+        times: attempts in all.
+        wait_s: seconds before the second attempt; doubled after each further one.
+    """
 
     times: int = 3
     wait_s: float = 0.5
@@ -30,14 +35,15 @@ class Retry:
 
 @dataclass(frozen=True, slots=True)
 class Job(Generic[InputT, ItemT, SumsT]):
-    """What a worker needs beside the shards: kilobytes, or as much as the product holds; sent once per execution.
+    """What a worker needs besides the shards; sent once per execution, and as large as the product.
 
     Attributes:
         product: what to make.
         out: root of the data set.
         recipe_hash: of the run, for files and receipts.
-        strict: raise on the first rejection.
-        retry: of reads and writes.
+        metadata: of each file's schema.
+        strict: whether to raise on the first rejection.
+        retry: how reads and writes are retried.
     """
 
     product: Product[InputT, ItemT, SumsT]
@@ -48,40 +54,40 @@ class Job(Generic[InputT, ItemT, SumsT]):
     retry: Retry = Retry()
 
     def ready(self) -> Job[InputT, ItemT, SumsT]:
-        """The job with a product that is set up: once in each worker, before its first shard."""
+        """The job with its product set up; called once in each worker, before its first shard."""
         return replace(self, product=self.product.setup())
 
 
 class FirstRejection(Exception):
-    """With `--strict`: the first rejection ends the run."""
+    """The first rejection, which ends a run with `--strict`."""
 
 
 class ProcessingError(Exception):
-    """A product raised what it does not foresee, which is a bug; names the input. The cause is chained."""
+    """A product raised an unexpected exception, which is a bug; names the input. The cause is chained."""
 
 
 def make(
     shard: Shard[InputT], job: Job[InputT, ItemT, SumsT], *, dead: Mapping[str, str] | None = None
 ) -> Receipt[SumsT]:
-    """Make one shard: process its inputs, publish the file in one step, then its receipt.
+    """Make one shard: process its inputs, publish the file atomically, then write its receipt.
 
     Args:
         shard: the inputs.
-        job: what to make of them, and where; set up (`Job.ready`).
-        dead: inputs that killed their worker, with what is known; they are rejected unread.
+        job: what to make from them, and where; already set up (`Job.ready`).
+        dead: inputs that killed their worker -> what is known; they are rejected without being read.
 
     Raises:
-        OSError: an input could not be read, or a file not be written, after the retries.
+        OSError: an input could not be read, or a file could not be written, after all retries.
         FirstRejection: with `strict`, the first rejection.
-        UserError: the run cannot go on.
-        Replaced: the data set has another recipe by now; nothing was written.
+        UserError: the run cannot continue.
+        Replaced: another run has replaced the data set's recipe; nothing was written.
         ProcessingError: a bug of the product.
     """
     product, out, retry = job.product, job.out, job.retry
     items: list[ItemT] = []
     rejections: list[Rejection[InputT]] = []
     for input in shard.inputs:
-        for item in _found(input, job, dead or {}):
+        for item in _processed(input, job, dead or {}):
             if not isinstance(item, Rejection):
                 items.append(item)
             elif job.strict:
@@ -89,34 +95,34 @@ def make(
             else:
                 rejections.append(item)
     data: pa.Buffer | None = None
-    _tried(lambda: recipe.require_current(out, job.recipe_hash), retry, f"reading {recipe.NAME}")
+    _retried(lambda: recipe.require_current(out, job.recipe_hash), retry, f"reading {recipe.NAME}")
     if items:
         data = product.encode(_with_metadata(product.table(items), job))
-        _tried(lambda: out.write_atomic(data, shard.path), retry, f"writing {shard.path}")
+        _retried(lambda: out.write_atomic(data, shard.path), retry, f"writing {shard.path}")
     else:
         out.remove(shard.path)
     receipt = _receipt(shard, product.sums(items), len(items), rejections, data, job.recipe_hash)
-    _tried(lambda: receipt.write_atomic(out, product.layout), retry, f"writing the receipt of {shard.path}")
+    _retried(lambda: receipt.write_atomic(out, product.layout), retry, f"writing the receipt of {shard.path}")
     return receipt
 
 
-def _found(
+def _processed(
     input: InputT, job: Job[InputT, ItemT, SumsT], dead: Mapping[str, str]
 ) -> Sequence[ItemT | Rejection[InputT]]:
-    """What an input gives, or why it is not even opened."""
+    """The items and rejections of an input; an input in `dead` is rejected without being read."""
     reasons = job.product.layout.reasons
     if input.name in dead:
         return [Rejection(input, job.product.layout.worker_died, dead[input.name])]
     try:
-        found = _tried(lambda: job.product.process(input), job.retry, f"reading {input.source}")
+        results = _retried(lambda: job.product.process(input), job.retry, f"reading {input.source}")
     except (OSError, UserError):
         raise
     except Exception as error:
         raise ProcessingError(f"{input.source}: {type(error).__name__}: {error}") from error
-    for item in found:
+    for item in results:
         if isinstance(item, Rejection) and not isinstance(item.reason, reasons):
-            raise ProcessingError(f"{input.source}: {item.reason!r} is no reason of {reasons.__name__}.")
-    return found
+            raise ProcessingError(f"{input.source}: {item.reason!r} is not a reason of {reasons.__name__}.")
+    return results
 
 
 def _with_metadata(table: pa.Table, job: Job[Any, Any, Any]) -> pa.Table:
@@ -132,7 +138,7 @@ def _receipt(
     data: pa.Buffer | None,
     recipe_hash: str,
 ) -> Receipt[SumsT]:
-    """What the shard holds and where it came from."""
+    """The receipt of a shard: what it holds and what it was made from."""
     return Receipt(
         shard=shard.name,
         path=shard.path,
@@ -150,8 +156,8 @@ def _receipt(
 Result = TypeVar("Result")
 
 
-def _tried(call: Callable[[], Result], retry: Retry, doing: str) -> Result:
-    """`call()`, again after an I/O error, with growing waits. Raises the last OSError, saying what it hit."""
+def _retried(call: Callable[[], Result], retry: Retry, doing: str) -> Result:
+    """`call()`, retried after an OSError with growing waits. Raises the last OSError; the message says `doing`."""
     for attempt in range(retry.times):
         try:
             return call()

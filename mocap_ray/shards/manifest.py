@@ -1,4 +1,4 @@
-"""The last step of a run: receipts become rejections, what the product makes of them, and the manifest."""
+"""The last step of a run: `rejected.parquet`, the product's own files and the manifest, made from the receipts."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def finish(
     recipe: Mapping[str, Any],
     recipe_hash: str,
 ) -> dict[str, Any]:
-    """Write everything that is made from the receipts, the manifest last; its presence means complete.
+    """Write everything that is made from the receipts; the manifest comes last, so its presence means complete.
 
-    Holds no time, host or path of a machine: the same input and recipe give the same bytes.
+    The files contain no time, host or path of a machine: the same inputs and recipe give the same bytes.
 
     Returns:
         The manifest.
@@ -60,7 +60,7 @@ def finish(
 
 
 def _shard(receipt: Receipt[SumsT]) -> dict[str, Any]:
-    """Its entry in the manifest, with the first of the product's amounts."""
+    """The manifest entry of a shard, with the first of the product's amounts."""
     sums = receipt.sums
     return {
         "path": receipt.path,
@@ -72,7 +72,7 @@ def _shard(receipt: Receipt[SumsT]) -> dict[str, Any]:
 
 
 def _count(receipts: Sequence[Receipt[SumsT]], product: Product[Any, Any, SumsT]) -> dict[str, Any]:
-    """Counts of some shards; sums are merged in the order of their paths, so that their bits are fixed."""
+    """Counts of some shards; sums are merged in the order of their paths, so that the result is reproducible."""
     words = product.layout.words
     reasons = Counter(left.reason for r in receipts for left in r.rejections)
     sums = reduce(lambda a, b: a.merge(b), (r.sums for r in receipts), product.sums(()))
@@ -85,7 +85,7 @@ def _count(receipts: Sequence[Receipt[SumsT]], product: Product[Any, Any, SumsT]
 
 
 def _rejected(receipts: Sequence[Receipt[Any]], layout: Layout[Any]) -> pa.Buffer:
-    """rejected.parquet: one row per input or piece left out."""
+    """rejected.parquet: one row per input, or piece of one, that was left out."""
     words, keys = layout.words, rejected_keys(layout)
     rows = [left.row(layout) for r in receipts for left in r.rejections]
     rows.sort(key=lambda row: (*(row[key] for key in keys), row[words.input], row[words.start]))

@@ -1,4 +1,4 @@
-"""The seam: what the shards of a run hold, and how they are made from the inputs."""
+"""The interface of a product: what the shards of a run hold, and how they are made from the inputs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mocap_ray.storage import Place
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """What one worker takes of a machine."""
+    """The resources that one worker needs."""
 
     cpus: float = 1.0
     gpus: float = 0.0
@@ -31,45 +31,45 @@ ItemT = TypeVar("ItemT")
 class Product(ABC, Generic[InputT, ItemT, SumsT]):
     """What the shards of a run hold: one subclass for each kind of data set.
 
-    It is picklable and small, because it travels to every worker. A product that needs something expensive in each
-    worker, such as a model on a GPU, loads it in `setup`: then the workers stay alive and call it once.
+    It is picklable and small, because it is sent to every worker. A product that needs something expensive in each
+    worker, such as a model on a GPU, loads it in `setup`; the workers are then kept alive and call it once.
 
     Attributes:
-        layout: what its files look like; an attribute of the class.
+        layout: the layout of its files; a class attribute.
     """
 
     layout: Layout[SumsT]
 
     @property
     def resources(self) -> Resources:
-        """What one worker takes."""
+        """The resources that one worker needs."""
         return Resources()
 
     def setup(self) -> Product[InputT, ItemT, SumsT]:
-        """The product with what is loaded once in each worker; the default needs nothing."""
+        """The product, ready to process; called once in each worker. The default returns the product itself."""
         return self
 
     @property
     def needs_setup(self) -> bool:
-        """Whether workers are kept alive for the sake of `setup`."""
+        """Whether workers are kept alive, because `setup` is overridden."""
         return type(self).setup is not Product.setup
 
     @abstractmethod
     def process(self, input: InputT) -> Sequence[ItemT | Rejection[InputT]]:
-        """The items of one input in a fixed order, and what is left out of it. Never empty.
+        """The items of one input in a fixed order, and a rejection for each piece that is left out. Never empty.
 
         Raises:
-            OSError: it could not be read just now, and is tried again; its bytes prove nothing.
-            UserError: the run cannot go on.
+            OSError: the input could not be read; the call is retried, because this proves nothing about its content.
+            UserError: the run cannot continue.
         """
 
     @abstractmethod
     def table(self, items: Sequence[ItemT]) -> pa.Table:
-        """The items of a shard, at least one, as its table."""
+        """The items of a shard, at least one, as an Arrow table."""
 
     @abstractmethod
     def sums(self, items: Sequence[ItemT]) -> SumsT:
-        """What the items of a shard add up to; without items, what `merge` leaves as it is."""
+        """The sums of a shard's items; without items, the neutral element of `merge`."""
 
     def encode(self, table: pa.Table) -> pa.Buffer:
         """The bytes of the Parquet file."""
@@ -78,17 +78,17 @@ class Product(ABC, Generic[InputT, ItemT, SumsT]):
         return sink.getvalue()
 
     def metadata(self) -> dict[str, str]:
-        """Further metadata of each file's schema, under `mocap_ray.<key>`."""
+        """Additional metadata of each file's schema, stored as `mocap_ray.<key>`."""
         return {}
 
     def finish(
         self, out: Place, receipts: Sequence[Receipt[SumsT]], manifest: Mapping[str, Any]
     ) -> dict[str, Any]:
-        """Write what is made of all shards (statistics, a card) and return the manifest with what else is in it.
+        """Write what is made from all shards (statistics, a card) and return the manifest with further entries.
 
         Args:
             out: root of the data set.
             receipts: of all shards, in the order of their paths.
-            manifest: what every product's manifest holds; it is written after this, as the last file.
+            manifest: the entries that every product has; it is written after this call, as the last file.
         """
         return dict(manifest)

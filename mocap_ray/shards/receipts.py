@@ -1,4 +1,4 @@
-"""What proves that a shard is finished: one small JSON beside it, read again when a run resumes."""
+"""Receipts prove that shards are finished: one small JSON file per shard, read when a run resumes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FOLDER = "receipts"
 
 
 class Listed(Record):
-    """An input as it was when the shard was made."""
+    """An input as it was listed when the shard was made."""
 
     source: str
     name: str
@@ -28,7 +28,7 @@ class Listed(Record):
 
     @staticmethod
     def of(input: Input) -> Listed:
-        """The input's listing."""
+        """The listing of an input."""
         return Listed(source=input.source, name=input.name, size=input.size, fingerprint=input.fingerprint)
 
 
@@ -54,7 +54,7 @@ class Left:
         )
 
     def row(self, layout: Layout[Any]) -> dict[str, Any]:
-        """By the product's own names."""
+        """The row as plain values, under the product's own names."""
         where = dict(zip(layout.keys, self.group, strict=True))
         return {
             **{key: where[key] for key in rejected_keys(layout)},
@@ -66,13 +66,13 @@ class Left:
 
 
 def rejected_keys(layout: Layout[Any]) -> tuple[str, ...]:
-    """The keys of a group that stand with a rejection."""
+    """The keys of a group that are columns of `rejected.parquet`."""
     return layout.keys if layout.rejected_keys is None else layout.rejected_keys
 
 
 @dataclass(frozen=True, slots=True)
 class Receipt(Generic[SumsT]):
-    """One shard, finished. `sha256` is None where every input was rejected and no file exists."""
+    """A finished shard. `sha256` is None if every input was rejected, so that there is no file."""
 
     shard: str
     path: str
@@ -86,12 +86,12 @@ class Receipt(Generic[SumsT]):
     sums: SumsT
 
     def write_atomic(self, out: Place, layout: Layout[SumsT]) -> None:
-        """Write it below `receipts/`, whole or not at all."""
+        """Write the receipt below `receipts/` atomically."""
         out.write_atomic(to_json(_values(self, layout)), FOLDER, f"{self.shard}.json")
 
 
 class _Head(BaseModel):
-    """The part of a file that is the same for every product."""
+    """The part of a receipt that is the same for every product."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -105,7 +105,7 @@ class _Head(BaseModel):
 
 
 def _values(receipt: Receipt[Any], layout: Layout[Any]) -> dict[str, Any]:
-    """One flat object: amounts stand beside the number of rows, other sums at the end."""
+    """The receipt as one flat object: amounts after the number of rows, other sums at the end."""
     sums = receipt.sums.model_dump()
     amounts = {name: sums.pop(name) for name in receipt.sums.AMOUNTS}
     return {
@@ -124,12 +124,12 @@ def _values(receipt: Receipt[Any], layout: Layout[Any]) -> dict[str, Any]:
 
 
 def _parsed(data: bytes, layout: Layout[SumsT]) -> Receipt[SumsT]:
-    """Raises ValueError, KeyError or TypeError for what this version did not write."""
+    """Parse a receipt. Raises ValueError, KeyError or TypeError if this version did not write it."""
     values: dict[str, Any] = from_json(data)
     head = _Head.model_validate(values)
     group = tuple(str(values[key]) for key in layout.keys)
-    known = {*_Head.model_fields, *layout.keys, "rejections"}
-    sums = layout.sums.model_validate({k: v for k, v in values.items() if k not in known})
+    not_sums = {*_Head.model_fields, *layout.keys, "rejections"}
+    sums = layout.sums.model_validate({k: v for k, v in values.items() if k not in not_sums})
     return Receipt(
         shard=head.shard,
         path=head.path,
@@ -159,9 +159,9 @@ def _left(row: Mapping[str, Any], group: Group, layout: Layout[Any]) -> Left:
 
 
 def read_all(out: Place, layout: Layout[SumsT]) -> dict[str, Receipt[SumsT]]:
-    """Shard name -> receipt of every readable receipt below a root.
+    """All readable receipts of a data set, by shard name.
 
-    One that cannot be parsed proves nothing and is left out: its shard is made again.
+    A receipt that cannot be parsed proves nothing and is ignored: its shard is made again.
     """
     names = [out.relative(i.path) for i in out.files(FOLDER) if i.path.endswith(".json")]
 

@@ -1,4 +1,4 @@
-"""The recipe of a data set: every setting that changes rows, in a file that stands there before the first shard."""
+"""The recipe of a data set: every setting that changes rows, in a file that is written before the first shard."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from typing import Any
 from mocap_ray.errors import UserError
 from mocap_ray.options import differences, digest
 from mocap_ray.storage import Place
+from mocap_ray.wording import counted
 
 NAME = "recipe.json"
 
 
 class Replaced(UserError):
-    """Another run has begun to replace the data set: a worker that outlived its own run must not write into it."""
+    """Another run has started to replace the data set, so a worker that outlived its own run must not write to it."""
 
 
 def write(out: Place, settings: Mapping[str, Any]) -> None:
@@ -23,10 +24,11 @@ def write(out: Place, settings: Mapping[str, Any]) -> None:
 
 
 def require_same(out: Place, settings: Mapping[str, Any], *, overwrite: bool) -> None:
-    """Refuse to mix two recipes in one data set, or to write among foreign files.
+    """Raise unless the output is empty or was made by the same recipe.
 
     Raises:
-        UserError: the data set was made by another recipe, with all that differs; foreign files in the folder.
+        UserError: the data set was made by another recipe (the message lists all differences), or the folder holds
+            foreign files.
     """
     if out.exists(NAME):
         lines = differences(json.loads(out.read(NAME)), settings)
@@ -37,26 +39,26 @@ def require_same(out: Place, settings: Mapping[str, Any], *, overwrite: bool) ->
                 "Pass --overwrite to replace it, or choose another output.root."
             )
         return
-    strangers = [
+    foreign = [
         out.relative(i.path)
         for i in out.files()
         if not out.relative(i.path).startswith((".lock", "_runs/", ".tmp-"))
     ]
-    if strangers:
+    if foreign:
         raise UserError(
-            f"{out.uri} holds {len(strangers)} files that no extraction wrote (first: {strangers[0]}). "
+            f"{out.uri} holds {counted(len(foreign), 'file')} that no extraction wrote (first: {foreign[0]}). "
             "Choose an empty or new folder as output.root."
         )
 
 
 def require_current(out: Place, recipe_hash: str) -> None:
-    """Raise Replaced where the data set has another recipe by now."""
+    """Raise Replaced if another run has replaced the recipe of the data set."""
     try:
-        now = digest(json.loads(out.read(NAME)))
-    except FileNotFoundError:  # no run, a single shard
+        current = digest(json.loads(out.read(NAME)))
+    except FileNotFoundError:  # a single shard, made without a run
         return
-    if now != recipe_hash:
+    if current != recipe_hash:
         raise Replaced(
-            f"{out.uri}: another run replaced this data set with another recipe while a worker of this run was at "
-            "work; it wrote nothing more."
+            f"{out.uri}: while this run was working, another run started to replace the data set with another recipe. "
+            "This worker stopped and wrote nothing more."
         )

@@ -1,4 +1,4 @@
-"""What is said of a shard that was made or failed, and which of its inputs kill the process that reads them."""
+"""The report of a shard that was made or failed, and the search for inputs that kill the process that reads them."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from mocap_ray.shards.layout import Layout
 from mocap_ray.shards.making import FirstRejection, Job, make
 
 PROBES = 2
-"""How often an input may kill a worker that reads nothing else, before it is rejected."""
+"""How often an input must kill a process that reads nothing else before it is rejected."""
 
 
 @dataclass(frozen=True, slots=True)
 class ShardReport:
-    """What a worker says of its shard; 1 kB, whatever the shard holds.
+    """What a worker reports about a shard; about 1 kB, however large the shard is.
 
     Attributes:
-        shard: its name.
+        shard: name of the shard.
         ok: whether it was made.
-        inputs, rows, rejected: counted.
+        inputs, rows, rejected: counts.
         amount: how much it holds, as the product counts (`Sums.amount`).
         busy_s: seconds that it took.
-        peak_mb: memory that its process took so far.
-        host: where.
+        peak_mb: peak memory of the process so far.
+        host: name of the machine.
         error: why it was not made.
-        fatal: the others cannot be made either.
+        fatal: whether no other shard can be made either.
     """
 
     shard: str
@@ -48,7 +48,7 @@ class ShardReport:
     fatal: bool = False
 
     def named(self, layout: Layout[Any]) -> dict[str, Any]:
-        """By the product's own words, for the log of a run."""
+        """The report under the product's own names, for the log of the run."""
         amount = layout.sums.AMOUNTS[:1]
         names = {"inputs": layout.words.inputs, "rows": layout.words.rows, "amount": "".join(amount)}
         values = {names.get(key, key): value for key, value in asdict(self).items()}
@@ -57,7 +57,7 @@ class ShardReport:
 
 
 def report(shard: Shard[Any], job: Job[Any, Any, Any], dead: Mapping[str, str]) -> ShardReport:
-    """Make one shard and say how it went; nothing is raised."""
+    """Make one shard and report the result; raises nothing."""
     since = time.monotonic()
     try:
         receipt = make(shard, job, dead=dead)
@@ -81,22 +81,23 @@ def report(shard: Shard[Any], job: Job[Any, Any, Any], dead: Mapping[str, str]) 
 
 
 def bug(where: str) -> str:
-    """The exception that is being handled, with its traceback, for whoever can mend it."""
+    """The exception that is being handled, with its traceback, for the developer."""
     return f"{where}\nThis is a bug in the code that makes the shard, not in the input:\n{traceback.format_exc()}"
 
 
 def killers(inputs: Sequence[InputT], dying: Callable[[Sequence[InputT]], set[str]]) -> dict[str, str]:
-    """The inputs that kill the process that reads them, by name, with a sentence.
+    """The inputs that kill the process that reads them: name -> a sentence for the rejection.
 
     Args:
-        inputs: of a shard whose workers die.
-        dying: reads each input in a process of its own and names those whose process died.
+        inputs: the inputs of a shard whose workers die.
+        dying: reads each input in a separate process and returns the names of those whose process died.
     """
     suspects = list(inputs)
     for _ in range(PROBES):
         died = dying(suspects) if suspects else set()
         suspects = [i for i in suspects if i.name in died]
     text = (
-        "the process that reads it dies every time, alone as well: out of memory, or a crash in native code"
+        "the process that reads it dies every time, even on this input alone: out of memory, or a crash in "
+        "native code"
     )
     return {i.name: text for i in suspects}

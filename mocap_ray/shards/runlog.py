@@ -1,4 +1,4 @@
-"""`_runs/<id>/`: what may differ between runs of the same data set: times, hosts, the configuration."""
+"""The log of a run in `_runs/<id>/`: what may differ between runs of one data set (times, hosts, the config)."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from mocap_ray.storage import Place
 
 
 class RunLog:
-    """The folder of one run."""
+    """The log folder of one run."""
 
     def __init__(self, out: Place, config: str) -> None:
         self.out = out
-        self.began = datetime.now(UTC)
-        self.id = f"{self.began:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:6]}"
-        # Also the proof, before any work, that the output can be written.
+        self.started = datetime.now(UTC)
+        self.id = f"{self.started:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:6]}"
+        # This also checks, before any work, that the output is writable.
         out.write_atomic(config.encode(), "_runs", self.id, "config.yaml")
 
     def close(
@@ -32,9 +32,9 @@ class RunLog:
         layout: Layout[Any],
         versions: Mapping[str, str],
     ) -> None:
-        """Write what the run did."""
+        """Write `run.json`: the result of the run and the reports of its shards."""
         values = {
-            "began": self.began.isoformat(),
+            "began": self.started.isoformat(),
             "ended": datetime.now(UTC).isoformat(),
             "driver": socket.gethostname(),
             "python": platform.python_version(),

@@ -20,7 +20,7 @@ def recording(name: str) -> Recording:
 MANY = [recording(f"{d}/s{s}/{k}_poses") for d in ("CMU", "KIT") for s in range(300) for k in range(2)]
 
 
-def test_a_subject_stays_in_one_split_and_new_data_moves_nobody() -> None:
+def test_a_subject_is_in_one_split_also_after_new_data_is_added() -> None:
     few, all_of_them = assign(MANY[::3], split="subject"), assign(list(reversed(MANY)), split="subject")
     assert all(all_of_them[name] == split for name, split in few.items())
     homes = {(r.subject, all_of_them[r.name]) for r in MANY}
@@ -46,7 +46,7 @@ def test_hashes_never_change() -> None:
     assert [found[f"{s}/a"] for s in subjects] == ["test", "test", "test", "train", "train", "train", "test"]
 
 
-def test_the_published_split_goes_by_sub_dataset_in_every_spelling() -> None:
+def test_the_published_split_depends_on_the_sub_dataset_in_every_spelling() -> None:
     homes = {
         "val": ["HumanEva", "MPI_HDM05", "HDM05", "SFU", "MPI_mosh", "MoSh"],
         "test": ["Transitions_mocap", "Transitions", "SSM_synced", "SSM"],
@@ -57,13 +57,14 @@ def test_the_published_split_goes_by_sub_dataset_in_every_spelling() -> None:
     assert all(found[f"{d}/s/a"] == split for split, names in homes.items() for d in names)
 
 
-def test_none_puts_everything_into_train() -> None:
+def test_none_assigns_everything_to_train() -> None:
     assert set(assign(MANY[:3], split="none").values()) == {"train"}
 
 
-def test_an_empty_split_is_an_error_that_names_the_remedies() -> None:
+def test_an_empty_split_is_an_error_that_says_what_to_do() -> None:
     with pytest.raises(
-        ValueError, match=r"into split val or test \(train 2, val 0, test 0; 2 recordings of 1 subjects"
+        ValueError,
+        match=r"in split val or test \(train 2, val 0, test 0; 2 recordings of 1 subject in 1 sub-dataset",
     ) as e:
         assign([recording("CMU/01/a"), recording("CMU/01/b")], split="published", published=amass.published)
     for remedy in ("fraction to 0", "source.split to none", "lists"):
@@ -74,12 +75,12 @@ def test_an_empty_split_is_an_error_that_names_the_remedies() -> None:
 
 
 @pytest.mark.parametrize("fractions", [{"train": 0.8, "val": 0.1}, {"train": 1.2, "val": -0.2}])
-def test_fractions_that_are_no_shares_are_refused(fractions: dict[str, float]) -> None:
+def test_invalid_fractions_are_refused(fractions: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="shares from 0 to 1 that sum to 1"):
         assign(MANY, split="subject", fractions=fractions)
 
 
-def test_the_most_exact_entry_of_a_list_decides() -> None:
+def test_the_most_specific_entry_of_a_list_decides() -> None:
     names = ["CMU/01/a", "CMU/01/b", "CMU/02/a", "KIT/3/a", "SFU/5/a", "SFU/55/a"]
     lists = {"train": ["CMU", "SFU/5"], "val": ["./CMU/01"], "test": ["CMU/01/b.npz"]}
     found = assign([recording(n) for n in names], split="lists.yaml", lists=lists)
@@ -93,10 +94,10 @@ def test_the_most_exact_entry_of_a_list_decides() -> None:
     assert rest == {**found, "KIT/3/a": "other", "SFU/55/a": "other"}
 
 
-def test_lists_that_contradict_or_match_nobody_are_refused() -> None:
-    with pytest.raises(ValueError, match="'CMU' stands in two lists, train and val"):
+def test_lists_that_conflict_or_match_no_recording_are_refused() -> None:
+    with pytest.raises(ValueError, match="'CMU' is in two lists, train and val"):
         assign(MANY, split="x.yaml", lists={"train": ["CMU"], "val": ["CMU"]})
-    with pytest.raises(ValueError, match=r"into split val \(train 600, val 0"):
+    with pytest.raises(ValueError, match=r"in split val \(train 600, val 0"):
         assign(MANY, split="x.yaml", lists={"train": ["CMU"], "val": ["CMV"]})
 
 
@@ -113,12 +114,12 @@ def test_a_folder_of_text_files_is_a_split(tmp_path: Path) -> None:
 def test_an_unknown_split_is_refused(split: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "lists.yaml").write_text("train: []")
-    with pytest.raises(ValueError, match="neither subject, published or none"):
+    with pytest.raises(ValueError, match=r"unknown split\. Expected subject, published, none"):
         assign(MANY, split=split)
 
 
 @pytest.mark.parametrize("split", ["published", "amass"])
-def test_an_archive_offers_its_published_split_by_the_general_word_and_by_its_name(split: str) -> None:
+def test_published_and_the_name_of_the_archive_are_the_same_split(split: str) -> None:
     archive = find_archive("amass")
     assert named_split(archive, split)
     found = published_split(archive, split)
@@ -129,7 +130,7 @@ def test_an_archive_offers_its_published_split_by_the_general_word_and_by_its_na
     assert [rule(recording(n)) for n in ("SFU/1/a", "SSM/1/a", "CMU/1/a")] == ["val", "test", "train"]
 
 
-def test_an_archive_of_ones_own_may_take_the_split_of_another() -> None:
+def test_a_custom_archive_can_use_the_published_split_of_another() -> None:
     own = replace(ARCHIVES["amass"], name="own", published=None)
     assert published_split(own, "amass") == ("amass", amass.published)
     assert published_split(own, "subject") is None
@@ -141,7 +142,7 @@ def test_an_archive_of_ones_own_may_take_the_split_of_another() -> None:
     assert found[0] == "own"
 
 
-def test_titles_of_recordings_are_those_of_their_archive() -> None:
+def test_titles_of_recordings_come_from_their_archive() -> None:
     assert short_title("amass", "CMU/01/01_01_stageii") == "01_01"
     assert short_title("amass", "CMU/01/01_01_poses") == "01_01"
     assert short_title("my.module:ARCHIVE", "CMU/01/01_01_poses") == "01_01_poses"

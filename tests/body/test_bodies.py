@@ -116,7 +116,7 @@ def test_only_models_that_the_policy_can_choose_are_loaded(standins: Path) -> No
     assert {g for _, g in Bodies.load(standins, gender="neutral").models} == {"neutral"}
     assert {g for _, g in Bodies.load(standins, gender="humanml3d").models} == {"male", "female"}
     with pytest.raises(
-        ValueError, match=r"'both' is no policy. Expected one of recorded, neutral, humanml3d"
+        ValueError, match=r"'both' is not a policy. Expected one of recorded, neutral, humanml3d"
     ):
         Bodies.load(standins, gender="both")
 

@@ -1,4 +1,4 @@
-"""What `--dry-run` promises is about what a run then makes."""
+"""The estimate of `--dry-run` is close to what a run makes."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_figures_are_near_those_of_the_run(
     assert guess.cpu_s > 0
 
 
-def test_only_what_is_left_counts(tmp_path: Path, prepared: Prepared) -> None:
+def test_only_missing_shards_count(tmp_path: Path, prepared: Prepared) -> None:
     write_demo(tmp_path / "archive", recordings=8, bad=False)
     build = prepared()
     make(build.shards[0], build.job())
@@ -91,7 +91,7 @@ def test_only_what_is_left_counts(tmp_path: Path, prepared: Prepared) -> None:
     assert guess.source_bytes == sum(s.size for s in build.shards[1:])
 
 
-def test_where_nothing_is_left_everything_is_zero(tmp_path: Path, prepared: Prepared) -> None:
+def test_the_estimate_of_a_finished_data_set_is_zero(tmp_path: Path, prepared: Prepared) -> None:
     write_demo(tmp_path / "archive", recordings=2, bad=False)
     build = prepared()
     for s in build.shards:

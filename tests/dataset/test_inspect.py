@@ -1,4 +1,4 @@
-"""What `mocap-ray inspect` says of a file is what a run does with it, and its figures are the true ones."""
+"""`mocap-ray inspect` agrees with a run, and its figures are exact."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _written(path: Path, take: dict[str, np.ndarray]) -> Path:
     return path
 
 
-def test_a_file_is_taken_exactly_if_a_run_takes_it(tmp_path: Path, body: BodyOptions) -> None:
+def test_a_file_is_usable_exactly_if_a_run_uses_it(tmp_path: Path, body: BodyOptions) -> None:
     write_demo(tmp_path, recordings=8)
     short = takes.smplh(30)
     _written(tmp_path / "DemoGym" / "s03" / "short_poses.npz", short)
@@ -86,7 +86,7 @@ def test_quality_figures_are_exact(tmp_path: Path) -> None:
     assert not found.complete  # no body models: facing and bones were not looked at
 
 
-def test_limits_of_the_options_count(tmp_path: Path, body: BodyOptions) -> None:
+def test_limits_of_the_options_are_used(tmp_path: Path, body: BodyOptions) -> None:
     take = takes.smplh(600)
     take["trans"][300:] += (1.0, 0.0, 0.0)
     path = _written(tmp_path / "b_poses.npz", take)
@@ -123,7 +123,7 @@ def test_a_frame_rate_can_be_given(tmp_path: Path) -> None:
         ("", ": a folder. Expected one recording of AMASS"),
     ],
 )
-def test_what_is_no_file_is_a_sentence(tmp_path: Path, name: str, part: str) -> None:
+def test_a_path_that_is_not_a_file_is_a_user_error(tmp_path: Path, name: str, part: str) -> None:
     with pytest.raises(ValueError, match=part):
         _look(tmp_path / name)
 

@@ -1,4 +1,4 @@
-"""A source of joints alone: the same way to clips, without a body model."""
+"""A source of joints alone: the same processing into clips, without a body model."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ COLUMNS = ("features", "joints", "poses", "trans", "stick", "vertices")
 
 @pytest.fixture(scope="module")
 def walk(tmp_path_factory: pytest.TempPathFactory) -> np.ndarray:
-    """[200, 22, 3] millimetres, Z up, at 50 fps, of a made walk on a stand-in body."""
+    """[200, 22, 3] millimetres, Z up, at 50 fps, of a synthetic walk on a stand-in body."""
     root = tmp_path_factory.mktemp("bodies")
     write_standin(root, families=("smplh",), genders=("neutral",))
     body = Bodies.load(root, gender="neutral").choose("smplh", "neutral").model.shaped(np.zeros(10))
@@ -47,7 +47,7 @@ def walk(tmp_path_factory: pytest.TempPathFactory) -> np.ndarray:
 
 @pytest.fixture
 def archive(tmp_path: Path, walk: np.ndarray) -> Path:
-    """Four takes of two subjects, one that teleports, one that is no array."""
+    """Four takes of two subjects, one that teleports, and one that is not an array."""
     root = tmp_path / "archive" / "Lab"
     root.mkdir(parents=True)
     for k in range(4):
@@ -70,7 +70,7 @@ def recording(archive: Path, name: str) -> Recording:
 
 
 @pytest.mark.parametrize("profile", ["humanml3d", "flowmimic"])
-def test_a_clip_holds_the_joints_as_they_are(archive: Path, walk: np.ndarray, profile: str) -> None:
+def test_a_clip_holds_the_joints_of_the_source(archive: Path, walk: np.ndarray, profile: str) -> None:
     (clip,) = process(recording(archive, "Lab/s1_0"), plan_for(archive, profile=profile))
     assert isinstance(clip, Clip)
     yup = walk @ joints_archive.R_YUP_SOURCE.T / 1000
@@ -87,7 +87,7 @@ def test_a_clip_holds_the_joints_as_they_are(archive: Path, walk: np.ndarray, pr
     assert clip.joints[:, :, 1].max() > 1.2  # Y is up
 
 
-def test_a_mirrored_twin_and_windows_are_those_of_any_source(archive: Path) -> None:
+def test_mirrored_twins_and_windows_work_as_for_any_source(archive: Path) -> None:
     plan = plan_for(archive, mirror=True, window=30, window_stride=20)
     found = process(recording(archive, "Lab/s1_0"), plan)
     clips = [c for c in found if isinstance(c, Clip)]
@@ -98,7 +98,7 @@ def test_a_mirrored_twin_and_windows_are_those_of_any_source(archive: Path) -> N
         assert twin.texts == ("a person turns right",)
 
 
-def test_what_teleports_and_what_is_no_array_is_rejected(archive: Path) -> None:
+def test_teleports_and_invalid_arrays_are_rejected(archive: Path) -> None:
     plan = plan_for(archive)
     (jump,) = process(recording(archive, "Lab/s1_jump"), plan)
     assert isinstance(jump, Rejection)
@@ -150,7 +150,7 @@ def test_a_root_that_accelerates_is_measured_as_the_second_difference(walk: np.n
     assert measured.root_frame == np.linalg.norm(steps, axis=-1).argmax() + 1
 
 
-def test_strides_take_frames_as_they_are(walk: np.ndarray) -> None:
+def test_strides_copy_frames(walk: np.ndarray) -> None:
     motion = _motion(walk)
     strided = resample_joints(motion, fps=20.0, method="stride")
     assert strided.fps == 25.0
@@ -160,12 +160,12 @@ def test_strides_take_frames_as_they_are(walk: np.ndarray) -> None:
     assert len(resample_joints(replace(motion, joints=motion.joints[:1]), fps=20.0).joints) == 1
 
 
-def test_other_joints_than_22_are_a_fault_of_the_archive() -> None:
+def test_joints_of_another_shape_are_an_error() -> None:
     with pytest.raises((ValueError, TypeError)):
         _motion(np.zeros((10, 24, 3)))
 
 
-def test_a_file_of_joints_is_inspected_whole_without_a_body(archive: Path) -> None:
+def test_a_file_of_joints_is_inspected_completely_without_a_body(archive: Path) -> None:
     found = inspect(archive / "Lab" / "s1_0.npy", joints_archive.ARCHIVE)
     assert found.complete
     assert found.taken

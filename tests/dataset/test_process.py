@@ -1,4 +1,4 @@
-"""What `docs/data-format.md` promises of a clip, on made recordings of every family, rate and profile."""
+"""Clips are as documented in `docs/data-format.md`, on synthetic recordings of every family, rate and profile."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ def take(
 
 
 def forward(poses: np.ndarray, trans: np.ndarray, rest: np.ndarray, family: str) -> np.ndarray:
-    """[T, 22, 3]: forward kinematics as textbooks write it."""
+    """[T, 22, 3]: textbook forward kinematics."""
     local = Rotation.from_rotvec(poses[:, :22].reshape(-1, 3).astype(np.float64)).as_matrix()
     local = local.reshape(-1, 22, 3, 3)
     turn, at = local.copy(), np.zeros((len(poses), 22, 3))
@@ -364,7 +364,7 @@ def test_every_recording_is_accounted_for(demo: Path, bodies: Path, options: dic
                 assert item.detail.endswith(".")
 
 
-def test_a_window_longer_than_a_recording_is_said(demo: Path, bodies: Path) -> None:
+def test_a_window_longer_than_a_recording_is_a_rejection(demo: Path, bodies: Path) -> None:
     plan = plan_for(demo, bodies, window=10_000)
     (item,) = process(listed(plan)[0], plan)
     assert isinstance(item, Rejection)
@@ -372,7 +372,7 @@ def test_a_window_longer_than_a_recording_is_said(demo: Path, bodies: Path) -> N
     assert "motion.window" in item.detail
 
 
-def test_a_missing_family_is_an_error_with_the_whole_remedy(tmp_path: Path, demo: Path) -> None:
+def test_the_error_for_a_missing_family_says_what_to_do(tmp_path: Path, demo: Path) -> None:
     write_standin(tmp_path / "bodies", families=("smpl",), genders=("male",))
     take(tmp_path / "archive", demo, family="smplx")
     plan = plan_for(tmp_path / "archive", tmp_path / "bodies")
@@ -386,9 +386,7 @@ def test_a_missing_family_is_an_error_with_the_whole_remedy(tmp_path: Path, demo
         assert part in str(error.value)
 
 
-def test_an_unknown_gender_takes_another_body_and_is_counted(
-    tmp_path: Path, demo: Path, bodies: Path
-) -> None:
+def test_an_unknown_gender_uses_another_body_and_is_counted(tmp_path: Path, demo: Path, bodies: Path) -> None:
     take(tmp_path / "archive", demo, gender=np.array("unspecified"))
     take(tmp_path / "archive", demo, name="Set/s2/b_poses")
     plan = plan_for(tmp_path / "archive", bodies)
@@ -422,7 +420,7 @@ def test_segments_are_the_clips_of_humanml3d(tmp_path: Path, demo: Path, bodies:
     assert [c.name for c in found[1::2]] == ["M000011", "M000004"]
 
 
-def test_a_segment_is_judged_by_its_own_frames(tmp_path: Path, demo: Path, bodies: Path) -> None:
+def test_only_the_frames_of_a_segment_are_checked(tmp_path: Path, demo: Path, bodies: Path) -> None:
     path = take(tmp_path, demo)
     arrays = arrays_of(path)
     arrays["trans"][300:] += (2.0, 0.0, 0.0)
@@ -450,7 +448,7 @@ def prepared(
     motion: Mapping[str, Any] | None = None,
     **source: Any,
 ) -> ClipBuild:
-    """A run over the archive in `root` by an index of these rows, surveyed."""
+    """The plan of a run over the archive in `root` with an index of these rows."""
     index = root / "index" / "index.csv"
     index.parent.mkdir(exist_ok=True)
     index.write_text(
@@ -521,7 +519,7 @@ def test_the_index_is_in_the_recipe_by_its_content(tmp_path: Path, demo: Path, b
 
 
 @pytest.mark.parametrize("motion", [{"window": 40}, {"quality": {"cut": True}}])
-def test_one_row_is_one_clip_so_nothing_may_cut_it(
+def test_segments_cannot_be_combined_with_cuts_or_windows(
     tmp_path: Path, demo: Path, bodies: Path, motion: dict[str, Any]
 ) -> None:
     take(tmp_path, demo, name="CMU/01/a_poses")
@@ -531,7 +529,7 @@ def test_one_row_is_one_clip_so_nothing_may_cut_it(
         prepared(tmp_path, bodies, ["CMU/01/a_poses.npy,0,30,0.npy"], motion=motion)
 
 
-def test_a_device_travels_in_the_plan_alone(tmp_path: Path, demo: Path, bodies: Path) -> None:
+def test_the_device_is_only_in_the_plan(tmp_path: Path, demo: Path, bodies: Path) -> None:
     take(tmp_path / "archive", demo)
     source, body = SourceOptions(root=str(tmp_path / "archive"), split="none"), BodyOptions(root=str(bodies))
     output = OutputOptions(root=str(tmp_path / "out"))

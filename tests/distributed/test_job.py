@@ -1,4 +1,4 @@
-"""The job as a lab operator starts it: `ray start --head`, then `ray job submit` of jobs/extract.py."""
+"""A submitted job: `ray start --head`, then `ray job submit` of jobs/extract.py."""
 
 from __future__ import annotations
 

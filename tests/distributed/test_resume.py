@@ -50,7 +50,7 @@ def test_new_and_changed_recordings_are_processed_and_the_rest_is_kept(run: Runs
     assert job.files() == fresh.files()
 
 
-def test_a_vanished_recording_is_refused_until_pruned(run: Runs, archive: Path) -> None:
+def test_a_missing_recording_is_refused_until_pruned(run: Runs, archive: Path) -> None:
     job = run(source={"split": "none"})
     job.plain()
     gone = sorted(archive.rglob("*_poses.npz"))[3]
@@ -87,7 +87,7 @@ def test_overwriting_replaces_everything_and_resumes_after_a_kill(run: Runs) -> 
     assert other.files() == fresh.files()
 
 
-def test_a_worker_that_outlives_its_run_writes_nothing_into_the_next_recipes_data_set(run: Runs) -> None:
+def test_a_worker_that_outlives_its_run_does_not_write_to_the_next_data_set(run: Runs) -> None:
     old, new = run(), run(motion={"profile": "flowmimic"})
     config = old.config()
     stale = prepare(config.source, config.body, config.motion, config.output)
@@ -107,7 +107,7 @@ def test_a_foreign_folder_is_refused(run: Runs) -> None:
     assert (job.out / "thesis.tex").read_text() == "precious"
 
 
-def test_half_written_files_of_a_killed_run_are_cleaned_up(run: Runs) -> None:
+def test_partial_files_of_a_killed_run_are_removed(run: Runs) -> None:
     job = run()
     job.plain()
     before = job.files()
@@ -136,7 +136,7 @@ def test_one_run_at_a_time(tmp_path: Path) -> None:
         pass
 
 
-def test_a_refused_run_leaves_no_empty_folder(tmp_path: Path) -> None:
+def test_a_refused_run_does_not_leave_an_empty_folder(tmp_path: Path) -> None:
     with lock(place(tmp_path / "typo")):
         pass
     assert list(tmp_path.iterdir()) == []

@@ -42,7 +42,7 @@ def train_here(path: Path) -> Path:
     """The training of a config in this process, without Ray and undisturbed; returns its folder."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    train_locally(load(str(path), TrainConfig, kind="train"))
+    train_locally(load(str(path), TrainConfig, kind="train").setup())
     torch.set_num_threads(before)
     return path.with_suffix("")
 

@@ -171,7 +171,7 @@ def test_a_data_set_without_clips_has_a_page(tmp_path: Path) -> None:
     (tmp_path / "set" / "manifest.json").write_text(json.dumps(manifest))
     text = Reader(page.dataset_page(reader.open(tmp_path / "set"))).text
     assert "There are no clips to show." in text
-    assert "Nothing: every recording came through." in text
+    assert "Nothing: all recordings were used." in text
 
 
 def test_an_object_store_is_no_place_for_a_page(tmp_path: Path) -> None:

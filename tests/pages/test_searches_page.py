@@ -27,13 +27,13 @@ def test_the_page_needs_no_network_runs_no_text_and_draws_each_trial_with_a_valu
 
 def test_a_search_without_any_value_has_a_page_too() -> None:
     html = search_page(_trials()[2:], SETUP, where="out")
-    assert "No trial came to a val_loss" in html
+    assert "No trial reported a val_loss" in html
     assert "<polyline" not in html
 
 
 def test_the_page_tells_who_went_on_as_whom() -> None:
     html = search_page([_clone(), *_trials()], SETUP, where="out")
     assert html.count('class="mark"') == 1
-    assert "Who went on as whom" in html
+    assert "Which trial copied which" in html
     assert "<td>001</td><td>000</td><td>2</td><td>0.0008</td>" in html
-    assert "Who went on as whom" not in search_page(_trials(), SETUP, where="out")
+    assert "Which trial copied which" not in search_page(_trials(), SETUP, where="out")

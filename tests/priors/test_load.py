@@ -84,8 +84,8 @@ def test_nothing_and_something_else_are_told_apart(trained: Path, tmp_path: Path
         ("model", {"kind": "diffusion"}, "does not know"),
         ("model", {"kind": "gaussian_prior", "depth": 3}, "does not know"),
         ("model", None, "does not know"),
-        ("coordinates", {}, "do not make a prior"),
-        ("coordinates", None, "do not make a prior"),
+        ("coordinates", {}, "description do not match"),
+        ("coordinates", None, "description do not match"),
     ],
 )
 def test_a_description_that_was_tampered_with_is_a_sentence(
@@ -98,7 +98,7 @@ def test_a_description_that_was_tampered_with_is_a_sentence(
         mocap_ray.load_prior(trained / "export")
     del about[key]
     path.write_text(json.dumps(about))
-    with pytest.raises(CheckpointError, match="do not make a prior"):
+    with pytest.raises(CheckpointError, match="description do not match"):
         mocap_ray.load_prior(trained / "export")
 
 
@@ -107,7 +107,7 @@ def test_numbers_of_another_model_are_refused(trained: Path) -> None:
     about = json.loads(path.read_text())
     about["coordinates"]["active"] = about["coordinates"]["active"][:-1]
     path.write_text(json.dumps(about))
-    with pytest.raises(CheckpointError, match="do not make a prior"):
+    with pytest.raises(CheckpointError, match="description do not match"):
         mocap_ray.load_prior(trained / "export")
 
 

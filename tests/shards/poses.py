@@ -1,7 +1,7 @@
-"""A second product, for the tests: single-frame poses as a table of their own, from recordings of AMASS.
+"""A second product, for the tests: single-frame poses as a table, from recordings of AMASS.
 
 What a recording does when it is read is in its name: `..._kill...` ends the process that reads it,
-`..._bug...` meets an exception that nobody foresaw, `..._broken...` cannot be read.
+`..._bug...` raises an unexpected exception, `..._broken...` cannot be read.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from mocap_ray.shards.running import InProcess, RunCallback, RunResult, Silent, 
 from mocap_ray.storage import Place, place
 
 EVERY = 30
-"""Every so many frames of a recording is a row."""
+"""Every N-th frame of a recording is a row."""
 
 
 class PoseReason(StrEnum):
-    """Its own closed list."""
+    """The closed list of this product."""
 
     UNREADABLE = "unreadable"
     WORKER_DIED = "worker_died"
@@ -136,13 +136,13 @@ def _spring(name: str) -> None:
     if "_kill" in last:
         os.kill(os.getpid(), signal.SIGKILL)
     if "_bug" in last:
-        raise ValueError("a library met something that nobody foresaw")
+        raise ValueError("an unexpected error in a library")
     if "_broken" in last:
         raise OSError(5, "the disk does not answer")
 
 
 def prepared(product: PoseProduct, out: Place, *, limit: int | None = None) -> Build[Any, Any, Any]:
-    """List, split by a rule and compare with the output."""
+    """The plan of a run: list the archive, assign splits, compare with the output."""
     listed = amass.discover(product.archive)[:limit]
     groups = {r.name: ("val" if r.subject.endswith("2") else "train",) for r in listed}
     settings = {"product": "poses", "every": EVERY}
@@ -158,7 +158,7 @@ def make_poses(
     callback: RunCallback | None = None,
     strict: bool = False,
 ) -> RunResult:
-    """The whole run, in this process unless an engine is given."""
+    """Run it, in this process unless an engine is given."""
     root = place(out)
     return run(
         lambda: prepared(product, root, limit=limit),

@@ -1,4 +1,4 @@
-"""Shards are cut by content: new recordings move the cuts around themselves only."""
+"""Shards are cut by content: a new recording only moves the cuts next to it."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_a_new_recording_remakes_about_one_shard() -> None:
     assert len(before) > 100
 
 
-def test_shards_keep_datasets_and_splits_apart_and_leave_out_what_has_no_split() -> None:
+def test_shards_do_not_mix_datasets_and_splits() -> None:
     recordings = [replace(r, dataset="B" if i % 2 else "A") for i, r in enumerate(_recordings(100))]
     splits = {r.name: ("val" if i % 3 else "train") for i, r in enumerate(recordings[:90])}
     homes = {r.name: (r.dataset, splits[r.name]) for r in recordings if r.name in splits}
@@ -76,14 +76,14 @@ def test_shards_keep_datasets_and_splits_apart_and_leave_out_what_has_no_split()
     assert sum(len(g.inputs) for g in groups) == 90
 
 
-def test_one_huge_recording_is_a_shard_of_its_own() -> None:
+def test_one_huge_recording_gets_its_own_shard() -> None:
     recordings = _recordings(50)
     recordings[20] = replace(recordings[20], size=100 * TARGET)
     alone = [g for g in _group(recordings) if recordings[20] in g.inputs]
     assert [len(g.inputs) for g in alone] == [1]
 
 
-def test_names_come_from_content_alone() -> None:
+def test_names_depend_only_on_content() -> None:
     recordings = _recordings(5)
     moved = [replace(r, size=r.size + 1, fingerprint="2") for r in recordings]
     name = _shard(("A", "train"), recordings).name

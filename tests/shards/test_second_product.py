@@ -1,4 +1,4 @@
-"""Single-frame poses get for nothing what clips have: the generic run knows neither."""
+"""Single-frame poses get every feature of a run that clips have, because the generic run knows neither."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def product(archive: Path) -> PoseProduct:
 
 
 def files(out: Path) -> dict[str, str]:
-    """Path -> sha256 of what may not differ between runs; with the receipts, as the archive is the same."""
+    """Path -> sha256 of the files that must be equal between runs, with receipts, as the archive is the same."""
     return {
         str(p.relative_to(out)): hashlib.sha256(p.read_bytes()).hexdigest()
         for p in sorted(out.rglob("*"))
@@ -76,7 +76,7 @@ def test_rejections_by_name_and_reason_in_a_file_with_its_own_keys(archive: Path
     assert table.column_names == ["split", "recording", "frame", "reason", "detail"]
     lost = {r["recording"].rpartition("/")[2]: r["reason"] for r in table.to_pylist()}
     assert lost["shape"] == lost["903_cut_short_poses"] == "no_motion"
-    # A teleporting take has poses all the same: what counts as unusable is the product's business.
+    # A take that teleports still has poses: each product decides what is unusable.
     assert "901_teleport_poses" not in lost
 
 
@@ -95,7 +95,9 @@ def test_an_unfinished_run_goes_on_and_leaves_the_same_bytes(archive: Path, tmp_
     assert (third.made, third.kept) == (0, whole.made)
 
 
-def test_what_is_new_or_changed_is_taken_up_and_superseded_files_go(archive: Path, tmp_path: Path) -> None:
+def test_new_and_changed_inputs_are_processed_and_superseded_files_removed(
+    archive: Path, tmp_path: Path
+) -> None:
     first = make_poses(product(archive), tmp_path / "out")
     source = sorted(archive.rglob("0*_poses.npz"))
     # So small that it joins the shard of its neighbour.
@@ -140,7 +142,7 @@ def test_a_bug_names_its_input_rejects_nothing_and_shows_its_traceback(archive: 
     with pytest.raises(RunFailed, match=r"1 of .* shards could not be made") as failed:
         make_poses(product(archive), tmp_path / "out")
     text = str(failed.value)
-    assert "zz_bug_poses.npz: ValueError: a library met something that nobody foresaw" in text
+    assert "zz_bug_poses.npz: ValueError: an unexpected error in a library" in text
     assert "Traceback (most recent call last)" in text
     assert "in _spring" in text
     assert not (tmp_path / "out" / "manifest.json").exists()
@@ -152,7 +154,7 @@ def test_a_bug_names_its_input_rejects_nothing_and_shows_its_traceback(archive: 
     assert not any("bug" in name for name in lost)
 
 
-def test_what_cannot_be_read_fails_its_shard_and_never_becomes_a_rejection(
+def test_an_unreadable_input_fails_its_shard_and_never_becomes_a_rejection(
     archive: Path, tmp_path: Path
 ) -> None:
     source = sorted(archive.rglob("0*_poses.npz"))[0]
@@ -163,16 +165,16 @@ def test_what_cannot_be_read_fails_its_shard_and_never_becomes_a_rejection(
         make_poses(product(archive), tmp_path / "out")
 
 
-def test_strict_ends_at_the_first_rejection(archive: Path, tmp_path: Path) -> None:
+def test_strict_fails_at_the_first_rejection(archive: Path, tmp_path: Path) -> None:
     with pytest.raises(RunFailed, match="no_motion"):
         make_poses(product(archive), tmp_path / "out", strict=True)
 
 
-def test_a_data_set_of_rejections_alone_is_refused(tmp_path: Path) -> None:
+def test_a_run_of_only_rejections_fails(tmp_path: Path) -> None:
     folder = tmp_path / "archive" / "Set" / "s1"
     folder.mkdir(parents=True)
     (folder / "a_poses.npz").write_bytes(b"no zip")
-    with pytest.raises(RunFailed, match=r"every recording was rejected \(1 rejections\)"):
+    with pytest.raises(RunFailed, match=r"every recording was rejected \(1 rejection\)"):
         make_poses(product(tmp_path / "archive"), tmp_path / "out")
 
 
@@ -183,7 +185,7 @@ def test_a_reason_outside_the_closed_list_is_a_bug(archive: Path, tmp_path: Path
         def process(self, input: Recording) -> list[Any]:
             return [Rejection(input, Reason.TELEPORT, "not ours")]
 
-    with pytest.raises(RunFailed, match=r"is no reason of PoseReason"):
+    with pytest.raises(RunFailed, match=r"is not a reason of PoseReason"):
         make_poses(Loose(place(archive)), tmp_path / "out", limit=1)
 
 
@@ -198,7 +200,7 @@ def test_a_closed_list_contains_what_every_product_needs() -> None:
 
 
 class Dying(InProcess):
-    """An engine whose workers die of some inputs: it says nothing of their shards, as a real one does."""
+    """An engine whose workers die of some inputs: like a real one, it reports nothing for their shards."""
 
     def __init__(self, killing: str) -> None:
         self.killing = killing
@@ -222,7 +224,7 @@ class Notes(Silent):
         self.notes.append(text)
 
 
-def test_what_kills_its_worker_is_found_and_rejected_by_name(archive: Path, tmp_path: Path) -> None:
+def test_an_input_that_kills_its_worker_is_found_and_rejected(archive: Path, tmp_path: Path) -> None:
     from contextlib import nullcontext
 
     engine, notes, out = Dying("004_"), Notes(), place(tmp_path / "out")
@@ -240,7 +242,7 @@ def test_what_kills_its_worker_is_found_and_rejected_by_name(archive: Path, tmp_
     assert engine.probes == PROBES
 
 
-def test_an_input_that_killed_once_only_is_not_rejected() -> None:
+def test_an_input_that_kills_only_once_is_not_rejected() -> None:
     inputs = [Recording("D", f"D/{k}", "D/1", f"D/{k}.npz", 1, "1") for k in range(4)]
     answers = iter([{"D/1", "D/2"}, {"D/2"}])
     assert killers(inputs, lambda suspects: next(answers)).keys() == {"D/2"}
@@ -267,7 +269,7 @@ def test_setup_is_called_once_before_the_first_shard(archive: Path, tmp_path: Pa
     assert read["twice"] == pytest.approx([2 * v for v in read["once"]], abs=1e-6)
 
 
-def test_reports_are_logged_in_the_products_words() -> None:
+def test_reports_are_logged_under_the_products_names() -> None:
     report = ShardReport("s", ok=True, inputs=3, rows=40, amount=40, rejected=1)
     named = report.named(PoseProduct.layout)
     assert (named["recordings"], named["rows"], named["poses"]) == (3, 40, 40)

@@ -1,5 +1,5 @@
 "use strict";
-// Pointing at a chart shows the values of its curves there: of each curve, or of the nearest where there are many.
+// Pointing at a chart shows the values of each curve at this x, or of the nearest curve if there are many.
 (() => {
   const MANY = 8;
   const corners = (shape) => {
@@ -72,7 +72,7 @@
         ...found.map(({ curve, k }) => row(curve.name, curve.y[k], curve.colour)),
       );
       box.hidden = false;
-      // Beside the line, on the side that has more room.
+      // Next to the line, on the side with more room.
       const left = area.left - chart.getBoundingClientRect().left + (at / 100) * area.width;
       box.style.left = at > 50 ? "auto" : `${left + 10}px`;
       box.style.right = at > 50 ? `${chart.clientWidth - left + 10}px` : "auto";

@@ -52,7 +52,7 @@
         if (!before) return;
         const other = [...this.grips].find(([id]) => id !== e.pointerId);
         this.grips.set(e.pointerId, [e.clientX, e.clientY]);
-        // One finger turns, two zoom by what their distance changes.
+        // One finger turns; two zoom by the change of their distance.
         if (!other) this.turn(this.yaw + (e.clientX - before[0]) * 0.01, this.pitch + (e.clientY - before[1]) * 0.006);
         else {
           const far = (x, y) => Math.max(1, Math.hypot(x - other[1][0], y - other[1][1]));
@@ -62,7 +62,7 @@
       for (const end of ["pointerup", "pointercancel"]) {
         canvas.addEventListener(end, (e) => this.grips.delete(e.pointerId));
       }
-      // The wheel scrolls the page until somebody has clicked on the figure; pinching a trackpad always zooms.
+      // The wheel scrolls the page until the figure has been clicked; pinching a trackpad always zooms.
       canvas.addEventListener(
         "wheel",
         (e) => {
@@ -183,7 +183,7 @@
       this.clock.textContent = `${this.time.toFixed(1)} / ${this.duration.toFixed(1)} s`;
     }
 
-    // Half-metre squares around the figure, fading outwards, and the way the root takes.
+    // Half-metre squares around the figure, fading outwards, and the path of the root.
     floor(g, see, ox, oz, colour) {
       const line = (a, b, alpha) => {
         g.globalAlpha = alpha;

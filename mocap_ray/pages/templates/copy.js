@@ -1,5 +1,5 @@
 "use strict";
-// Buttons that copy the code beside them.
+// Buttons that copy the code next to them.
 document.querySelectorAll("[data-copy]").forEach((button) => {
   button.hidden = !navigator.clipboard;
   button.addEventListener("click", async () => {

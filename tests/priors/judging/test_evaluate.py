@@ -327,5 +327,5 @@ def test_what_cannot_be_judged_says_so(trained: Path) -> None:
     with pytest.raises(ValueError, match=r"config\.yaml: a file that is neither a checkpoint"):
         evaluate([trained / "gaussian_prior" / "config.yaml"])
     one = moving(1, 1)
-    with pytest.raises(ValueError, match=r"1 held-out poses\. Judging needs at least two"):
+    with pytest.raises(ValueError, match=r"1 held-out pose\. Judging needs at least two"):
         judge(gaussian(moving(50, 1)), train=moving(50, 1), held_out=one)
