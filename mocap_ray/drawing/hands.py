@@ -75,11 +75,11 @@ def _hand(
         x = np.round(middle + PX * right, 1)
         y = np.round(200.0 - PX * (np.cos(TILT) * ahead + np.sin(TILT) * up), 1)
         for n in range(4):
-            kind, width = f"mr-{'t' if n == 0 else which[0]}", (6, 9.5, 8, 7)[n]
+            kind, width = f"mr-{'t' if n == 0 else which[0]}", (6.0, 9.5, 8.0, 7.0)[n]
             if css is not None:
                 kind, width = css, 2.6
             elif n and pale is not None and pale[chain[n - 1]]:
-                kind, width = "mr-x", 5
+                kind, width = "mr-x", 5.0
             ends = (float(x[n]), float(y[n]), float(x[n + 1]), float(y[n + 1]))
             bones.append((float(0.5 * (up[n] + up[n + 1])), kind, ends, width))
     return [(kind, ends, width) for _, kind, ends, width in sorted(bones, key=lambda bone: bone[0])]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -40,12 +41,13 @@ def prior_of(trained: Trained, *, kind: PriorKind | None = None) -> Prior:
     build = priors.build if kind is None else kind.prior
     section: TypeAdapter[Any] = TypeAdapter(ModelConfig if kind is None else kind.model)
     try:
-        if kind is None and ":" in str(about["model"]["kind"]):
+        model = about["model"]
+        if kind is None and isinstance(model, Mapping) and ":" in str(model.get("kind")):
             raise CheckpointError(
-                f"{where}: holds a model from outside this package, {about['model']['kind']}. Load it in Python with "
+                f"{where}: holds a model from outside this package, {model['kind']}. Load it in Python with "
                 "mocap_ray.load_prior(path, kind=...) and the kind that was trained."
             )
-        config = section.validate_python(about["model"])
+        config = section.validate_python(model)
         coordinates = Coordinates.from_description(about["coordinates"])
         with own_random_numbers(
             torch.device("cpu")

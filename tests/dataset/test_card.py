@@ -1,4 +1,4 @@
-"""The data card tells the truth, is the same each time, and its code runs."""
+"""The data card is correct, the same each time, and its code runs."""
 
 from __future__ import annotations
 
