@@ -1,4 +1,4 @@
-"""Every command and every program in the documents works as it stands there, or is named here with a reason."""
+"""Every command and every program in the documents works unchanged, or is listed here with a reason."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ NOT_RUN = {
     "ray start --head": "starts a cluster; tests/distributed/test_job.py does",
     "ray job submit": "needs a cluster; tests/distributed/test_job.py has one",
 }
-"""How a command begins that is not run here -> why."""
+"""Beginning of a command that is not run here -> reason."""
 
 RUN = ("mocap-ray ", "PYTHONPATH=. mocap-ray ")
-"""How a command begins that is run here, in a folder where the example paths exist."""
+"""Beginnings of commands that are run here, in a folder where the example paths exist."""
 
 SHORTER = {
     "mocap-ray train ": ["--override", "training.max_epochs=2"],
     "mocap-ray evaluate ": ["--quick"],
     "mocap-ray compare ": ["--quick"],
 }
-"""What `make test` adds to a command that takes minutes; `make test-all` types it as it stands, too."""
+"""What `make test` adds to a command that takes minutes; `make test-all` also runs it unchanged."""
 
 BLOCK = re.compile(
     r"^(?P<indent> *)```(?P<kind>bash|python|yaml)\n(?P<text>.*?)^(?P=indent)```", re.DOTALL | re.MULTILINE

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -41,12 +42,12 @@ def prior_of(trained: Trained, *, kind: PriorKind | None = None) -> Prior:
     section: TypeAdapter[Any] = TypeAdapter(ModelConfig if kind is None else kind.model)
     try:
         model = about["model"]
-        if kind is None and isinstance(model, dict) and ":" in str(model.get("kind")):
+        if kind is None and isinstance(model, Mapping) and ":" in str(model.get("kind")):
             raise CheckpointError(
                 f"{where}: holds a model from outside this package, {model['kind']}. Load it in Python with "
                 "mocap_ray.load_prior(path, kind=...) and the kind that was trained."
             )
-        config = section.validate_python(about["model"])
+        config = section.validate_python(model)
         coordinates = Coordinates.from_description(about["coordinates"])
         with own_random_numbers(
             torch.device("cpu")

@@ -1,4 +1,4 @@
-"""`check` tells what is there, what is missing and what is odd."""
+"""`check` reports which models exist, which are missing and which are implausible."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Joints without meshes: equal to `smplx`, the same bits wherever a frame stands."""
+"""Joints without meshes: equal to `smplx`, with the same bits at every position in a batch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures show the motion that they were given, wherever it stood and faced."""
+"""Pictures show the motion that they are given, at any place and facing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page is one file that reaches for nothing, tells the manifest's numbers and can be read by everyone."""
+"""The page is one file without network access, shows the numbers of the manifest and is accessible."""
 
 from __future__ import annotations
 

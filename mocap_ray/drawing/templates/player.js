@@ -252,12 +252,12 @@
   const all = document.getElementById("all");
   if (all) {
     all.hidden = players.length === 0;
-    const tell = () => (all.textContent = players.some((p) => p.playing) ? "Pause all" : "Play all");
+    const update = () => (all.textContent = players.some((p) => p.playing) ? "Pause all" : "Play all");
     all.addEventListener("click", () => {
       const on = !players.some((p) => p.playing);
       players.forEach((p) => p.play(on));
-      tell();
+      update();
     });
-    tell();
+    update();
   }
 })();

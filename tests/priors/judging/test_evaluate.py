@@ -33,7 +33,7 @@ QUICK = JudgeOptions(poses=400, train=400, samples=200, completed=12, steps=60, 
 
 
 def moving(n: int, seed: int, *, spread: float = 0.15) -> Float[Tensor, "n 55 3"]:
-    """Bodies whose joints all follow three hidden numbers, with a little noise: limbs tell of one another."""
+    """Bodies whose joints all follow three latent numbers, with a little noise, so that limbs depend on each other."""
     rng = np.random.default_rng(0)
     mixing, mean = rng.normal(size=(3, 63)), 0.3 * rng.normal(size=63)
     drawn = np.random.default_rng(seed)
