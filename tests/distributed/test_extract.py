@@ -195,7 +195,7 @@ def test_damaged_inputs_become_rejections_and_good_ones_clips(run: Runs, archive
     lost = names - rejected.keys()
     counts = {r["dataset"]: r for r in job.manifest()["counts"]}["Damaged"]
     assert counts["recordings"] == len(names)
-    # What is not rejected was damaged where nothing is read, and is a clip.
+    # An input that is not rejected is damaged where nothing is read, and gives a clip.
     assert counts["clips"] == len(lost)
 
 

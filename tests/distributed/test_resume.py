@@ -29,7 +29,7 @@ def test_extracting_a_then_b_equals_extracting_both(run: Runs, archive: Path) ->
     assert half.files() != both.files()
     run("parts", source={"split": "none"}).plain()
     assert half.files() == both.files()
-    # A narrower selection than last time takes nothing away.
+    # A narrower selection than last time removes nothing.
     half.plain()
     assert half.files() == both.files()
 
@@ -78,7 +78,7 @@ def test_overwriting_replaces_everything_and_resumes_after_a_kill(run: Runs) -> 
     other = run(motion={"profile": "flowmimic"})
     other.plain(overwrite=True, shards=2)
     done = {p: p.stat().st_mtime_ns for p in (other.out / "receipts").iterdir()}
-    # Killed here; the same command goes on, with or without the flag.
+    # Killed here; the same command resumes, with or without the flag.
     other.plain(overwrite=True)
     kept = [p for p in (other.out / "receipts").iterdir() if p.stat().st_mtime_ns == done[p]]
     assert len(kept) == 2

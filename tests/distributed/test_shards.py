@@ -59,12 +59,12 @@ def test_a_killed_run_resumes_and_inputs_that_kill_workers_are_rejected(
     driver.join()
     done = len(list((out / "receipts").glob("*.json")))
     assert not (out / "manifest.json").exists()
-    # The same run goes on, with another number of workers, and gives the bytes of the plain path.
+    # The run resumes with another number of workers, and gives the same bytes as without Ray.
     monkeypatch.setenv("TRAP_SLEEP_S", "0")
     result = make_poses(PoseProduct(place(archive)), out, engine=on_ray(1))
     assert result.kept >= done
     assert files(out) == files(tmp_path / "plain")
-    # One that kills its worker comes in: it alone is left out, by name.
+    # Add an input that kills its worker: only this one is left out.
     killer = archive / f"{names[3]}_kill_poses.npz"
     killer.write_bytes((archive / f"{names[3]}.npz").read_bytes())
     notes = Notes()
@@ -92,10 +92,10 @@ def test_workers_of_a_product_with_setup_are_kept_alive(archive: Path, tmp_path:
     result = make_poses(scaled("marks"), tmp_path / "ray", engine=on_ray(2))
     assert result.made == made > 4
     assert files(tmp_path / "ray") == files(tmp_path / "plain")
-    # Each worker set it up once, not once a shard.
+    # Each worker called setup once, not once per shard.
     processes = [p.name.partition(".")[0] for p in (tmp_path / "marks").iterdir()]
     assert 1 <= len(processes) == len(set(processes)) <= 2
-    # A setup that fails ends the run with its own words.
+    # If setup fails, the run fails with its message.
     with pytest.raises(RuntimeError, match="no_such_file"):
         make_poses(scaled("marks", "no_such_file"), tmp_path / "other", engine=on_ray(1))
 
