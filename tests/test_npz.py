@@ -137,8 +137,8 @@ def test_layouts_written_byte_by_byte_are_read(
     assert set(found) == {"a", "b"}
     assert same(found["a"], A)
     assert str(found["b"]) == "text"
-    if b"PK" not in options.get("comment", b""):  # zipfile takes the first mark from behind for the end
-        with np.load(io.BytesIO(data)) as oracle:  # our writer is itself held against numpy
+    if b"PK" not in options.get("comment", b""):  # zipfile takes the last signature for the end record
+        with np.load(io.BytesIO(data)) as oracle:  # also checks this writer against numpy
             assert same(oracle["a"], A)
 
 
@@ -187,7 +187,7 @@ def test_no_handle_stays_open_after_the_views_are_deleted(tmp_path: Path) -> Non
 
 def test_headers_can_be_listed_without_reading_the_numbers(tmp_path: Path) -> None:
     data = bytearray(rawzip.npz({"a": A, "gender": np.array("male")}))
-    data[data.index(A.tobytes())] ^= 1  # the checksum is wrong, and is not looked at
+    data[data.index(A.tobytes())] ^= 1  # the checksum is wrong, but not checked
     with open_npz(write(tmp_path, bytes(data)), "f.npz") as file:
         head = file.describe("a")
         assert (head.dtype, head.shape) == (np.dtype("<f8"), (2, 3))
@@ -223,7 +223,7 @@ def test_thousands_of_members_are_read_and_millions_are_refused(tmp_path: Path) 
 def test_a_size_that_changed_since_the_listing_is_an_io_error(tmp_path: Path) -> None:
     where = write(
         tmp_path, rawzip.npz({"a": A})[:-9]
-    )  # looks truncated, but is it? It was longer when listed.
+    )  # looks truncated, but it was longer when it was listed
     for each in (where, not_local(where)):
         with pytest.raises(OSError, match="it changed since"):
             open_npz(each, "f.npz", size=(tmp_path / "f.npz").stat().st_size + 9)

@@ -10,7 +10,7 @@ Invalid content raises `BadNpz`; failures of the disk or the network raise OSErr
 
 from __future__ import annotations
 
-from mocap_ray.npz.faults import BadNpz
+from mocap_ray.npz.errors import BadNpz
 from mocap_ray.npz.npy import Header
 from mocap_ray.npz.reader import NpzFile, open_npz
 

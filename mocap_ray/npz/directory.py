@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-from mocap_ray.npz.faults import BadNpz
+from mocap_ray.npz.errors import BadNpz
 from mocap_ray.npz.sources import TAIL, ByteSource
 from mocap_ray.wording import counted
 

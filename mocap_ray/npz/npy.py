@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mocap_ray.npz.faults import BadNpz
+from mocap_ray.npz.errors import BadNpz
 from mocap_ray.wording import counted
 
 HEADER_LIMIT = 10_000

@@ -10,7 +10,7 @@ import numpy as np
 
 from mocap_ray.npz import npy
 from mocap_ray.npz.directory import DEFLATED, Member, directory, packed_bytes
-from mocap_ray.npz.faults import BadNpz
+from mocap_ray.npz.errors import BadNpz
 from mocap_ray.npz.sources import ByteSource, Mapped, Remote
 from mocap_ray.storage import Place
 

@@ -20,7 +20,7 @@ from tests.archives import rawzip, takes
 def put(root: Path, source: str, take: dict[str, np.ndarray] | bytes) -> Path:
     path = root / source
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.unlink(missing_ok=True)  # written over in place, it would change earlier views of it
+    path.unlink(missing_ok=True)  # overwriting it in place would change earlier views of it
     path.write_bytes(take if isinstance(take, bytes) else rawzip.npz(take))
     return path
 
@@ -108,7 +108,7 @@ def test_of_162_columns_only_the_body_is_used(tmp_path: Path) -> None:
     assert not found.poses[:, 22:].any()
     full = takes.stage_ii()
     both = motion(tmp_path, {**full, "poses": take["poses"]})
-    assert np.array_equal(both.poses.reshape(-1, 165), full["poses"])  # the parts know better
+    assert np.array_equal(both.poses.reshape(-1, 165), full["poses"])  # the separate arrays are used
 
 
 def test_formats_are_recognised_by_content_not_by_folder(tmp_path: Path) -> None:
@@ -224,7 +224,7 @@ def test_a_file_without_betas_has_the_mean_shape(tmp_path: Path) -> None:
     assert motion(tmp_path, without(takes.smplh(), "betas")).betas.shape == (0,)
 
 
-# --- what is no motion ---
+# --- files without motion ---
 
 
 def test_a_missing_key_is_rejected_and_the_existing_keys_are_listed(tmp_path: Path) -> None:

@@ -57,12 +57,12 @@ def test_damage_of_each_kind_has_its_reason(results) -> None:
     assert set(reasons["not_zip"]) == {Reason.UNREADABLE, Reason.MISSING_KEYS}  # one is an empty archive
     assert set(reasons["wrong_keys"]) == {Reason.MISSING_KEYS, Reason.NOT_MOTION}
     assert set(reasons["splice"]) <= {Reason.UNREADABLE, "taken"}
-    assert reasons["pickled"][Reason.UNSAFE] == 8  # poses, trans, betas and rate; gender is not worth a take
+    assert reasons["pickled"][Reason.UNSAFE] == 8  # poses, trans, betas and rate; a pickled gender is ignored
     assert reasons["wrong_shapes"][Reason.TOO_SHORT] == 1
     assert reasons["wrong_values"] == {
         Reason.BAD_VALUE: 7,
         "taken": 7,
-    }  # non-finite ones are the quality's business
+    }  # the quality checks find the non-finite ones
     assert set(reasons["huge"]) == {Reason.BAD_SHAPE, Reason.UNREADABLE}
     assert reasons["flip"][Reason.UNREADABLE] > reasons["flip"]["taken"]
 

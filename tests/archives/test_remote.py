@@ -106,9 +106,9 @@ def test_no_recording_needs_more_than_three_requests(server: Server, listed: dic
     for source, recording in listed.items():
         before = len(server.requests())
         result = read(where, recording)
-        asked = server.requests()[before:]
-        assert all(path == f"/archive/amass/{source}" for _, path in asked)
-        counts[source] = len(asked)
+        requests = server.requests()[before:]
+        assert all(path == f"/archive/amass/{source}" for _, path in requests)
+        counts[source] = len(requests)
         if source in TAKES and source != "KIT/3/shape.npz":
             assert isinstance(result, Motion), result.detail
             assert np.array_equal(result.trans, TAKES[source]["trans"])

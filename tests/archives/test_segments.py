@@ -47,7 +47,7 @@ def recording(name: str) -> Recording:
 def test_the_frames_are_those_of_humanml3d(
     frames: int, fps: float, start: int, length: int, open_end: bool, dataset: str
 ) -> None:
-    # As its notebooks do it: thin out, drop the start, then cut.
+    # As in HumanML3D's notebooks: subsample, drop the start, then cut.
     end = -1 if open_end else start + length
     kept = np.arange(frames)[:: max(1, int(fps / 20))]
     seconds = {"Eyes_Japan_Dataset": 3, "MPI_HDM05": 3, "TotalCapture": 1, "MPI_Limits": 1}

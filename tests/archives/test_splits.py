@@ -38,7 +38,7 @@ def test_the_splits_have_about_their_fractions() -> None:
 
 
 def test_hashes_never_change() -> None:
-    # Pinned: a data set made last year has to meet the same split today.
+    # Pinned: a data set made last year has to get the same split today.
     subjects = ["CMU/01", "CMU/02", "KIT/3", "ACCAD/Female1", "CMU/88", "SFU/0005", "DemoGym/s03"]
     found = assign(
         [recording(f"{s}/a") for s in subjects], split="subject", fractions={"train": 0.5, "test": 0.5}
@@ -125,7 +125,7 @@ def test_published_and_the_name_of_the_archive_are_the_same_split(split: str) ->
     found = published_split(archive, split)
     assert found is not None
     name, rule = found
-    # One name in the recipe, so that both words are one recipe.
+    # One name in the recipe, so that both give the same recipe.
     assert name == "amass"
     assert [rule(recording(n)) for n in ("SFU/1/a", "SSM/1/a", "CMU/1/a")] == ["val", "test", "train"]
 

@@ -91,7 +91,7 @@ def test_every_command_has_help_with_an_example(words: tuple[str, ...], call: Ca
     _, _, examples = out.partition("Example")
     assert f"mocap-ray {' '.join(words)}" in examples
     assert call(*words, "-h") == (0, out, "")
-    # Prose stays within a terminal of 80 columns; an example is left as it is typed.
+    # Text fits a terminal of 80 columns; examples are not wrapped.
     assert [line for line in out.splitlines() if len(line) > 80 and not line.startswith("    ")] == []
 
 
@@ -342,7 +342,7 @@ def test_inspect_prints_figures_and_reason_and_sets_the_exit_code(
     assert "4,839 at 120 fps = 40.33 s" in out
     assert "2,763.6 m/s^2 in frame 3363 (limit 1,500)" in out
     assert "48,996 rad/s^2 in right_wrist, frame 4456 (limit 100,000)" in out
-    # Off a terminal a sentence is one line, however long.
+    # Without a terminal, a sentence is one line, however long.
     assert any("the root accelerates by 2,763.6 m/s^2" in x and "multiplier." in x for x in out.splitlines())
     assert call("inspect", bad, "--override", "motion.quality.cut=true")[0] == 0
     assert call("inspect", bad, "--override", "motion.quality.multiplier=2")[0] == 0
@@ -462,7 +462,7 @@ def test_a_command_to_copy_is_found_from_here(tmp_path: Path, monkeypatch: pytes
     here = Path(sys.executable)
     monkeypatch.setenv("PATH", str(here.parent))
     assert screen.typed("python", "-c", "1 + 1") == "python -c '1 + 1'"
-    # A link to the same interpreter, as another environment has one, is another environment.
+    # A link to the same interpreter in another environment is not this environment.
     (tmp_path / "python").symlink_to(here)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", str(tmp_path))

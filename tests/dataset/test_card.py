@@ -14,12 +14,14 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from mocap_ray.dataset.card import Source, card, cell, grouped
+from mocap_ray.dataset.card import Attribution, card, cell, grouped
 from mocap_ray.dataset.snippets import snippets
 from tests.dataset.made import make
 
 SOURCES = {
-    "CMU": Source("CMU Motion Capture", "free for all uses", "NSF EIA-0196217", "http://mocap.cs.cmu.edu")
+    "CMU": Attribution(
+        "CMU Motion Capture", "free for all uses", "NSF EIA-0196217", "http://mocap.cs.cmu.edu"
+    )
 }
 
 
@@ -48,7 +50,7 @@ def test_the_card_depends_only_on_its_arguments(tmp_path: Path) -> None:
 
 
 def test_sub_datasets_of_one_source_share_an_entry() -> None:
-    a, b = Source("A", "free", "cite A", ""), Source("B", "paid", "cite B", "")
+    a, b = Attribution("A", "free", "cite A", ""), Attribution("B", "paid", "cite B", "")
     assert grouped(["u", "x", "y", "z"], {"x": b, "y": a, "z": b}) == [("x, z", b), ("y", a), ("u", None)]
 
 

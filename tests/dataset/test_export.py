@@ -159,7 +159,7 @@ def test_a_killed_export_resumes_to_the_same_files(tmp_path: Path) -> None:
         assert process.poll() is None
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
-    (tmp_path / "out" / "features" / ".tmp-0123").write_bytes(b"half a file")  # the worst moment of all
+    (tmp_path / "out" / "features" / ".tmp-0123").write_bytes(b"half a file")  # left by a kill during a write
     left = contents(tmp_path / "out")
     whole = contents(tmp_path / "whole")
     assert 7 < len(left) < len(whole)
@@ -190,6 +190,6 @@ def test_an_export_resumes_after_a_full_disk(tmp_path: Path) -> None:
     left = contents(tmp_path / "out")
     whole = contents(tmp_path / "whole")
     assert 0 < len(left) < len(whole)
-    assert all(whole[name] == data for name, data in left.items())  # nothing half written
+    assert all(whole[name] == data for name, data in left.items())  # no partial file
     export.export_npy(tmp_path / "set", tmp_path / "out", joints=False)
     assert contents(tmp_path / "out") == whole

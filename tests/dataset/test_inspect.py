@@ -56,7 +56,7 @@ def test_a_file_is_usable_exactly_if_a_run_uses_it(tmp_path: Path, body: BodyOpt
         for clip, other in zip(found.clips, (m for m in made if isinstance(m, Clip)), strict=True):
             assert np.array_equal(clip.features, other.features)
         seen |= {r.reason for r in lost}
-        # Without body models the verdict is the same for all that needs none.
+        # Without body models, the result is the same for all checks that need none.
         assert _look(tmp_path / recording.source).taken == found.taken
     assert seen == {
         Reason.MISSING_KEYS,
@@ -83,7 +83,7 @@ def test_quality_figures_are_exact(tmp_path: Path) -> None:
     assert (found.quality.angular_frame, found.quality.angular_joint) == (40, left_elbow)
     assert not found.quality.bad.any()
     assert found.taken
-    assert not found.complete  # no body models: facing and bones were not looked at
+    assert not found.complete  # no body models: facing and bones were not checked
 
 
 def test_limits_of_the_options_are_used(tmp_path: Path, body: BodyOptions) -> None:
@@ -91,7 +91,7 @@ def test_limits_of_the_options_are_used(tmp_path: Path, body: BodyOptions) -> No
     take["trans"][300:] += (1.0, 0.0, 0.0)
     path = _written(tmp_path / "b_poses.npz", take)
     assert not _look(path).taken
-    assert _look(path).complete  # nothing is left that a body could change
+    assert _look(path).complete  # a body could not change the result
     cut = MotionOptions.model_validate({"quality": {"cut": True}})
     for models in (None, body):
         found = _look(path, motion=cut, body=models)

@@ -120,7 +120,7 @@ def test_broken_frames_are_found_and_the_good_stretches_around_them_kept(walk: n
     joints[120] = np.inf
     motion = _motion(joints)
     measured = quality.measure(motion)
-    # Naive twin: a frame is bad that is not finite; an acceleration needs three good frames.
+    # Naive twin: a frame that is not finite is bad; an acceleration needs three good frames.
     assert np.flatnonzero(measured.bad).tolist() == [60, 120]
     assert measured.root_acceleration < 1500
     assert dict(measured.rows())["angular acceleration"].startswith("not measured")

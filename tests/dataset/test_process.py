@@ -144,12 +144,12 @@ def test_written_poses_give_the_written_joints(
     assert clip.poses is not None
     assert clip.trans is not None
     found = forward(clip.poses, clip.trans, rest, family)
-    np.testing.assert_allclose(found, clip.joints, atol=1e-5)  # promised: 1e-4
+    np.testing.assert_allclose(found, clip.joints, atol=1e-5)  # documented: 1e-4
     assert np.linalg.norm(clip.poses, axis=-1).max() <= np.pi + 1e-5
     assert len(clip.joints) == len(clip.poses) == len(clip.trans) == len(cast("np.ndarray", clip.stick))
     assert clip.num_frames == len(clip.joints) - (profile == "humanml3d")
 
-    # The same places as in the file, turned to Y up: by frame with stride, else where both have a frame.
+    # The same positions as in the file, with Y up: every frame with stride, else the frames that both have.
     arrays = arrays_of(path)
     raw = arrays["poses"].reshape(len(arrays["trans"]), -1, 3)
     there = forward(raw, arrays["trans"], rest, family) @ R_YUP_AMASS.T
@@ -332,7 +332,7 @@ def test_the_shortest_clip_has_min_frames_rows(
         if isinstance(item, Rejection):
             assert item.reason is Reason.TOO_SHORT
     taken = [n for _, n in sorted(rows.items()) if n]
-    assert taken[0] == 25  # none shorter is taken, and the first to have as many is
+    assert taken[0] == 25  # shorter ones are rejected, and the first with enough rows is kept
     assert taken == sorted(taken)
     assert 0 in rows.values()
 
@@ -409,7 +409,7 @@ def test_segments_are_the_clips_of_humanml3d(tmp_path: Path, demo: Path, bodies:
     found = clips_of(build.shards[0].inputs[0], plan_of(build))
     arrays = arrays_of(path)
     rest = plan_of(build).bodies.models["smplh", "male"].shaped(arrays["betas"][:10]).rest
-    # As the notebooks do it, in their order: all frames, every second, without the first second, the rows.
+    # As in HumanML3D's notebooks, in their order: subsample, trim the first second, cut the rows.
     poses = arrays["poses"].reshape(-1, 52, 3)
     there = forward(poses, arrays["trans"], rest, "smplh")[::2] @ R_YUP_AMASS.T
     there = there[20:]

@@ -208,7 +208,7 @@ def test_two_workers_give_the_same_batches_as_none(made: tuple[Path, list[Clip]]
 def test_a_forked_process_opens_its_own_files(made: tuple[Path, list[Clip]]) -> None:
     windows = reader.open(made[0]).torch(length=20)
     windows[0]
-    inherited = windows._files[0]  # held, so that nothing new can stand at its address
+    inherited = windows._files[0]  # keep a reference, so that its address is not reused
     child = os.fork()
     if child == 0:
         windows[0]

@@ -124,9 +124,9 @@ def test_a_second_run_makes_nothing_and_a_new_recording_remakes_about_one_shard(
     job = _run(bucket.address("amass"), bodies, bucket.address("out"))
     job.plain()
     before, files = bucket.times("out"), bucket.contents("out")
-    asked = len(bucket.server.requests())
+    earlier = len(bucket.server.requests())
     job.plain()
-    put = [path for method, path in bucket.server.requests()[asked:] if method in ("PUT", "POST")]
+    put = [path for method, path in bucket.server.requests()[earlier:] if method in ("PUT", "POST")]
     assert not any("/clips/" in path or "/receipts/" in path for path in put)
     assert bucket.contents("out") == files
 
@@ -140,7 +140,7 @@ def test_a_second_run_makes_nothing_and_a_new_recording_remakes_about_one_shard(
     made = {p for p in after if p.startswith("clips/")} - kept
     assert 1 <= len(made) <= 2
     assert len(shards - kept) <= 2
-    # What was superseded is gone, its receipts too: the bucket holds what one run over all of it makes.
+    # Superseded files and their receipts are removed: the bucket holds the same as after one run over everything.
     _run(archive, bodies, tmp_path / "fresh").plain()
     fresh = place(tmp_path / "fresh")
     assert _of_every_run(bucket.contents("out")) == _of_every_run(

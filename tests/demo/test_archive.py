@@ -97,7 +97,7 @@ def test_walks_go_where_the_body_faces_with_planted_feet_and_arms_against_the_le
         facing /= np.linalg.norm(facing, axis=1, keepdims=True)
         step = np.diff(p[:, 0], axis=0) * motion.fps
         assert ((step * facing[1:]).sum(1) > 0.4).all(), motion.recording.name
-        # Whichever foot carries stands nearly still.
+        # The foot on the floor is nearly still.
         feet = np.linalg.norm(np.diff(p[:, [7, 8], :2], axis=0), axis=-1) * motion.fps
         assert np.median(feet.min(axis=1)) < 0.12, motion.recording.name
         legs = ((p[:, 7] - p[:, 8]) * facing).sum(1)

@@ -57,7 +57,7 @@ def cluster() -> Iterator[dict[str, str]]:
             [
                 RAY, "start", "--head", "--block", "--num-cpus=2", f"--port={port}", "--node-ip-address=127.0.0.1",
                 f"--dashboard-port={dashboard}", "--dashboard-host=127.0.0.1", f"--temp-dir={folder}/ray",
-                # A killed driver's agent holds the usual port for a minute, and without an agent no job is taken.
+                # The agent of a killed driver keeps the default port for a minute; without an agent, jobs fail.
                 "--object-store-memory=200000000", f"--dashboard-agent-listen-port={agent}",
             ],
             env=environment,

@@ -121,7 +121,7 @@ def test_an_unstable_limb_names_its_joint():
     [rejection] = stretches(m, found, cut=False, min_frames=2)
     assert isinstance(rejection, Rejection)
     assert rejection.reason is Reason.UNSTABLE
-    assert "left_elbow turns with" in rejection.detail
+    assert "left_elbow has an angular acceleration of" in rejection.detail
     assert "above the limit of 100,000" in rejection.detail
 
 
