@@ -1,19 +1,19 @@
-# Everything a person types. `make demo` and `make test` need CPython 3.11, pip and make, nothing else.
+# All commands for users and developers. `make demo` and `make test` only need CPython 3.11, pip and make.
 PYTHON ?= $(shell command -v python3.11 || echo python3)
 VENV ?= .venv
 BIN := $(VENV)/bin
-# Where to get torch from; empty: plain pip, whose own configuration then chooses the build.
+# Package index for torch; empty: plain pip, whose own configuration then chooses the build.
 TORCH_INDEX ?=
 TORCH := $(shell grep '^torch==' requirements.lock)
 STAMP := $(VENV)/.installed-$(shell cat requirements.lock pyproject.toml | cksum | cut -d' ' -f1)
 DEMO ?= demo
 
-.PHONY: help env demo test test-all check format lint types bench lock clean
+.PHONY: help env demo test test-all check format lint types imports bench lock clean
 
-help: ## this list
+help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
-# The stamp is named after the lock file: with nothing new to install, nothing is asked of the network.
+# The stamp is named after the lock file: if there is nothing new to install, the network is not used.
 $(STAMP):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
 		{ echo "$(PYTHON) is not CPython 3.11. Install it, or name it: make PYTHON=/path/to/python3.11"; exit 1; }
@@ -24,20 +24,20 @@ $(STAMP):
 	rm -f $(VENV)/.installed-*
 	touch $@
 
-env: $(STAMP) ## make the environment from requirements.lock
+env: $(STAMP) ## create the environment from requirements.lock
 
-demo: $(STAMP) ## a small archive and a stand-in body, extracted on a local Ray, a small prior, pages to look at
+demo: $(STAMP) ## extract a small archive on a local Ray cluster, train a small prior, write their pages
 	$(BIN)/mocap-ray demo $(DEMO)
 
-test: $(STAMP) ## the tests, within 15 minutes on 2 cores
+test: $(STAMP) ## run the tests, within 15 minutes on 2 cores
 	$(BIN)/python -m pytest -m "not slow and not gpu"
 
-test-all: $(STAMP) ## the slow ones too
+test-all: $(STAMP) ## run all tests, including the slow ones
 	$(BIN)/python -m pytest
 
-check: format lint types test ## format, lint, types, tests
+check: format lint types imports test ## run format, lint, types, imports and test
 
-format: $(STAMP) ## fails where a file is not formatted; `ruff format .` mends it
+format: $(STAMP) ## check the format of all files; `ruff format .` fixes it
 	$(BIN)/ruff format --check .
 
 lint: $(STAMP)
@@ -46,13 +46,16 @@ lint: $(STAMP)
 types: $(STAMP)
 	$(BIN)/mypy
 
-bench: $(STAMP) ## speed against baselines and floor: a table, and bench/results.json
+imports: $(STAMP) ## check that rooms import only from rooms below, without cycles between files
+	$(BIN)/lint-imports --no-logo
+
+bench: $(STAMP) ## measure speed against baselines: a table, and bench/results.json
 	$(BIN)/python -m bench
 
-lock: ## compile requirements.lock anew
+lock: ## update requirements.lock
 	$(BIN)/python -m piptools compile --quiet --strip-extras --extra dev --allow-unsafe --no-emit-find-links \
 		--no-emit-index-url --no-emit-trusted-host --no-header --output-file requirements.lock pyproject.toml
 	sed -i -E 's/^([a-zA-Z0-9_.-]+==[^ +]+)\+[a-z0-9.]+/\1/' requirements.lock
 
-clean: ## what the demo and the tools left; not the environment
+clean: ## remove the files of the demo and the tools, but not the environment
 	rm -rf $(DEMO) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -43,8 +43,8 @@ def main(names: list[str]) -> None:
         table.add_section()
     console.print(table)
     path = Path(__file__).parent / "results.json"
-    known = json.loads(path.read_text()) if path.exists() else {}
-    path.write_text(json.dumps({**known, **results}, indent=1))
+    existing = json.loads(path.read_text()) if path.exists() else {}
+    path.write_text(json.dumps({**existing, **results}, indent=1))
     console.print(f"written to {path}")
 
 

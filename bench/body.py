@@ -15,11 +15,11 @@ from mocap_ray.demo.standin import write_standin
 
 FRAMES = 8192
 SMPLX_FRAMES = 64
-"""What `smplx` gets per call: its best of 8 to 512, beyond which memory slows it down."""
+"""Frames per call of `smplx`: the fastest of 8 to 512; with more, memory slows it down."""
 
 
 def motion(*, frames: int, joints: int = 52) -> tuple[np.ndarray, np.ndarray]:
-    """Slow random motion as AMASS holds it: float64, complete hands, a read-only view."""
+    """Slow random motion as in AMASS: float64, complete hands, a read-only view."""
     rng = np.random.default_rng(0)
     poses = np.cumsum(0.01 * rng.normal(size=(frames, joints, 3)), axis=0) + 0.3 * rng.normal(
         size=(joints, 3)
@@ -29,7 +29,7 @@ def motion(*, frames: int, joints: int = 52) -> tuple[np.ndarray, np.ndarray]:
 
 
 def median_seconds(work: Callable[[], object], *, repeats: int = 5) -> float:
-    """Median of some runs, after one that warms up."""
+    """Median of some runs, after a warm-up run."""
     work()
     taken = []
     for _ in range(repeats):

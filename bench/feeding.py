@@ -1,42 +1,43 @@
 """Poses per second and the share of waiting: from memory and by stream, and with one and two workers.
 
-A data set of some 200,000 poses is written by the real extraction. `fit` trains two epochs from each feed, in turn, in
-this process; the figures are those of metrics.csv, of the second epoch and, for the stream, also of the first, which
-starts its pipeline. gaussian_prior computes next to nothing and shows the feed, joint_flow shows a training. The
-training has one thread, which leaves the stream's tasks a CPU; beside a GPU they have all of them.
+A data set of some 200,000 poses is written by the real extraction. `fit` trains two epochs with each loader, in turn,
+in this process; the figures are those of metrics.csv, of the second epoch and, for the stream, also of the first, which
+starts its pipeline. gaussian_prior computes next to nothing and measures the loader, joint_flow measures a training.
+The training uses one thread, which leaves a CPU for the stream's tasks; with a GPU they have all CPUs.
 
-One against two workers is `mocap-ray train` on a sixth of the data. On one machine both have the same CPUs: one worker
-computes with a thread for each, two with one each. So the ratio is the price of being two, not the gain of a second
-machine.
+One worker is compared with two by `mocap-ray train` on a sixth of the data. On one machine both have the same CPUs: one
+worker computes with one thread per CPU, two with one thread each. So the ratio is the overhead of two workers, not the
+gain of a second machine.
 """
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from mocap_ray.dataset import manifest
 from mocap_ray.dataset.build import prepare
-from mocap_ray.dataset.recipe import RECIPE_NAME
-from mocap_ray.dataset.shards import make
 from mocap_ray.demo.archive import write_demo
 from mocap_ray.demo.standin import write_standin
 from mocap_ray.distributed.cluster import Cluster, connected
-from mocap_ray.distributed.stream import stream_feeds
-from mocap_ray.distributed.train import Share, train
-from mocap_ray.priors import build, fit_coordinates
+from mocap_ray.distributed.resources import Share
+from mocap_ray.distributed.stream import RayDataReader
+from mocap_ray.distributed.train import train
 from mocap_ray.runs.extract import ExtractConfig
 from mocap_ray.runs.ray import RayOptions
 from mocap_ray.runs.train import TrainConfig
-from mocap_ray.training.feeds import Feeds, memory_feeds
-from mocap_ray.training.fit import Team, fit
-from mocap_ray.training.listener import Beat, EpochReport, Listener, Start
+from mocap_ray.shards.running import InProcess, Silent, run
+from mocap_ray.storage import place
+from mocap_ray.training.callbacks import Callback, EpochReport, Progress, TrainStart
+from mocap_ray.training.fit import fit
+from mocap_ray.training.loaders import Loaders, memory_loaders
 from mocap_ray.training.session import validation
+from mocap_ray.training.streaming import stream_loaders
+from mocap_ray.training.team import Team
 
 MADE = 60
 """Recordings of the demo archive, each linked `COPIES` times."""
@@ -57,7 +58,9 @@ def measure() -> dict[str, float]:
         threads = torch.get_num_threads()
         torch.set_num_threads(1)  # the other CPU reads
         with connected(RayOptions(workers=2)):
-            figures = {"poses to train on": float(memory_feeds(_config("joint_flow", many), Team()).rows)}
+            figures = {
+                "poses to train on": float(memory_loaders(_config("joint_flow", many).setup(), Team()).rows)
+            }
             for kind in ("gaussian_prior", "joint_flow"):
                 figures |= _feeds_in_turn(kind, many)
         torch.set_num_threads(threads)
@@ -81,12 +84,12 @@ def _data_set(folder: Path, *, copies: int) -> Path:
             "output": {"root": str(out), "columns": ["features", "poses"]},
         }
     )
-    job = prepare(config.source, config.body, config.motion, config.output)
-    job.out.publish(json.dumps(job.recipe, indent=1, sort_keys=True).encode(), RECIPE_NAME)
-    made = [
-        make(g, job.plan, job.out, recipe_hash=job.recipe_hash, metadata=job.metadata) for g in job.groups
-    ]
-    manifest.finish(job.out, made, job.recipe, job.recipe_hash, job.plan.archive)
+    run(
+        lambda: prepare(config.source, config.body, config.motion, config.output),
+        lambda: nullcontext(InProcess()),
+        out=place(out),
+        callback=Silent(),
+    )
     return out
 
 
@@ -101,26 +104,28 @@ def _config(kind: str, root: Path, **sections: dict[str, Any]) -> TrainConfig:
     return TrainConfig.model_validate({k: {**v, **sections.get(k, {})} for k, v in plain.items()})
 
 
-class _Reports(Listener):
+class _Reports(Callback):
     def __init__(self) -> None:
         self.all: list[EpochReport] = []
 
-    def epoch(self, report: EpochReport, model: torch.nn.Module) -> None:
+    def on_epoch_saved(self, report: EpochReport, model: torch.nn.Module) -> None:
         self.all.append(report)
 
 
 def _trained(kind: str, data: Path, *, feed: str) -> list[EpochReport]:
-    config = _config(kind, data, data={"feed": feed})
+    setup = _config(kind, data, data={"feed": feed}).setup()
     team, reports = Team(), _Reports()
-    feeds: Feeds = memory_feeds(config, team) if feed == "memory" else stream_feeds(config, team)
+    loaders: Loaders = (
+        memory_loaders(setup, team) if feed == "memory" else stream_loaders(setup, team, RayDataReader())
+    )
     torch.manual_seed(0)
-    model = build(config.model, fit_coordinates(config.model, feeds.sample, joints="body"))
-    assert feeds.val is not None
+    model = setup.task.model(loaders.sample)
+    assert loaders.val is not None
     try:
-        validate = validation(model, feeds.val, team, seed=0)
-        fit(model, feeds.train, options=config.training, validate=validate, listener=reports)
+        validate = validation(setup.task, model, loaders.val, team, seed=0)
+        fit(model, loaders.train, options=setup.training, validate=validate, callback=reports)
     finally:
-        feeds.close()
+        loaders.close()
     return reports.all
 
 
@@ -137,19 +142,19 @@ def _feeds_in_turn(kind: str, data: Path) -> dict[str, float]:
 
 
 class _Silent:
-    """Nobody watches."""
+    """A view that shows nothing."""
 
-    def cluster(self, cluster: Cluster, part: Share) -> None: ...
-    def started(self, start: Start) -> None: ...
-    def beat(self, beat: Beat) -> None: ...
-    def epoch(self, report: EpochReport) -> None: ...
-    def note(self, text: str) -> None: ...
+    def on_cluster(self, cluster: Cluster, part: Share) -> None: ...
+    def on_start(self, start: TrainStart) -> None: ...
+    def on_progress(self, progress: Progress) -> None: ...
+    def on_epoch_saved(self, report: EpochReport) -> None: ...
+    def on_note(self, text: str) -> None: ...
 
 
 def _workers(data: Path, folder: Path) -> dict[str, float]:
     found = {}
     for count in (1, 2):
-        # A Ray of its own for each: one worker then gets all the CPUs of the machine, two share them.
+        # A separate Ray cluster for each: one worker gets all CPUs of the machine, two share them.
         settings = {"output": {"root": str(folder / f"run{count}")}, "ray": {"workers": count}}
         found[count] = train(_config("joint_flow", data, **settings), _Silent())["samples_per_s"]
     return {

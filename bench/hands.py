@@ -1,16 +1,16 @@
-"""hand_vae on hands whose density is known exactly: how far from the truth it ends, and what its rivals say.
+"""Compare hand_vae, its variants and baselines on synthetic hands whose density is known exactly.
 
-Made hands are a mixture of grasp types, each a Gaussian in the 90 rotation-vector coordinates: a mean hand, six
+Synthetic hands are a mixture of grasp types, each a Gaussian in the 90 rotation-vector coordinates: a mean hand, six
 synergies in which fingers move together, and small noise on every axis. So the NLL of held-out hands has an exact
-value that no model can beat but by chance, and every model's distance from it is its own fault. All train for the
-same time of one CPU core (so that a busy machine is fair to all) with the shipped settings: AdamW, batch 8192, clip 1,
-cosine, KL warm-up over the first tenth; validation hands choose the checkpoint; test hands give the figures, in nats
-per active dimension and rad.
+value that no model can beat except by chance, and the gap to it measures a model's error. All train for the same CPU
+time of one core (so that other load does not favour one) with the shipped settings: AdamW, batch 8192, clip 1, cosine,
+KL warm-up over the first tenth; validation hands choose the checkpoint; test hands give the figures, in nats per
+active dimension and rad.
 
     python -m bench hands
-    python -m bench.hands --seconds 120 --data data/hands    # unrated, real hands too: a data set with splits
+    python -m bench.hands --seconds 120 --data data/hands    # also real hands, from a data set with splits
 
-`BENCH_HANDS=data/hands python -m bench hands` takes real hands likewise.
+`BENCH_HANDS=data/hands python -m bench hands` does the same.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from torch import Tensor, nn
 
 from bench.reference_priors import ReferenceHandVAE
 from mocap_ray.priors import MODELS, Prior, build, fit_coordinates
+from mocap_ray.priors.bound import ImportanceWeighted
 from mocap_ray.priors.forms import HANDS
 
 TYPES, SYNERGIES, NOISE = 8, 6, 0.05
@@ -63,7 +64,7 @@ class Grasps:
 
     @classmethod
     def make(cls, *, seed: int = 0, noise: float = NOISE) -> Grasps:
-        """Always the same ones for a seed, float64."""
+        """Make the grasps of a seed, float64."""
         generator = torch.Generator().manual_seed(seed)
 
         def normal(*shape: int) -> Tensor:
@@ -88,7 +89,7 @@ class Grasps:
         return poses
 
     def log_density(self, poses: Tensor) -> Tensor:
-        """[n] nats, exact while no finger turns by more than pi, which none does."""
+        """[n] nats, exact as long as no finger turns by more than pi, which is always the case here."""
         x = poses[:, HANDS].reshape(len(poses), 1, 90).double()
         noise = torch.full((TYPES, 90), self.noise**2, dtype=torch.float64)
         kinds = torch.distributions.LowRankMultivariateNormal(self.means, self.synergies.mT, noise)
@@ -113,18 +114,18 @@ def fit(
     seconds: float,
     learning_rate: float = 3e-4,
 ) -> int:
-    """Train for so many seconds of this process's CPU; the weights of the best of ten judgements stay.
+    """Train for a number of CPU seconds of this process; keep the weights of the best of ten validations.
 
     Args:
-        model: with the weights to start from.
-        loss: of a batch, at a share of the time (0 to 1).
-        judge: what the checkpoint is chosen by, low is good; its time does not count.
-        data: what batches are drawn from, each row once per epoch.
-        seconds: of all threads together.
-        learning_rate: at the start.
+        model: with the initial weights.
+        loss: loss of a batch, at a fraction of the time (0 to 1).
+        judge: validation score that chooses the checkpoint, low is good; its time does not count.
+        data: training data; each row is used once per epoch.
+        seconds: CPU time of all threads together.
+        learning_rate: initial learning rate.
 
     Returns:
-        Steps taken.
+        Number of steps.
     """
     optimiser = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=1e-4, fused=True)
     generator = torch.Generator().manual_seed(0)
@@ -160,7 +161,7 @@ def train_prior(split: Split, settings: dict[str, Any], *, seconds: float) -> tu
     prior = build(config, fit_coordinates(config, split.train, joints="hands"))
     steps = fit(
         prior,
-        # As if the time were the shipped 100 epochs, of 100 steps each: the KL warm-up takes a tenth of it.
+        # The time counts as the shipped 100 epochs, so that the KL warm-up takes a tenth of it.
         lambda poses, share: prior.loss(poses, epoch=100 * share)[0],
         lambda: prior_nll(prior, split.val, 1),
         data=split.train,
@@ -186,15 +187,19 @@ def train_reference(split: Split, like: Prior, *, seconds: float) -> tuple[Refer
 
 @torch.no_grad()
 def prior_nll(prior: Prior, poses: Tensor, samples: int) -> float:
-    """Nats per active dimension; of a VAE the bound by so many samples."""
-    some: dict[str, Any] = {"samples": samples} if prior.bound else {}
+    """Nats per active dimension; for a VAE, the bound with this many samples."""
     torch.manual_seed(0)
-    return -float(prior.log_prob(poses, **some).mean()) / prior.coordinates.active
+    value = (
+        prior.log_prob(poses, samples=samples)
+        if isinstance(prior, ImportanceWeighted)
+        else prior.log_prob(poses)
+    )
+    return -float(value.mean()) / prior.coordinates.active
 
 
 @torch.no_grad()
 def reference_nll(model: ReferenceHandVAE, like: Prior, poses: Tensor, samples: int) -> float:
-    """The same, of rotation vectors: `like` holds the coordinates."""
+    """The same for the reference, with respect to rotation vectors: `like` holds the coordinates."""
     torch.manual_seed(0)
     x = like.coordinates.encode(poses)[0]
     value = model.log_prob(x, samples=samples) + like.coordinates.log_volume(x)
@@ -218,7 +223,7 @@ def figures_of(split: Split, *, seconds: float) -> dict[str, float]:
     for name, options in VARIANTS.items():
         try:
             prior, steps = train_prior(split, options, seconds=seconds)
-        except ValueError as error:  # so3 wants whole joints, which real hands may not have
+        except ValueError as error:  # so3 needs joints with three active axes, which real hands may lack
             print(f"{name}: left out. {error}")
             continue
         figures[f"{name}: steps"] = steps
@@ -245,7 +250,7 @@ def real(root: str) -> Split:
 
 
 def measure(*, seconds: float = SECONDS, data: str | None = None) -> dict[str, float]:
-    """Nats per active dimension, made hands first; real ones where `data` or BENCH_HANDS names a data set."""
+    """Nats per active dimension, of synthetic hands, and of real ones if `data` or BENCH_HANDS names a data set."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -260,7 +265,7 @@ def _measure(seconds: float, root: str | None) -> dict[str, float]:
     figures |= figures_of(split, seconds=seconds)
     if not root:
         print(
-            "No real hands: set BENCH_HANDS to a data set with splits train, val and test to see them, unrated."
+            "No real hands: set BENCH_HANDS to a data set with splits train, val and test to measure them too."
         )
         return figures
     return figures | {f"real, {k}": v for k, v in figures_of(real(root), seconds=seconds).items()}
@@ -269,7 +274,7 @@ def _measure(seconds: float, root: str | None) -> dict[str, float]:
 def main() -> None:
     """Command line: see the top of the file."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--seconds", type=float, default=SECONDS, help="of CPU, for each model")
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="CPU time for each model")
     parser.add_argument("--data", help="a data set with real hands")
     arguments = parser.parse_args()
     for name, value in measure(seconds=arguments.seconds, data=arguments.data).items():

@@ -1,13 +1,13 @@
-"""Held-out NLL of the three body priors on CMU takes after equal minutes, against the reference's definitions.
+"""Held-out NLL of the three body priors on CMU takes after equal training time, against the reference's definitions.
 
-Needs ../shared/data/amass, else the part is empty. The takes are extracted by the real command with a stand-in body
-(poses do not depend on it) and split by subject, before anything was trained. The contenders: our models by the shipped
-configs; the reference's definitions, in rad; and the reference's definitions on our coordinates, which tells what the
-coordinates do and what the model. All are trained by one loop in this process: AdamW with the config's learning rate,
-weight decay, batch and clipping, a cosine over the minutes, the best of 20 looks at the validation subjects, judged
-once on the test subjects. All see the same active axes, and all scores are nats per rad and active dimension.
+Needs ../shared/data/amass, else there are no figures. The takes are extracted by the real command with a stand-in body
+(poses do not depend on it) and split by subject. The contenders: our models with the shipped configs; the reference's
+definitions, in rad; and the reference's definitions in our coordinates, which separates the effect of the coordinates
+from that of the model. All are trained by one loop in this process: AdamW with the config's learning rate, weight
+decay, batch size and clipping, a cosine schedule over the time, and the best of 20 validations, evaluated on the test
+subjects. All use the same active axes, and all scores are nats per rad and active dimension.
 
-`BENCH_MINUTES` (1) of each contender and `BENCH_SEEDS` (3) choose how long: 27 trainings.
+`BENCH_MINUTES` (1) sets the time of each contender, `BENCH_SEEDS` (3) the number of seeds: 27 trainings by default.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from mocap_ray import priors
 from mocap_ray.dataset.poses import read_poses
 from mocap_ray.demo.standin import write_standin
 from mocap_ray.priors import Coordinates
+from mocap_ray.priors.prior import ClosedForm
 from mocap_ray.runs.train import TrainConfig
 from mocap_ray.training.ema import Ema
 from mocap_ray.training.options import TrainingOptions
@@ -52,7 +53,7 @@ Splits = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Contender:
-    """A model with its own way of saying loss and score, both in nats per rad and active dimension."""
+    """A model with its loss and its score, both in nats per rad and active dimension."""
 
     module: nn.Module
     loss: Callable[[Tensor], Tensor]
@@ -61,7 +62,7 @@ class Contender:
 
 @dataclass(frozen=True)
 class Result:
-    """Held-out NLL of the epoch that validation chose, and how many steps there were."""
+    """Held-out NLL of the checkpoint that validation chose, and the number of steps."""
 
     nll: float
     steps: int
@@ -89,7 +90,8 @@ def extracted(folder: Path) -> Splits:
 def ours(config: TrainConfig, train: Tensor) -> Contender:
     prior = priors.build(config.model, priors.fit_coordinates(config.model, train))
     if config.training.closed_form:
-        prior.fit_closed_form(train)  # type: ignore[operator]
+        assert isinstance(prior, ClosedForm)
+        prior.fit_closed_form(train)
     D = prior.coordinates.active
     return Contender(
         prior,
@@ -99,18 +101,18 @@ def ours(config: TrainConfig, train: Tensor) -> Contender:
 
 
 def reference(kind: str, c: Coordinates) -> Contender:
-    """The reference's definition on coordinates whose degenerate axes are left out, which its own code would not do."""
+    """The reference's definition on coordinates without degenerate axes, which its own code would keep."""
     D = c.active
-    module: nn.Module
+    module: ReferenceJointFlow | ReferenceGaussian | ReferenceGlobalFlow
     if kind == "joint_flow":
-        assert 3 * len(c.active_joints) == D, "it flows whole joints"
+        assert 3 * len(c.active_joints) == D, "its flows need three active axes per joint"
         module = ReferenceJointFlow(c.parents())
     else:
         module = ReferenceGaussian(D) if kind == "gaussian_prior" else ReferenceGlobalFlow(D)
 
     def score(poses: Tensor) -> Tensor:
         x = c.encode(poses)[0]
-        return -(module.log_prob(x) + c.log_volume(x)) / D  # type: ignore[operator]
+        return -(module.log_prob(x) + c.log_volume(x)) / D
 
     return Contender(module, loss=lambda poses: score(poses).mean(), score=score)
 
@@ -118,7 +120,7 @@ def reference(kind: str, c: Coordinates) -> Contender:
 def race(
     contender: Contender, options: TrainingOptions, *, data: Splits, batch: int, minutes: float
 ) -> Result:
-    """Train for so many minutes of its own."""
+    """Train for this many minutes, without the time of validations."""
     module, train = contender.module, data["train"]
     limit, seconds, looks, steps = 60 * minutes, 0.0, 0, 0
     optimiser = torch.optim.AdamW(module.parameters(), weight_decay=options.weight_decay, fused=True)
@@ -134,7 +136,7 @@ def race(
             group["lr"] = options.learning_rate * 0.5 * (1 + math.cos(math.pi * seconds / limit))
         module.train()
         optimiser.zero_grad(set_to_none=True)
-        contender.loss(train[rows]).backward()  # type: ignore[no-untyped-call]
+        torch.autograd.backward(contender.loss(train[rows]))
         nn.utils.clip_grad_norm_(module.parameters(), options.grad_clip or math.inf)
         optimiser.step()
         if ema is not None:
@@ -160,7 +162,7 @@ def _look(contender: Contender, ema: Ema | None, poses: Tensor) -> float:
 
 
 def measure() -> dict[str, float]:
-    """Medians over the seeds, and how much lower ours is in its best and its worst seed."""
+    """Medians over the seeds, and the differences to ours in the best and the worst seed."""
     if not SHARED.is_dir():
         return {}
     minutes, seeds = float(os.environ.get("BENCH_MINUTES", "1")), int(os.environ.get("BENCH_SEEDS", "3"))
@@ -187,7 +189,7 @@ def measure() -> dict[str, float]:
 
 
 def contenders(config: TrainConfig, train: Tensor, *, seed: int) -> dict[str, Contender]:
-    """Ours and two of the reference, fresh."""
+    """New models: ours and two of the reference."""
     kind = config.model.kind
     torch.manual_seed(seed)
     found = {"ours": ours(config, train)}

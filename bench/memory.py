@@ -17,7 +17,7 @@ from mocap_ray.demo.standin import write_standin
 
 COUNTS = (2_000, 20_000)
 FRAMES = 150
-"""Of a small recording: 2.5 s at 60 fps, 190 kB."""
+"""Length of a small recording: 2.5 s at 60 fps, 190 kB."""
 
 
 def measure() -> dict[str, float]:
@@ -41,7 +41,7 @@ def measure() -> dict[str, float]:
 
 
 def _small(folder: Path) -> list[Path]:
-    """The beginnings of made takes."""
+    """The first frames of synthetic takes."""
     found = []
     for k, file in enumerate(write_demo(folder / "made", recordings=20, bad=False)):
         with np.load(file) as source:

@@ -1,9 +1,10 @@
-"""The whole extraction: against the obvious program, the floor, and two plain processes.
+"""The whole extraction, compared with a straightforward program, the floor, and two plain processes.
 
-- obvious: the full smplx forward pass of every kept frame and the naive numpy features, one process.
+- obvious: a straightforward program, with smplx's full forward pass of every kept frame and naive numpy features, one
+  process.
 - floor: reading the same bytes with numpy and writing the same tables with pyarrow, one process.
-- ours: `dataset.shards.make` over the same recordings, one process; then two processes by
-  `multiprocessing.Pool` and two Ray workers, both warm, so that start-up stays aside.
+- ours: `shards.making.make` over the same recordings, one process; then two processes by
+  `multiprocessing.Pool` and two Ray workers, both warmed up, so that start-up does not count.
 """
 
 from __future__ import annotations
@@ -23,15 +24,18 @@ import pyarrow.parquet as pq
 
 from bench.features import naive_twin
 from mocap_ray.dataset import schema
-from mocap_ray.dataset.build import Build, prepare
-from mocap_ray.dataset.process import process
-from mocap_ray.dataset.shards import Group, make
+from mocap_ray.dataset.build import prepare
+from mocap_ray.dataset.product import ClipBuild, ClipProduct
 from mocap_ray.demo.archive import write_demo
 from mocap_ray.demo.standin import write_standin
 from mocap_ray.distributed.cluster import connected
-from mocap_ray.distributed.tasks import SHARDS_PER_TASK, Setup, on_ray_data
+from mocap_ray.distributed.shards import RayEngine
+from mocap_ray.records import Recording
 from mocap_ray.runs.extract import ExtractConfig
 from mocap_ray.runs.ray import RayOptions
+from mocap_ray.shards.cutting import Shard
+from mocap_ray.shards.making import make
+from mocap_ray.shards.running import SHARDS_PER_TASK
 from mocap_ray.storage import place
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data" / "amass"
@@ -62,7 +66,7 @@ def _measure(folder: Path) -> dict[str, float]:
     figures |= {f"features alone: {k}": lean[k] for k in ("ours us/frame", "floor us/frame", "ours / floor")}
     figures["obvious us/frame"] = _obvious(small, bodies)
     many = _build(_repeated(source, folder / "many"), bodies, folder / "out")
-    figures["recordings"] = sum(len(g.recordings) for g in many.groups)
+    figures["recordings"] = sum(len(g.inputs) for g in many.shards)
     figures |= _two_processes(many, folder)
     figures["obvious / ours"] = figures["obvious us/frame"] / figures["ours us/frame"]
     return figures
@@ -70,7 +74,7 @@ def _measure(folder: Path) -> dict[str, float]:
 
 def _build(
     source: Path, bodies: Path, out: Path, *, columns: Sequence[str] = schema.OPTIONAL_COLUMNS[:4]
-) -> Build:
+) -> ClipBuild:
     config = ExtractConfig.model_validate(
         {
             "source": {"root": str(source), "split": "none"},
@@ -82,7 +86,7 @@ def _build(
 
 
 def _repeated(source: Path, folder: Path) -> Path:
-    """The same takes again and again under other names, by links, up to `RECORDINGS`."""
+    """The same takes repeated under other names, as links, up to `RECORDINGS`."""
     files = sorted(source.rglob("*.npz"))
     for k in range(-(-RECORDINGS // len(files))):
         for file in files:
@@ -92,31 +96,30 @@ def _repeated(source: Path, folder: Path) -> Path:
     return folder
 
 
-def _make_all(groups: Sequence[Group], build: Build, root: Path) -> int:
+def _make_all(groups: Sequence[Shard[Recording]], build: ClipBuild, root: Path) -> int:
     """Frames made, one process."""
-    out = place(root)
-    return sum(
-        make(g, build.plan, out, recipe_hash=build.recipe_hash, metadata=build.metadata).frames
-        for g in groups
-    )
+    job = replace(build.job(), out=place(root))
+    return sum(make(g, job).sums.frames for g in groups)
 
 
-def _against_floor(build: Build, folder: Path) -> dict[str, float]:
-    """Ours and the floor in turn, on the same takes, warm caches; medians."""
-    frames = _make_all(build.groups, build, folder / "ours")
+def _against_floor(build: ClipBuild, folder: Path) -> dict[str, float]:
+    """Ours and the floor in turn, on the same takes, with warm caches; medians."""
+    assert isinstance(build.product, ClipProduct)
+    plan = build.product.plan
+    frames = _make_all(build.shards, build, folder / "ours")
     tables = [pq.read_table(p) for p in sorted((folder / "ours" / "clips").rglob("*.parquet"))]
     tables = [t.drop_columns([c for c in ("dataset", "split") if c in t.column_names]) for t in tables]
-    paths = [build.plan.place.join(r.source) for g in build.groups for r in g.recordings]
+    paths = [plan.place.join(r.source) for g in build.shards for r in g.inputs]
     times: dict[str, list[float]] = {"ours": [], "floor": [], "read": [], "write": [], "process": []}
     for _ in range(REPEATS):
-        times["ours"].append(_timed(lambda: _make_all(build.groups, build, folder / "ours")))
+        times["ours"].append(_timed(lambda: _make_all(build.shards, build, folder / "ours")))
         read = _timed(lambda: [_floor_read(p) for p in paths])
         write = _timed(lambda: [_floor_write(t, folder / "floor.parquet") for t in tables])
         times["read"].append(read)
         times["write"].append(write)
         times["floor"].append(read + write)
         times["process"].append(
-            _timed(lambda: [process(r, build.plan) for g in build.groups for r in g.recordings])
+            _timed(lambda: [build.product.process(r) for g in build.shards for r in g.inputs])
         )
     us = {name: statistics.median(values) / frames * 1e6 for name, values in times.items()}
     return {
@@ -147,20 +150,22 @@ def _timed(call: Callable[[], object]) -> float:
     return time.perf_counter() - since
 
 
-def _obvious(build: Build, bodies: Path) -> float:
-    """Microseconds per kept frame of the obvious program, on a few takes."""
+def _obvious(build: ClipBuild, bodies: Path) -> float:
+    """Microseconds per kept frame of the straightforward program, on a few takes."""
     import smplx
     import torch
 
     naive = naive_twin()
+    assert isinstance(build.product, ClipProduct)
+    plan = build.product.plan
     torch.set_num_threads(1)
     model = smplx.create(
         str(bodies), model_type="smplh", gender="neutral", ext="npz", use_pca=False, flat_hand_mean=True
     )
     spent, frames = 0.0, 0
-    for recording in build.groups[0].recordings[:6]:
+    for recording in build.shards[0].inputs[:6]:
         since = time.perf_counter()
-        with np.load(build.plan.place.join(recording.source)) as file:
+        with np.load(plan.place.join(recording.source)) as file:
             stride = int(file["mocap_framerate"]) // 20
             poses = torch.from_numpy(file["poses"][::stride].astype(np.float32))
             trans = torch.from_numpy(file["trans"][::stride].astype(np.float32))
@@ -184,21 +189,21 @@ def _obvious(build: Build, bodies: Path) -> float:
     return spent / frames * 1e6
 
 
-def _pool_make(job: tuple[Group, Build, str]) -> int:
+def _pool_make(job: tuple[Shard[Recording], ClipBuild, str]) -> int:
     group, build, root = job
     return _make_all([group], build, Path(root))
 
 
-def _two_processes(build: Build, folder: Path) -> dict[str, float]:
+def _two_processes(build: ClipBuild, folder: Path) -> dict[str, float]:
     """Frames per second of Pool(2) and of two Ray workers, in turn, with the same function."""
     groups = build.todo
     warm = groups[-4:]
-    slim = replace(build, groups=(), done={})  # what travels to a process with each shard
+    slim = replace(build, shards=(), done={})  # sent to a process with each shard
     pool_fps, ray_fps, heap = [], [], 0.0
     with multiprocessing.get_context("spawn").Pool(2) as pool, connected(RayOptions(workers=2)) as cluster:
-        setup = Setup(build.plan, place(folder / "ray"), build.recipe_hash, build.metadata, False)
+        engine, job = RayEngine(cluster), replace(build.job(), out=place(folder / "ray"))
         pool.map(_pool_make, [(g, slim, str(folder / "pool")) for g in warm], chunksize=1)
-        list(on_ray_data(warm, setup, cluster, per_task=1))
+        list(engine.make(warm, job, per_task=1))
         for _ in range(3):
             frames = 0
             since = time.perf_counter()
@@ -208,7 +213,7 @@ def _two_processes(build: Build, folder: Path) -> dict[str, float]:
             frames = sum(jobs)
             pool_fps.append(frames / (time.perf_counter() - since))
             since = time.perf_counter()
-            made = sum(r.frames for r in on_ray_data(groups, setup, cluster, per_task=SHARDS_PER_TASK))
+            made = sum(r.amount for r in engine.make(groups, job, per_task=SHARDS_PER_TASK))
             ray_fps.append(made / (time.perf_counter() - since))
             assert made == frames
         heap = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -1,8 +1,9 @@
-"""Training steps per second of each prior against the reference's way of computing it, side by side, on the CPU.
+"""Training steps per second of each prior and of the reference's implementation, side by side, on the CPU.
 
 A step is forward, backward and AdamW on generated poses with all 55 joints active (hands for hand_vae), at the
-reference's batch sizes. The reference gets torch's default AdamW, as it has, and the fused one that we use. Ours comes
-with the reference's definition, and as configs/train ships it, which may compute more (splines, rotations about means).
+reference's batch sizes. The reference runs with torch's default AdamW, as in its own code, and with the fused one that
+we use. Ours runs with the reference's definition, and with the settings in configs/train, which may compute more
+(splines, rotations about means).
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def reference(kind: str, prior: Prior) -> nn.Module:
 
 
 def steps_per_second(loss: Callable[[], Tensor], model: nn.Module, *, steps: int, fused: bool) -> float:
-    """Of one turn."""
+    """Training steps per second in one turn."""
     optimiser = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=fused)
     start = 0.0
     for k in range(steps + 2):
@@ -61,7 +62,7 @@ def steps_per_second(loss: Callable[[], Tensor], model: nn.Module, *, steps: int
 
 
 def models_to_race() -> list[tuple[str, PriorConfig]]:
-    """Each model by the reference's definition, and as shipped where that differs."""
+    """Each model with the reference's definition, and as shipped if that differs."""
     found = []
     for kind, (config_class, _) in MODELS.items():
         shipped = configs.load(kind, TrainConfig, kind="train").model

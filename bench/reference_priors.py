@@ -1,7 +1,7 @@
-"""The four priors as the reference's table defines them, written the straightforward way: baselines and test oracles.
+"""Straightforward implementations of the four priors as the reference defines them: baselines and test oracles.
 
-Own code from the definitions alone (masks, widths, activations, counts). Each takes active coordinates; no
-standardising, first-batch ActNorm, one small flow per joint run in a Python loop.
+Written from the definitions alone (masks, widths, activations, counts). Inputs are active coordinates, without
+standardisation; ActNorm uses the first batch; the small flows of the joints run in a Python loop.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def network(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
 
 
 class AffineCoupling(nn.Module):
-    """`kept` dimensions (with a condition) give tanh log scale and shift of the others."""
+    """The `kept` dimensions (and a condition) determine tanh log scale and shift of the others."""
 
     def __init__(self, dimensions: int, kept: list[int], condition: int, hidden: int) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class AffineCoupling(nn.Module):
 
 
 class ReferenceGaussian(nn.Module):
-    """Mean and log variance of each number, learned from zeros."""
+    """Mean and log variance of each dimension, initialised to zero."""
 
     def __init__(self, dimensions: int) -> None:
         super().__init__()

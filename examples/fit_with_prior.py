@@ -1,17 +1,17 @@
-"""Fit poses to noisy joints, with and without a prior, and show that the error with it is lower.
+"""Fit poses to noisy joints, with and without a prior, and show that a prior lowers the error.
 
     mocap-ray train joint_flow --override data.root=DATA data.joints=body output.root=runs/joint_flow
     python examples/fit_with_prior.py --data DATA runs/gaussian_prior runs/joint_flow --out fitting.html
 
-Held-out poses of a body become joint positions; noise is added, and for `--observed 2d` the depth is thrown away,
-as a camera far off does. A pose is then fitted to them by gradient descent through `torch_joints`:
+Held-out poses of a body become joint positions; noise is added, and for `--observed 2d` the depth is dropped, as by a
+distant camera. A pose is then fitted to them by gradient descent through `torch_joints`:
 
     loss = |joints(pose) - observed|^2 / (2 noise^2)  +  weight * prior.energy(pose)
 
-That is a MAP estimate, so 1 is the weight in theory; a frame's joints are not as independent as the noise model
-says, and a density is not as sharp as it claims, so weights are tried on validation poses and one is chosen for
-each prior. The error is taken on test poses that had no say in it: degrees between fitted and true rotations,
-and millimetres between fitted and true joints. Without a prior the same loop runs, with weight 0.
+That is a MAP estimate, so in theory the weight is 1. In practice the joints of a frame are less independent than the
+noise model assumes, and a density is less sharp than the prior claims, so the weight of each prior is chosen on
+validation poses. The error is computed on test poses: degrees between fitted and true rotations, and millimetres
+between fitted and true joints. Without a prior the same loop runs with weight 0.
 """
 
 from __future__ import annotations
@@ -28,15 +28,17 @@ import mocap_ray
 from mocap_ray.body.model import ShapedBody
 from mocap_ray.body.torch_joints import torch_joints
 from mocap_ray.dataset.poses import read_poses
+from mocap_ray.pages.gallery import gallery
 from mocap_ray.priors import Prior, pictures
 from mocap_ray.priors.judging import metrics
+from mocap_ray.wording import counted
 
 WEIGHTS = (0.03, 0.1, 0.3, 1.0)
 
 
 @dataclass(frozen=True)
 class Fit:
-    """One way of fitting: its name, the weight of its prior, its errors, and the poses it found."""
+    """The result of one method: its name, the weight of its prior, its errors, and the fitted poses."""
 
     name: str
     weight: float
@@ -46,7 +48,7 @@ class Fit:
 
 
 def observe(joints: Tensor, *, noise: float, observed: str, seed: int) -> Tensor:
-    """Joints [N, 22, 3] with Gaussian noise in metres; `2d` keeps x and y alone."""
+    """Joints [N, 22, 3] with Gaussian noise in metres; `2d` keeps x and y only."""
     drawn = noise * torch.randn(joints.shape, generator=torch.Generator().manual_seed(seed))
     seen = joints + drawn
     return seen[..., :2] if observed == "2d" else seen
@@ -62,9 +64,9 @@ def fit(
     weight: float = 1.0,
     steps: int = 200,
 ) -> Tensor:
-    """Poses [N, 55, 3] whose joints are near the observed ones [N, 22, 2 or 3], and which the prior finds likely.
+    """Poses [N, 55, 3] with joints near the observed ones [N, 22, 2 or 3] and low energy under the prior.
 
-    The pelvis stays at `start`, as if its place and direction were known; all body joints are free.
+    The pelvis stays at `start`, as if its position and orientation were known; all body joints are free.
     """
     free = start.expand(len(seen), 55, 3).clone().requires_grad_()
     movable = torch.zeros(55, 1)
@@ -122,7 +124,7 @@ def compare(
 
 
 def without_pelvis(poses: Tensor) -> Tensor:
-    """The same body poses facing forward, everything but the body at rest: what the fit can find."""
+    """The same body poses facing forward, with all other joints at rest: the part that the fit can recover."""
     out = torch.zeros_like(poses)
     out[:, 1:22] = poses[:, 1:22]
     return out
@@ -137,20 +139,11 @@ def some(root: str, split: str, count: int, seed: int) -> Tensor:
 
 
 def draw(fits: Sequence[Fit], truth: Tensor, *, shown: int = 8) -> str:
-    """A page: rows of stick figures, the truth first."""
-    rows = [("the truth", truth)] + [(f.name, f.poses) for f in fits]
-    text = []
-    for name, poses in rows:
-        figures = pictures.body_figures(
-            poses[:shown].numpy(), labels=[name] * len(poses[:shown]), standalone=True
-        )
-        fit = next((f for f in fits if f.poses is poses), None)
-        error = f": {fit.degrees:.1f}°, {fit.millimetres:.0f} mm" if fit else ""
-        text.append(f"<h2>{name}{error}</h2><div>{''.join(figures)}</div>")
-    return (
-        '<!doctype html><meta charset="utf-8"><title>Fitting with priors</title><style>body{font:16px system-ui;'
-        "margin:24px}h2{font-size:17px;margin:18px 0 4px}div{display:grid;grid-template-columns:repeat(8,1fr);"
-        f"max-width:1100px}}</style>{''.join(text)}\n"
+    """A page with rows of stick figures, the ground truth first."""
+    rows = [("ground truth", truth)]
+    rows += [(f"{f.name}: {f.degrees:.1f}°, {f.millimetres:.0f} mm", f.poses) for f in fits]
+    return gallery(
+        [(name, poses[:shown].numpy()) for name, poses in rows], joints=range(55), title="Fitting with priors"
     )
 
 
@@ -175,7 +168,8 @@ def main() -> None:
         observed=arguments.observed,
     )
     print(
-        f"{len(test)} test poses, joints seen in {arguments.observed} with {1000 * arguments.noise:.0f} mm of noise"
+        f"{counted(len(test), 'test pose')}, joints observed in {arguments.observed} with "
+        f"{1000 * arguments.noise:.0f} mm of noise"
     )
     for f in fits:
         print(f"  {f.name:20} weight {f.weight:<5g} {f.degrees:5.1f} degrees {f.millimetres:6.0f} mm")

@@ -12,7 +12,7 @@ from mocap_ray.version import __version__ as __version__
 
 
 def __getattr__(name: str) -> object:
-    """`mocap_ray.open` and `mocap_ray.load_prior`, imported when asked for: workers need neither."""
+    """`mocap_ray.open` and `mocap_ray.load_prior`, imported lazily: workers need neither."""
     if name == "open":
         from mocap_ray.dataset.reader import open
 

@@ -1,19 +1,22 @@
-"""The only reader of YAML: strict, and all problems of a file reported at once."""
+"""The only reader of YAML: strict, and reports all problems of a file in one message."""
 
 from __future__ import annotations
 
+import copy
 import difflib
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, TypeVar, cast, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from mocap_ray.errors import UserError
+from mocap_ray.options import Section
+from mocap_ray.wording import counted
 
 _HERE = Path(__file__).resolve().parent
 CONFIGS = next((f for f in (_HERE / "configs", _HERE.parent / "configs") if f.is_dir()), _HERE / "configs")
@@ -21,17 +24,17 @@ CONFIGS = next((f for f in (_HERE / "configs", _HERE.parent / "configs") if f.is
 
 
 class ConfigError(UserError):
-    """A config cannot be used; the message lists every problem."""
+    """A config is invalid; the message lists every problem."""
 
 
 Model = TypeVar("Model", bound=BaseModel)
 
 
 def find(name: str, *, kind: str) -> Path:
-    """A config by path, or by bare name among `configs/<kind>/*.yaml` here or in the current folder.
+    """Find a config by path, or by bare name in `configs/<kind>/` of the current folder or of this package.
 
     Raises:
-        ConfigError: nothing there; names what exists.
+        ConfigError: there is none; the message lists those that exist.
     """
     path = Path(name).expanduser()
     if path.is_file():
@@ -50,8 +53,8 @@ def find(name: str, *, kind: str) -> Path:
         if close
         else (f" Expected a path to a YAML file{hint}.")
     )
-    what = "a folder" if path.is_dir() else "no such config"
-    raise ConfigError(f"{name}: {what}.{hint}")
+    found = "a folder" if path.is_dir() else "no such config"
+    raise ConfigError(f"{name}: {found}.{hint}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,34 +113,34 @@ def _described(path: Path) -> Shipped:
 
 
 def load(name: str, schema: type[Model], *, kind: str, overrides: Sequence[str] = ()) -> Model:
-    """Read, override and validate a config.
+    """Read a config, apply the overrides, and validate it.
 
     Args:
         name: path or bare name.
         schema: the pydantic model of its keys.
         kind: folder below `configs/` for bare names.
-        overrides: `key.sub=value` texts; values are read as YAML.
+        overrides: `key.sub=value` texts; values are parsed as YAML.
 
     Raises:
-        ConfigError: every problem of file and overrides in one message.
+        ConfigError: lists every problem of the file and the overrides.
     """
     path = find(name, kind=kind)
     tree = read_yaml(path)
     if not isinstance(tree, dict):
         raise ConfigError(f"{path}: {type(tree).__name__} found. Expected keys such as source: and output:.")
+    schema = _chosen(schema, tree, overrides)
     problems = [problem for text in overrides if (problem := _override(tree, text, schema))]
     try:
         config = schema.model_validate(tree)
     except ValidationError as error:
-        # A value that fits no member of a union gives one error for each: the first says enough.
+        # A value that matches no member of a union gives one error for each member; keep the first.
         by_place = {".".join(_place(e, schema)): e for e in reversed(error.errors())}
         problems += [_sentence(e, schema) for e in reversed(by_place.values())]
     else:
         if not problems:
             return config
     lines = "".join(f"\n  {problem}" for problem in problems)
-    count = f"{len(problems)} problem{'s' if len(problems) > 1 else ''}"
-    raise ConfigError(f"{path}: {count}{lines}")
+    raise ConfigError(f"{path}: {counted(len(problems), 'problem')}{lines}")
 
 
 def read_yaml(path: Path) -> Any:
@@ -145,7 +148,7 @@ def read_yaml(path: Path) -> Any:
     try:
         return yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader) or {}
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: not a YAML file: byte {error.start} is no UTF-8 text.") from error
+        raise ConfigError(f"{path}: not a YAML file: byte {error.start} is not UTF-8.") from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
@@ -156,28 +159,39 @@ def read_yaml(path: Path) -> Any:
 
 
 def flow(values: Sequence[str]) -> str:
-    """Texts as a YAML list on one line, for an override."""
+    """Texts as a YAML list on one line (flow style), for an override."""
     return str(yaml.safe_dump(list(values), default_flow_style=True, allow_unicode=True, width=10**6)).strip()
 
 
 def dump_yaml(values: Mapping[str, Any]) -> str:
-    """Plain values as YAML text, in their order."""
+    """Plain values as YAML text; the order of keys is kept."""
     return yaml.safe_dump(dict(values), sort_keys=False, allow_unicode=True)
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """The safe loader, except that a key given twice is an error and not a silent overwrite."""
+    """The safe loader, except that a duplicate key is an error, not a silent overwrite."""
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]  # type: ignore[no-untyped-call]
-        twice = [k for k in keys if keys.count(k) > 1]
-        if twice:
-            raise yaml.constructor.ConstructorError(None, None, f"key {twice[0]!r} twice", node.start_mark)
+        duplicates = [k for k in keys if keys.count(k) > 1]
+        if duplicates:
+            problem = f"duplicate key {duplicates[0]!r}"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
         return super().construct_mapping(node, deep)
 
 
+def _chosen(schema: type[Model], tree: dict[str, Any], overrides: Sequence[str]) -> type[Model]:
+    """The schema of these values: one key, such as `model.kind`, may decide which other keys exist."""
+    if not issubclass(schema, Section):
+        return schema
+    values = copy.deepcopy(tree)
+    for text in overrides:
+        _override(values, text, schema)
+    return cast("type[Model]", schema.for_values(values))
+
+
 def _override(tree: dict[str, Any], text: str, schema: type[BaseModel]) -> str | None:
-    """Set `a.b=value` in the tree; returns the problem if there is one."""
+    """Set `a.b=value` in the tree; returns a description of the problem, if any."""
     key, equals, value = text.partition("=")
     if not equals or not key:
         return f"--override {text!r}: expected key=value, such as motion.mirror=true"
@@ -193,24 +207,24 @@ def _override(tree: dict[str, Any], text: str, schema: type[BaseModel]) -> str |
             return f"--override {key}: {part!r} is a value, not a section"
         node = child
     try:
-        # A path is text, whatever YAML would make of 2024, on, or @home.
+        # A path is text, even where YAML would parse 2024, on or @home as something else.
         plain = _is_text(schema, parts) and not value.startswith(('"', "'")) and value not in ("null", "~")
         node[parts[-1]] = value if plain else yaml.load(value, Loader=_StrictLoader)
     except yaml.YAMLError as error:
-        problem = getattr(error, "problem", None) or "no YAML"
+        problem = getattr(error, "problem", None) or "invalid YAML"
         return f"--override {key}: {value!r} is not a YAML value ({problem}). Quote it: '{key}=\"...\"'"
     return None
 
 
 def _is_text(schema: type[BaseModel], parts: Sequence[str]) -> bool:
-    """Whether a key holds text, or text or nothing."""
+    """Whether the type of a key is str or str | None."""
     section = _section_at(schema, parts[:-1])
     field = section.model_fields.get(parts[-1]) if section else None
     return field is not None and (field.annotation is str or field.annotation == (str | None))
 
 
 def _sentence(error: Any, schema: type[BaseModel]) -> str:
-    """One pydantic error as: where, what was found, what was expected."""
+    """One pydantic error as a sentence: where, what was found, what was expected."""
     where = ".".join(_place(error, schema))
     if error["type"] == "extra_forbidden":
         section = _walk(schema, error["loc"][:-1])[1]
@@ -238,22 +252,22 @@ def _hint(found: Any, known: Sequence[str]) -> str:
 
 
 def _place(error: Any, schema: type[BaseModel]) -> list[str]:
-    """Keys that lead to an error, without pydantic's names for the members of a union."""
+    """The keys that lead to an error, without pydantic's names for the members of a union."""
     return _walk(schema, error["loc"])[0]
 
 
 def _section_at(schema: type[BaseModel], loc: Iterable[Any]) -> type[BaseModel] | None:
-    """The section of the schema that keys lead to; None where they lead to no section."""
+    """The section of the schema at these keys; None if they lead to a value."""
     return _walk(schema, loc)[1]
 
 
 def _walk(schema: type[BaseModel], loc: Iterable[Any]) -> tuple[list[str], type[BaseModel] | None]:
-    """Keys on the way of a pydantic location, and the section that it reaches; None where it ends in a value."""
+    """The keys of a pydantic location, and the section that it leads to; None if it leads to a value."""
     names: list[str] = []
     section: type[BaseModel] | None = schema
     members: dict[str, type[BaseModel]] = {}
     for part in map(str, loc):
-        if members:  # the tag of a union says which section follows; a person writes no key for it
+        if members:  # the tag of a union selects the section; it is not a key of the file
             section, members = members.get(part), {}
         elif section is None:
             names += [part] if part.isdigit() else []
@@ -267,7 +281,7 @@ def _walk(schema: type[BaseModel], loc: Iterable[Any]) -> tuple[list[str], type[
 
 
 def _members(field: FieldInfo | None) -> dict[str, type[BaseModel]]:
-    """Tag -> section of a union whose members are told apart by a key, such as `model.kind`."""
+    """Tag -> section, for a union that is discriminated by a key such as `model.kind`."""
     if field is None or not isinstance(field.discriminator, str):
         return {}
     sections = get_args(field.annotation)

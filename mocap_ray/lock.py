@@ -1,4 +1,4 @@
-"""One run at a time on a local data set, by a lock that dies with its process."""
+"""One run at a time on a local data set, by a lock that the kernel releases when its process dies."""
 
 from __future__ import annotations
 
@@ -14,19 +14,23 @@ from mocap_ray.storage import Place
 
 
 class Locked(RuntimeError):
-    """Another run holds the data set."""
+    """Another run holds the lock of the data set."""
 
 
 @contextmanager
 def lock(out: Place, *, wait_s: float = 0.0) -> Iterator[None]:
-    """Hold `<root>/.lock` while a run writes; nothing to hold on an object store.
+    """Hold `<root>/.lock` while a run writes; does nothing on an object store.
 
-    The lock is the kernel's (flock), so a killed run leaves none behind; the file says who holds it. On
-    object stores two runs of one recipe write the same bytes under the same names: work is repeated, no
-    more.
+    The lock is a kernel lock (flock), so a killed run does not leave it behind; the file says who holds it. On
+    an object store, two runs of one recipe write the same bytes under the same names: work is repeated, but
+    nothing breaks.
+
+    Args:
+        out: root of the data set.
+        wait_s: seconds to wait for another run to release the lock.
 
     Raises:
-        Locked: another run is at it; names its host and pid.
+        Locked: another run holds it; the message has its host and pid.
     """
     root = out.local
     if root is None:
@@ -55,13 +59,13 @@ def lock(out: Place, *, wait_s: float = 0.0) -> Iterator[None]:
             yield
         finally:
             if list(root.iterdir()) == [name]:
-                # The run refused to start: leave no trace of a mistyped output.
+                # The run did not start: leave no trace of a mistyped output.
                 name.unlink()
                 root.rmdir()
 
 
 def _take(descriptor: int, wait_s: float) -> None:
-    """Raises OSError where another process has it to the end."""
+    """Take the lock. Raises OSError if another process still holds it after `wait_s`."""
     until = time.monotonic() + wait_s
     while True:
         try:

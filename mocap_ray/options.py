@@ -1,8 +1,15 @@
-"""What every section of a config is made of; `mocap_ray/config.py` reads them from YAML."""
+"""The base class of config sections, and settings as plain values: their hash, and the differences of two.
+
+`mocap_ray/config.py` reads sections from YAML.
+"""
 
 from __future__ import annotations
 
-from typing import Annotated
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -12,6 +19,77 @@ class Section(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
+    @classmethod
+    def for_values(cls, values: Mapping[str, Any]) -> type[Section]:
+        """The class that validates these values: a subclass where one key decides which other keys exist."""
+        return cls
+
+
+@dataclass(frozen=True, slots=True)
+class MayChange:
+    """Marks a key that may change during a training: the shapes of weights and data do not depend on it."""
+
+
+MAY_CHANGE = MayChange()
+"""For a field: `Annotated[float, MAY_CHANGE]`."""
+
+
+def may_change(section: type[BaseModel], prefix: str = "") -> tuple[str, ...]:
+    """Dotted keys of a section and its subsections that are marked with `MAY_CHANGE`.
+
+    >>> class Part(Section):
+    ...     rate: Annotated[float, MAY_CHANGE] = 0.1
+    ...     width: int = 3
+    >>> may_change(Part, "model.")
+    ('model.rate',)
+    """
+    found: list[str] = []
+    for name, field in section.model_fields.items():
+        if any(isinstance(mark, MayChange) for mark in field.metadata):
+            found.append(f"{prefix}{name}")
+        elif isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            found += may_change(field.annotation, f"{prefix}{name}.")
+    return tuple(found)
+
+
+def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested keys as dotted ones.
+
+    >>> flat({"model": {"kind": "a", "K": 4}, "empty": {}})
+    {'model.kind': 'a', 'model.K': 4, 'empty': {}}
+    """
+    out: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping) and value:
+            out.update(flat(value, f"{prefix}{key}."))
+        else:
+            out[f"{prefix}{key}"] = value
+    return out
+
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+def digest(value: Any) -> str:
+    """sha256 of plain values, independent of the order of keys."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any], *, prefix: str = "") -> list[str]:
+    """One line for each setting that differs between two recipes."""
+    lines = []
+    for key in sorted({*old, *new}):
+        a, b = old.get(key), new.get(key)
+        if isinstance(a, Mapping) and isinstance(b, Mapping):
+            lines += differences(a, b, prefix=f"{prefix}{key}.")
+        elif a != b:
+            lines.append(f"{prefix}{key}: {_short(a)} there, {_short(b)} now")
+    return lines
+
+
+def _short(value: Any) -> str:
+    """A setting as text; long ones, such as checksums, are cut."""
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:40]}..."

@@ -1,14 +1,17 @@
-"""What a run lists and what it leaves out: a recording is one source file, a rejection is why it gave nothing."""
+"""What a run lists and what it leaves out: a recording is one source file, a rejection says why one is left out."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Generic, TypeVar
+
+Input = TypeVar("Input")
 
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """One source file of an archive, known by its listing only.
+    """One source file of an archive, as listed; the file itself has not been opened.
 
     Attributes:
         dataset: name of the sub-dataset (`CMU`).
@@ -28,10 +31,17 @@ class Recording:
 
 
 @dataclass(frozen=True, slots=True)
-class Rejection:
-    """A recording, or the piece of it that starts at `first_frame`, left out with its reason."""
+class Rejection(Generic[Input]):
+    """An input, or the piece of it that begins at `start`, that is left out, with the reason.
 
-    recording: Recording
+    Attributes:
+        input: a recording, or another input of a product.
+        reason: from the product's closed list.
+        detail: a sentence: where, what was found, what was expected, what to do.
+        start: where in the input the piece begins; the first frame in a recording.
+    """
+
+    input: Input
     reason: StrEnum
     detail: str
-    first_frame: int = 0
+    start: int = 0

@@ -1,6 +1,6 @@
 """Joint names, parents and mirror pairs of the SMPL family: tables only.
 
-Sources: the SMPL, SMPL+H (MANO) and SMPL-X papers' kinematic trees as their model files hold them
+Sources: the kinematic trees of the SMPL, SMPL+H (MANO) and SMPL-X papers as stored in their model files
 (`kintree_table`), and HumanML3D's target skeleton (its clip 000021, frame 0).
 """
 
@@ -78,7 +78,7 @@ TO_SMPLX: dict[str, tuple[int, ...]] = {
     "smplh": (*range(22), *range(25, 55)),
     "smplx": tuple(range(55)),
 }
-"""Where joint k of a family stands among the 55 of SMPL-X; joints not named there are zero."""
+"""Index of joint k of a family among the 55 joints of SMPL-X; joints that are not listed are zero."""
 
 MIRROR_BODY: tuple[int, ...] = tuple(
     BODY_JOINTS.index(

@@ -1,4 +1,4 @@
-"""Files on a disk or in a bucket, through `pyarrow.fs`: resolve, list, read, publish whole."""
+"""Files on a disk or in a bucket, through `pyarrow.fs`: resolve, list, read, write atomically."""
 
 from __future__ import annotations
 
@@ -11,15 +11,17 @@ from pathlib import Path
 import pyarrow as pa
 from pyarrow import fs as pafs
 
+from mocap_ray.errors import UserError
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A folder on a local disk, S3, GCS or whatever else `pyarrow.fs` reaches.
+    """A folder on a local disk, S3, GCS or any other file system that `pyarrow.fs` supports.
 
     Attributes:
         fs: the file system; picklable, so a `Place` travels to workers.
         path: absolute path inside it, without a trailing slash.
-        uri: what a person typed, for messages; without the credentials that it may hold.
+        uri: the address as typed, for messages; without credentials.
     """
 
     fs: pafs.FileSystem
@@ -32,7 +34,7 @@ class Place:
         return Path(self.path) if isinstance(self.fs, pafs.LocalFileSystem) else None
 
     def folder(self, *parts: str) -> Place:
-        """A folder below."""
+        """A subfolder."""
         return Place(self.fs, self.join(*parts), "/".join((self.uri, *parts)))
 
     def join(self, *parts: str) -> str:
@@ -40,20 +42,20 @@ class Place:
         return "/".join((self.path, *parts))
 
     def exists(self, *parts: str) -> bool:
-        """Whether a file or folder stands there."""
+        """Whether a file or folder of this path exists."""
         return bool(self.fs.get_file_info(self.join(*parts)).type != pafs.FileType.NotFound)
 
     def files(self, *parts: str) -> list[pafs.FileInfo]:
-        """All files below, sorted by path; empty where the folder does not exist.
+        """All files below, sorted by path; empty if the folder does not exist.
 
         Raises:
-            ValueError: a name that is not UTF-8, which Arrow cannot hold.
+            UserError: a name is not UTF-8, which Arrow cannot represent.
         """
         selector = pafs.FileSelector(self.join(*parts), recursive=True, allow_not_found=True)
         try:
             infos = [i for i in self.fs.get_file_info(selector) if i.type == pafs.FileType.File]
         except UnicodeDecodeError as error:
-            raise ValueError(
+            raise UserError(
                 f"{self.uri}: the name of a file or folder in it is not UTF-8 ({error.object!r}). Rename it."
             ) from error
         return sorted(infos, key=lambda i: i.path)
@@ -67,14 +69,14 @@ class Place:
         with self.fs.open_input_file(self.join(*parts)) as f:
             return bytes(f.read())
 
-    def publish(self, data: bytes | pa.Buffer, *parts: str) -> None:
-        """Write a file so that a reader sees it whole or not at all, surviving a crash.
+    def write_atomic(self, data: bytes | pa.Buffer, *parts: str) -> None:
+        """Write a file atomically: a reader sees the whole file or none, also after a crash.
 
-        Local disks: a temporary name that no reader's glob matches, fsync, rename. Object stores: one
+        Local disks: write to a temporary name that no reader's glob matches, fsync, rename. Object stores: one
         write to the final name, which they publish on close.
 
         Raises:
-            OSError: disk full, no permission. Nothing stands under the final name then.
+            OSError: disk full, no permission. There is no file of the final name then.
         """
         path = self.join(*parts)
         if self.local is None:
@@ -101,7 +103,7 @@ class Place:
             os.close(folder)
 
     def remove(self, *parts: str) -> None:
-        """Delete a file if it is there."""
+        """Delete a file if it exists."""
         if self.exists(*parts):
             self.fs.delete_file(self.join(*parts))
 
@@ -110,7 +112,10 @@ def place(address: str | os.PathLike[str]) -> Place:
     """Resolve a local path or a URI (`s3://bucket/key`, `gs://...`) to a `Place`.
 
     S3 takes its settings from the query (`?endpoint_override=localhost:9000&scheme=http`) and the usual
-    environment. Raises ValueError for an address that `pyarrow.fs` does not know.
+    environment variables.
+
+    Raises:
+        UserError: an address that `pyarrow.fs` does not support.
     """
     text = str(address)
     if "://" not in text:
@@ -118,7 +123,7 @@ def place(address: str | os.PathLike[str]) -> Place:
     try:
         filesystem, path = pafs.FileSystem.from_uri(text)
     except Exception as error:
-        raise ValueError(
+        raise UserError(
             f"{without_secrets(text)}: {without_secrets(str(error))}. "
             "Expected a local path or an address such as s3://bucket/folder or gs://bucket/folder."
         ) from error
@@ -126,9 +131,9 @@ def place(address: str | os.PathLike[str]) -> Place:
 
 
 def without_secrets(text: str) -> str:
-    """`s3://key:secret@bucket` and `https://token@host` without them, anywhere in a text; a secret may hold slashes.
+    """A text without the secrets of addresses in it: `s3://key:secret@bucket`, `https://token@host`.
 
-    Secrets are never printed or written down.
+    Secrets are never printed or written to a file. A secret may contain slashes.
 
     >>> without_secrets("cannot read 's3://key:a/b+c@bucket/x'")
     "cannot read 's3://bucket/x'"

@@ -6,6 +6,7 @@ Kernel modules are left out of the import hook: numba compiles them and must see
 from __future__ import annotations
 
 import importlib.util
+import os
 import pkgutil
 import signal
 import sys
@@ -33,7 +34,22 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell starts its background jobs so, and the commands under test would inherit it: Ctrl-C would do nothing.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+for _name in ("COLUMNS", "LINES"):
+    # pytest loads readline, which sets them past `os.environ`: the commands under test would fold their tables.
+    os.environ.pop(_name, None)
+    os.unsetenv(_name)
+
+# Of torch in this process and in all that the tests start: threads that spin while they wait for each other make a
+# busy machine a hundred times slower.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 _hook = install_import_hook(_modules(), "beartype.beartype")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--rewrite-wording", action="store_true", help="write tests/wording.txt anew (tests/test_wording.py)"
+    )
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""Configs: strict, all problems at once, and every shipped one loads."""
+"""Configs: strict, all problems in one message, and every shipped one loads."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_a_bare_name_finds_a_shipped_config() -> None:
     assert load("amass", ExtractConfig, kind="extract").source.archive == "amass"
 
 
-def test_overrides_win_and_are_typed(minimal: Path) -> None:
+def test_overrides_take_precedence_and_are_typed(minimal: Path) -> None:
     config = _load(
         minimal,
         "motion.mirror=true",
@@ -53,7 +53,7 @@ def test_overrides_win_and_are_typed(minimal: Path) -> None:
     assert config.ray.workers == 2
 
 
-def test_all_problems_are_reported_at_once(tmp_path: Path) -> None:
+def test_all_problems_are_reported_in_one_message(tmp_path: Path) -> None:
     path = tmp_path / "bad.yaml"
     path.write_text(
         "source: {rot: a}\nbody: {root: b, gender: any}\noutput: {root: c, columns: [joints]}\nmotion: {profle: x}\n"
@@ -81,7 +81,7 @@ def test_all_problems_are_reported_at_once(tmp_path: Path) -> None:
     [
         ("a: [", "not a YAML file"),
         ("- 1\n", "Expected keys"),
-        (MINIMAL + "body: {root: z}\n", "'body' twice"),
+        (MINIMAL + "body: {root: z}\n", "duplicate key 'body'"),
         ("source: !!python/object/apply:os.system ['true']\n", "not a YAML file"),
     ],
 )
@@ -107,6 +107,6 @@ def test_an_unknown_name_lists_the_known_ones() -> None:
         ("source.root.deep=1", "is a value, not a section"),
     ],
 )
-def test_contradictions_are_refused(minimal: Path, override: str, part: str) -> None:
+def test_conflicting_settings_are_refused(minimal: Path, override: str, part: str) -> None:
     with pytest.raises(ConfigError, match=part):
         _load(minimal, override)

@@ -52,7 +52,7 @@ def same(a: np.ndarray, b: np.ndarray) -> bool:
 
 
 def not_local(where: Place) -> Place:
-    """The same folder through the code for buckets."""
+    """The same folder, read through the code for buckets."""
     return Place(pafs.SubTreeFileSystem(where.path, pafs.LocalFileSystem()), "", "sub")
 
 
@@ -137,8 +137,8 @@ def test_layouts_written_byte_by_byte_are_read(
     assert set(found) == {"a", "b"}
     assert same(found["a"], A)
     assert str(found["b"]) == "text"
-    if b"PK" not in options.get("comment", b""):  # zipfile takes the first mark from behind for the end
-        with np.load(io.BytesIO(data)) as oracle:  # our writer is itself held against numpy
+    if b"PK" not in options.get("comment", b""):  # zipfile takes the last signature for the end record
+        with np.load(io.BytesIO(data)) as oracle:  # also checks this writer against numpy
             assert same(oracle["a"], A)
 
 
@@ -174,7 +174,7 @@ def test_stored_members_are_read_only_views_that_outlive_the_file(tmp_path: Path
     assert np.array_equal(found, big)
 
 
-def test_no_handle_stays_open_once_the_views_are_gone(tmp_path: Path) -> None:
+def test_no_handle_stays_open_after_the_views_are_deleted(tmp_path: Path) -> None:
     where = write(tmp_path, rawzip.npz({"a": A}))
     read_all(where)
     before = len(os.listdir("/proc/self/fd"))
@@ -187,7 +187,7 @@ def test_no_handle_stays_open_once_the_views_are_gone(tmp_path: Path) -> None:
 
 def test_headers_can_be_listed_without_reading_the_numbers(tmp_path: Path) -> None:
     data = bytearray(rawzip.npz({"a": A, "gender": np.array("male")}))
-    data[data.index(A.tobytes())] ^= 1  # the checksum is wrong, and is not looked at
+    data[data.index(A.tobytes())] ^= 1  # the checksum is wrong, but not checked
     with open_npz(write(tmp_path, bytes(data)), "f.npz") as file:
         head = file.describe("a")
         assert (head.dtype, head.shape) == (np.dtype("<f8"), (2, 3))
@@ -198,7 +198,7 @@ def test_headers_can_be_listed_without_reading_the_numbers(tmp_path: Path) -> No
             file.read("a")
 
 
-def test_a_missing_member_is_named_with_those_there(tmp_path: Path) -> None:
+def test_the_error_for_a_missing_member_lists_those_that_exist(tmp_path: Path) -> None:
     where = write(tmp_path, rawzip.npz({"b": A, "a": A}))
     with (
         open_npz(where, "f.npz") as file,
@@ -208,7 +208,7 @@ def test_a_missing_member_is_named_with_those_there(tmp_path: Path) -> None:
     assert caught.value.kind == "missing_keys"
 
 
-def test_thousands_of_members_are_no_problem_and_millions_are_refused(tmp_path: Path) -> None:
+def test_thousands_of_members_are_read_and_millions_are_refused(tmp_path: Path) -> None:
     many = [Part(f"member{k:05d}.npy", rawzip.npy(np.array(k))) for k in range(6000)]
     for where in (write(tmp_path, rawzip.archive(many)), not_local(place(tmp_path))):
         with open_npz(where, "f.npz") as file:
@@ -223,7 +223,7 @@ def test_thousands_of_members_are_no_problem_and_millions_are_refused(tmp_path: 
 def test_a_size_that_changed_since_the_listing_is_an_io_error(tmp_path: Path) -> None:
     where = write(
         tmp_path, rawzip.npz({"a": A})[:-9]
-    )  # looks truncated, but is it? It was longer when listed.
+    )  # looks truncated, but it was longer when it was listed
     for each in (where, not_local(where)):
         with pytest.raises(OSError, match="it changed since"):
             open_npz(each, "f.npz", size=(tmp_path / "f.npz").stat().st_size + 9)
@@ -239,7 +239,7 @@ def test_a_file_that_shrinks_while_it_is_open_is_an_io_error_and_no_bus_error(tm
             file.read("a")
 
 
-def test_what_is_not_there_is_an_io_error(tmp_path: Path) -> None:
+def test_a_missing_file_is_an_io_error(tmp_path: Path) -> None:
     for where in (place(tmp_path), not_local(place(tmp_path))):
         with pytest.raises(FileNotFoundError):
             open_npz(where, "none.npz")
@@ -255,7 +255,7 @@ def test_every_truncation_is_unreadable(size: int, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("large", [False, True])
-def test_the_remote_way_reads_the_same_from_ranges(large: bool, tmp_path: Path) -> None:
+def test_remote_ranges_give_the_same_arrays(large: bool, tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     arrays = {
         "poses": rng.normal(size=(900 if large else 30, 156)),
@@ -268,6 +268,6 @@ def test_the_remote_way_reads_the_same_from_ranges(large: bool, tmp_path: Path) 
     assert all(same(found[name], arrays[name]) for name in arrays)
 
 
-def test_findings_can_be_sent_between_processes() -> None:
+def test_errors_can_be_pickled() -> None:
     back = pickle.loads(pickle.dumps(BadNpz("unsafe", "a sentence")))
     assert (back.kind, str(back)) == ("unsafe", "a sentence")

@@ -1,4 +1,4 @@
-"""The restricted unpickler: faithful to what it takes, and no code of a stranger runs."""
+"""The restricted unpickler: reads supported values exactly, and runs no code of the pickle."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _values = st.recursive(
 
 @given(value=_values, protocol=st.sampled_from(PROTOCOLS))
 @settings(max_examples=300, deadline=None)
-def test_plain_values_come_back_as_python_reads_them(value: object, protocol: int) -> None:
+def test_plain_values_equal_those_of_pythons_unpickler(value: object, protocol: int) -> None:
     assert load(pickle.dumps(value, protocol), where="x") == value
 
 
@@ -69,7 +69,7 @@ def test_plain_values_come_back_as_python_reads_them(value: object, protocol: in
     ],
     ids=lambda a: f"{a.dtype}{a.shape}",
 )
-def test_arrays_come_back_bit_by_bit(array: np.ndarray, protocol: int) -> None:
+def test_arrays_are_equal_bit_by_bit(array: np.ndarray, protocol: int) -> None:
     read = load(io.BytesIO(pickle.dumps({"k": [array, array]}, protocol)), where="x")
     assert isinstance(read, dict)
     first, second = read["k"]
@@ -80,7 +80,7 @@ def test_arrays_come_back_bit_by_bit(array: np.ndarray, protocol: int) -> None:
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_scalars_dictionaries_and_sparse_matrices_come_back(protocol: int) -> None:
+def test_scalars_dictionaries_and_sparse_matrices_are_read(protocol: int) -> None:
     dense = np.diag([1.0, 2.0, 0.0])[:2]
     value = OrderedDict(scale=np.float32(2.5), count=np.int64(3), gender=np.str_("male"))
     read = load(pickle.dumps(value, protocol), where="x")
@@ -92,7 +92,7 @@ def test_scalars_dictionaries_and_sparse_matrices_come_back(protocol: int) -> No
             np.testing.assert_array_equal(back.toarray(), dense)  # type: ignore[attr-defined]
 
 
-def test_old_and_new_numpy_module_names_are_the_same_thing() -> None:
+def test_old_and_new_numpy_module_names_are_equivalent() -> None:
     data = pickle.dumps(np.arange(3.0), 2)
     old, new = b"numpy.core.multiarray", b"numpy._core.multiarray"
     assert new in data or old in data
@@ -129,7 +129,7 @@ def test_sparse_matrix_of_protocol_0_is_rebuilt_by_its_state() -> None:
     np.testing.assert_array_equal(matrix.toarray(), [[1.5, 0, 0], [0, 2.5, 0]])  # type: ignore[attr-defined]
 
 
-def test_torch_tensors_become_arrays_without_torchs_own_loader() -> None:
+def test_torch_tensors_become_arrays_without_torchs_loader() -> None:
     import torch
 
     whole = torch.arange(24).reshape(4, 6)
@@ -141,7 +141,7 @@ def test_torch_tensors_become_arrays_without_torchs_own_loader() -> None:
 
 
 class _Call:
-    """Pickles as the call of a function."""
+    """An object that is pickled as the call of a function."""
 
     def __init__(self, function: object, *arguments: object) -> None:
         self.function, self.arguments = function, arguments
@@ -245,7 +245,7 @@ CROOKED: dict[str, bytes] = {
 
 
 @pytest.mark.parametrize("name", CROOKED)
-def test_crooked_pickles_are_refused_with_a_sentence(name: str) -> None:
+def test_invalid_pickles_are_refused_with_a_sentence(name: str) -> None:
     with pytest.raises(ValueError, match=r"some/file\.pkl") as caught:
         load(CROOKED[name], where="some/file.pkl")
     assert str(caught.value).rstrip().endswith(".")
@@ -309,7 +309,7 @@ BOMBS["tensor repeated by stride 0"] = (
 
 
 @pytest.mark.parametrize("name", BOMBS)
-def test_a_promise_of_much_data_allocates_little(name: str) -> None:
+def test_a_large_declared_size_allocates_little(name: str) -> None:
     data = BOMBS[name]
     tracemalloc.start()
     try:
@@ -321,7 +321,7 @@ def test_a_promise_of_much_data_allocates_little(name: str) -> None:
     assert peak < 20 * len(data) + 100 * 2**20
 
 
-def test_a_memo_index_costs_nothing() -> None:
+def test_a_large_memo_index_allocates_nothing() -> None:
     tracemalloc.start()
     value = load(b"K\x07r\xff\xff\xff\x7fp4294967295000\n.", where="x")
     _, peak = tracemalloc.get_traced_memory()

@@ -1,4 +1,4 @@
-"""Every command and every program in the documents works as it stands there, or is named here with a reason."""
+"""Every command and every program in the documents works unchanged, or is listed here with a reason."""
 
 from __future__ import annotations
 
@@ -26,19 +26,26 @@ NOT_RUN = {
     "ray start --head": "starts a cluster; tests/distributed/test_job.py does",
     "ray job submit": "needs a cluster; tests/distributed/test_job.py has one",
 }
-"""How a command begins that is not run here -> why."""
+"""Beginning of a command that is not run here -> reason."""
 
-RUN = ("mocap-ray ",)
-"""How a command begins that is run here, in a folder where the example paths exist."""
+RUN = ("mocap-ray ", "PYTHONPATH=. mocap-ray ")
+"""Beginnings of commands that are run here, in a folder where the example paths exist."""
+
+SHORTER = {
+    "mocap-ray train ": ["--override", "training.max_epochs=2"],
+    "mocap-ray evaluate ": ["--quick"],
+    "mocap-ray compare ": ["--quick"],
+}
+"""What `make test` adds to a command that takes minutes; `make test-all` also runs it unchanged."""
 
 BLOCK = re.compile(
-    r"^(?P<indent> *)```(?P<kind>bash|python)\n(?P<text>.*?)^(?P=indent)```", re.DOTALL | re.MULTILINE
+    r"^(?P<indent> *)```(?P<kind>bash|python|yaml)\n(?P<text>.*?)^(?P=indent)```", re.DOTALL | re.MULTILINE
 )
 
 
 @dataclass(frozen=True)
 class Step:
-    """A line of a bash block, or a whole python block."""
+    """A line of a bash block, a whole python block, or a file: a block whose first line is a comment with its name."""
 
     kind: str
     text: str
@@ -52,8 +59,11 @@ def steps(document: Path) -> list[Step]:
     for block in BLOCK.finditer(content):
         text = textwrap.dedent(block["text"])
         line = content[: block.start()].count("\n") + 2
-        if block["kind"] == "python":
-            found.append(Step("python", text, line))
+        if named := re.match(r"# (\w+\.(?:py|yaml))\n", text):
+            found.append(Step(named[1], text, line))
+            continue
+        if block["kind"] != "bash":
+            found.append(Step(block["kind"], text, line))
             continue
         joined = text.replace("\\\n", " ")
         commands = [" ".join(shlex.split(c, comments=True, posix=False)) for c in joined.splitlines()]
@@ -81,7 +91,7 @@ def test_blocks_are_found_wherever_they_stand(tmp_path: Path) -> None:
 @pytest.mark.parametrize("document", DOCUMENTS, ids=_name)
 def test_every_command_is_run_or_has_a_reason(document: Path) -> None:
     for step in steps(document):
-        known = step.kind == "python" or step.text.startswith((*RUN, *NOT_RUN))
+        known = step.kind != "bash" or step.text.startswith((*RUN, *NOT_RUN))
         assert known, (
             f"{_name(document)}, block at line {step.line}: {step.text!r} is neither run nor excused"
         )
@@ -119,25 +129,47 @@ def _here(text: str, work: Path) -> str:
     return re.sub(r"(?<![\w/.])/data\b", str(work / "data"), text)
 
 
+def _typed(text: str, work: Path, *, whole: bool) -> list[str]:
+    """The words of a command, with what makes it shorter."""
+    bare = text.removeprefix("PYTHONPATH=. ")
+    more = [] if whole else [m for start, words in SHORTER.items() if bare.startswith(start) for m in words]
+    return [*(["env", "PYTHONPATH=."] if bare != text else []), *shlex.split(_here(bare, work)), *more]
+
+
+def test_what_makes_a_command_shorter_only_adds_to_it(tmp_path: Path) -> None:
+    evaluate = ["mocap-ray", "evaluate", f"{tmp_path}/data/x"]
+    assert _typed("mocap-ray evaluate /data/x", tmp_path, whole=True) == evaluate
+    assert _typed("mocap-ray evaluate /data/x", tmp_path, whole=False) == [*evaluate, "--quick"]
+
+
+def _cases() -> list[pytest.ParameterSet]:
+    """Each document, shorter; and whole where that takes minutes longer."""
+    cases = []
+    for document in filter(steps, DOCUMENTS):
+        name, long = _name(document), any(s.text.startswith(tuple(SHORTER)) for s in steps(document))
+        if document.name != "priors.md":  # trains, judges and compares them all: minutes even so
+            cases.append(pytest.param(document, False, id=name))
+        if long:
+            cases.append(pytest.param(document, True, marks=pytest.mark.slow, id=f"{name}, whole"))
+    return cases
+
+
 @pytest.mark.ray
 @pytest.mark.timeout(1200)
-@pytest.mark.parametrize(
-    "document",
-    # Training and judging priors takes minutes.
-    [
-        pytest.param(d, marks=[pytest.mark.slow] if d.name == "priors.md" else [], id=_name(d))
-        for d in DOCUMENTS
-        if steps(d)
-    ],
-)
-def test_what_a_document_says_works_when_typed(document: Path, work: Path) -> None:
+@pytest.mark.parametrize(("document", "whole"), _cases())
+def test_what_a_document_says_works_when_typed(document: Path, whole: bool, work: Path) -> None:
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     environment = {**os.environ, "PATH": path}
+    if whole:
+        shutil.rmtree(work / "runs", ignore_errors=True)  # what the shorter commands trained
     for step in steps(document):
+        if "." in step.kind:
+            (work / step.kind).write_text(step.text)
+            continue
         if step.kind == "python":
             command = [sys.executable, "-c", _here(step.text, work)]
         elif step.text.startswith(RUN):
-            command = shlex.split(_here(step.text, work))
+            command = _typed(step.text, work, whole=whole)
         else:
             continue
         done = subprocess.run(

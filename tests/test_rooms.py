@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -18,6 +20,21 @@ def test_rooms_import_downward_and_without_circles() -> None:
     command = [str(Path(sys.executable).with_name("lint-imports")), "--no-logo"]
     run = subprocess.run(command, cwd=PACKAGE.parent, capture_output=True, text=True)
     assert run.returncode == 0, run.stdout
+
+
+def test_the_table_of_rooms_is_the_contract() -> None:
+    contracts = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text())["tool"]["importlinter"][
+        "contracts"
+    ]
+    layers = next(c["layers"] for c in contracts if c["id"] == "rooms")
+    text = (
+        (PACKAGE.parent / "docs" / "architecture.md")
+        .read_text()
+        .partition("## Rooms")[2]
+        .partition("\n## ")[0]
+    )
+    rows = [line.split("|")[1] for line in text.splitlines() if line.startswith("| `")]
+    assert [re.findall(r"`(\w+)`", row) for row in rows] == [layer.split(" | ") for layer in layers]
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(PACKAGE)))
@@ -49,6 +66,19 @@ def test_the_front_door_imports_nothing_until_asked() -> None:
 
 
 def test_workers_import_neither_torch_nor_smplx() -> None:
-    code = "import sys, mocap_ray.dataset.shards; print([m for m in ('torch', 'smplx') if m in sys.modules])"
+    code = "import sys, mocap_ray.dataset.product; print([m for m in ('torch', 'smplx') if m in sys.modules])"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
+
+
+GENERIC = [file for room in ("training", "searching") for file in FILES if file.parent.name == room]
+OTHERS = re.compile(r"(?<![a-z])(poses?|joints?|priors?|clips?)(?![a-z])", re.IGNORECASE)
+"""Words of one task. In names too: `_` and dots part words."""
+OF_THE_FIELD = re.compile(r"grad_clip|clip_grad_norm_|np\.clip")
+
+
+@pytest.mark.parametrize("file", GENERIC, ids=lambda f: str(f.relative_to(PACKAGE)))
+def test_training_and_searching_name_no_model_and_no_data(file: Path) -> None:
+    for number, line in enumerate(file.read_text().splitlines(), start=1):
+        found = OTHERS.search(OF_THE_FIELD.sub("", line))
+        assert found is None, f"{file}:{number}: {found[0]!r} belongs to one task: {line.strip()}"

@@ -1,4 +1,4 @@
-"""Files appear whole or not at all."""
+"""Files are written atomically."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import pytest
 from mocap_ray.storage import place
 
 
-def test_what_is_published_is_read_back(tmp_path: Path) -> None:
+def test_written_files_are_read_back(tmp_path: Path) -> None:
     here = place(tmp_path / "new" / "folder")
     assert here.files() == []
-    here.publish(b"abc", "a", "b.bin")
+    here.write_atomic(b"abc", "a", "b.bin")
     assert here.read("a", "b.bin") == b"abc"
     assert [here.relative(i.path) for i in here.files()] == ["a/b.bin"]
-    here.publish(b"xyz", "a", "b.bin")
+    here.write_atomic(b"xyz", "a", "b.bin")
     assert here.read("a", "b.bin") == b"xyz"
     here.remove("a", "b.bin")
     here.remove("a", "b.bin")
@@ -30,12 +30,12 @@ import resource, signal, sys
 from mocap_ray.storage import place
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
-place(sys.argv[1]).publish(b"x" * 5000, "f")
+place(sys.argv[1]).write_atomic(b"x" * 5000, "f")
 """
 
 
 def test_a_full_disk_leaves_the_old_file_and_no_temporary(tmp_path: Path) -> None:
-    place(tmp_path).publish(b"old", "f")
+    place(tmp_path).write_atomic(b"old", "f")
     run = subprocess.run(
         [sys.executable, "-c", FULL, str(tmp_path)], capture_output=True, text=True, check=False
     )
@@ -44,6 +44,6 @@ def test_a_full_disk_leaves_the_old_file_and_no_temporary(tmp_path: Path) -> Non
     assert os.listdir(tmp_path) == ["f"]
 
 
-def test_an_address_that_nothing_understands_is_a_sentence() -> None:
+def test_an_unsupported_address_is_a_user_error() -> None:
     with pytest.raises(ValueError, match="Expected a local path"):
         place("ftp://host/x")

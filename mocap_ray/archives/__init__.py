@@ -1,38 +1,71 @@
-"""One file per archive, and the one table that names them."""
+"""One file per archive, and the table that lists them."""
 
 from __future__ import annotations
 
 from importlib import import_module
 
 from mocap_ray.archives import amass
-from mocap_ray.archives.archive import Archive
+from mocap_ray.archives.archive import Archive, Published, last_part
+from mocap_ray.archives.splits import RULES
+from mocap_ray.errors import UserError
 
-__all__ = ["ARCHIVES", "Archive", "find_archive"]
+__all__ = ["ARCHIVES", "Archive", "find_archive", "named_split", "published_split", "short_title"]
 
 ARCHIVES: dict[str, Archive] = {archive.name: archive for archive in (amass.ARCHIVE,)}
-"""All archives by the name that configs use; a new one is a file and a word here."""
+"""All archives by their name in configs. To add one, write a file and list it here."""
 
 
 def find_archive(name: str) -> Archive:
-    """The archive called `name` in the table, or `package.module:NAME` of one's own.
+    """The archive called `name` in the table, or `package.module:NAME` of your own.
 
     Raises:
-        ValueError: there is none.
+        UserError: there is no such archive.
     """
     if name in ARCHIVES:
         return ARCHIVES[name]
     module, _, attribute = name.partition(":")
     if not attribute:
-        raise ValueError(
+        raise UserError(
             f"No archive {name!r}. Expected one of {', '.join(sorted(ARCHIVES))}, or package.module:NAME of an "
             "Archive of your own."
         )
     try:
         found = getattr(import_module(module), attribute)
     except (ImportError, AttributeError) as error:
-        raise ValueError(
-            f"No archive {name!r}: {error}. Expected package.module:NAME, importable here."
+        raise UserError(
+            f"No archive {name!r}: {error}. Expected package.module:NAME of an importable module."
         ) from error
     if not isinstance(found, Archive):
-        raise ValueError(f"{name} is a {type(found).__name__}. Expected a mocap_ray.archives.Archive.")
+        raise UserError(f"{name} is a {type(found).__name__}. Expected a mocap_ray.archives.Archive.")
     return found
+
+
+def named_split(archive: Archive, split: str) -> bool:
+    """Whether `source.split` is a rule or the name of an archive, not the address of lists."""
+    return split in RULES or split in (archive.name, *ARCHIVES)
+
+
+def published_split(archive: Archive, split: str) -> tuple[str, Published] | None:
+    """The published split that `source.split` names, with the name of its archive; None for other kinds of split.
+
+    `published` means the split of `archive` itself; the name of an archive (`amass`) means the split of that archive.
+
+    Raises:
+        UserError: the archive has no published split.
+    """
+    if split != "published" and split not in (archive.name, *ARCHIVES):
+        return None
+    home = archive if split in ("published", archive.name) else ARCHIVES[split]
+    if home.published is None:
+        known = ", ".join(sorted(name for name, a in ARCHIVES.items() if a.published is not None))
+        raise UserError(
+            f"source.split {split!r}: the archive {home.name} has no published split. Expected subject, none, a path "
+            f"to lists, or an archive that has one: {known}."
+        )
+    return home.name, home.published
+
+
+def short_title(archive: str, recording: str) -> str:
+    """A short title of a recording; archives outside the table are not imported and get the default."""
+    known = ARCHIVES.get(archive)
+    return (known.short_title if known else last_part)(recording)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 ACTIONS: dict[str, tuple[str, ...]] = {
-    # The more telling first: "walk and sit down" is a sit, "run jump" is a jump.
+    # The more specific action first: "walk and sit down" is a sit, "run jump" is a jump.
     "cartwheel": ("cartwheel", "cartwheels", "flip", "backflip", "somersault"),
     "jump": ("jump", "jumps", "jumping", "leap", "leaping", "hop", "hops", "hopping", "skip", "skipping"),
     "kick": ("kick", "kicks", "kicking"),
@@ -34,7 +34,7 @@ _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 
 
 def action_of(name: str) -> str | None:
-    """Label of a recording's name: from its file, else from the folder around it; None where no word is known.
+    """The action label of a recording, from its file name or else its folders; None if no word is known.
 
     >>> action_of("BioMotionLab_NTroje/rub001/0017_jumping1_poses")
     'jump'
@@ -44,10 +44,10 @@ def action_of(name: str) -> str | None:
     True
     """
     parts = name.split("/")
-    # The sub-dataset's own name says nothing: "Transitions_mocap" is no transition, "BMLhandball" no ball.
+    # The name of the sub-dataset says nothing about the action: "Transitions_mocap" is not a transition.
     for part in reversed(parts[1:] if len(parts) > 1 else parts):
         words = {word.lower() for word in _WORD.findall(part)}
-        for label, known in ACTIONS.items():
-            if not words.isdisjoint(known):
+        for label, synonyms in ACTIONS.items():
+            if not words.isdisjoint(synonyms):
                 return label
     return None

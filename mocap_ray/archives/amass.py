@@ -8,23 +8,26 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
+from types import MappingProxyType
 
 import numpy as np
 from pyarrow import fs as pafs
 
 from mocap_ray.archives import layouts
 from mocap_ray.archives.actions import action_of
-from mocap_ray.archives.archive import Archive
+from mocap_ray.archives.archive import Archive, last_part
+from mocap_ray.errors import UserError
 from mocap_ray.motion.clip import Motion, Reason
 from mocap_ray.npz import BadNpz, NpzFile, open_npz
 from mocap_ray.records import Recording, Rejection
 from mocap_ray.storage import Place
+from mocap_ray.wording import counted
 
 R_YUP_AMASS = np.array([[-1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, 1.0, 0.0]])
-"""(x, y, z) of AMASS, Z up, becomes (-x, z, y), Y up; stage-II files included."""
+"""(x, y, z) of AMASS, Z up, becomes (-x, z, y), Y up; also for stage-II files."""
 R_YUP_AMASS.setflags(write=False)
 
 REGISTER = (
@@ -32,74 +35,83 @@ REGISTER = (
     "them side by side: CMU/01/01_01_poses.npz"
 )
 
+PUBLISHED: Mapping[str, str] = MappingProxyType(
+    {
+        **dict.fromkeys(("HumanEva", "MPI_HDM05", "HDM05", "SFU", "MPI_mosh", "MPImosh", "MoSh"), "val"),
+        **dict.fromkeys(("Transitions_mocap", "Transitions", "SSM_synced", "SSM"), "test"),
+    }
+)
+"""Sub-dataset -> split as recommended by the authors of AMASS (who call val `vald`), in both spellings of the site;
+all others are in train. Source: nghorbani/amass, `amass_splits` in its README."""
+
 _PACKED = (".tar.bz2", ".tar.xz", ".tar.gz", ".tgz", ".tar", ".zip")
 _SUBJECT_IN_FOLDER = {"ACCAD": re.compile(r"(Fem|M)ale\d+")}
-"""ACCAD has a folder for each subject and topic (Female1General_c3d, Female1Walking_c3d): one person."""
+"""ACCAD has one folder per subject and topic; Female1General_c3d and Female1Walking_c3d are the same person."""
 
 
 def discover(
     place: Place, *, include: Sequence[str] = (), exclude: Sequence[str] = (), dataset: str | None = None
 ) -> list[Recording]:
-    """All .npz files below `place`, by listing alone, sorted by name; shape.npz and stage-I files as well.
+    """List all .npz files below `place` without opening them, sorted by name, including shape.npz and stage-I files.
 
     Files and folders whose name starts with a dot are ignored. The sub-dataset is the first folder; a file
-    directly in `place` belongs to a sub-dataset of the place's own name. The subject is the second
-    folder, else the part of the file's name before the first underscore.
+    directly in `place` belongs to a sub-dataset with the name of that folder. The subject is the second
+    folder, or else the part of the file name before the first underscore.
 
     Args:
-        place: a folder with sub-datasets (`CMU/01/01_01_poses.npz`), or with one of them.
-        include: globs on names (`CMU/*`) or whole folders (`CMU/01`); empty takes all.
-        exclude: the same; wins over `include`.
-        dataset: name of the sub-dataset whose folder `place` itself is; becomes the first part of each name.
+        place: a folder with sub-datasets (`CMU/01/01_01_poses.npz`), or the folder of one sub-dataset.
+        include: globs on names (`CMU/*`) or whole folders (`CMU/01`); empty selects all.
+        exclude: likewise; takes precedence over `include`.
+        dataset: name of the sub-dataset if `place` is its folder; becomes the first part of each name.
 
     Raises:
-        ValueError: no such folder, nothing usable in it, nothing selected, or a bad `dataset`.
-        OSError: it cannot be listed.
+        UserError: no such folder, no usable file in it, no file selected, or an invalid `dataset`.
+        OSError: the folder cannot be listed.
     """
     shown = re.sub(r"//[^/@]*@", "//", place.uri)  # without credentials
     if dataset is not None and not re.fullmatch(r"[^/.=][^/=]*", dataset):
-        raise ValueError(f"source.dataset {dataset!r}: expected the plain name of a sub-dataset such as CMU.")
+        raise UserError(f"source.dataset {dataset!r}: expected the plain name of a sub-dataset such as CMU.")
     if place.fs.get_file_info(place.path).type == pafs.FileType.File:
-        raise ValueError(f"{shown}: a file. Expected the folder that holds AMASS sub-datasets (source.root).")
+        raise UserError(f"{shown}: is a file. Expected the folder of the AMASS sub-datasets (source.root).")
     infos = place.files()
     found = [_recording(place, info, dataset) for info in infos if _is_npz(place.relative(info.path))]
     if not found:
-        raise ValueError(_nothing_found(place, shown, [place.relative(info.path) for info in infos]))
-    chosen = [
+        raise UserError(_nothing_found(place, shown, [place.relative(info.path) for info in infos]))
+    selected = [
         r
         for r in found
         if (not include or any(_matches(r, glob) for glob in include))
         and not any(_matches(r, glob) for glob in exclude)
     ]
-    if not chosen:
-        raise ValueError(
-            f"{shown}: include {list(include)} and exclude {list(exclude)} leave none of {len(found)} recordings. "
-            f"Globs are matched with names such as {found[0].name!r}."
+    if not selected:
+        raise UserError(
+            f"{shown}: include {list(include)} and exclude {list(exclude)} select none of "
+            f"{counted(len(found), 'recording')}. Globs match names such as {found[0].name!r}."
         )
-    return sorted(chosen, key=lambda r: r.name)
+    return sorted(selected, key=lambda r: r.name)
 
 
-def read(place: Place, recording: Recording, *, fps: float | None = None) -> Motion | Rejection:
-    """Read one recording; formats are told apart by keys and shapes (`archives/layouts.py`).
+def read(place: Place, recording: Recording, *, fps: float | None = None) -> Motion | Rejection[Recording]:
+    """Read one recording; its format is recognised by keys and shapes (`archives/layouts.py`).
 
-    Non-finite numbers pass: the quality checks find them. Whatever the file's gender says that is not male,
-    female or neutral is `unknown`; without `betas` the shape is the mean one (0 coefficients).
+    Non-finite numbers are kept: the quality checks find them. A gender other than male, female or neutral
+    becomes `unknown`; a file without `betas` gets the mean shape (0 coefficients).
 
     Args:
-        place: what `discover` was given.
-        recording: what it found.
-        fps: frames per second that take the place of the file's own.
+        place: the place that was passed to `discover`.
+        recording: a recording that `discover` returned.
+        fps: overrides the frame rate of the file.
 
     Returns:
-        Poses and trans are read-only; for the usual files they are views of the mapped file in its own type,
-        aligned to nothing, and change with it if somebody writes into it: use them soon.
+        The motion, with read-only poses and trans. Usually they are unaligned views of the memory-mapped file in its
+        own dtype; they change if another process writes to the file, so use them soon.
 
     Raises:
-        OSError: the file cannot be read now, or its size is not the listed one any more.
-        ValueError: `fps` is not positive.
+        OSError: the file cannot be read, or its size has changed since it was listed.
+        UserError: `fps` is not positive.
     """
     if fps is not None and not 0 < fps <= 10_000:
-        raise ValueError(f"source.fps {fps}: expected frames per second between 0 and 10,000.")
+        raise UserError(f"source.fps {fps}: expected frames per second between 0 and 10,000.")
     stem = PurePosixPath(recording.source).stem
     if stem == "shape" or stem.endswith("_stagei"):
         what = "a body shape" if stem == "shape" else "the placement of markers (stage I)"
@@ -113,9 +125,32 @@ def read(place: Place, recording: Recording, *, fps: float | None = None) -> Mot
         reason, detail = Reason(error.kind), error.message
     except layouts.Unusable as error:
         reason, detail = error.reason, error.detail
-    # Names and shapes in it come from the file: no control characters, and no novel.
+    # Names and shapes in the text come from the file: drop control characters and limit the length.
     detail = "".join(letter if letter.isprintable() else "?" for letter in detail[:600])
     return Rejection(recording, reason, f"{recording.source}: {detail.rstrip('.')}.")
+
+
+def published(recording: Recording) -> str:
+    """The split recommended by the authors, by sub-dataset; `train` for those that they do not list."""
+    return PUBLISHED.get(recording.dataset, "train")
+
+
+def take_name(name: str) -> str:
+    """A name without the suffixes of the AMASS releases.
+
+    >>> take_name("CMU/01/01_01_poses"), take_name("CMU/01/01_01_stageii")
+    ('CMU/01/01_01', 'CMU/01/01_01')
+    """
+    return name.removesuffix("_stageii").removesuffix("_poses")
+
+
+def short_title(name: str) -> str:
+    """The name of the take.
+
+    >>> short_title("CMU/01/01_01_stageii")
+    '01_01'
+    """
+    return take_name(last_part(name))
 
 
 def _motion(file: NpzFile, recording: Recording, fps: float | None) -> Motion:
@@ -138,7 +173,7 @@ def _motion(file: NpzFile, recording: Recording, fps: float | None) -> Motion:
 
 
 def _require_motion(file: NpzFile) -> None:
-    """Raise Unusable for sound files that are recognised as something else than motion."""
+    """Raise Unusable for a valid file that is recognised as something other than motion."""
     if "poses" in file or layouts.has_parts(file):
         return
     if "v_template" in file or "eigvec" in file:
@@ -188,17 +223,12 @@ def _matches(recording: Recording, glob: str) -> bool:
 
 
 def _nothing_found(place: Place, shown: str, paths: list[str]) -> str:
-    """Why there is no recording, and what to do."""
+    """The message for a folder without recordings: why there are none, and what to do."""
     if not paths and not place.exists():
-        return (
-            f"{shown}: there is no such folder. Expected the one that holds AMASS sub-datasets; {REGISTER}."
-        )
+        return f"{shown}: no such folder. Expected the folder of the AMASS sub-datasets; {REGISTER}."
     packed = [path for path in paths if path.endswith(_PACKED)]
     if packed:
-        return (
-            f"{shown}: no .npz file, but {len(packed)} packed archives. Unpack them there first: "
-            f"tar -xf {packed[0]}"
-        )
+        return f"{shown}: no .npz file, but {counted(len(packed), 'packed archive')}. Unpack first: tar -xf {packed[0]}"
     kinds = Counter(PurePosixPath(path).suffix or "no ending" for path in paths)
     listing = ", ".join(f"{count} {suffix}" for suffix, count in kinds.most_common(5)) or "it is empty"
     return f"{shown}: no .npz file ({listing}). Expected AMASS files; {REGISTER}."
@@ -219,4 +249,6 @@ ARCHIVE = Archive(
         "Surface Shapes. ICCV 2019, pp. 5442-5451. Cite the sub-datasets used as well."
     ),
     register=REGISTER,
+    published=published,
+    short_title=short_title,
 )

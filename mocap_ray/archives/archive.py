@@ -1,14 +1,26 @@
-"""What an archive of motion has to offer: how to list it, how to read one recording, and whose it is."""
+"""The interface of an archive of motion: how to list it, how to read a recording, its licence and citation."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from mocap_ray.motion.clip import Motion
+from mocap_ray.motion.clip import JointMotion, Motion
 from mocap_ray.records import Recording, Rejection
 from mocap_ray.storage import Place
+
+Published = Callable[[Recording], str]
+"""Recording -> the split that the archive's authors recommend: `train`, `val` or `test`."""
+
+
+def last_part(name: str) -> str:
+    """The default short title of a recording: the last part of its name.
+
+    >>> last_part("CMU/01/01_01")
+    '01_01'
+    """
+    return name.rpartition("/")[2]
 
 
 class Discover(Protocol):
@@ -22,31 +34,35 @@ class Discover(Protocol):
         exclude: Sequence[str] = (),
         dataset: str | None = None,
     ) -> list[Recording]:
-        """Raise ValueError where there is nothing to list, saying what was found instead."""
+        """Raise UserError if there is nothing to list; the message says what was found instead."""
         ...
 
 
 class Read(Protocol):
     """Read one recording."""
 
-    def __call__(self, place: Place, recording: Recording, *, fps: float | None = None) -> Motion | Rejection:
-        """Return a Rejection for what the file's own bytes prove; raise OSError for anything else."""
+    def __call__(
+        self, place: Place, recording: Recording, *, fps: float | None = None
+    ) -> Motion | JointMotion | Rejection[Recording]:
+        """Return a Rejection if the file's content is invalid; raise OSError for any other failure."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Archive:
-    """One archive; its functions are those of an installed module, so that it can be sent to workers.
+    """One archive; its functions belong to an installed module, so that it can be pickled and sent to workers.
 
     Attributes:
-        name: in configs (`source.archive`).
-        title: for people.
+        name: the name in configs (`source.archive`).
+        title: the name for readers.
         discover: lists the recordings.
-        read: reads one.
+        read: reads one recording.
         url: home page.
         licence: the terms, in one or two sentences.
-        citation: what its authors ask to be cited.
-        register: how to get the files; printed where none are found, and in the data card.
+        citation: the work that its authors ask to cite.
+        register: how to get the files; printed if none are found, and in the data card.
+        published: the split that its authors recommend, for `source.split: published`; None if there is none.
+        short_title: recording name -> a short title for captions of pictures.
     """
 
     name: str
@@ -57,3 +73,5 @@ class Archive:
     licence: str
     citation: str
     register: str
+    published: Published | None = None
+    short_title: Callable[[str], str] = last_part

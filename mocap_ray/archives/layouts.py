@@ -1,18 +1,18 @@
-"""Parameters of the SMPL family in .npz files, told apart by keys and shapes alone.
+"""Parameters of the SMPL family in .npz files, recognised by keys and shapes.
 
 | columns of `poses` | family | order |
 |---|---|---|
 | 156 | smplh, 52 joints | root, 21 body, 15 left hand, 15 right hand |
 | 165 | smplx, 55 joints | root, 21 body, jaw, 2 eyes, 15 left hand, 15 right hand |
-| 162 | smplx, 54 joints | root, 21 body, then 96 columns on which no published text can be relied |
+| 162 | smplx, 54 joints | root, 21 body, then 96 columns without a reliable published description |
 | 72 | smpl, 24 joints | root, 21 body, 2 hands |
 
-Stage-II files hold the same angles in parts as well: root_orient, pose_body, pose_jaw, pose_eye, pose_hand.
+Stage-II files also hold the same angles as separate arrays: root_orient, pose_body, pose_jaw, pose_eye, pose_hand.
 
-On 162 columns: the one public program that names the layout (gestura-ai/stick-gen) takes the first 66 as root
-and body and the next 90 as hands, but its own description adds up to 169; 54 joints are also SMPL-X without
-its jaw, or without its root. So where the file has the parts, they are taken; else the 22 body joints are, and
-jaw, eyes and hands stay at rest rather than wrong.
+On 162 columns: the only public program that names the layout (gestura-ai/stick-gen) reads the first 66 columns as
+root and body and the next 90 as hands, but its description adds up to 169; 54 joints could also be SMPL-X without
+the jaw, or without the root. So if the file has the separate arrays, these are used; otherwise only the 22 body
+joints are, and jaw, eyes and hands stay at rest rather than being wrong.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ PART_COLUMNS: dict[str, int] = {
     "pose_hand": 90,
 }
 MOST_BETAS = 300
-"""Shape directions that SMPL-X and SMPL have at most; further columns are expression."""
+"""The largest number of shape coefficients of SMPL and SMPL-X; further columns are expression."""
 
 _EXPECTED = "Expected 156 columns (SMPL+H), 165 or 162 (SMPL-X) or 72 (SMPL)"
 _GENDERS = {
@@ -55,7 +55,7 @@ _GENDERS = {
 
 
 class Unusable(Exception):
-    """The file is sound, but holds no motion that can be read; becomes a Rejection."""
+    """The file is valid, but holds no motion that can be read; becomes a Rejection."""
 
     def __init__(self, reason: Reason, detail: str) -> None:
         super().__init__(reason, detail)
@@ -64,17 +64,17 @@ class Unusable(Exception):
 
 
 def has_parts(file: NpzFile) -> bool:
-    """Whether the file holds the angles of root and body as arrays of their own."""
+    """Whether the file holds the angles of root and body as separate arrays."""
     return "root_orient" in file and "pose_body" in file
 
 
 def wanted(file: NpzFile) -> list[str]:
-    """Members that a reader needs, as far as the directory shows it."""
+    """The members that a reader needs, judging by the directory."""
     names = ["trans", "betas", "num_betas", "gender", *RATE_KEYS]
     if "poses" in file:
         names.append("poses")
         if has_parts(file):
-            # 54 times as long as the root's three columns: 162 columns, so the parts will be needed.
+            # `poses` is 54 times as long as the root's three columns: 162 columns, so the parts are needed.
             sizes = [file.members[name].size - 128 for name in ("poses", "root_orient")]
             if sizes[0] != 54 * sizes[1]:
                 return names
@@ -82,10 +82,10 @@ def wanted(file: NpzFile) -> list[str]:
 
 
 def motion_arrays(file: NpzFile) -> tuple[str, np.ndarray, np.ndarray]:
-    """Family, poses [T, J, 3] rad and trans [T, 3] m; views of the file where its layout allows.
+    """Family, poses [T, J, 3] rad and trans [T, 3] m; views of the file if its layout allows.
 
     Raises:
-        Unusable: missing or contradicting arrays, or no frame at all.
+        Unusable: missing or inconsistent arrays, or no frames.
         BadNpz: damaged members.
     """
     poses = None
@@ -122,7 +122,7 @@ def motion_arrays(file: NpzFile) -> tuple[str, np.ndarray, np.ndarray]:
 
 
 def _from_parts(file: NpzFile, frames: int) -> tuple[str, np.ndarray]:
-    """Family and poses [T, 3J] from the arrays of a stage-II file; parts that it lacks stay at rest."""
+    """Family and poses [T, 3J] from the separate arrays of a stage-II file; missing parts stay at rest."""
     model = (text(file, "surface_model_type") or "smplx").lower()
     family = next((name for name in ("smplx", "smplh", "smpl") if model.startswith(name)), "smplx")
     poses, column = np.zeros((frames, 3 * JOINTS[family])), 0
@@ -138,10 +138,10 @@ def _from_parts(file: NpzFile, frames: int) -> tuple[str, np.ndarray]:
 
 
 def frame_rate(file: NpzFile) -> float:
-    """Frames per second as the file says, rounded where it means a whole number (120.0000458; not 59.94).
+    """Frames per second of the file, rounded if it is nearly a whole number (120.0000458, but not 59.94).
 
     Raises:
-        Unusable: there is none, or it is no positive number.
+        Unusable: there is no frame rate, or it is not a positive number.
     """
     key = next((key for key in RATE_KEYS if key in file), None)
     if key is None:
@@ -165,13 +165,13 @@ def frame_rate(file: NpzFile) -> float:
 
 
 def shape_coefficients(file: NpzFile, family: str) -> Float[np.ndarray, "B"]:
-    """Shape coefficients [B], float64, without expression; none where the file has none (the mean shape).
+    """Shape coefficients [B], float64, without expression; empty if the file has none (the mean shape).
 
-    `num_betas` decides how many of them are shape; else a SMPL-X file with exactly 20 has 10 of shape and
-    10 of expression, and never more than 300 are shape. [1, B] counts as [B], and so do rows that are all equal.
+    `num_betas` says how many of `betas` are shape. Without it, exactly 20 in an SMPL-X file are 10 of shape and
+    10 of expression. At most 300 are shape. [1, B] is read as [B], and so are rows that are all equal.
 
     Raises:
-        Unusable: no vector, or one that changes over time.
+        Unusable: `betas` is not a vector, or changes over time.
     """
     if "betas" not in file:
         return np.zeros(0)
@@ -184,26 +184,26 @@ def shape_coefficients(file: NpzFile, family: str) -> Float[np.ndarray, "B"]:
             f"'betas' is {_shape(betas)}. Expected 10 to {MOST_BETAS} coefficients for all frames",
         )
     count = len(betas)
-    told = _count(file, "num_betas")
-    if told is not None and 0 < told <= count:
-        count = told
+    num_betas = _count(file, "num_betas")
+    if num_betas is not None and 0 < num_betas <= count:
+        count = num_betas
     elif family == "smplx" and count == 20:
         count = 10
     return np.array(betas[: min(count, MOST_BETAS)], np.float64)
 
 
 def gender(file: NpzFile) -> str:
-    """male, female or neutral; unknown where the file says nothing usable (also as a pickled object)."""
-    said = (text(file, "gender") or "").strip().lower()
-    if said.startswith(("b'", 'b"')):  # str() of bytes, as some converters wrote
-        said = said[2:-1]
-    return _GENDERS.get(said, "unknown")
+    """male, female or neutral; `unknown` for any other value, none, or a pickled object."""
+    label = (text(file, "gender") or "").strip().lower()
+    if label.startswith(("b'", 'b"')):  # str() of bytes, written by some converters
+        label = label[2:-1]
+    return _GENDERS.get(label, "unknown")
 
 
 def text(file: NpzFile, name: str) -> str | None:
-    """A text of up to 64 letters, stored as str or bytes with one element; None where there is none.
+    """A text of up to 64 characters, stored as str or bytes with one element; None if there is none.
 
-    A pickled object counts as none: texts are never worth a whole recording.
+    A pickled object is ignored: a missing text is no reason to reject a recording.
     """
     if name not in file:
         return None
@@ -218,15 +218,15 @@ def text(file: NpzFile, name: str) -> str | None:
     try:
         value = array.reshape(-1)[0]
         return value.decode("ascii") if isinstance(value, bytes) else str(value)
-    except ValueError:  # no such letters
+    except ValueError:  # bytes that are not ASCII
         return None
 
 
 def numbers(file: NpzFile, name: str) -> np.ndarray:
-    """A member as native float32 or float64; a view of the file where it is one already.
+    """A member as native float32 or float64; a view of the file if it already has such a dtype.
 
     Raises:
-        Unusable: it holds no real numbers.
+        Unusable: it does not hold real numbers.
     """
     array = file.read(name)
     if array.dtype in (np.float32, np.float64) and array.dtype.isnative:

@@ -1,7 +1,7 @@
-"""Which frames of which recordings are clips, and what they are called: HumanML3D's index and captions.
+"""Which frames of which recordings are clips, and their names: HumanML3D's index and captions.
 
-HumanML3D (Guo et al., CVPR 2022) is no archive of its own: its `index.csv` names stretches of AMASS recordings,
-and its `texts/` folder holds their captions. Neither is part of this package; both come from its repository.
+HumanML3D (Guo et al., CVPR 2022) is not an archive: its `index.csv` lists segments of AMASS recordings, and its
+`texts/` folder holds their captions. Neither is part of this package; both come from its repository.
 """
 
 from __future__ import annotations
@@ -19,11 +19,14 @@ from types import MappingProxyType
 
 from pyarrow import fs as pafs
 
+from mocap_ray.archives.amass import take_name
+from mocap_ray.errors import UserError
 from mocap_ray.records import Recording
 from mocap_ray.storage import Place, place
+from mocap_ray.wording import counted
 
 GRID_FPS = 20.0
-"""Rows count frames of a recording from which every floor(source / 20)-th was kept."""
+"""Frame rate of the index: its frame numbers count every floor(source / 20)-th frame of a recording."""
 
 TRIMS: Mapping[str, int] = MappingProxyType(
     {
@@ -46,7 +49,7 @@ _SPELLINGS = {
     "tcdhands": "TCD_handMocap",
     "transitions": "Transitions_mocap",
 }
-"""Later names of sub-datasets, in small letters without underscores -> those of the index."""
+"""Later names of sub-datasets, in lower case without underscores -> the names in the index."""
 _SPELLINGS |= {
     name.replace("_", "").lower(): name for name in ("Eyes_Japan_Dataset", *_SPELLINGS.values(), *TRIMS)
 }
@@ -59,9 +62,9 @@ class Segment:
     """One row of the index.
 
     Attributes:
-        start, end: frames at about 20 fps from the recording's first, `end` exclusive, as in Python's slices;
-            what HumanML3D trims is added already.
-        name: HumanML3D's name of the clip, without an ending (`000021`).
+        start, end: frames at about 20 fps from the start of the recording, `end` exclusive as in Python's slices;
+            the frames that HumanML3D trims are already added.
+        name: HumanML3D's name of the clip, without extension (`000021`).
         texts: captions of the whole clip.
     """
 
@@ -71,14 +74,14 @@ class Segment:
     texts: tuple[str, ...] = ()
 
     def source_frames(self, frames: int, fps: float) -> slice:
-        """The frames of the recording that HumanML3D's clip spans; empty where it has none.
+        """The frames of the recording that HumanML3D's clip spans; empty if it has none.
 
-        Keeping every floor(fps / 20)-th of them gives HumanML3D's frames exactly, because thinning out
-        first and cutting then is the same; any other rate covers the same stretch of time.
+        Keeping every floor(fps / 20)-th of them gives exactly HumanML3D's frames, because subsampling before or
+        after cutting is the same; any other rate covers the same span of time.
 
         Args:
-            frames: of the recording.
-            fps: of the recording.
+            frames: number of frames of the recording.
+            fps: frame rate of the recording.
         """
         step = max(1, math.floor(fps / GRID_FPS + 1e-9))
         first, last, _ = slice(self.start, self.end).indices(-(-frames // step))
@@ -87,13 +90,13 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class SegmentIndex:
-    """A whole index, as read.
+    """The content of an index.
 
     Attributes:
         where: its address, for messages.
         rows: segments by the key of their recording (`key`), in order of their frames.
-        foreign: rows of `humanact12`, which is no part of AMASS.
-        sha256: of what the rows say, whatever their order and their file's path.
+        foreign: number of rows of `humanact12`, which is not part of AMASS.
+        sha256: hash of the rows, independent of their order and of the path of the file.
     """
 
     where: str
@@ -102,10 +105,10 @@ class SegmentIndex:
     sha256: str
 
     def match(self, recordings: Sequence[Recording]) -> tuple[dict[str, tuple[Segment, ...]], list[str]]:
-        """Segments of the recordings by their names, and sentences that count what did not match.
+        """The segments of each recording by its name, and notes that count what did not match.
 
         Raises:
-            ValueError: no recording has a row, or two recordings have the same rows.
+            UserError: no recording has a row, or two recordings match the same rows.
         """
         found: dict[str, tuple[Segment, ...]] = {}
         homes: dict[str, str] = {}
@@ -114,39 +117,40 @@ class SegmentIndex:
             if home not in self.rows:
                 continue
             if home in homes:
-                raise ValueError(
-                    f"{self.where}: its rows of {home} are those of {homes[home]} as well as of {recording.name}. "
-                    "Leave one of them out with source.exclude."
+                raise UserError(
+                    f"{self.where}: its rows of {home} match both {homes[home]} and {recording.name}. "
+                    "Exclude one of them with source.exclude."
                 )
             homes[home] = recording.name
             found[recording.name] = self.rows[home]
         if not found:
             names = f"{next(iter(self.rows))!r}", f"{recordings[0].name!r}" if recordings else "none"
-            raise ValueError(
-                f"{self.where}: none of the {len(recordings)} recordings has a row. The index names recordings such "
-                f"as {names[0]}, the archive such as {names[1]}: source.root has to be the folder of the sub-datasets."
+            raise UserError(
+                f"{self.where}: no row matches any of {counted(len(recordings), 'recording')}. The index names "
+                f"recordings such as {names[0]}, the archive such as {names[1]}: source.root has to be the folder of "
+                "the sub-datasets."
             )
         absent = [home for home in self.rows if home not in homes]
         notes = []
         if self.foreign:
             notes.append(
-                f"{self.where}: {self.foreign:,} rows of humanact12 are ignored; it is no part of AMASS."
+                f"{self.where}: ignored {counted(self.foreign, 'row')} of humanact12, which is not part of AMASS."
             )
         if absent:
             count = sum(len(self.rows[home]) for home in absent)
             notes.append(
-                f"{self.where}: {count:,} rows name {len(absent):,} recordings that the archive does not have, "
-                f"such as {absent[0]}."
+                f"{self.where}: ignored {counted(count, 'row')} of {counted(len(absent), 'recording')} that the "
+                f"archive does not have, such as {absent[0]}."
             )
         if left := len(recordings) - len(found):
-            notes.append(f"{left:,} recordings without a row in {self.where} are left out.")
+            notes.append(f"Left out, because {self.where} has no row for them: {counted(left, 'recording')}.")
         return found, notes
 
 
 def key(path: str) -> str:
-    """A recording's name in one spelling, however the archive or the index writes it.
+    """A recording's name in one normal form, for comparing names of the archive and the index.
 
-    Releases differ in the names of sub-datasets, in `_stageii` for `_poses`, and in `_` for blanks.
+    Releases differ in the names of sub-datasets, in the suffixes of takes, and in `_` for spaces.
 
     >>> key("./pose_data/MPI_HDM05/bd/HDM_bd_01-01_01_120_poses.npy") == key("HDM05/bd/HDM_bd_01-01_01_120_stageii")
     True
@@ -155,8 +159,8 @@ def key(path: str) -> str:
     first, *rest = path.split("/")
     dataset = _dataset(first)
     if len(rest) > 1 and _dataset(rest[0]) == dataset:
-        rest = rest[1:]  # some packed files hold the folder of the sub-dataset twice
-    return "/".join((dataset, *rest)).replace(" ", "_").removesuffix("_stageii").removesuffix("_poses")
+        rest = rest[1:]  # some packed files contain the folder of the sub-dataset twice
+    return take_name("/".join((dataset, *rest)).replace(" ", "_"))
 
 
 def _dataset(name: str) -> str:
@@ -164,28 +168,28 @@ def _dataset(name: str) -> str:
 
 
 def read_segments(address: str, *, texts: str | None = None) -> SegmentIndex:
-    """Read an index and, where a folder is given, the captions of its clips.
+    """Read an index and, if a folder is given, the captions of its clips.
 
     Args:
         address: a CSV file with the columns source_path, start_frame, end_frame, new_name.
-        texts: folder with a `<new_name>.txt` for each clip, lines `caption#tokens#start#end`. Captions of a
+        texts: folder with a `<new_name>.txt` for each clip, with lines `caption#tokens#start#end`. Captions of a
             part of a clip (start or end is neither 0 nor nan) are left out, because `texts` describe whole clips.
 
     Raises:
-        ValueError: no such file or folder, not such a table, a row that cannot be, two rows of one name or of one
-            start; says which line.
-        OSError: it cannot be read now.
+        UserError: no such file or folder, not such a table, an invalid row, or two rows with the same name or the same
+            start; the message names the line.
+        OSError: the index cannot be read.
     """
     where, data = _read(address)
     try:
         reader = csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline=""))
         lines = list(reader)
     except (UnicodeDecodeError, csv.Error) as error:
-        raise ValueError(
+        raise UserError(
             f"{where}: not a table ({error}). Expected HumanML3D's index.csv (source.segments)."
         ) from error
     if not set(_COLUMNS) <= set(reader.fieldnames or ()):
-        raise ValueError(
+        raise UserError(
             f"{where}: columns {list(reader.fieldnames or ())}. Expected {', '.join(_COLUMNS)}: HumanML3D's index.csv "
             "(source.segments)."
         )
@@ -197,15 +201,19 @@ def read_segments(address: str, *, texts: str | None = None) -> SegmentIndex:
             continue
         home, segment = _segment(line, f"{where}, line {number}")
         if segment.name in names:
-            raise ValueError(f"{where}, line {number}: the name {segment.name!r} stands there twice.")
+            raise UserError(
+                f"{where}, line {number}: duplicate name {segment.name!r}. Expected unique names."
+            )
         if any(segment.start == other.start for other in rows.get(home, ())):
-            raise ValueError(f"{where}, line {number}: two rows of {home} start in the same frame.")
+            raise UserError(
+                f"{where}, line {number}: two rows of {home} start at the same frame. Remove one."
+            )
         names.add(segment.name)
         rows.setdefault(home, []).append(segment)
     if twin := next((f"M{name}" for name in sorted(names) if f"M{name}" in names), None):
-        raise ValueError(f"{where}: the name {twin!r} is that of a mirrored twin. Leave its row out.")
+        raise UserError(f"{where}: the name {twin!r} is reserved for a mirrored twin. Remove its row.")
     if not rows:
-        raise ValueError(f"{where}: no row of AMASS. Expected HumanML3D's index.csv (source.segments).")
+        raise UserError(f"{where}: no row of AMASS. Expected HumanML3D's index.csv (source.segments).")
     captions = _captions(texts, names) if texts is not None else {}
     finished = {
         home: tuple(
@@ -218,36 +226,36 @@ def read_segments(address: str, *, texts: str | None = None) -> SegmentIndex:
 
 
 def _segment(line: Mapping[str, str | None], where: str) -> tuple[str, Segment]:
-    """A row as the key of its recording and the segment. Raises ValueError."""
+    """The key of a row's recording, and its segment. Raises UserError."""
     path, name = line["source_path"] or "", re.sub(r"\.np[yz]$", "", line["new_name"] or "")
     try:
         start, end = int(line["start_frame"] or ""), int(line["end_frame"] or "")
     except ValueError:
         found = line["start_frame"], line["end_frame"]
-        raise ValueError(f"{where}: frames {found[0]!r} to {found[1]!r}. Expected whole numbers.") from None
+        raise UserError(f"{where}: frames {found[0]!r} to {found[1]!r}. Expected whole numbers.") from None
     if start < 0 or 0 <= end <= start:
-        raise ValueError(f"{where}: frames {start} to {end}. Expected a start from 0 on and a later end.")
+        raise UserError(f"{where}: frames {start} to {end}. Expected a start of at least 0 and a later end.")
     if not re.fullmatch(r"[^\W_][\w.-]*", name):
-        raise ValueError(f"{where}: name {name!r}. Expected letters and digits such as 000021.npy.")
+        raise UserError(f"{where}: name {name!r}. Expected letters and digits such as 000021.npy.")
     home = key(path)
     if "/" not in home:
-        raise ValueError(
+        raise UserError(
             f"{where}: source {path!r}. Expected a path such as ./pose_data/CMU/01/01_01_poses.npy."
         )
     trim = TRIMS.get(home.split("/")[0], 0)
-    # A negative end counts from the recording's own end, as in Python's slices.
+    # A negative end counts from the end of the recording, as in Python's slices.
     return home, Segment(start + trim, end + trim if end >= 0 else end, name)
 
 
 def _captions(address: str, names: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """Captions of whole clips by name, of those names that have a file."""
+    """Captions of whole clips by name, for the names that have a file."""
     folder = place(address)
-    there = {folder.relative(info.path) for info in folder.files()}
-    wanted = [name for name in sorted(names) if f"{name}.txt" in there]
+    files = {folder.relative(info.path) for info in folder.files()}
+    wanted = [name for name in sorted(names) if f"{name}.txt" in files]
     if not wanted:
-        raise ValueError(
-            f"{folder.uri}: {len(there)} files, and none is that of a clip. Expected HumanML3D's texts, unpacked: "
-            "000021.txt and its like (source.texts)."
+        raise UserError(
+            f"{folder.uri}: {counted(len(files), 'file')}, but none for a clip of the index. Expected HumanML3D's "
+            "unpacked texts, such as 000021.txt (source.texts)."
         )
     with ThreadPoolExecutor(16) as pool:
         found = pool.map(lambda name: _whole_clip(folder, f"{name}.txt"), wanted)
@@ -255,11 +263,11 @@ def _captions(address: str, names: Iterable[str]) -> dict[str, tuple[str, ...]]:
 
 
 def _whole_clip(folder: Place, name: str) -> tuple[str, ...]:
-    """The captions in a file that hold for the whole clip, each once, in their order."""
+    """The captions in a file that describe the whole clip, without duplicates, in their order."""
     try:
         lines = folder.read(name).decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
-        raise ValueError(f"{folder.uri}/{name}: {error}. Expected captions in UTF-8.") from error
+        raise UserError(f"{folder.uri}/{name}: {error}. Expected captions in UTF-8.") from error
     kept: dict[str, None] = {}
     for number, line in enumerate(lines, start=1):
         if not line.strip():
@@ -267,21 +275,21 @@ def _whole_clip(folder: Place, name: str) -> tuple[str, ...]:
         caption, *rest = line.split("#")
         try:
             _, start, end = rest
-            whole = all(math.isnan(t) or t == 0 for t in (float(start), float(end)))
+            whole_clip = all(math.isnan(t) or t == 0 for t in (float(start), float(end)))
         except ValueError:
-            raise ValueError(
+            raise UserError(
                 f"{folder.uri}/{name}, line {number}: {line[:80]!r}. Expected caption#tokens#start#end."
             ) from None
-        if whole and caption.strip():
+        if whole_clip and caption.strip():
             kept[caption.strip()] = None
     return tuple(kept)
 
 
 def _read(address: str) -> tuple[str, bytes]:
-    """A file by its address: what to call it, and its bytes."""
+    """The address of a file for messages, and its bytes."""
     file = place(address)
     if file.fs.get_file_info(file.path).type != pafs.FileType.File:
-        raise ValueError(f"{file.uri}: no such file. Expected HumanML3D's index.csv (source.segments).")
+        raise UserError(f"{file.uri}: no such file. Expected HumanML3D's index.csv (source.segments).")
     return file.uri, file.read()
 
 

@@ -1,4 +1,4 @@
-"""The plain arrays inside a model file, NPZ or PKL, without running anything of it."""
+"""Read the plain arrays of a model file, NPZ or PKL, without running any code in it."""
 
 from __future__ import annotations
 
@@ -21,19 +21,20 @@ STANDIN_KEY = "mocap_ray_standin"
 def read_arrays(
     path: Path, *, names: Sequence[str] | None = None
 ) -> dict[str, np.ndarray[Any, np.dtype[Any]]]:
-    """Members of a model file that are plain arrays of numbers or text; others are left out.
+    """Members of a model file that are plain arrays of numbers or text; other members are left out.
 
-    Sparse matrices come back dense. Of an NPZ only the wanted members are read, so that objects beside them
-    (SMPL-X holds some) are never touched; a PKL is read whole by the restricted unpickler.
+    Sparse matrices are returned dense. Only the requested members of an NPZ are read, so that objects beside them
+    (SMPL-X has some) are never touched; a PKL is read as a whole by the restricted unpickler.
 
     Args:
         path: a local file.
-        names: members that are wanted, all by default; absent ones are left out.
+        names: requested members, all by default; missing ones are left out.
 
     Raises:
         UnsafePickle: a PKL names something outside the closed list.
+        ValueError: a damaged PKL.
         UserError: neither format, truncated, or damaged.
-        OSError: not there, not readable.
+        OSError: the file does not exist or is not readable.
     """
     if path.suffix.lower() == ".pkl":
         with path.open("rb") as file:
@@ -52,7 +53,7 @@ def read_arrays(
             return _members(archive, names)
     except BadNpz as error:
         raise UserError(
-            f"{path}: cannot be read as a body model ({error}). Expected a whole NPZ or PKL file of the SMPL "
+            f"{path}: cannot be read as a body model ({error}). Expected a complete NPZ or PKL file of the SMPL "
             "family; download it again if it may be truncated."
         ) from error
 
@@ -84,7 +85,7 @@ def _plain(value: object) -> np.ndarray[Any, np.dtype[Any]] | None:
 
     if sparse.issparse(value):
         rows, columns = value.shape  # type: ignore[attr-defined]
-        # A regressor has one row per joint and one column per vertex; more is no body.
+        # A regressor has one row per joint and one column per vertex; a larger matrix is not of a body.
         return np.asarray(value.toarray()) if rows * columns < 10**7 else None  # type: ignore[attr-defined]
     if isinstance(value, np.ndarray):
         return None if value.dtype.hasobject else value
@@ -96,7 +97,7 @@ def _plain(value: object) -> np.ndarray[Any, np.dtype[Any]] | None:
 
 
 def npz_bytes(arrays: dict[str, np.ndarray[Any, np.dtype[Any]]]) -> bytes:
-    """A compressed NPZ whose bytes depend on the arrays alone (numpy dates its members 1980)."""
+    """A compressed NPZ whose bytes depend on the arrays alone (numpy dates all members 1980)."""
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
     return buffer.getvalue()

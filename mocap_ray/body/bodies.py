@@ -1,4 +1,4 @@
-"""All reduced models of a run, and which of them a recording gets."""
+"""The reduced body models of a run, and the choice of one for each recording."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from mocap_ray.errors import UserError
 from mocap_ray.skeleton import FAMILIES
 
 POLICIES: tuple[str, ...] = ("recorded", "neutral", "humanml3d")
-"""How a recording's gender becomes a model's: see `Bodies.choose`."""
+"""How the gender of a model follows from that of a recording: see `Bodies.choose`."""
 
 
 class MissingBody(UserError):
-    """A model that a run needs is not there or not readable; the message says what to do."""
+    """A model that a run needs is missing or not readable; the message says what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The model for a recording, and whether it is of another gender than the policy wanted."""
+    """The model for a recording, and whether its gender differs from the one that the policy prefers."""
 
     model: BodyModel
     fell_back: bool
@@ -29,13 +29,13 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Bodies:
-    """Every model found below one root, reduced: made once on the driver, sent to workers whole.
+    """All models found below one root, reduced to joints: loaded once on the driver and sent to the workers.
 
     Attributes:
-        root: where they were looked for, for messages.
+        root: the folder that was searched, for messages.
         gender: the policy, one of `POLICIES`.
         models: by family and gender; only those that the policy can choose.
-        problems: what is wrong with files that were found but could not be read.
+        problems: by family and gender, the errors of files that were found but could not be read.
     """
 
     root: str
@@ -47,13 +47,13 @@ class Bodies:
     def load(cls, root: str | Path, *, gender: str, families: Iterable[str] = FAMILIES) -> Bodies:
         """Find and reduce all models that the policy can choose.
 
-        A file that cannot be read is no error yet: the run may need none of its family (`require`).
+        A file that cannot be read is not an error yet, because the run may not need its family; see `require`.
 
         Raises:
-            ValueError: an unknown policy, or `root` is no folder.
+            UserError: an unknown policy, or `root` is not a folder.
         """
         if gender not in POLICIES:
-            raise ValueError(f"gender: {gender!r} is no policy. Expected one of {', '.join(POLICIES)}.")
+            raise UserError(f"gender: {gender!r} is not a policy. Expected one of {', '.join(POLICIES)}.")
         models, problems = {}, {}
         wanted = {"recorded": GENDERS, "neutral": ("neutral", "male"), "humanml3d": ("male", "female")}[
             gender
@@ -70,7 +70,7 @@ class Bodies:
         return cls(str(root), gender, models, problems)
 
     def choose(self, family: str, gender: str) -> Choice:
-        """The model for a recording of this family and gender (`unknown` where its file says nothing).
+        """The model for a recording of this family and gender (`unknown` if its file does not say).
 
         recorded: the recording's own gender, else neutral, else male, else female. neutral: neutral, else
         male. humanml3d: male for male, female for everything else, without a substitute, because another
@@ -78,7 +78,7 @@ class Bodies:
         SMPL+H coefficients mean different shapes.
 
         Raises:
-            MissingBody: none of these is there.
+            MissingBody: none of these models exists.
         """
         order = self._order(gender)
         for kind in order:
@@ -86,26 +86,26 @@ class Bodies:
                 fell_back = kind != (gender if self.gender == "recorded" else order[0])
                 return Choice(model, fell_back)
             if (family, kind) in self.problems:
-                raise MissingBody(self._sentence(family, kind))
-        raise MissingBody(self._sentence(family, order[0]))
+                raise MissingBody(self._problem(family, kind))
+        raise MissingBody(self._problem(family, order[0]))
 
     def require(self, families: Iterable[str]) -> None:
-        """Raise MissingBody, naming all that is missing, unless every recording of these families gets a model."""
-        lacking: dict[str, None] = {}
-        asked = ("male", "female") if self.gender == "humanml3d" else ("neutral",)
+        """Raise MissingBody, naming all missing models, unless every recording of these families gets a model."""
+        problems: dict[str, None] = {}
+        genders = ("male", "female") if self.gender == "humanml3d" else ("neutral",)
         for family in families:
-            for gender in asked:
+            for gender in genders:
                 try:
                     self.choose(family, gender)
                 except MissingBody as error:
-                    lacking[str(error)] = None
-            # A recording of any gender may come: one whose file is broken must not get another body.
-            lacking |= {text: None for (broken, _), text in self.problems.items() if broken == family}
-        if lacking:
-            raise MissingBody("\n".join(lacking))
+                    problems[str(error)] = None
+            # Recordings may have any gender: one whose model is broken must not get another body.
+            problems |= {text: None for (broken, _), text in self.problems.items() if broken == family}
+        if problems:
+            raise MissingBody("\n".join(problems))
 
     def identities(self) -> dict[str, dict[str, str | bool]]:
-        """What the recipe says of the models: `smplh/male` -> sha256 of the file, and whether a stand-in."""
+        """The models as the recipe records them: `smplh/male` -> sha256 of the file, and whether it is a stand-in."""
         return {
             f"{family}/{gender}": {"sha256": model.sha256, "standin": model.standin}
             for (family, gender), model in sorted(self.models.items())
@@ -119,5 +119,5 @@ class Bodies:
         own = (gender,) if gender in GENDERS else ()
         return tuple(dict.fromkeys((*own, "neutral", "male", "female")))
 
-    def _sentence(self, family: str, gender: str) -> str:
+    def _problem(self, family: str, gender: str) -> str:
         return self.problems.get((family, gender)) or missing(family, gender, root=self.root)

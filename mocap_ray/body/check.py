@@ -1,4 +1,4 @@
-"""What stands below a root of body models, and whether it is usable."""
+"""Check which body models a folder holds, and whether they are usable."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from mocap_ray.body.bodies import POLICIES
 from mocap_ray.body.files import GENDERS, find, missing
 from mocap_ray.body.model import VERTICES, BodyModel, load_body
+from mocap_ray.errors import UserError
 from mocap_ray.skeleton import FAMILIES, JOINT_NAMES
 
 
@@ -25,8 +26,8 @@ class FileReport:
         vertices, joints, shape_coefficients: of the model; 0 if it does not load.
         height: metres of the rest skeleton from the lowest to the highest joint; 0 if it does not load.
         standin: whether it is one of this project's stand-ins.
-        error: why it is not usable: where to get it, why it does not load, or what is odd about its rest
-            pose; empty if it is fine.
+        error: why it is not usable: where to get it, why it does not load, or what is wrong with its rest
+            pose; empty if it is usable.
     """
 
     family: str
@@ -47,19 +48,19 @@ class FileReport:
         return not self.error
 
 
-def check(
+def check_bodies(
     root: str | Path, *, families: Sequence[str] | None = None, genders: Sequence[str] | None = None
 ) -> list[FileReport]:
-    """Look for every model of these families and genders (all by default), load it and judge its rest pose.
+    """Find every model of these families and genders (all by default), load it and check its rest pose.
 
     Raises:
-        ValueError: `root` is no folder, or an unknown family or gender is asked for.
+        UserError: `root` is not a folder, or a family or gender is unknown.
     """
     families = FAMILIES if families is None else families
     genders = GENDERS if genders is None else genders
     for name, known in [(f, FAMILIES) for f in families] + [(g, GENDERS) for g in genders]:
         if name not in known:
-            raise ValueError(f"{name!r} is unknown. Expected some of {', '.join(known)}.")
+            raise UserError(f"{name!r} is unknown. Expected some of {', '.join(known)}.")
     found = find(root)
     return [_report(found.get((f, g)), family=f, gender=g, root=root) for f in families for g in genders]
 
@@ -92,40 +93,43 @@ def _report(path: Path | None, *, family: str, gender: str, root: str | Path) ->
 
 
 def implausible(model: BodyModel) -> list[str]:
-    """What is odd about a rest pose; empty for a standing body, Y up, facing +Z, its left at +X."""
+    """Problems of a rest pose; empty for a standing body, Y up, facing +Z, its left at +X."""
     names = JOINT_NAMES[model.family]
     at = dict(zip(names, model.rest_joints, strict=True))
-    odd = []
+    problems = []
     height = float(model.rest_joints[:, 1].max() - model.rest_joints[:, 1].min())
     if not 0.5 < height < 2.5:
-        odd.append(f"the rest skeleton is {height:.2f} m high, expected 0.5 to 2.5 m")
+        problems.append(f"the rest skeleton is {height:.2f} m high, expected 0.5 to 2.5 m")
     for name in ("hip", "knee", "ankle", "shoulder", "elbow", "wrist"):
         if at[f"left_{name}"][0] <= at[f"right_{name}"][0]:
-            odd.append(f"left_{name} is not on the left (+X) of right_{name}")
+            problems.append(f"left_{name} is not on the left (+X) of right_{name}")
     chain = ("head", "neck", "spine3", "pelvis", "left_knee", "left_ankle")
     for upper, lower in pairwise(chain):
         if at[upper][1] <= at[lower][1]:
-            odd.append(f"{upper} is not above {lower} (+Y)")
+            problems.append(f"{upper} is not above {lower} (+Y)")
     if at["left_foot"][2] <= at["left_ankle"][2]:
-        odd.append("left_foot is not in front (+Z) of left_ankle")
-    return odd
+        problems.append("left_foot is not in front (+Z) of left_ankle")
+    return problems
 
 
 def usable(reports: Iterable[FileReport], *, gender: str = "recorded") -> bool:
-    """Whether each family in `reports` serves a run under a gender policy (`Bodies.choose`).
+    """Whether each family in `reports` suffices for a run under a gender policy (`Bodies.choose`).
 
-    recorded needs any gender that is usable and none that is broken; neutral needs neutral or, where no
-    neutral file exists, male; humanml3d needs male and female.
+    recorded needs one usable gender and no broken one; neutral needs neutral or, if there is no neutral file,
+    male; humanml3d needs male and female.
+
+    Raises:
+        UserError: an unknown policy.
     """
     if gender not in POLICIES:
-        raise ValueError(f"gender: {gender!r} is no policy. Expected one of {', '.join(POLICIES)}.")
+        raise UserError(f"gender: {gender!r} is not a policy. Expected one of {', '.join(POLICIES)}.")
     by_family: dict[str, dict[str, FileReport]] = {}
     for report in reports:
         by_family.setdefault(report.family, {})[report.gender] = report
-    return bool(by_family) and all(_serves(genders, gender) for genders in by_family.values())
+    return bool(by_family) and all(_suffices(genders, gender) for genders in by_family.values())
 
 
-def _serves(reports: dict[str, FileReport], policy: str) -> bool:
+def _suffices(reports: dict[str, FileReport], policy: str) -> bool:
     good = {gender for gender, report in reports.items() if report.usable}
     broken = {gender for gender, report in reports.items() if report.path and not report.usable}
     if policy == "humanml3d":

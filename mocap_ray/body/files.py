@@ -1,4 +1,4 @@
-"""Find body model files below one root, in every layout people unpack them to."""
+"""Find body model files below one root, in all layouts in which they are commonly unpacked."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from mocap_ray.errors import UserError
 from mocap_ray.skeleton import FAMILIES
 
 GENDERS: tuple[str, ...] = ("neutral", "male", "female")
@@ -23,19 +24,19 @@ _LETTERS = {"n": "neutral", "m": "male", "f": "female"}
 
 
 def find(root: str | Path) -> dict[tuple[str, str], Path]:
-    """The model file of each family and gender that stands below `root`; absent ones are left out.
+    """The model file of each family and gender below `root`; missing ones are left out.
 
-    Looked for in `root`, `root/<family>` and their `models` folders, upper and lower case alike:
-    `SMPLX_NEUTRAL.npz` and its like, `<gender>/model.npz` below a family's folder, and for SMPL the original
+    Searches `root`, `root/<family>` and their `models` folders, ignoring case, for names such as
+    `SMPLX_NEUTRAL.npz`, `<gender>/model.npz` below a family's folder, and for SMPL the original
     `basicModel_f_lbs_10_207_0_v1.0.0.pkl`. NPZ comes before PKL, then the family's own folder before the
     root, then the names in this order, then the newest version.
 
     Raises:
-        ValueError: `root` is no folder.
+        UserError: `root` is not a folder.
     """
     root = Path(root).expanduser()
     if not root.is_dir():
-        raise ValueError(
+        raise UserError(
             f"{root}: no such folder. Expected the folder that holds the body models "
             "(for example smplx/SMPLX_NEUTRAL.npz below it); `mocap-ray body standin` writes licence-free ones."
         )
@@ -50,7 +51,7 @@ def find(root: str | Path) -> dict[tuple[str, str], Path]:
 
 
 def _candidates(root: Path, family: str) -> Iterator[tuple[int, int, str, Path]]:
-    """(rank of the folder, rank of the name, gender, path) of all files that could be of a family."""
+    """(rank of the folder, rank of the name, gender, path) of all files that may belong to a family."""
     named = re.compile(rf"{family}_({'|'.join(GENDERS)})\.(npz|pkl)", re.IGNORECASE)
     folders = _folders(root, family)
     for rank, (folder, own) in enumerate(folders):
@@ -72,7 +73,7 @@ def _candidates(root: Path, family: str) -> Iterator[tuple[int, int, str, Path]]
 
 
 def _folders(root: Path, family: str) -> list[tuple[Path, bool]]:
-    """Folders to look in, and whether each belongs to the family alone."""
+    """Folders to search, and whether each belongs to the family alone."""
     own = [p for p in _entries(root) if p.name.lower() == family and p.is_dir()]
     own += [p for p in _entries(root / "models") if p.name.lower() == family and p.is_dir()]
     own += [p / "models" for p in own]
@@ -81,19 +82,19 @@ def _folders(root: Path, family: str) -> list[tuple[Path, bool]]:
 
 
 def _entries(folder: Path) -> list[Path]:
-    """What stands in a folder, sorted by lower-case name; nothing where there is none."""
+    """The entries of a folder, sorted by lower-case name; empty if it is not a folder."""
     return sorted(folder.iterdir(), key=lambda p: (p.name.lower(), p.name)) if folder.is_dir() else []
 
 
 def expected(family: str, gender: str) -> str:
-    """Where a file is best put, relative to the root."""
+    """The recommended path of a file, relative to the root."""
     if family == "smplh":
         return f"smplh/{gender}/model.npz"
     return f"{family}/{family.upper()}_{gender.upper()}.{'npz' if family == 'smplx' else 'pkl'}"
 
 
 def missing(family: str, gender: str, *, root: str | Path) -> str:
-    """The sentence for a model that is not there: where to register, which file, where to put it."""
+    """The error message for a missing model: where to register, which file to download, where to put it."""
     site, file = _SITES[family]
     return (
         f"{root}: no {gender} model of the family {family}. Register at {site}, download {file} and put the "

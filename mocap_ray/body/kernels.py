@@ -1,8 +1,8 @@
 """Hot loops of the body models, compiled by numba: shaped rest joints and forward kinematics.
 
-A frame's bits depend on nothing but that frame: frames go through in blocks of exactly `LANES`, the last
-one filled up with zeros, so that each runs through the same vector instructions whatever stands beside it,
-and no multiplication is fused with an addition, so that machines with and without FMA agree.
+The bits of a frame depend on that frame alone: frames are processed in blocks of exactly `LANES`, the last
+one padded with zeros, so that each frame runs through the same vector instructions whatever its neighbours are.
+No multiplication is fused with an addition, so that machines with and without FMA agree.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ _PI_1 = 3.1415926534682512
 _PI_2 = 1.2154201012607932e-10
 _PI_3 = 4.044532497591901e-21
 _ROUND = 6755399441055744.0  # 1.5 * 2**52: adding and subtracting it rounds to the nearest integer
-_FAR = 1.0e6  # rad; a component beyond it takes the libm's own slow reduction
-_TINY = 1.0e-280  # keeps the square root of a zero rotation off zero, changes no other
+_FAR = 1.0e6  # rad; a component beyond it uses the slow range reduction of libm
+_TINY = 1.0e-280  # keeps the square root of a zero rotation away from zero, changes no other
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -41,15 +41,15 @@ def forward(poses, trans, offsets, parents, has_child, out):
     """Positions of the first joints of a kinematic tree.
 
     Rotations are unit quaternions made from the half angle h reduced to r = h - k pi in [-pi/2, pi/2]:
-    the sign (-1)^k that sin and cos then share is the quaternion's own and rotates nothing, so no case
-    distinction is left. sin(r) / |v| keeps its limit 1/2 at a rotation of zero.
+    the sign (-1)^k that sin and cos then share flips the sign of the quaternion, which is the same rotation, so
+    no branch is needed. sin(r) / |v| keeps its limit 1/2 at a rotation of zero.
 
     Args:
         poses: [T, C, 3] float64 axis-angle.
         trans: [T, 3] float64.
         offsets: [C, 3] joint minus parent at rest; row 0 is the root's rest position.
         parents: [C] int64, parents[j] < j.
-        has_child: [C] bool; joints that turn nothing skip their rotation.
+        has_child: [C] bool; rotations of joints without a child are skipped.
         out: [T, C, 3] float64, written.
     """
     frames, count, _ = poses.shape
@@ -129,7 +129,7 @@ def _quaternion(v, out):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _quaternion_far(v, out):
-    """The same for the lanes with an absurdly large component, by the libm."""
+    """The same, by libm, for the lanes with a component beyond `_FAR`."""
     for i in range(LANES):
         if max(abs(v[0, i]), abs(v[1, i]), abs(v[2, i])) > _FAR:
             angle = math.sqrt(v[0, i] * v[0, i] + v[1, i] * v[1, i] + v[2, i] * v[2, i])

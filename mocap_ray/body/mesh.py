@@ -1,7 +1,7 @@
-"""Full meshes through `smplx`, for those who want vertices.
+"""Full meshes through `smplx`, for data sets with vertices.
 
-`smplx`'s own classes unpickle whatever a model file holds and cut SMPL+H to 10 shape coefficients, so its
-skinning function is called directly with arrays read here; one call serves all three families.
+The classes of `smplx` unpickle whatever a model file holds and cut SMPL+H to 10 shape coefficients. So its
+skinning function is called directly with arrays that are read here; one call works for all three families.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from jaxtyping import Float, Shaped
 
 from mocap_ray.body.arrays import read_arrays
 from mocap_ray.body.model import checked, shape_columns
+from mocap_ray.errors import UserError
 
 if TYPE_CHECKING:
     import torch
@@ -25,21 +26,21 @@ _CHUNK_BYTES = 2**26
 core, SMPL-X: 64 MB give 995 frames/s, 256 MB 807 and 16 MB 704, with the same bits."""
 
 _MESHES = 3
-"""Models that a process keeps: the genders of one family, at most 110 MB each (SMPL-X with 300 coefficients)."""
+"""Models cached per process: the genders of one family, at most 110 MB each (SMPL-X with 300 coefficients)."""
 
 _NAMES = ("J_regressor", "v_template", "shapedirs", "kintree_table", "posedirs", "weights")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Mesh:
-    """A model file with all that skinning needs, as float32 tensors on one device: 45 MB (SMPL+H) to 110 MB.
+    """The arrays of a model file for skinning, as float32 tensors on one device: 45 MB (SMPL+H) to 110 MB.
 
     Attributes:
         family: smpl, smplh or smplx.
-        device: where the tensors are.
+        device: device of the tensors.
         template: [V, 3] metres.
-        directions: [V, 3, B] of the shape, never of the expression.
-        features: [9 (J - 1), 3 V] of the pose.
+        directions: [V, 3, B] shape directions, without those of the expression.
+        features: [9 (J - 1), 3 V] pose directions.
         regressor: [J, V].
         parents: [J].
         weights: [V, J].
@@ -56,19 +57,19 @@ class Mesh:
 
     @classmethod
     def read(cls, path: str | Path, *, family: str, device: str = "cpu") -> Mesh:
-        """Read a model file; `load` is the same, once per process.
+        """Read a model file; `load` does the same with a cache.
 
         Raises:
             UnsafePickle, ValueError, OSError: it cannot be read as a model of this family.
-            ValueError: `device` is not there.
+            UserError: `device` is not available.
         """
         import torch
 
         path = Path(path)
         if device.startswith("cuda") and not torch.cuda.is_available():
-            raise ValueError(
+            raise UserError(
                 f"device {device!r}: torch {torch.__version__} finds no GPU in this process. Expected a machine with "
-                "one and a torch built for CUDA; set ray.gpus_per_worker to 0 to compute vertices on CPUs."
+                "a GPU and a torch built for CUDA; set ray.gpus_per_worker to 0 to compute vertices on CPUs."
             )
         arrays = read_arrays(path, names=_NAMES)
         regressor, template, directions, parents = checked(arrays, family=family, where=str(path))
@@ -94,13 +95,13 @@ class Mesh:
     ) -> Float[np.ndarray, "T V 3"]:
         """Vertices of a posed body, float32 metres, by `smplx.lbs.lbs` in float32.
 
-        Frames go to the device in chunks of bounded memory, which start at the first frame, so that the
-        bits of a clip depend on nothing else.
+        Frames go to the device in chunks of bounded memory, counted from the first frame, so that the bits of
+        a clip depend on that clip alone.
 
         Args:
             poses: [T, J, 3] axis-angle in rad of all joints, hands complete (no mean is added).
             trans: [T, 3] metres.
-            betas: [B] shape coefficients; as many as both file and `betas` have are used.
+            betas: [B] shape coefficients; the first min(B, number in the file) are used.
 
         Raises:
             ValueError: the poses have another number of joints.
@@ -129,21 +130,21 @@ class Mesh:
 
 
 def load(path: str | Path, *, family: str, device: str = "cpu") -> Mesh:
-    """A model as `Mesh.read` gives it, kept for the next call in this process while the file stays the same.
+    """Read a model with `Mesh.read`, cached in this process until the file changes.
 
-    A worker makes thousands of clips with a handful of models, and reading one takes up to seconds. The last
-    three are kept.
+    A worker makes thousands of clips with a handful of models, and reading one takes up to seconds. The cache
+    holds the last three.
 
     Raises:
         as `Mesh.read`.
     """
     info = Path(path).stat()
-    return _kept(str(path), info.st_mtime_ns, info.st_size, family, device)
+    return _cached(str(path), info.st_mtime_ns, info.st_size, family, device)
 
 
 @lru_cache(maxsize=_MESHES)
-def _kept(path: str, mtime_ns: int, size: int, family: str, device: str) -> Mesh:
-    """A model by what tells its file from a changed one."""
+def _cached(path: str, mtime_ns: int, size: int, family: str, device: str) -> Mesh:
+    """Read a model; time and size are part of the key, so that a changed file is read again."""
     return Mesh.read(path, family=family, device=device)
 
 
@@ -170,14 +171,14 @@ def _tensor(array: np.ndarray, device: str) -> torch.Tensor:
 def skinning(
     arrays: dict[str, np.ndarray], *, family: str, where: str
 ) -> tuple[Shaped[np.ndarray, "V J"], Shaped[np.ndarray, "features columns"]]:
-    """Skinning weights and pose directions as `smplx.lbs` wants them, or a ValueError that says what is wrong."""
+    """Skinning weights and pose directions as `smplx.lbs` expects them. Raises UserError for other shapes."""
     total = arrays["v_template"].shape[0]
     joints = arrays["kintree_table"].shape[1]
     expected = {"weights": (total, joints), "posedirs": (total, 3, 9 * (joints - 1))}
     for name, shape in expected.items():
         found = arrays[name].shape if name in arrays else None
         if found != shape:
-            raise ValueError(
+            raise UserError(
                 f"{where}: {name!r} has shape {found}. Expected {shape} in a model of the family {family}; "
                 "joints can be computed from this file, meshes cannot."
             )

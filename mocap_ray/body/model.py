@@ -1,8 +1,8 @@
 """Body models reduced to their joints: Model -> Shaped -> joints, without meshes.
 
 SMPL's joints are linear in the shape, J(beta) = R (template + S beta) for a joint regressor R, and the pose
-moves them by forward kinematics alone (pose blend shapes touch only the skin). So rest joints R template
-[J, 3] and their directions R S [J, 3, B] are all that joints need: kilobytes of a file of 250 MB.
+moves them by forward kinematics alone (pose blend shapes only move the skin). So the joints need only the rest
+joints R template [J, 3] and their directions R S [J, 3, B]: kilobytes of a file of 250 MB.
 Loper et al., SMPL, 2015; Romero et al., Embodied Hands, 2017; Pavlakos et al., SMPL-X, 2019.
 """
 
@@ -18,10 +18,12 @@ from jaxtyping import Float, Int, Shaped
 
 from mocap_ray.body.arrays import STANDIN_KEY, read_arrays
 from mocap_ray.body.kernels import forward, shape_rest
+from mocap_ray.errors import UserError
 from mocap_ray.skeleton import PARENTS
+from mocap_ray.wording import counted
 
 VERTICES = {"smpl": 6890, "smplh": 6890, "smplx": 10475}
-_CHUNK = 1024  # frames copied at a time: a few hundred kB, which stay in the cache
+_CHUNK = 1024  # frames copied at a time: a few hundred kB, which fit into the cache
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,7 +51,7 @@ class BodyModel:
     source: str
 
     def shaped(self, betas: Shaped[np.ndarray, "B"]) -> ShapedBody:
-        """The body of one person: as many coefficients as both the model and `betas` have."""
+        """The body of one person; uses the first min(B, number in the model) coefficients."""
         count = min(len(betas), self.shape_directions.shape[2])
         rest = np.empty_like(self.rest_joints)
         shape_rest(self.rest_joints, self.shape_directions, np.array(betas[:count], dtype=np.float64), rest)
@@ -60,7 +62,7 @@ class BodyModel:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ShapedBody:
-    """A body model with its shape settled.
+    """A body model with a fixed shape.
 
     Attributes:
         rest: [J, 3] metres, joints of the rest pose; row 0 is the pelvis, which is not the origin.
@@ -80,17 +82,19 @@ class ShapedBody:
         Args:
             poses: [T, K, 3] axis-angle in rad, K at least `count`; any layout, read-only views included.
             trans: [T, 3] metres.
-            count: how many joints, from the first; only their rotations are read.
+            count: number of joints, from the first; only their rotations are read.
 
         Returns:
             [T, count, 3] float64 metres. T = 0 gives an empty array; non-finite input gives NaN in its frame.
 
         Raises:
-            ValueError: more joints asked for than body or poses have.
+            ValueError: more joints are requested than the body or the poses have.
         """
         frames, given = poses.shape[:2]
         if not 1 <= count <= min(given, len(self.rest)):
-            raise ValueError(f"{count} joints asked for; the poses hold {given}, the body {len(self.rest)}.")
+            raise ValueError(
+                f"{counted(count, 'joint')} requested; the poses have {given}, the body has {len(self.rest)}."
+            )
         assert len(trans) == frames, "poses and trans are of one recording"
         parents = np.ascontiguousarray(self.parents[:count], dtype=np.int64)
         turns = np.zeros(count, dtype=bool)
@@ -99,7 +103,7 @@ class ShapedBody:
         out = np.empty((frames, count, 3))
         for start in range(0, frames, _CHUNK):
             piece = slice(start, min(start + _CHUNK, frames))
-            # One small copy settles dtype, layout and alignment, so that one compiled kernel serves all.
+            # A small copy fixes dtype, layout and alignment, so that one compiled kernel works for all inputs.
             rotations = np.array(poses[piece, :count], dtype=np.float64, order="C")
             forward(
                 rotations,
@@ -115,14 +119,14 @@ class ShapedBody:
 def load_body(path: str | Path, *, family: str, gender: str) -> BodyModel:
     """Read a model file and reduce it to its joints.
 
-    Only `J_regressor`, `v_template`, `shapedirs` and `kintree_table` are used. Of SMPL-X's `shapedirs`, 400
-    columns are 300 of shape and 100 of expression, fewer are 10 of shape and the rest expression, as in
-    `smplx`; of SMPL and SMPL+H up to 300 are shape.
+    Only `J_regressor`, `v_template`, `shapedirs` and `kintree_table` are used. In SMPL-X, 400 columns of
+    `shapedirs` are 300 of shape and 100 of expression, fewer are 10 of shape and the rest expression, as in
+    `smplx`; in SMPL and SMPL+H up to 300 are shape.
 
     Raises:
         UnsafePickle: a PKL names something outside the closed list.
-        ValueError: not a model of this family; the message says which array differs and how.
-        OSError: not there, not readable.
+        UserError: not a model of this family; the message says which array differs and how.
+        OSError: the file does not exist or is not readable.
     """
     path = Path(path)
     names = ("J_regressor", "v_template", "shapedirs", "kintree_table", STANDIN_KEY)
@@ -145,7 +149,7 @@ def load_body(path: str | Path, *, family: str, gender: str) -> BodyModel:
 
 
 def shape_columns(columns: int, *, family: str) -> int:
-    """How many of the columns of `shapedirs` are shape: the others are expression."""
+    """Number of columns of `shapedirs` that are shape; the others are expression."""
     return min(columns, 300) if family != "smplx" or columns >= 300 else min(columns, 10)
 
 
@@ -155,7 +159,7 @@ _Array = np.ndarray[Any, np.dtype[Any]]
 def checked(
     arrays: dict[str, _Array], *, family: str, where: str
 ) -> tuple[_Array, _Array, _Array, Int[np.ndarray, "J"]]:
-    """Regressor, template, shape directions and parents, or a ValueError that says what does not fit."""
+    """Regressor, template, shape directions and parents. Raises UserError for arrays of another family."""
     vertices, parents = VERTICES[family], np.array(PARENTS[family], dtype=np.int64)
     joints = len(parents)
     shapes: dict[str, tuple[int | None, ...]] = {
@@ -166,9 +170,9 @@ def checked(
     }
     for name, shape in shapes.items():
         if name not in arrays:
-            raise ValueError(
-                f"{where}: no plain array {name!r}. Expected a model of the family {family}; "
-                "a PKL of other software or a MANO or FLAME file is none."
+            raise UserError(
+                f"{where}: no plain array {name!r}. Expected a model of the family {family}, not a PKL of other "
+                "software or a MANO or FLAME file."
             )
         found = arrays[name]
         fits = found.ndim == len(shape) and all(
@@ -176,17 +180,17 @@ def checked(
         )
         if not fits or found.dtype.kind not in "iuf" or 0 in found.shape:
             text = " x ".join("any" if n is None else str(n) for n in shape)
-            raise ValueError(
+            raise UserError(
                 f"{where}: {name!r} is {found.dtype} of shape {found.shape}. Expected numbers of shape {text} in a "
                 f"model of the family {family}; is it of another family?"
             )
     # The root's parent is -1, which the original files hold as the largest unsigned number.
     tree = arrays["kintree_table"][0].astype(np.int64)
     if not np.array_equal(tree[1:], parents[1:]):
-        raise ValueError(f"{where}: 'kintree_table' is not the kinematic tree of the family {family}.")
+        raise UserError(f"{where}: 'kintree_table' is not the kinematic tree of the family {family}.")
     for name in ("v_template", "shapedirs", "J_regressor"):
         if not np.isfinite(arrays[name]).all():
-            raise ValueError(f"{where}: {name!r} holds values that are not finite; the file is damaged.")
+            raise UserError(f"{where}: {name!r} holds values that are not finite; the file is damaged.")
     return arrays["J_regressor"], arrays["v_template"], arrays["shapedirs"], parents
 
 
@@ -197,8 +201,8 @@ def _regress(
 ) -> Float[np.ndarray, "J 3 columns"]:
     """[J, 3, 1 + B] float64: rest joints, then their shape directions.
 
-    By a sparse product: regressors are nearly all zeros, and its sums run in one order on every machine,
-    which those of a threaded BLAS do not.
+    Computed by a sparse product: regressors are mostly zeros, and unlike with a threaded BLAS, the order of its sums
+    is the same on every machine.
     """
     from scipy import sparse
 

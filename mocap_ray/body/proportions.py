@@ -1,7 +1,7 @@
 """Plausible joints of an adult from a few plain numbers: the skeleton of the stand-in bodies.
 
-The numbers are this project's own, rounded from common anthropometry (segment lengths as parts of the
-stature); none is taken from a licensed model.
+The numbers are this project's own, rounded from common anthropometry (segment lengths as fractions of the
+height); none is taken from a licensed model.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Proportions:
     shoulder_height: float = 1.0
 
     def changed(self, index: int) -> Proportions:
-        """One standard deviation up in one factor: what a shape coefficient of 1 stands for."""
+        """One factor increased by a standard deviation: the effect of a shape coefficient of 1."""
         name = fields(self)[index].name
         step = {"size": 0.035, "girth": 0.08, "belly": 0.1, "hip_drop": 0.12, "shoulder_height": 0.08}.get(
             name, 0.04
@@ -69,7 +69,7 @@ def joint_positions(p: Proportions) -> dict[str, np.ndarray]:
         at[name] = np.array((x, y, z)) + (at[parent] if parent else 0.0)
 
     leg, arm, torso = p.leg_length, p.arm_length, p.torso_length
-    # The origin lies in the chest, so that nobody mistakes the pelvis for it.
+    # The origin lies in the chest, so that code which takes the pelvis for the origin fails.
     put("pelvis", None, 0.0, -0.22, 0.02)
     put("left_hip", "pelvis", 0.064 * p.hip_width, -0.083 * p.hip_drop, -0.008)
     put("left_knee", "left_hip", 0.026, -0.388 * leg, 0.003)

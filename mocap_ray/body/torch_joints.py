@@ -1,7 +1,7 @@
 """Joints in torch, differentiable, for optimisation loops: the kinematics of `ShapedBody.joints`.
 
-`ShapedBody.joints` is compiled for many frames and knows no gradient; this one goes through the tree level by
-level (10 levels for a body, 13 with hands), so that a step of an optimiser costs a few dozen small operations.
+`ShapedBody.joints` is compiled for many frames and has no gradient; this function walks the tree level by level
+(10 levels for a body, 13 with hands), so that a step of an optimiser costs a few dozen small operations.
 Loper et al., SMPL, 2015, section 3: joints are moved by their ancestors' rotations alone.
 """
 
@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Int
 
 from mocap_ray.body.model import ShapedBody
+from mocap_ray.wording import counted
 
 if TYPE_CHECKING:
     import torch
@@ -23,16 +24,17 @@ def torch_joints(
 ) -> torch.Tensor:
     """Joint positions [*B, count, 3], metres, with gradients to `poses` and `trans`.
 
-    Finite gradients at every rotation, also at zero and pi. Computed in the type and on the device of `poses`.
+    Gradients are finite at every rotation, also at zero and pi. Uses the dtype and the device of `poses`.
 
     Args:
-        body: a body with its shape settled; any family.
+        body: a shaped body of any family.
         poses: axis-angle [*B, K, 3] in rad, or rotation matrices [*B, K, 3, 3]; K at least `count`.
         trans: [*B, 3] metres, or anything that broadcasts to it; None: the pelvis stays where the body has it.
-        count: how many joints, from the first; only their rotations are read.
+        count: number of joints, from the first; only their rotations are read.
 
     Raises:
-        ValueError: poses of another shape or no floats; more joints asked for than body or poses have.
+        ValueError: poses have another shape or are not floats, or more joints are requested than the body or the
+            poses have.
     """
     import roma
     import torch
@@ -45,16 +47,18 @@ def torch_joints(
         )
     given = poses.shape[-3 if matrices else -2]
     if not 1 <= count <= min(given, len(body.rest)):
-        raise ValueError(f"{count} joints asked for; the poses hold {given}, the body {len(body.rest)}.")
+        raise ValueError(
+            f"{counted(count, 'joint')} requested; the poses have {given}, the body has {len(body.rest)}."
+        )
     local = poses[..., :count, :, :] if matrices else roma.rotvec_to_rotmat(poses[..., :count, :])
     offsets = torch.as_tensor(body.offsets[:count], dtype=poses.dtype, device=poses.device)
 
     levels = tree_levels(np.asarray(body.parents[:count], dtype=np.int64))
-    place = torch.zeros(count, dtype=torch.long)  # where a joint stands among those placed so far, by level
+    place = torch.zeros(count, dtype=torch.long)  # position of each joint in the order of the levels
     place[torch.as_tensor(np.concatenate(levels))] = torch.arange(count)
     turn, at = local[..., :1, :, :], offsets[:1].expand(*local.shape[:-3], 1, 3)
     positions = [at]
-    above = 0  # joints above the level before
+    above = 0  # joints above the previous level
     for level in levels[1:]:
         parents = place[torch.as_tensor(body.parents[level])] - above
         above += turn.shape[-3]
@@ -68,7 +72,7 @@ def torch_joints(
 
 
 def tree_levels(parents: Int[np.ndarray, "J"]) -> list[Int[np.ndarray, "_"]]:
-    """Joints by their distance from the root, each level in rising order; parents come before their children.
+    """Joints grouped by depth, each level in ascending order; parents come before their children.
 
     >>> [level.tolist() for level in tree_levels(np.array([-1, 0, 0, 1]))]
     [[0], [1, 2], [3]]

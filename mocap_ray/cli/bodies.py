@@ -1,4 +1,4 @@
-"""`mocap-ray body ...`: body models for a person at a terminal."""
+"""`mocap-ray body ...`: check, convert and write body models."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ import typer
 
 from mocap_ray.cli.options import local_file
 
-app = typer.Typer(help="Body models: what is there, what is missing, and a stand-in.", no_args_is_help=True)
+app = typer.Typer(help="Check, convert and write body models.", no_args_is_help=True)
 
 
 @app.command(
     "check",
-    short_help="Show which model files are there, and where to get others.",
+    short_help="Show which model files exist, and where to get the others.",
     epilog="\b\nExamples:\n  mocap-ray body check data/body_models\n"
     "  mocap-ray body check data/body_models --family smplh --gender male --gender female\n\n"
-    "Exit code 0 if what was asked for is usable, else 1. Without --family and --gender: if something is "
-    "there and nothing of it is broken.",
+    "Exit code 0 if the requested models are usable, else 1. Without --family and --gender: 0 if at least one "
+    "model exists and none is broken.",
 )
 def body_check(
     root: Annotated[
-        Path, typer.Argument(metavar="FOLDER", help="Where the model files are, in any layout in use.")
+        Path, typer.Argument(metavar="FOLDER", help="Folder of the model files, in any common layout.")
     ] = Path("data/body_models"),
     family: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="smpl, smplh or smplx; may be repeated.")
@@ -35,17 +35,17 @@ def body_check(
     from dataclasses import replace
     from tempfile import TemporaryDirectory
 
-    from mocap_ray.body.check import check, usable
+    from mocap_ray.body.check import check_bodies, usable
     from mocap_ray.body.files import missing
     from mocap_ray.cli.screen import console
     from mocap_ray.cli.tables import print_models
 
     if root.exists():
-        reports = check(root, families=family, genders=gender)
+        reports = check_bodies(root, families=family, genders=gender)
     else:
-        with TemporaryDirectory() as nothing:
-            found = check(nothing, families=family, genders=gender)
-        reports = [replace(r, error=missing(r.family, r.gender, root=root)) for r in found]
+        with TemporaryDirectory() as empty:
+            absent = check_bodies(empty, families=family, genders=gender)
+        reports = [replace(r, error=missing(r.family, r.gender, root=root)) for r in absent]
     print_models(console(), root, reports)
     if gender:
         good = all(r.usable for r in reports)
@@ -58,7 +58,7 @@ def body_check(
 
 @app.command(
     "convert",
-    short_help="Turn an original model file into a clean NPZ.",
+    short_help="Convert an original model file to a clean NPZ.",
     epilog="\b\nExample:\n  mocap-ray body convert SMPL_MALE.pkl data/body_models/smpl/SMPL_MALE.npz",
 )
 def body_convert(
@@ -67,7 +67,7 @@ def body_convert(
     ],
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The clean .npz to write, or a folder for it.")],
 ) -> None:
-    """Turn an original model file into a clean NPZ of plain arrays; runs no code of the file."""
+    """Convert an original model file to a clean NPZ of plain arrays, without running code of the file."""
     from mocap_ray.body.convert import convert
     from mocap_ray.cli.screen import console, say
 

@@ -1,4 +1,4 @@
-"""`mocap-ray extract`, `inspect`, `page`, `archives` and `export`: data sets for a person at a terminal."""
+"""`mocap-ray extract`, `inspect`, `page`, `archives` and `export`: the commands for data sets."""
 
 from __future__ import annotations
 
@@ -11,31 +11,32 @@ import typer
 from mocap_ray import config as configs
 from mocap_ray.cli.options import More, Overrides, assignments
 from mocap_ray.cli.stopping import stoppable
+from mocap_ray.wording import counted
 
 if TYPE_CHECKING:
-    # pydantic and pyarrow take a second to import, which `--help` need not wait for.
+    # pydantic and pyarrow take a second to import; `--help` does not wait for them.
     from mocap_ray.runs.extract import ExtractConfig
 
 app = typer.Typer()
-"""Commands without a name of their own, which `cli.py` adds to its own ones."""
+"""Commands without a group name; `main.py` adds them at the top level."""
 export_app = typer.Typer(help="Write the folders that existing trainers read.", no_args_is_help=True)
 
 CONFIG_HELP = "Path of a YAML file, or the name of one in configs/extract: amass, humanml3d, flowmimic."
 
 
 @app.command(
-    short_help="Turn an archive of motion into a Parquet data set.",
+    short_help="Extract an archive of motion to a Parquet data set.",
     epilog="\b\nExamples:\n"
     "  mocap-ray extract amass --override source.root=/data/amass \\\n"
     "      body.root=/data/body_models output.root=/data/amass_263\n"
     "  mocap-ray extract amass -o output.root=trial motion.mirror=true --limit 20\n"
     "  mocap-ray extract my.yaml --include 'CMU/*' --exclude CMU/01 --dry-run\n\n"
-    "After --override stand as many KEY=VALUE as you like, separated by spaces. KEY is a key of the config "
-    "with a dot between its levels, VALUE is text or YAML: source.split=none, motion.quality.cut=true, "
-    "'output.columns=[features, joints]' (quote what the shell would take apart). "
-    "The keys stand, each with a comment, in configs/extract/amass.yaml; a wrong one is answered with those there are."
+    "--override takes any number of KEY=VALUE, separated by spaces. KEY is a key of the config with dots between "
+    "its levels, VALUE is text or YAML: source.split=none, motion.quality.cut=true, "
+    "'output.columns=[features, joints]' (use quotes where the shell would split the value). "
+    "configs/extract/amass.yaml shows the keys with comments; the error for an unknown key lists the known ones."
     "\n\nRun the same command again after a crash, a kill, a full disk, or when the archive has grown: "
-    "what is finished is kept.",
+    "finished shards are kept.",
 )
 def extract(
     config: Annotated[str, typer.Argument(metavar="CONFIG", help=CONFIG_HELP)],
@@ -49,22 +50,22 @@ def extract(
         typer.Option(metavar="GLOB", help="Only names that match, such as 'CMU/*'; may be repeated."),
     ] = None,
     exclude: Annotated[
-        list[str] | None, typer.Option(metavar="GLOB", help="Not the names that match; may be repeated.")
+        list[str] | None, typer.Option(metavar="GLOB", help="Leave out names that match; may be repeated.")
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be made, how large and how long; write nothing.")
+        bool, typer.Option("--dry-run", help="Estimate size and time of the run, and write nothing.")
     ] = False,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a data set made by another recipe.")
     ] = False,
     prune: Annotated[
-        bool, typer.Option("--prune", help="Drop recordings that the archive does not list any more.")
+        bool, typer.Option("--prune", help="Drop recordings that the archive no longer lists.")
     ] = False,
     strict: Annotated[
         bool, typer.Option("--strict", help="Fail on the first recording that cannot be used.")
     ] = False,
 ) -> None:
-    """Turn an archive of motion into a Parquet data set; run again, it goes on or takes up what is new."""
+    """Extract an archive of motion to a Parquet data set; a second run resumes, or adds new recordings."""
     from mocap_ray.runs.extract import ExtractConfig
 
     texts = assignments(config, override, more)
@@ -83,24 +84,24 @@ def extract(
 def run_extraction(
     settings: ExtractConfig, *, overwrite: bool = False, prune: bool = False, strict: bool = False
 ) -> None:
-    """Extract, and show it: the body of `mocap-ray extract`."""
-    # Ray takes a second to import: only the commands that compute pay for it.
+    """Extract and show the progress; called by `mocap-ray extract` and `mocap-ray demo`."""
+    # Ray takes a second to import, so only the commands that compute import it.
     from mocap_ray.cli.extraction_view import ExtractView, print_outcome
     from mocap_ray.cli.screen import complain, console
-    from mocap_ray.distributed.extract import ExtractionFailed
     from mocap_ray.distributed.extract import extract as run
+    from mocap_ray.shards.running import RunFailed
 
     out = console()
     try:
         with (
-            stoppable("What was made is kept; run the same command again to go on."),
+            stoppable("Finished shards are kept; run the same command again to resume."),
             ExtractView(out) as view,
         ):
             outcome = run(settings, view, overwrite=overwrite, prune=prune, strict=strict)
-    except ExtractionFailed as error:
+    except RunFailed as error:
         text = str(error)
         if text.startswith("writing"):
-            text = f"{settings.output.root}: {text}. Make room or mend it, and run the same command again to go on."
+            text = f"{settings.output.root}: {text}. Fix this, and run the same command again to resume."
         complain(text)
         raise typer.Exit(1) from error
     print_outcome(out, outcome)
@@ -117,10 +118,10 @@ def _dry_run(settings: ExtractConfig, *, overwrite: bool, prune: bool) -> None:
 
 
 @app.command(
-    short_help="Say what a file is, and whether a run would take it.",
+    short_help="Show what a file is, and whether a run would use it.",
     epilog="\b\nExamples:\n  mocap-ray inspect data/amass/CMU/01/01_01_poses.npz\n"
     "  mocap-ray inspect CMU/01/01_01_poses.npz --body data/body_models --override motion.quality.cut=true\n\n"
-    "Exit code 0 if a run would make at least one clip of it, else 1.",
+    "Exit code 0 if a run would make at least one clip from the file, else 1.",
 )
 def inspect(
     file: Annotated[str, typer.Argument(metavar="FILE", help="A recording: a path, or s3://..., gs://...")],
@@ -128,33 +129,35 @@ def inspect(
     override: Overrides = None,
     body: Annotated[
         str | None,
-        typer.Option(metavar="FOLDER", help="Body models; without them the last checks cannot be made."),
+        typer.Option(
+            metavar="FOLDER", help="Folder of body models; without it, the last checks are skipped."
+        ),
     ] = None,
     config: Annotated[
-        str, typer.Option(metavar="CONFIG", help="Whose limits count; --override changes them.")
+        str, typer.Option(metavar="CONFIG", help="Config with the limits; --override changes them.")
     ] = "amass",
     archive: Annotated[
-        str | None, typer.Option(metavar="NAME", help="The archive it belongs to; default: the config's.")
+        str | None, typer.Option(metavar="NAME", help="The archive of the file; default: the config's.")
     ] = None,
 ) -> None:
-    """Say what a file is, its quality figures, and whether a run would take it, with the full reason."""
+    """Show what a file is, its quality figures, and whether a run would use it, with the full reason."""
     from mocap_ray.archives import find_archive
     from mocap_ray.cli.screen import console
     from mocap_ray.cli.tables import print_inspection
-    from mocap_ray.dataset.inspect import inspect as look
+    from mocap_ray.dataset.inspect import inspect as inspect_file
     from mocap_ray.runs.extract import ExtractConfig
 
     texts = assignments(None, override, more) + ([f"body.root={body}"] if body else [])
     settings = configs.load(config, ExtractConfig, kind="extract", overrides=texts)
-    found = look(
+    inspection = inspect_file(
         file,
         find_archive(archive or settings.source.archive),
         motion=settings.motion,
         body=settings.body if body else None,
         fps=settings.source.fps,
     )
-    print_inspection(console(), file, found)
-    raise typer.Exit(0 if found.taken else 1)
+    print_inspection(console(), file, inspection)
+    raise typer.Exit(0 if inspection.taken else 1)
 
 
 @app.command(
@@ -167,10 +170,10 @@ def page(
     ],
     out: Annotated[
         str | None,
-        typer.Argument(metavar="FILE", help="Where to write; default: beside the data set, as ROOT.html."),
+        typer.Argument(metavar="FILE", help="The page to write; default: ROOT.html, next to the data set."),
     ] = None,
 ) -> None:
-    """Write one self-contained HTML page with a data set's numbers and pictures of a few clips."""
+    """Write a self-contained HTML page with the figures of a data set and pictures of a few clips."""
     from mocap_ray.cli.screen import console, say
     from mocap_ray.pages.dataset import write_page
 
@@ -195,7 +198,7 @@ def archives() -> None:
 
 @export_app.command(
     "humanml3d",
-    short_help="HumanML3D's folder.",
+    short_help="Write HumanML3D's folder layout.",
     epilog="\b\nExample:\n  mocap-ray export humanml3d data/humanml3d data/HumanML3D",
 )
 def export_humanml3d(
@@ -204,7 +207,7 @@ def export_humanml3d(
     ],
     out: Annotated[str, typer.Argument(metavar="FOLDER", help="The folder to write.")],
 ) -> None:
-    """Write HumanML3D's folder: new_joint_vecs, new_joints, texts, Mean.npy, Std.npy, split lists."""
+    """Write HumanML3D's folder layout: new_joint_vecs, new_joints, texts, Mean.npy, Std.npy, split lists."""
     from mocap_ray.dataset.export import export_humanml3d as write
 
     _export(write, root, out)
@@ -212,7 +215,7 @@ def export_humanml3d(
 
 @export_app.command(
     "npy",
-    short_help="One .npy per clip.",
+    short_help="Write one .npy per clip.",
     epilog="\b\nExample:\n  mocap-ray export npy data/amass_263 data/amass_npy",
 )
 def export_npy(
@@ -230,8 +233,9 @@ def _export(write: Callable[..., Any], root: str, out: str) -> None:
 
     screen = console()
     with bar(screen, "clips") as update:
-        done = write(root, out, progress=update)
-    text = f"{done.folder}: {done.clips} clips, {done.written} files written, {done.kept} kept"
-    if done.placeholders:
-        text += f"; {done.placeholders} clips have no text, theirs is a placeholder"
+        export = write(root, out, progress=update)
+    written = f"{counted(export.written, 'file')} written, {export.kept:,} kept"
+    text = f"{export.folder}: {counted(export.clips, 'clip')}, {written}"
+    if export.placeholders:
+        text += f"; {counted(export.placeholders, 'clip')} without text got a placeholder"
     say(screen, text)

@@ -1,4 +1,4 @@
-"""`mocap-ray demo`: everything once, small, from nothing."""
+"""`mocap-ray demo`: the whole pipeline once, on a small synthetic archive."""
 
 from __future__ import annotations
 
@@ -12,19 +12,20 @@ from mocap_ray.cli import priors
 from mocap_ray.cli.data import run_extraction
 
 app = typer.Typer()
-"""A command without a name of its own, which `cli.py` adds to the others."""
+"""A command without a group name; `main.py` adds it at the top level."""
 
 
 @app.command(
-    short_help="A small data set and a page, from nothing.", epilog="\b\nExample:\n  mocap-ray demo /tmp/demo"
+    short_help="Make a small data set and a page from synthetic motion.",
+    epilog="\b\nExample:\n  mocap-ray demo /tmp/demo",
 )
 def demo(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where to work.")] = Path("demo"),
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Folder to write.")] = Path("demo"),
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace the data set of an earlier version.")
     ] = False,
 ) -> None:
-    """Make a small archive and a stand-in body, extract them on a local Ray, train a small prior, leave two pages."""
+    """Make a small archive and a stand-in body, extract them on a local Ray, train a small prior, write two pages."""
     from mocap_ray.cli.screen import console, say
     from mocap_ray.demo.archive import write_demo
     from mocap_ray.demo.standin import write_standin
@@ -35,8 +36,8 @@ def demo(
     archive, bodies, out = folder / "archive", folder / "body_models", folder / "dataset"
     if not (archive.is_dir() and bodies.is_dir()):
         say(screen, f"making a small archive in {archive} and a licence-free stand-in body in {bodies}")
-    _whole(archive, write_demo)
-    _whole(bodies, write_standin)
+    _write_once(archive, write_demo)
+    _write_once(bodies, write_standin)
     settings = ExtractConfig.model_validate(
         {
             "source": {"root": str(archive)},
@@ -51,7 +52,7 @@ def demo(
 
 
 def _demo_prior(data: Path, root: Path, page: Path) -> Path:
-    """Train a pose prior for some seconds, unless that was done, and draw poses that it makes up."""
+    """Train a pose prior for a few seconds, unless it exists already, and draw samples from it."""
     keys = [
         f"data.root={data}",
         "data.joints=body",
@@ -65,8 +66,8 @@ def _demo_prior(data: Path, root: Path, page: Path) -> Path:
     return page
 
 
-def _whole(folder: Path, write: Callable[[Path], Any]) -> None:
-    """Write a folder unless it is there; one that was stopped half-way is made again."""
+def _write_once(folder: Path, write: Callable[[Path], Any]) -> None:
+    """Write a folder unless it exists; a partial one of a stopped run is written again."""
     if not folder.is_dir():
         unfinished = folder.with_name(f".{folder.name}")
         write(unfinished)

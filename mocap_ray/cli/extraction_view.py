@@ -1,4 +1,4 @@
-"""An extraction as it goes on, and what it made: a bar on a terminal, now and then a line in a log."""
+"""Progress and result of an extraction: a progress bar on a terminal, occasional lines in a log."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from rich.progress import (
 )
 from rich.table import Table
 
-from mocap_ray.cli.screen import bytes_text, count_text, say, typed
+from mocap_ray.cli.screen import say, typed
 from mocap_ray.cli.tables import show, simple_table
 from mocap_ray.cli.view import View
-from mocap_ray.dataset.build import Build
-from mocap_ray.distributed.cluster import Cluster
-from mocap_ray.distributed.extract import Outcome
-from mocap_ray.distributed.tasks import Report
+from mocap_ray.dataset.product import ClipBuild
+from mocap_ray.shards.reports import ShardReport
+from mocap_ray.shards.running import Engine, RunResult
+from mocap_ray.wording import byte_size, counted, short_count
 
 
 class ExtractView(View):
-    """Shows an extraction: a bar on a terminal, now and then a line in a log."""
+    """Shows the progress of an extraction: a progress bar on a terminal, occasional lines in a log."""
 
     def __init__(self, console: Console) -> None:
         super().__init__(
@@ -41,73 +41,74 @@ class ExtractView(View):
             TimeRemainingColumn(),
         )
         self.task: TaskID | None = None
-        self.total = self.recordings = self.frames = self.rejected = 0
+        self.total = self.recordings = self.rejected = 0
+        self.frames: int | float = 0
         self.since = time.monotonic()
 
-    def prepared(self, build: Build) -> None:
-        """Say what is to be done."""
+    def on_prepared(self, build: ClipBuild) -> None:
+        """Print what will be made."""
         todo = build.todo
-        self.total = sum(len(g.recordings) for g in todo)
-        parts = [
-            f"{self.total:,} recordings ({bytes_text(sum(g.size for g in todo))}) in {len(todo)} shards to make"
-        ]
+        self.total = sum(len(s.inputs) for s in todo)
+        size = byte_size(sum(s.size for s in todo))
+        parts = [f"{counted(self.total, 'recording')} ({size}) in {counted(len(todo), 'shard')} to make"]
         if not todo:
             parts = ["nothing to make"]
         if build.done:
-            parts.append(f"{len(build.done)} shards finished already")
+            parts.append(f"{counted(len(build.done), 'shard')} already finished")
         if build.superseded:
-            parts.append(f"{len(build.superseded)} superseded files to remove")
+            parts.append(f"{counted(len(build.superseded), 'superseded file')} to remove")
         say(self.console, "; ".join(parts))
         for note in build.notes:
-            self.note(note)
+            self.on_note(note)
         if any(m["standin"] for m in build.recipe["body"]["models"].values()):
             text = "The body is a licence-free stand-in: fine for trials, not for research."
             say(self.console, text, style="yellow")
         if self.total:
             self.task = self.bar.add_task("starting Ray", total=self.total, figures="")
 
-    def started(self, cluster: Cluster) -> None:
-        """Ray is there: time counts from now."""
+    def on_start(self, engine: Engine) -> None:
+        """Start measuring the speed, now that Ray has started."""
         self.since = self.logged = time.monotonic()
-        if not cluster.own:
-            text = f"joined a cluster of {cluster.nodes} nodes; {cluster.workers} workers at once"
-            say(self.console, text)
+        if engine.joined:
+            say(self.console, f"joined {engine.joined}; {counted(engine.workers, 'worker')}")
         if self.task is not None:
-            self.bar.update(self.task, description=f"{cluster.workers} workers")
+            self.bar.update(self.task, description=counted(engine.workers, "worker"))
 
-    def shard(self, report: Report) -> None:
+    def on_shard(self, report: ShardReport) -> None:
         """Count a shard."""
-        self.recordings += report.recordings
-        self.frames += report.frames
+        self.recordings += report.inputs
+        self.frames += report.amount
         self.rejected += report.rejected
         speed = self.frames / max(time.monotonic() - self.since, 1e-3)
-        figures = f"{count_text(self.frames)} frames, {count_text(speed)}/s, {self.rejected:,} rejected"
+        figures = f"{short_count(self.frames)} frames, {short_count(speed)}/s, {self.rejected:,} rejected"
         if self.task is not None:
             self.bar.update(self.task, completed=self.recordings, figures=figures)
-        self.log(f"{self.recordings:,} of {self.total:,} recordings, {figures}")
+        self.log(f"{self.recordings:,} of {counted(self.total, 'recording')}, {figures}")
 
 
-def print_outcome(out: Console, outcome: Outcome) -> None:
-    """The summary of a run: a table per dataset and split, rejections by reason, and what to type next."""
+def print_outcome(out: Console, outcome: RunResult) -> None:
+    """Print the summary of a run: a table by dataset and split, the rejections, and the next commands."""
     totals = outcome.manifest["totals"]
     show(out, counts_table(out, outcome.manifest))
     if totals["rejected"]:
         say(out, f"Each rejection has its reason and a sentence in {outcome.out}/rejected.parquet.")
     if totals["other_gender_body"]:
+        count = counted(totals["other_gender_body"], "recording")
         text = (
-            f"{totals['other_gender_body']} recordings used a body of another gender than their own, which is "
-            "missing; `mocap-ray body check` shows where to get it."
+            f"{count} used a body model of another gender, because the model of the right gender is missing; "
+            "`mocap-ray body check` shows where to get it."
         )
         say(out, text, style="yellow")
-    parts = [f"{outcome.made} shards made, {outcome.kept} kept, {outcome.removed} superseded files removed"]
-    if outcome.frames:
-        speed = outcome.frames / max(outcome.work_s, 1e-3)
-        parts.append(f"{speed:,.0f} frames/s with {outcome.workers} workers")
-    say(out, "; ".join([*parts, f"{outcome.run_s:.1f} s in all"]))
+    removed = f"{counted(outcome.removed, 'superseded file')} removed"
+    parts = [f"{counted(outcome.made, 'shard')} made, {outcome.kept:,} kept, {removed}"]
+    if outcome.amount:
+        speed = outcome.amount / max(outcome.work_s, 1e-3)
+        parts.append(f"{speed:,.0f} frames/s with {counted(outcome.workers, 'worker')}")
+    say(out, "; ".join([*parts, f"{outcome.run_s:.1f} s in total"]))
     out.print()
-    say(out, f"{outcome.out} is complete. Look at it:", style="bold")
+    say(out, f"{outcome.out} is complete. To look at it:", style="bold")
     say(out, f"  {typed('mocap-ray', 'page', outcome.out)}")
-    # A JSON string is a Python string in double quotes, which a shell's single quotes leave alone.
+    # A JSON string is a Python string in double quotes, which is safe inside the shell's single quotes.
     code = f"import mocap_ray; print(mocap_ray.open({json.dumps(outcome.out)}))"
     say(out, f"  {typed('python', '-c', code)}")
 

@@ -1,4 +1,4 @@
-"""`mocap-ray ...`: the package for a person at a terminal.
+"""`mocap-ray ...`: the command line of the package.
 
 Exit codes: 0 done, 1 failed, 2 usage or configuration, 130 stopped by Ctrl-C, 143 by SIGTERM.
 """
@@ -20,11 +20,10 @@ from mocap_ray.version import __version__
 app = typer.Typer(
     name="mocap-ray",
     help="Archives of human motion in, one clean, typed Parquet data set out.",
-    epilog="\b\nStart here:\n  mocap-ray demo                    a small data set and a page to look at\n"
-    "  mocap-ray body check FOLDER       which body models are there, where to get the others\n"
-    "  mocap-ray extract --help          your own archive\n\n"
-    "Exit codes: 0 done, 1 failed, 2 usage or configuration, 130 stopped by Ctrl-C, "
-    "143 by SIGTERM.",
+    epilog="\b\nStart here:\n  mocap-ray demo                    make a small data set and a page\n"
+    "  mocap-ray body check FOLDER       show which body models exist, and where to get the others\n"
+    "  mocap-ray extract --help          extract your own archive\n\n"
+    "Exit codes: 0 done, 1 failed, 2 usage or configuration, 130 stopped by Ctrl-C, 143 by SIGTERM.",
     no_args_is_help=True,
     rich_markup_mode=None,
     add_completion=False,
@@ -41,11 +40,11 @@ app.add_typer(priors.app)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line; turns faults of the user into one sentence and an exit code."""
+    """Run the command line; prints the user's errors as one sentence and sets the exit code."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # names of files may be no text
-    # Imported here, so that `--help` need not wait for numpy and pyarrow.
+            stream.reconfigure(errors="backslashreplace")  # file names may not be valid text
+    # Imported here, so that `--help` does not wait for numpy and pyarrow.
     from mocap_ray.cli.screen import complain, explained, is_usage
     from mocap_ray.lock import Locked
     from mocap_ray.storage import without_secrets
@@ -63,22 +62,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except (ValueError, Locked, OSError) as error:
         complain(explained(error))
         code = 2 if is_usage(error) else 1
-    except KeyboardInterrupt as error:  # outside of a run, which has a sentence of its own
+    except KeyboardInterrupt as error:  # outside of a run, which has a message of its own
         complain("stopped.")
         code = exit_code(error)
-    except typer.exceptions.TyperException as error:  # usage: typer's own words, which repeat what was typed
-        said = io.StringIO()
-        getattr(error, "show", lambda file: print(error, file=file))(said)
-        sys.stderr.write(without_secrets(said.getvalue()))
+    except (
+        typer.exceptions.TyperException
+    ) as error:  # usage: typer's own message, which repeats the arguments
+        message = io.StringIO()
+        getattr(error, "show", lambda file: print(error, file=file))(message)
+        sys.stderr.write(without_secrets(message.getvalue()))
         code = error.exit_code
     sys.exit(code)
 
 
-def _version(asked: bool) -> bool:
-    if asked:
+def _version(requested: bool) -> bool:
+    if requested:
         print(f"mocap-ray {__version__}")
         raise typer.Exit
-    return asked
+    return requested
 
 
 @app.callback()

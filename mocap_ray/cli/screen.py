@@ -1,4 +1,4 @@
-"""Consoles that print texts as they are, faults as sentences, commands to copy."""
+"""Consoles that print text verbatim, errors as sentences, and commands to copy."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from mocap_ray.storage import without_secrets
 _WRONG_PATH = {
     errno.ENOENT: "no such file or folder. Check the path",
     errno.ENOTDIR: "a part of this path is a file where a folder is needed. Name another path",
-    errno.EEXIST: "a file stands there where a folder is needed. Name another path",
-    errno.EISDIR: "a folder, where a file is needed. Name a file in it",
-    errno.EACCES: "no permission. Name another path, or ask for the right to read and write there",
-    errno.EPERM: "no permission. Name another path, or ask for the right to read and write there",
-    errno.EROFS: "the file system is read-only. Name a path that can be written",
+    errno.EEXIST: "a file exists where a folder is needed. Name another path",
+    errno.EISDIR: "a folder, but a file is needed. Name a file in it",
+    errno.EACCES: "no permission. Name another path, or get permission to read and write there",
+    errno.EPERM: "no permission. Name another path, or get permission to read and write there",
+    errno.EROFS: "the file system is read-only. Name a writable path",
     errno.ENAMETOOLONG: "the path is too long. Name a shorter one",
-    errno.ELOOP: "links that lead in a circle. Name another path",
+    errno.ELOOP: "the symbolic links form a loop. Name another path",
 }
-_FULL = "no space left on the device. Make room and run the same command again: it goes on from here"
+_FULL = "no space left on the device. Free some space and run the same command again: it resumes from here"
 
 
 def console(*, stderr: bool = False) -> Console:
-    """A console that prints texts as they are: brackets and colons in a path mean nothing.
+    """A console that prints text verbatim: brackets and colons in a path have no meaning.
 
-    Where there is no terminal, lines are not broken, so that `grep` finds them whole.
+    Without a terminal, lines are not wrapped, so that `grep` finds whole lines.
     """
     stream = sys.stderr if stderr else sys.stdout
     wide = None if stream.isatty() or "COLUMNS" in os.environ else 1000
@@ -42,48 +42,48 @@ def console(*, stderr: bool = False) -> Console:
 
 
 def say(out: Console, text: str, *, style: str | None = None) -> None:
-    """Print a sentence without breaking it into lines, so that what it names can be copied."""
+    """Print a sentence without wrapping it, so that paths in it can be copied."""
     out.print(text, style=style, soft_wrap=True)
 
 
 def complain(text: str) -> None:
-    """A fault, on standard error, without secrets that an address in it may hold."""
+    """Print an error to stderr, without the secrets of addresses in it."""
     out = console(stderr=True)
     out.print("mocap-ray: ", style="red", end="", soft_wrap=True)
     say(out, without_secrets(text))
 
 
 def explained(error: BaseException) -> str:
-    """What went wrong as a sentence: an OSError of the system gets its path and a remedy."""
+    """An error as a sentence: an OSError of the system gets its path and says what to do."""
     if isinstance(error, UnicodeError):
         return f"the name or the text of a file is not UTF-8 ({error}). Rename or convert it."
     if not isinstance(error, OSError) or error.errno is None:
         hint = " Check the address, the credentials and the network." if "AWS Error" in str(error) else ""
         return f"{str(error).rstrip('.')}.{hint}" if hint else str(error)
-    said = error.strerror or os.strerror(error.errno)
+    reason = error.strerror or os.strerror(error.errno)
     path = error.filename
-    if path is None and (quoted := re.search(r"'(.+)'", said)):
+    if path is None and (quoted := re.search(r"'(.+)'", reason)):
         path = quoted[1]  # pyarrow puts the path into the text
-    elif path is not None and said != os.strerror(error.errno):
-        return f"{path}: {said}."  # somebody of ours has said it better
-    # A file on its way has a name that nobody knows.
+    elif path is not None and reason != os.strerror(error.errno):
+        return f"{path}: {reason}."  # raised by this package, with a better message
+    # The user does not know the temporary name of an atomic write.
     path = re.sub(r"/\.tmp-[0-9a-f]+$", "", str(path)) if path is not None else None
     what = _WRONG_PATH.get(error.errno) or (
-        _FULL if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else said.partition(" '")[0]
+        _FULL if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else reason.partition(" '")[0]
     )
     return f"{path}: {what}." if path is not None else f"{what}."
 
 
 def is_usage(error: BaseException) -> bool:
-    """Whether a fault lies in what was typed (exit code 2) or in what happened (1)."""
+    """Whether an error is one of usage or configuration (exit code 2), or of the run (exit code 1)."""
     return not isinstance(error, OSError) or error.errno in _WRONG_PATH
 
 
 def typed(name: str, *words: str) -> str:
-    """A command line to copy: a program of this environment as it is found from here, its words quoted."""
+    """A command line to copy: the program of this environment as found from here, with quoted arguments."""
     beside = Path(sys.executable).with_name(name)
     found = shutil.which(name)
-    # By their folders: the python of an environment is a link to another one, which lacks the packages.
+    # Compare folders: the python of an environment may be a link to another one, which lacks the packages.
     if found is None or not Path(found).parent.samefile(beside.parent):
         name = str(beside.relative_to(Path.cwd()) if beside.is_relative_to(Path.cwd()) else beside)
     return shlex.join((name, *words))
@@ -91,33 +91,10 @@ def typed(name: str, *words: str) -> str:
 
 @contextmanager
 def bar(screen: Console, what: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar for the time of the block, moved by calls with (done, all); nothing where there is no terminal."""
+    """A progress bar for the duration of the block, updated with (done, total); nothing without a terminal."""
     if not screen.is_terminal:
         yield lambda done, total: None
         return
     with Progress(console=screen, transient=True) as progress:
         task = progress.add_task(what, total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total)
-
-
-def count_text(count: int | float) -> str:
-    """A large number in few letters.
-
-    >>> count_text(950), count_text(12_345), count_text(4_460_000)
-    ('950', '12.3 k', '4.5 M')
-    """
-    if count >= 1e6:
-        return f"{count / 1e6:,.1f} M"
-    return f"{count / 1e3:.1f} k" if count >= 1e4 else f"{count:,.0f}"
-
-
-def bytes_text(size: int | float) -> str:
-    """A number of bytes in the unit that reads best.
-
-    >>> bytes_text(0), bytes_text(23_044_085), bytes_text(3.2e9)
-    ('0 kB', '23 MB', '3.2 GB')
-    """
-    for unit, scale in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6)):
-        if size >= scale:
-            return f"{size / scale:.1f} {unit}" if size < 9.95 * scale else f"{size / scale:,.0f} {unit}"
-    return f"{size / 1e3:.0f} kB"

@@ -1,4 +1,4 @@
-"""Tables and summaries: nothing is cut off at 80 columns, and everything is plain text without a terminal."""
+"""Tables and summaries: nothing is cut off at 80 columns, and the output is plain text without a terminal."""
 
 from __future__ import annotations
 
@@ -13,20 +13,28 @@ from rich.table import Table
 from mocap_ray.archives import Archive
 from mocap_ray.body.check import FileReport
 from mocap_ray.body.files import expected
-from mocap_ray.cli.screen import bytes_text, say
-from mocap_ray.dataset.build import Build
-from mocap_ray.dataset.card import duration
+from mocap_ray.cli.screen import say
 from mocap_ray.dataset.estimate import Estimate
 from mocap_ray.dataset.inspect import Inspection
+from mocap_ray.dataset.product import ClipBuild
+from mocap_ray.motion.clip import JOINTS, JointMotion
 from mocap_ray.records import Rejection
 from mocap_ray.runs.ray import RayOptions
+from mocap_ray.wording import byte_size, counted, duration
 
 START_S = 8.0
-"""What it takes a Ray of our own, and its workers, to start."""
+"""Seconds that a local Ray and its workers take to start."""
 
 
 def show(out: Console, table: Table) -> None:
-    """Print a table; where there is no terminal, without the blanks that fill up its lines."""
+    """Print a table after its title; without a terminal, trailing spaces are removed.
+
+    The title is a line of its own, which is never wrapped: Rich wraps the title of a narrow table, which would break
+    a path in it.
+    """
+    title, table.title = table.title, None
+    if title:
+        say(out, str(title), style="bold")
     if out.is_terminal:
         out.print(table)
         return
@@ -46,20 +54,18 @@ def simple_table(
     """A table of texts: nothing is cut off, however narrow the console is.
 
     Args:
-        title: above it.
-        columns: their names; empty ones give a table without a head.
-        rows: texts.
-        right: columns of numbers.
-        space: blanks between columns.
+        title: a line above the table.
+        columns: names of the columns; empty names give a table without a header.
+        rows: the cells of each row.
+        right: columns to align on the right.
+        space: spaces between columns.
     """
     table = Table(
         title=title,
-        title_justify="left",
         box=None,
         show_header=any(columns),
         pad_edge=False,
         padding=(0, space, 0, 0),
-        title_style="bold",
         header_style="underline",
     )
     for column in columns:
@@ -69,25 +75,25 @@ def simple_table(
     return table
 
 
-def print_estimate(out: Console, build: Build, guess: Estimate, ray: RayOptions) -> None:
-    """What a run would make, remove and take."""
+def print_estimate(out: Console, build: ClipBuild, guess: Estimate, ray: RayOptions) -> None:
+    """Print what a run would make and remove, and the time and space that it needs."""
     if not build.todo:
-        made = [("to make", "nothing: everything is there already")]
+        made = [("to make", "nothing: all shards are finished")]
     else:
         workers = (os.cpu_count() or 1) if ray.workers == "auto" else ray.workers
-        where = "workers on this machine" if ray.address is None else f"workers of {ray.address}"
+        where = "on this machine" if ray.address is None else f"of {ray.address}"
         seconds = guess.cpu_s / workers + START_S
         made = [
             ("recordings to make", f"{guess.recordings:,} of {guess.all_recordings:,}"),
-            ("shards to make", f"{len(build.todo):,} of {len(build.groups):,}"),
-            ("source", bytes_text(guess.source_bytes)),
+            ("shards to make", f"{len(build.todo):,} of {len(build.shards):,}"),
+            ("source", byte_size(guess.source_bytes)),
             ("motion, about", duration(guess.hours * 3600)),
-            ("disk needed, about", bytes_text(guess.output_bytes)),
+            ("disk needed, about", byte_size(guess.output_bytes)),
             (
                 "time, about",
-                f"{duration(seconds)} with {workers} {where}, {START_S:.0f} s of it to start Ray and them",
+                f"{duration(seconds)} with {counted(workers, 'worker')} {where}, {START_S:.0f} s of it for the start",
             ),
-            ("unusable, of a sample", f"{guess.sample_rejected} of {guess.sample} recordings"),
+            ("unusable in a sample", f"{guess.sample_rejected} of {counted(guess.sample, 'recording')}"),
         ]
     if build.superseded:
         made.append(("superseded files to remove", f"{len(build.superseded):,}"))
@@ -96,31 +102,34 @@ def print_estimate(out: Console, build: Build, guess: Estimate, ray: RayOptions)
 
 
 def print_inspection(out: Console, file: str, found: Inspection) -> None:
-    """What a file is, its quality, what a run would make of it."""
-    motion, rows = found.motion, [("size", f"{found.recording.size:,} bytes")]
+    """Print what a file is, its quality figures, and what a run would make from it."""
+    motion, rows = found.motion, [("size", counted(found.recording.size, "byte"))]
     if not isinstance(motion, Rejection):
-        frames, fps = len(motion.trans), motion.source_fps
+        frames, fps = len(motion.root), motion.source_fps
+        array = motion.joints if isinstance(motion, JointMotion) else motion.poses
         rows += [
-            ("format", f"{motion.family}, {motion.poses.shape[1]} joints, {motion.poses.dtype}"),
+            ("format", f"{motion.family}, {counted(array.shape[1], 'joint')}, {array.dtype}"),
             ("gender", motion.gender),
-            ("shape coefficients", str(len(motion.betas))),
+            ("shape coefficients", "-" if isinstance(motion, JointMotion) else str(len(motion.betas))),
             ("frames", f"{frames:,} at {fps:.10g} fps = {frames / fps:.2f} s"),
-            ("action, by its name", motion.action or "-"),
+            ("action, from its name", motion.action or "-"),
         ]
     if found.quality is not None:
         rows += found.quality.rows()
     for clip in found.clips:
-        body = f"{clip.family} {clip.body_gender} body"
-        rows.append(("clip", f"{clip.clip_id}: {clip.num_frames:,} rows at {clip.fps:g} fps, {body}"))
+        body = "joints of the source" if clip.family == JOINTS else f"{clip.family} {clip.body_gender} body"
+        rows.append(
+            ("clip", f"{clip.clip_id}: {counted(clip.num_frames, 'row')} at {clip.fps:g} fps, {body}")
+        )
     rows += [(str(r.reason), r.detail) for r in found.rejections]
-    taken = "yes" if found.taken else "no"
+    usable = "yes" if found.taken else "no"
     if not found.complete:
-        taken += ", as far as can be told without body models (--body FOLDER)"
-    show(out, simple_table(file, ("", ""), [*rows, ("taken", taken)]))
+        usable += ", as far as can be checked without body models (--body FOLDER)"
+    show(out, simple_table(file, ("", ""), [*rows, ("usable", usable)]))
 
 
 def print_models(out: Console, root: Path, reports: Sequence[FileReport]) -> None:
-    """Each expected model file, then for each family what is missing, and what is wrong with what is there."""
+    """Print each expected model file, then for each family what is missing, and the errors of unusable files."""
     columns = ("model", "file", "MB", "vertices", "joints", "shape", "height", "usable")
     rows = [
         (
@@ -135,17 +144,17 @@ def print_models(out: Console, root: Path, reports: Sequence[FileReport]) -> Non
     ]
     show(out, simple_table(f"body models below {root}", columns, rows, right=columns[2:7], space=1))
     for family, members in groupby(reports, key=lambda r: r.family):
-        lacking = [r for r in members if r.path is None]
-        if lacking:
-            others = ", ".join(f"{r.gender} at {root / expected(family, r.gender)}" for r in lacking[1:])
-            say(out, f"\n{lacking[0].error}{f' Likewise {others}.' if others else ''}")
+        missing = [r for r in members if r.path is None]
+        if missing:
+            others = ", ".join(f"{r.gender} at {root / expected(family, r.gender)}" for r in missing[1:])
+            say(out, f"\n{missing[0].error}{f' Likewise {others}.' if others else ''}")
     for report in reports:
         if report.path is not None and not report.usable:
             say(out, f"\n{report.family} {report.gender}: {report.error}", style="red")
 
 
 def print_archive(out: Console, archive: Archive) -> None:
-    """Whose it is, and how to get it."""
+    """Print the licence and citation of an archive, and how to get it."""
     rows = [
         ("licence", archive.licence),
         ("citation", archive.citation),

@@ -1,4 +1,4 @@
-"""What a person at a terminal sees of a training and of a search: one line that moves, then a table."""
+"""Terminal output of trainings and searches: a progress line, then a table."""
 
 from __future__ import annotations
 
@@ -13,82 +13,87 @@ from mocap_ray.cli.screen import say, typed
 from mocap_ray.cli.tables import show, simple_table
 from mocap_ray.cli.view import View
 from mocap_ray.distributed.cluster import Cluster
+from mocap_ray.wording import counted
 
 if TYPE_CHECKING:
-    # torch takes seconds to import, which extraction need not wait for.
-    from mocap_ray.distributed.search import Outcome as SearchOutcome
-    from mocap_ray.distributed.train import Share
+    # torch takes seconds to import, and extraction does not need it.
+    from mocap_ray.distributed.resources import Share
+    from mocap_ray.distributed.search import SearchResult
     from mocap_ray.runs.search import SearchConfig
-    from mocap_ray.training.listener import Beat, EpochReport, Start
+    from mocap_ray.training.callbacks import EpochReport, Progress, TrainStart
+    from mocap_ray.training.task import TaskWords
 
 LONGEST = 300
-"""Characters of the reason why a trial failed; the page and trials.csv have all of it."""
+"""Longest error message of a trial, in characters; the page and trials.csv have the full message."""
 
 
 class TrainView(View):
-    """Shows a training: a line that moves on a terminal, a line per epoch (not more than two a minute) in a log."""
+    """Shows a training: a progress line on a terminal, a line per epoch (at most two per minute) in a log."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, words: TaskWords) -> None:
         super().__init__(console, *_columns())
+        self.words = words
         self.task = self.bar.add_task("starting Ray", total=None, figures="")
         self.where, self.first = "", True
-        self.logged = -math.inf  # the first epoch is told at once
+        self.logged = -math.inf  # so that the first epoch is shown immediately
 
-    def cluster(self, cluster: Cluster, part: Share) -> None:
-        """Ray is there."""
+    def on_cluster(self, cluster: Cluster, part: Share) -> None:
+        """Show the resources."""
         device = f"{part.gpus:g} GPU" if part.gpus else f"{part.cpus:g} CPU"
-        self.where = f"{part.workers} x {device}, {'own Ray' if cluster.own else f'{cluster.nodes} nodes'}"
+        self.where = f"{part.workers} x {device}, {_cluster(cluster)}"
         self.bar.update(self.task, description=f"starting {self.where}")
 
-    def started(self, start: Start) -> None:
-        """Say how large the model is, and where the training goes on."""
+    def on_start(self, start: TrainStart) -> None:
+        """Show the number of parameters, and where the training resumes."""
         if self.first:
-            say(self.console, f"{start.parameters:,} parameters on {start.device}, {self.where}")
+            say(self.console, f"{counted(start.parameters, 'parameter')} on {start.device}, {self.where}")
         if start.epoch:
-            say(self.console, f"going on after epoch {start.epoch}, step {start.step:,}")
+            say(self.console, f"resuming after epoch {start.epoch}, step {start.step:,}")
         self.first = False
         self.bar.update(self.task, description=self.where, total=start.epochs, completed=start.epoch)
 
-    def beat(self, beat: Beat) -> None:
-        """Move within an epoch."""
-        part = beat.done / beat.of if beat.of else 0.0
-        text = f"epoch {beat.epoch}, {beat.samples_per_s:,.0f} poses/s"
-        self.bar.update(self.task, completed=beat.epoch - 1 + part, figures=text)
+    def on_progress(self, progress: Progress) -> None:
+        """Update within an epoch."""
+        part = progress.done / progress.of if progress.of else 0.0
+        text = f"epoch {progress.epoch}, {progress.samples_per_s:,.0f} {self.words.rows}/s"
+        self.bar.update(self.task, completed=progress.epoch - 1 + part, figures=text)
 
-    def epoch(self, report: EpochReport) -> None:
-        """One epoch more."""
+    def on_epoch_saved(self, report: EpochReport) -> None:
+        """Show the metrics of an epoch."""
         val = f" val {report.val['loss']:.4f}" if "loss" in report.val else ""
         text = (
             f"epoch {report.epoch} of {report.epochs}: loss {report.train['loss']:.4f}{val}, "
-            f"best {report.best_loss:.4f} (epoch {report.best_epoch}), {report.samples_per_s:,.0f} poses/s, "
-            f"ETA {_duration(report.eta_s)}"
+            f"best {report.best_loss:.4f} (epoch {report.best_epoch}), "
+            f"{report.samples_per_s:,.0f} {self.words.rows}/s, ETA {_duration(report.eta_s)}"
         )
         self.bar.update(self.task, completed=report.epoch, figures=text)
         self.log(text, always=report.epoch == report.epochs)
 
 
 class SearchView(View):
-    """Shows a search: how many trials ended, and the best so far."""
+    """Shows a search: the number of finished trials, and the best so far."""
 
     def __init__(self, console: Console, config: SearchConfig) -> None:
         super().__init__(console, *_columns())
         self.config = config
         self.task = self.bar.add_task("starting Ray", total=None, figures="")
         self.best, self.best_trial, self.epochs = math.nan, 0, 0
-        self.total = self.at_once = 0
+        self.total = self.concurrency = 0
         self.seen: set[int] = set()
         self.ended: set[int] = set()
 
-    def cluster(self, cluster: Cluster, part: Share, concurrency: int, trials: int) -> None:
-        """Ray is there."""
-        where = "own Ray" if cluster.own else f"{cluster.nodes} nodes"
-        text = f"{trials} trials, {concurrency} at once, {part.workers} workers each, {where}"
-        say(self.console, text)
-        self.total, self.at_once = trials, concurrency
+    def on_cluster(self, cluster: Cluster, part: Share, concurrency: int, trials: int) -> None:
+        """Show the resources."""
+        each = f"{counted(part.workers, 'worker')} each"
+        say(
+            self.console,
+            f"{counted(trials, 'trial')}, {concurrency} at a time, {each}, {_cluster(cluster)}",
+        )
+        self.total, self.concurrency = trials, concurrency
         self.bar.update(self.task, description="trials", total=trials)
 
-    def trial(self, number: int, event: str, value: Any) -> None:
-        """Count, and say what failed."""
+    def on_trial(self, number: int, event: str, value: Any) -> None:
+        """Count the trials, and show errors."""
         self.seen.add(number)
         if event == "failed":
             text = f"trial {number:03d} failed: {shorten(str(value), LONGEST, placeholder=' ... (more on the page)')}"
@@ -103,45 +108,61 @@ class SearchView(View):
             worse = score > self.best if self.config.mode == "min" else score < self.best
             if math.isnan(self.best) or not worse:
                 self.best, self.best_trial = score, number
-        # Of a trial that the scheduler ends nobody hears; but where one begins, another one has made room.
-        over = max(len(self.ended), len(self.seen) - self.at_once)
-        text = f"{self.epochs} epochs"
+        # There is no event when the scheduler stops a trial; but a new trial only starts when another one has ended.
+        over = max(len(self.ended), len(self.seen) - self.concurrency)
+        text = counted(self.epochs, "epoch")
         if not math.isnan(self.best):
             text += f", best {self.config.metric} {self.best:.5g} (trial {self.best_trial:03d})"
         self.bar.update(self.task, completed=over, figures=text)
-        self.log(f"{over} of {self.total} trials over, {text}")
+        self.log(f"{over} of {counted(self.total, 'trial')} ended, {text}")
 
 
-def print_training(console: Console, summary: dict[str, Any], root: str) -> None:
-    """The table of a finished training, and what to type next."""
-    from mocap_ray.priors.degeneracy import grouped
-
+def print_training(console: Console, summary: dict[str, Any], root: str, words: TaskWords) -> None:
+    """Print the table of a finished training, and the next commands."""
     left_out = ("root", "manifest_hash")
     shown = {k: v for k, v in summary.items() if _is_plain(v) and k not in left_out}
     rows = [(key.replace("_", " "), _plain(value)) for key, value in shown.items()]
-    rows += [(f"left out, {why}", _few(what)) for why, what in grouped(summary["degenerate"]).items()]
+    if "degenerate" in summary:
+        from mocap_ray.priors.degeneracy import grouped
+
+        rows += [
+            (f"left out, {why}", _shortened(what)) for why, what in grouped(summary["degenerate"]).items()
+        ]
     show(console, simple_table("training", ["", ""], rows))
-    say(console, f"\n{root} holds the prior. Judge it, or draw from it:")
-    for command in ("evaluate", "sample"):
+    if "evaluate" in words.commands and "sample" in words.commands:
+        say(console, f"\n{root} contains the {words.result}. Evaluate it, or draw samples:")
+    else:
+        say(console, f"\n{root} contains the {words.result}.")
+    for command in words.commands:
         say(console, f"  {typed('mocap-ray', command, root)}")
 
 
-def print_search(console: Console, outcome: SearchOutcome, config: SearchConfig, *, most: int = 20) -> None:
-    """The table of a finished search, best first, and what to type next."""
+def print_search(console: Console, outcome: SearchResult, config: SearchConfig, *, most: int = 20) -> None:
+    """Print the table of a finished search, best first, and the next command."""
     from mocap_ray.searching.results import cloned, heads, short_names, table
 
     keys = list(config.space)
     rows = table(outcome.trials, keys, config.metric, config.mode)
     names = heads(short_names(keys), config.metric, lineage=cloned(outcome.trials))
-    # Errors were told when they happened; the page and trials.csv have them too.
+    # Without the errors, which were shown when they occurred; the page and trials.csv have them too.
     show(console, simple_table("trials, best first", names[:-1], [row[:-1] for row in rows[:most]]))
     if len(rows) > most:
         say(console, f"and {len(rows) - most} more in {outcome.out}/trials.csv")
     states = [trial.state for trial in outcome.trials]
     counts = ", ".join(f"{states.count(s)} {s}" for s in dict.fromkeys(states))
-    say(console, f"{len(states)} trials: {counts}; {outcome.run_s:.0f} s")
-    say(console, f"\n{outcome.out}/page.html shows them; {outcome.out}/best is the best prior:")
-    say(console, f"  {typed('mocap-ray', 'evaluate', f'{outcome.out}/best')}")
+    say(console, f"{counted(len(states), 'trial')}: {counts}; {outcome.run_s:.0f} s")
+    words = outcome.words
+    end = ":" if words.commands else "."
+    say(
+        console,
+        f"\n{outcome.out}/page.html shows the trials; {outcome.out}/best is the best {words.result}{end}",
+    )
+    for command in words.commands[:1]:
+        say(console, f"  {typed('mocap-ray', command, f'{outcome.out}/best')}")
+
+
+def _cluster(cluster: Cluster) -> str:
+    return "local Ray" if cluster.own else counted(cluster.nodes, "node")
 
 
 def _columns() -> tuple[ProgressColumn, ...]:
@@ -154,9 +175,9 @@ def _columns() -> tuple[ProgressColumn, ...]:
     )
 
 
-def _few(names: list[str]) -> str:
-    """The first names, and how many there are."""
-    return ", ".join(names) if len(names) <= 4 else f"{', '.join(names[:3])}, ... ({len(names)} in all)"
+def _shortened(names: list[str]) -> str:
+    """The first names, and their number."""
+    return ", ".join(names) if len(names) <= 4 else f"{', '.join(names[:3])}, ... ({len(names)} in total)"
 
 
 def _duration(seconds: float) -> str:

@@ -1,4 +1,4 @@
-"""What extraction, training and search share on the screen: a bar on a terminal, now and then a line in a log."""
+"""The progress view that extraction, training and search share: a bar on a terminal, occasional lines in a log."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from mocap_ray.cli.screen import say
 from mocap_ray.storage import without_secrets
 
 LOG_EVERY_S = 30.0
-"""Where there is no terminal: a line so often instead of a bar."""
+"""Seconds between lines of a log, which replace the bar if there is no terminal."""
 
 
 V = TypeVar("V", bound="View")
 
 
 class View:
-    """A bar that stands for the time of a `with` block; lines of a log where there is no terminal."""
+    """A progress bar for the duration of a `with` block; lines of a log if there is no terminal."""
 
     def __init__(self, console: Console, *columns: ProgressColumn) -> None:
         self.console = console
@@ -37,12 +37,12 @@ class View:
         self.bar.stop()
 
     def log(self, text: str, *, always: bool = False) -> None:
-        """A line for a log, unless one came a short while ago; nothing on a terminal, where the bar says it."""
+        """Print a line to a log, unless the last one was printed recently; does nothing on a terminal, with its bar."""
         now = time.monotonic()
         if not self.console.is_terminal and (always or now - self.logged > LOG_EVERY_S):
             self.logged = now
             say(self.console, text)
 
-    def note(self, text: str) -> None:
-        """Print above the bar."""
+    def on_note(self, text: str) -> None:
+        """Print a note above the bar."""
         say(self.console, f"note: {without_secrets(text)}", style="yellow")

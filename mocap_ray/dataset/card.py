@@ -1,7 +1,7 @@
-"""The data card of a data set: its README.md, for people who find the folder.
+"""The data card of a data set: its README.md.
 
-Made from the manifest and the archive's sources alone: no time, host or path of a machine, so the same data
-set has the same card, byte by byte. It opens with the YAML header that the Hugging Face Hub reads.
+It is made only from the manifest and the archive's sources, without times, hosts or paths, so the same data
+set has the same card, byte for byte. It starts with the YAML header that the Hugging Face Hub reads.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from typing import Any, NamedTuple
 
 from mocap_ray.dataset import schema
 from mocap_ray.dataset.snippets import snippets, splits_of
+from mocap_ray.drawing import templates
 
 
-class Source(NamedTuple):
-    """Where a sub-dataset comes from and what one may do with it; a plain tuple of four does as well."""
+class Attribution(NamedTuple):
+    """Where a sub-dataset comes from and its licence; a plain tuple of four strings works as well."""
 
     title: str
     licence: str
@@ -50,7 +51,7 @@ _NOTES: dict[str, tuple[str, str]] = {
 
 
 def schema_rows(columns: list[str]) -> Iterator[tuple[str, str, str, str]]:
-    """Name, Arrow type, unit and meaning of each column, the two Hive partitions last."""
+    """Name, Arrow type, unit and meaning of each column; the two Hive partitions come last."""
     for field in schema.schema(columns):
         kind = str(field.type).replace("element: ", "").replace("item: ", "").replace("float", "float32")
         kind = kind.replace("double", "float64")
@@ -61,7 +62,7 @@ def schema_rows(columns: list[str]) -> Iterator[tuple[str, str, str, str]]:
 
 
 def _name(recipe: Mapping[str, Any]) -> list[str]:
-    """The column that only data sets made by a list of segments have."""
+    """The column `name`, which only data sets made from a list of segments have."""
     return [schema.NAME] if "segments" in recipe else []
 
 
@@ -75,29 +76,20 @@ def settings(recipe: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
 
 
 def reasons(rejected: Mapping[str, int]) -> str:
-    """Counts by reason in words, the most frequent first."""
+    """Counts by reason as text, the most frequent first."""
     ordered = sorted(rejected.items(), key=lambda item: (-item[1], item[0]))
     return ", ".join(f"{count:,} {reason.replace('_', ' ')}" for reason, count in ordered) or "none"
 
 
-def duration(seconds: float) -> str:
-    """A duration in the unit that reads best."""
-    if 0 < seconds < 9.95:
-        return f"{seconds:.1f} s"
-    if seconds < 119.5:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:,.1f} h"
-
-
 def cell(text: object) -> str:
-    """Text for a Markdown table cell: no line breaks, pipes and angle brackets escaped."""
+    """Text for a cell of a Markdown table: no line breaks; pipes and angle brackets are escaped."""
     flat = " ".join(str(text).split())
     return flat.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
 
 
-def grouped(datasets: list[str], given: Mapping[str, Source]) -> list[tuple[str, Source | None]]:
-    """Sub-datasets of the same source in one entry, their names joined; unknown ones (None) last."""
-    members: dict[Source | None, list[str]] = {}
+def grouped(datasets: list[str], given: Mapping[str, Attribution]) -> list[tuple[str, Attribution | None]]:
+    """One entry per source, with the names of its sub-datasets joined; those of unknown source (None) come last."""
+    members: dict[Attribution | None, list[str]] = {}
     for name in datasets:
         members.setdefault(given.get(name), []).append(name)
     entries = [(", ".join(names), source) for source, names in members.items()]
@@ -114,20 +106,10 @@ def card(manifest: Mapping[str, Any], sources: Mapping[str, tuple[str, str, str,
     Returns:
         Markdown that ends in a line break; the same arguments give the same text.
     """
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("mocap_ray.dataset", "templates"),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,  # Markdown, not HTML: cells go through `cell`
-    )
-    environment.filters.update(cell=cell, duration=duration, reasons=reasons)
     datasets = sorted({str(count["dataset"]) for count in manifest["counts"]})
-    given = {name: Source(*value) for name, value in (sources or {}).items()}
-    return environment.get_template("card.md.j2").render(
+    given = {name: Attribution(*value) for name, value in (sources or {}).items()}
+    return templates.render(
+        "dataset/templates/card.md.j2",
         manifest=manifest,
         totals=manifest["totals"],
         splits=splits_of(manifest),
@@ -135,4 +117,6 @@ def card(manifest: Mapping[str, Any], sources: Mapping[str, tuple[str, str, str,
         schema_rows=list(schema_rows([*manifest["columns"], *_name(manifest["recipe"])])),
         settings=list(settings(manifest["recipe"])),
         snippets=snippets(manifest),
+        cell=cell,
+        reasons=reasons,
     )

@@ -1,4 +1,4 @@
-"""What a run would take, from a sample of its recordings."""
+"""An estimate of a run's time and disk space, from a sample of its recordings."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mocap_ray.dataset import schema
-from mocap_ray.dataset.build import Build
-from mocap_ray.dataset.process import process
+from mocap_ray.dataset.product import ClipBuild
 from mocap_ray.motion.clip import Clip
 from mocap_ray.records import Recording
 
@@ -17,15 +15,15 @@ SAMPLE = 12
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Figures of a whole run, scaled up by source bytes from a sample.
+    """Estimated figures of a whole run, scaled up from a sample by source bytes.
 
     Attributes:
-        recordings, all_recordings: to make, and in the finished data set.
-        source_bytes: of what is to be made.
-        hours: of motion; mirrored twins and overlapping windows count as often as they are written.
-        output_bytes: of Parquet.
-        cpu_s: of reading, processing and encoding on one core, after a worker's start.
-        sample, sample_rejected: recordings processed, and how many of them gave no clip.
+        recordings, all_recordings: recordings to process, and in the finished data set.
+        source_bytes: size of the recordings to process.
+        hours: hours of motion; mirrored twins and overlapping windows count as often as they are written.
+        output_bytes: size of the Parquet files.
+        cpu_s: seconds of reading, processing and encoding on one core, without the start of a worker.
+        sample, sample_rejected: recordings in the sample, and how many of them gave no clip.
     """
 
     recordings: int
@@ -38,38 +36,38 @@ class Estimate:
     sample_rejected: int
 
 
-def estimate(build: Build) -> Estimate:
-    """Process a sample spread over what is to be made, write nothing, and scale up by source bytes.
+def estimate(build: ClipBuild) -> Estimate:
+    """Process a sample of the recordings, write nothing, and scale up by source bytes.
 
     Raises:
         OSError: a recording of the sample cannot be read.
-        MissingBody: one needs a body model that is not there.
+        MissingBody: a recording of the sample needs a body model that is missing.
     """
-    recordings = [r for g in build.groups if g.name not in build.done for r in g.recordings]
-    size = sum(r.size for r in recordings)
+    recordings = [r for s in build.shards if s.name not in build.done for r in s.inputs]
+    product, size = build.product, sum(r.size for r in recordings)
     sample = spread(recordings, SAMPLE)
     for recording in sample[:1]:
-        process(recording, build.plan)  # compiles the kernels, which a worker does once
+        product.process(recording)  # warm-up: compiles the kernels, which a worker does only once
     since = time.perf_counter()
-    found = [process(r, build.plan) for r in sample]
-    clips = [c for items in found for c in items if isinstance(c, Clip)]
-    data = schema.to_parquet(schema.to_table(clips, schema.schema(build.plan.columns))) if clips else b""
+    results = [product.process(r) for r in sample]
+    clips = [c for items in results for c in items if isinstance(c, Clip)]
+    data = product.encode(product.table(clips)) if clips else b""
     spent = time.perf_counter() - since
     scale = size / max(1, sum(r.size for r in sample))
     return Estimate(
         recordings=len(recordings),
-        all_recordings=sum(len(g.recordings) for g in build.groups),
+        all_recordings=sum(len(s.inputs) for s in build.shards),
         source_bytes=size,
         hours=scale * sum(c.num_frames / c.fps for c in clips) / 3600,
         output_bytes=scale * len(memoryview(data)),
         cpu_s=scale * spent,
         sample=len(sample),
-        sample_rejected=sum(all(not isinstance(c, Clip) for c in items) for items in found),
+        sample_rejected=sum(all(not isinstance(c, Clip) for c in items) for items in results),
     )
 
 
 def spread(recordings: Sequence[Recording], count: int) -> list[Recording]:
-    """At most `count` of them, evenly spaced from the first to the last; all where there are fewer."""
+    """At most `count` of the recordings, evenly spaced from the first to the last."""
     if len(recordings) <= count:
         return list(recordings)
     return [recordings[k * (len(recordings) - 1) // (count - 1)] for k in range(count)]

@@ -1,8 +1,8 @@
-"""Write a finished data set as folders of .npy files, the way existing trainers read them.
+"""Write a finished data set as folders of .npy files, in the layouts that existing trainers read.
 
-Both exports can be stopped at any moment and run again: each file appears whole or not at all, a file that is
-already complete is kept, and the lists that a trainer opens first are written last. `export.json` in the
-folder names the data set that it came from, so that two are never mixed.
+Both exports can be stopped at any time and run again: each file is written atomically, a file that is already
+complete is kept, and the lists that a trainer opens first are written last. `export.json` in the folder
+identifies the data set, so that two data sets are never mixed.
 """
 
 from __future__ import annotations
@@ -23,23 +23,24 @@ from mocap_ray.dataset.captions import captions, text_lines
 from mocap_ray.dataset.reader import DataSet, open
 from mocap_ray.dataset.views import ClipView, DataSetError
 from mocap_ray.storage import Place, place
+from mocap_ray.wording import counted
 
 MARK = "export.json"
 SPLIT_LISTS = ("train", "val", "test")
 Progress = Callable[[int, int], None]
-"""Called with the clips done and the clips in all."""
+"""Called with the number of clips done and the total."""
 
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """What an export did.
+    """The result of an export.
 
     Attributes:
-        folder: where it was written.
-        clips: clips in the folder.
-        written: files written by this run.
-        kept: files that an earlier run had already completed.
-        placeholders: clips without text and action, whose caption is `captions.PLACEHOLDER`.
+        folder: the folder that was written.
+        clips: number of clips in the folder.
+        written: number of files written by this run.
+        kept: number of files that an earlier run had already completed.
+        placeholders: number of clips without text and action, whose caption is `captions.PLACEHOLDER`.
     """
 
     folder: str
@@ -54,16 +55,16 @@ def export_humanml3d(
 ) -> Export:
     """Write the folder that HumanML3D trainers read.
 
-    Clips keep the names that a list of segments gave them (`source.segments`: HumanML3D's own); else they are
-    numbered from 000000 in the order of their ids, and a mirrored twin is `M` and its original's number.
+    Clips keep the names from the list of segments (`source.segments`: HumanML3D's names); otherwise they are
+    numbered from 000000 in the order of their ids, and a mirrored twin is `M` plus the number of its original.
     `new_joint_vecs/` [T-1, 263] and `new_joints/` [T-1, 22, 3] (decoded from the vectors) are float32;
-    `texts/` as in `captions`; `Mean.npy` and `Std.npy` [263] float32, a std of 0 written as 1 because trainers
-    divide by it. The lists hold the splits train, val and test, `train_val.txt` both first, and `all.txt`
-    every clip. `index.csv` maps names to clips. The frame rate is the data set's own.
+    `texts/` as in `captions`; `Mean.npy` and `Std.npy` [263] are float32, with a std of 0 written as 1 because
+    trainers divide by it. There is a list for each of the splits train, val and test; `train_val.txt` lists the first
+    two and `all.txt` every clip. `index.csv` maps names to clips. The frame rate is that of the data set.
 
     Raises:
-        DataSetError: not a data set of the humanml3d profile, or `out` holds something else.
-        OSError: disk full and the like; the same call goes on from there.
+        DataSetError: not a data set of the humanml3d profile, or `out` holds other files.
+        OSError: for example, the disk is full; the same call resumes.
     """
     ds = open(root)
     if ds.profile != "humanml3d":
@@ -80,9 +81,9 @@ def export_humanml3d(
     for k, clip in enumerate(job.clips(progress)):
         name = f"{names[k]}.npy"
         if job.lacks("new_joint_vecs", name, shape=(clip.num_frames, 263)):
-            job.publish(npy(clip.features), "new_joint_vecs", name)
+            job.write_atomic(npy(clip.features), "new_joint_vecs", name)
         if job.lacks("new_joints", name, shape=(clip.num_frames, 22, 3)):
-            job.publish(npy(decode(clip.features)), "new_joints", name)
+            job.write_atomic(npy(decode(clip.features)), "new_joints", name)
         kind, texts = captions(clip)
         sources.append(kind)
         job.data(text_lines(texts), "texts", f"{names[k]}.txt")
@@ -101,20 +102,20 @@ def export_humanml3d(
 
 
 def _given_names(ds: DataSet) -> list[str] | None:
-    """The names that the clips have already, in reading order; None where they have none."""
+    """The names of the clips from the column `name`, in reading order; None if there is no such column."""
     if schema.NAME not in ds.index.column_names:
         return None
     names: list[str] = ds.index[schema.NAME].to_pylist()
     if len(set(names)) < len(names) or not all(n and "/" not in n and _safe(n) for n in names):
         raise DataSetError(
-            f"{ds.place.uri}: the column 'name' does not name each clip once, in letters that a file may have. "
+            f"{ds.place.uri}: the names in the column 'name' are not unique, or not valid file names. "
             "Correct the index that source.segments names, and extract again into another root."
         )
     return names
 
 
 def humanml3d_names(clip_ids: list[str]) -> list[str]:
-    """Names in HumanML3D's manner, in the order given: six digits by sorted id, `M` before a mirrored twin.
+    """Names as in HumanML3D, in the order given: six digits by sorted id, `M` in front for a mirrored twin.
 
     >>> humanml3d_names(["b@0", "a@0~M", "a@0"])
     ['000001', 'M000000', '000000']
@@ -133,24 +134,26 @@ def export_npy(
 ) -> Export:
     """Write one .npy per clip: `features/<clip id>.npy` [R, 263] and `joints/<clip id>.npy` [T, 22, 3].
 
-    Joints are the data set's own column where it has one, else decoded from the features. `mean.npy`,
-    `std.npy` [263] (where there is a train split) and `index.csv` come last.
+    Joints come from the column `joints` if the data set has it, otherwise they are decoded from the features.
+    `mean.npy`, `std.npy` [263] (if there is a train split) and `index.csv` come last.
 
     Raises:
-        DataSetError: a clip id that is no safe path, or `out` holds something else.
-        OSError: disk full and the like; the same call goes on from there.
+        DataSetError: a clip id is not a safe path, or `out` holds other files.
+        OSError: for example, the disk is full; the same call resumes.
     """
     ds = open(root)
     job = _Job(ds, place(out), kind="npy", options={"joints": joints})
-    own = joints and "joints" in ds.columns
-    more = 1 if own and ds.profile == "humanml3d" else 0  # the encoder turns T frames into T - 1 rows
+    stored = joints and "joints" in ds.columns
+    extra = 1 if stored and ds.profile == "humanml3d" else 0  # the encoder turns T frames into T - 1 rows
     names = [_safe(clip_id) for clip_id in ds.index["clip_id"].to_pylist()]
-    for k, clip in enumerate(job.clips(progress, columns=("features", "joints") if own else ("features",))):
+    for k, clip in enumerate(
+        job.clips(progress, columns=("features", "joints") if stored else ("features",))
+    ):
         name = f"{names[k]}.npy"
         if job.lacks("features", name, shape=(clip.num_frames, 263)):
-            job.publish(npy(clip.features), "features", name)
-        if joints and job.lacks("joints", name, shape=(clip.num_frames + more, 22, 3)):
-            job.publish(npy(ds.joints(clip)), "joints", name)
+            job.write_atomic(npy(clip.features), "features", name)
+        if joints and job.lacks("joints", name, shape=(clip.num_frames + extra, 22, 3)):
+            job.write_atomic(npy(ds.joints(clip)), "joints", name)
     if "train" in ds.splits:
         job.data(npy(ds.statistics.mean), "mean.npy")
         job.data(npy(ds.statistics.std), "std.npy")
@@ -159,7 +162,7 @@ def export_npy(
 
 
 def _safe(clip_id: str) -> str:
-    """A clip id as a path below a folder. Raises DataSetError for one that would leave it."""
+    """A clip id as a path below a folder. Raises DataSetError if the path would leave the folder."""
     if "\\" in clip_id or "\0" in clip_id or any(part in ("", ".", "..") for part in clip_id.split("/")):
         raise DataSetError(
             f"clip id {clip_id!r} is not a safe path below a folder; expected names joined by '/'."
@@ -175,7 +178,7 @@ def npy(array: np.ndarray) -> bytes:
 
 
 class _Job:
-    """One export on its way: which files are there, what was written, and how a full disk is reported."""
+    """A running export: which files exist, what was written, and how a full disk is reported."""
 
     def __init__(self, ds: DataSet, out: Place, *, kind: str, options: dict[str, bool] | None = None) -> None:
         self.ds, self.out, self.kind = ds, out, kind
@@ -185,20 +188,20 @@ class _Job:
         infos = out.files()
         self._sizes = {out.relative(info.path): info.size for info in infos}
         for path in [p for p in self._sizes if p.rsplit("/", 1)[-1].startswith(".tmp-")]:
-            out.remove(path)  # of a run that was killed between writing and renaming
+            out.remove(path)  # left by a run that was killed between writing and renaming
             del self._sizes[path]
         if MARK in self._sizes:
-            self._same(json.loads(out.read(MARK)), mark)
+            self._require_same(json.loads(out.read(MARK)), mark)
         elif self._sizes:
             found = ", ".join(sorted(self._sizes)[:3])
             raise DataSetError(
-                f"{out.uri}: holds files that no export wrote ({found}). Name a new or an empty folder."
+                f"{out.uri}: holds files that no export wrote ({found}). Choose a new or an empty folder."
             )
         else:
-            self.publish(json.dumps(mark, indent=1, sort_keys=True).encode(), MARK)
+            self.write_atomic(json.dumps(mark, indent=1, sort_keys=True).encode(), MARK)
 
-    def _same(self, found: dict[str, object], mark: dict[str, object]) -> None:
-        """Refuse to mix two exports in one folder."""
+    def _require_same(self, found: dict[str, object], mark: dict[str, object]) -> None:
+        """Raise DataSetError if the folder holds another export."""
         if found == mark:
             return
         what = (
@@ -206,12 +209,12 @@ class _Job:
             if found.get("kind") != self.kind
             else "an export of another data set, of an earlier state of this one, or with other options"
         )
-        raise DataSetError(f"{self.out.uri}: holds {what}. Name a new folder, or delete this one first.")
+        raise DataSetError(f"{self.out.uri}: holds {what}. Choose a new folder, or delete this one first.")
 
     def clips(
         self, progress: Progress | None, columns: tuple[str, ...] = ("features",)
     ) -> Iterator[ClipView]:
-        """All clips in reading order, telling `progress` after each."""
+        """All clips in reading order; calls `progress` after each."""
         total = len(self.ds)
         for k, clip in enumerate(self.ds.clips(columns=columns)):
             yield clip
@@ -219,7 +222,7 @@ class _Job:
                 progress(k + 1, total)
 
     def lacks(self, *parts: str, shape: tuple[int, ...]) -> bool:
-        """Whether the .npy of a float32 array is not there in its full size; counts it as kept if it is."""
+        """Whether the .npy of a float32 array is missing or of another size; otherwise counts it as kept."""
         size = len(npy(np.zeros((0, *shape[1:])))) + 4 * int(np.prod(shape))  # such headers are 128 bytes
         if self._sizes.get("/".join(parts)) != size:
             return True
@@ -227,23 +230,23 @@ class _Job:
         return False
 
     def data(self, data: bytes, *parts: str) -> None:
-        """Write a small file unless it is there with this content."""
+        """Write a small file unless it already exists with this content."""
         if self._sizes.get("/".join(parts)) == len(data) and self.out.read(*parts) == data:
             self.kept += 1
             return
-        self.publish(data, *parts)
+        self.write_atomic(data, *parts)
 
-    def publish(self, data: bytes, *parts: str) -> None:
-        """Write a file whole. Raises OSError; that of a full disk says how to go on."""
+    def write_atomic(self, data: bytes, *parts: str) -> None:
+        """Write a file atomically. Raises OSError; if the disk is full, the message says how to resume."""
         try:
-            self.out.publish(data, *parts)
+            self.out.write_atomic(data, *parts)
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
                 raise
             raise OSError(
                 error.errno,
-                f"{error.strerror}; {self.written} files are written and stay. Make room and run the same "
-                "command again: it goes on from here",
+                f"{error.strerror}; {counted(self.written, 'file')} written so far, which will be kept. Free some "
+                "space and run the same command again: it resumes from here",
                 f"{self.out.uri}/{'/'.join(parts)}",
             ) from error
         self.written += 1
@@ -261,5 +264,5 @@ class _Job:
         self.data(text.getvalue().encode(), "index.csv")
 
     def done(self, *, placeholders: int = 0) -> Export:
-        """The report."""
+        """The result of the export."""
         return Export(self.out.uri, len(self.ds), self.written, self.kept, placeholders)

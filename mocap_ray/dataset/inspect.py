@@ -1,4 +1,4 @@
-"""One file looked at closely: what it is, its quality figures, and whether a run would take it."""
+"""Inspect one file: what it is, its quality figures, and whether a run would use it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from mocap_ray.archives import Archive
 from mocap_ray.body.bodies import Bodies
 from mocap_ray.dataset.options import BodyOptions, MotionOptions
 from mocap_ray.dataset.process import Plan, process, source_frames
-from mocap_ray.motion.clip import Clip, Motion
+from mocap_ray.errors import UserError
+from mocap_ray.motion.clip import Clip, JointMotion, Motion
 from mocap_ray.motion.quality import Quality, measure, stretches
 from mocap_ray.records import Recording, Rejection
 from mocap_ray.storage import Place, place
@@ -20,29 +21,29 @@ from mocap_ray.storage import Place, place
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """What a file is.
+    """The result of inspecting a file.
 
     Attributes:
         recording: the file as a run would list it, below its own folder.
-        motion: what was read, or why nothing could be.
-        quality: exact figures at the source's rate; None where nothing could be read.
-        clips, rejections: what a run with these options would make of it; without body models only the
-            checks that need none were made and `clips` stays empty.
-        complete: every check was made that a run makes: body models were given, or none are needed.
-        frames_kept: source frames that pass the checks at the source's rate.
+        motion: the motion that was read, or why it could not be read.
+        quality: exact figures at the source's rate; None if the file could not be read.
+        clips, rejections: what a run with these options would make from the file; without body models, only the
+            checks that need none are made and `clips` is empty.
+        complete: whether every check of a run was made: body models were given, or none are needed.
+        frames_kept: number of source frames that pass the checks at the source's rate.
     """
 
     recording: Recording
-    motion: Motion | Rejection
+    motion: Motion | JointMotion | Rejection[Recording]
     quality: Quality | None
     clips: tuple[Clip, ...]
-    rejections: tuple[Rejection, ...]
+    rejections: tuple[Rejection[Recording], ...]
     complete: bool
     frames_kept: int
 
     @property
     def taken(self) -> bool:
-        """Whether a run would make at least one clip of it, as far as was checked."""
+        """Whether a run would make at least one clip from the file, as far as was checked."""
         return bool(self.clips) if self.complete else self.frames_kept > 0
 
 
@@ -59,18 +60,20 @@ def inspect(
     Args:
         file: the recording: a path, or an address such as s3://bucket/CMU/01/01_01_poses.npz.
         archive: how to read it.
-        motion: motion section of a config; its defaults where None.
-        body: body section of a config; without it, no joints and features are made.
+        motion: motion section of a config; None means the defaults.
+        body: body section of a config; without it, no joints and features are computed.
         fps: overrides the frame rate of the file.
 
     Raises:
-        ValueError: no such file; a missing body model.
-        OSError: it cannot be read.
+        UserError: no such file; a missing body model.
+        OSError: the file cannot be read.
     """
     options = motion or MotionOptions()
     where, recording = _located(str(file), archive)
     bodies = Bodies.load(body.root, gender=body.gender, families=body.families) if body else None
     found = archive.read(where, recording, fps=fps)
+    if bodies is None and isinstance(found, JointMotion):
+        body, bodies = BodyOptions(root=""), Bodies("", "recorded", {}, {})  # none is needed
     if isinstance(found, Rejection):
         return Inspection(recording, found, None, (), (found,), complete=True, frames_kept=0)
     quality = measure(found, options.quality.limits(), exact=True)
@@ -110,8 +113,8 @@ def _located(file: str, archive: Archive) -> tuple[Place, Recording]:
             pafs.FileType.Directory: "a folder",
         }.get(kind, "neither a file nor a folder")
         shown = f"{where.uri}/{name}" if "://" in file else file
-        raise ValueError(
-            f"{shown}: {what}. Expected one recording of {archive.title}; for all below a folder, "
+        raise UserError(
+            f"{shown}: {what}. Expected one recording of {archive.title}; for all recordings below a folder, use "
             "`mocap-ray extract CONFIG --override source.root=FOLDER --dry-run`."
         )
     stem = PurePosixPath(name).stem

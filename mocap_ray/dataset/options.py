@@ -1,6 +1,6 @@
 """The settings that change rows, as typed sections of a config.
 
-They stand here, beside the code that obeys them, because together they are the recipe of a data set;
+They are defined here, beside the code that uses them, because together they are the recipe of a data set.
 `mocap_ray/config.py` reads them from YAML.
 """
 
@@ -38,20 +38,20 @@ class SourceOptions(Section):
     root: str
     """Folder of the archive: a path, or s3://..., gs://..."""
     dataset: str | None = None
-    """Name of the sub-dataset when `root` is the folder of a single one; else the first folder below root."""
+    """Name of the sub-dataset if `root` is the folder of a single one; otherwise the first folder below root."""
     split: str = "subject"
-    """`subject` (hash of the subject), `amass` (published, by sub-dataset), `none` (all train), or a path to
-    a YAML file or a folder with train.txt, val.txt, test.txt."""
+    """`subject` (hash of the subject), `published` (by the archive's authors; also the archive's name, such as
+    `amass`), `none` (all train), or a path to a YAML file or a folder with train.txt, val.txt, test.txt."""
     fractions: Fractions = Fractions()
     fps: Annotated[float, Field(gt=0)] | None = None
-    """Overrides the frame rate that the files give."""
+    """Overrides the frame rate in the files."""
     include: tuple[str, ...] = ()
-    """Globs on recording names (`CMU/*`); empty takes all."""
+    """Globs on recording names (`CMU/*`); empty selects all."""
     exclude: tuple[str, ...] = ()
     limit: Annotated[int, Field(gt=0)] | None = None
-    """Takes the first so many recordings, for a trial."""
+    """Use only the first N recordings, for a trial."""
     segments: str | None = None
-    """HumanML3D's index.csv: each of its rows gives one clip, under its name; all else is left out."""
+    """HumanML3D's index.csv: each row gives one clip, with the row's name; everything else is left out."""
     texts: str | None = None
     """HumanML3D's folder of captions, for the clips of `segments`."""
 
@@ -66,12 +66,13 @@ class BodyOptions(Section):
     """Body models, which turn pose parameters into joints."""
 
     root: str
-    """Local folder of the SMPL, SMPL+H and SMPL-X files; `mocap-ray body check ROOT` shows what is found."""
+    """Local folder of the SMPL, SMPL+H and SMPL-X files; `mocap-ray body check ROOT` shows what is found.
+    An archive of joints alone needs no models: use an empty folder."""
     gender: Literal["recorded", "neutral", "humanml3d"] = "recorded"
     families: tuple[Literal["smpl", "smplh", "smplx"], ...] = ("smpl", "smplh", "smplx")
-    """Families to take from root. Naming them keeps the recipe when other models are added there later."""
+    """Families to use from root. Naming them keeps the recipe unchanged when other models are added there later."""
     betas: Annotated[int, Field(ge=0)] | None = None
-    """At most so many shape coefficients (HumanML3D: 10); else as many as file and model share."""
+    """Maximum number of shape coefficients (HumanML3D: 10); default: as many as both file and model have."""
 
 
 class QualityOptions(Section):
@@ -87,12 +88,12 @@ class QualityOptions(Section):
     """Keep the good stretches of a recording with bad frames, each its own clip, instead of rejecting it."""
 
     def limits(self) -> Limits:
-        """As `motion.quality` takes them."""
+        """The limits in the form that `motion.quality` takes."""
         return Limits(self.root_acceleration, self.angular_acceleration, self.multiplier)
 
 
 class MotionOptions(Section):
-    """From motion to features."""
+    """How motion becomes features."""
 
     profile: Literal["humanml3d", "flowmimic"] = "humanml3d"
     resample: Literal["stride", "interpolate"] = "interpolate"
@@ -102,7 +103,7 @@ class MotionOptions(Section):
     min_frames: Annotated[int, Field(ge=1)] = 20
     """Shortest clip, in rows of `features`."""
     window: Annotated[int, Field(ge=1)] | None = None
-    """Cut clips into windows of so many rows; the rest is dropped."""
+    """Cut clips into windows of this many rows; the remainder is dropped."""
     window_stride: Annotated[int, Field(ge=1)] | None = None
     """Rows between the starts of windows; default: `window`, without overlap."""
     quality: QualityOptions = QualityOptions()
@@ -132,7 +133,7 @@ class OutputOptions(Section):
     """Folder of the data set: a path, or s3://..., gs://..."""
     columns: tuple[Column, ...] = ("features", "joints", "poses", "trans")
     shard_mb: Annotated[float, Field(gt=0)] = 32.0
-    """Source bytes of a shard, aimed at; at least half and at most twice as many."""
+    """Target size of a shard, in MB of source files; shards have at least half and at most twice this size."""
 
     @model_validator(mode="after")
     def _columns(self) -> OutputOptions:

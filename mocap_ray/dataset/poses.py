@@ -1,24 +1,27 @@
-"""The poses of a split as one array, for training on single frames."""
+"""The poses of a split as rows, for training on single frames."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Float, Int
 
-from mocap_ray.dataset.reader import DataSet, contiguous, open
+from mocap_ray.dataset.parquet import contiguous
+from mocap_ray.dataset.reader import DataSet, open
 from mocap_ray.dataset.views import DataSetError
+from mocap_ray.training.rows import ArrayRows, Block, RowSource
 
 COLUMN = "poses"
-WIDTH = 165
-ROW_BYTES = WIDTH * 4 + 4
-"""Of a row in memory: the pose and the number of its clip."""
+SHAPE = (55, 3)
+ROW_BYTES = 55 * 3 * 4 + 4
+"""Bytes of a row in memory: the pose and the number of its clip."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -27,7 +30,7 @@ class Poses:
 
     Attributes:
         rotvecs: axis-angle, rad, Y up, SMPL-X joint order.
-        clip_index: which clip each frame is of, an index into `clip_ids`.
+        clip_index: the clip of each frame, as an index into `clip_ids`.
         clip_ids: clips with poses; mirrored twins and sources of joints alone have none and are left out.
         manifest_hash: sha256 of the data set's manifest, which fixes every byte of it.
     """
@@ -41,56 +44,91 @@ class Poses:
         return len(self.rotvecs)
 
 
+@dataclass(frozen=True)
+class PoseRows(RowSource):
+    """Each frame of each clip of a split that has poses, as axis-angle [55, 3] float32, rad.
+
+    Attributes:
+        root: root of the data set.
+        split: name of the split.
+        dataset: only this sub-dataset.
+    """
+
+    root: str
+    split: str
+    dataset: str | None = None
+    shape = SHAPE
+    dtype = np.dtype(np.float32)
+
+    def __getstate__(self) -> dict[str, object]:
+        return {"root": self.root, "split": self.split, "dataset": self.dataset}
+
+    @cached_property
+    def source(self) -> DataSet:
+        """The data set, opened once in each process. Raises DataSetError."""
+        return open(self.root)
+
+    @cached_property
+    def counts(self) -> Mapping[int, int]:
+        """Upper bound on the frames of each shard: a clip has at most one frame more than rows of features.
+
+        Raises:
+            DataSetError: no such split or sub-dataset, or no column `poses`.
+        """
+        numbers = self.source.selected(split=self.split, dataset=self.dataset)
+        self.source.checked_columns([COLUMN])
+        entries = self.source.manifest["shards"]
+        return {k: int(entries[k]["frames"]) + int(entries[k]["rows"]) for k in numbers}
+
+    def blocks(self, shard: int) -> Iterator[Block]:
+        """Row group after row group (about 100 clips each)."""
+        with self.source.open_shard(shard) as file:
+            for group in range(file.num_row_groups):
+                yield _block(file.read_row_group(group, columns=["clip_id", COLUMN]))
+
+    def empty(self) -> DataSetError:
+        """The error if no clip has poses."""
+        return DataSetError(
+            f"{self.source.place.uri}: no clip of split '{self.split}' has poses (mirrored twins and sources of "
+            "joints alone have none). Choose another split, or extract recordings with pose parameters."
+        )
+
+    def too_many(self, shard: int) -> DataSetError:
+        """The error if the files hold more poses than the manifest says."""
+        path = self.source.shards[shard].path
+        return DataSetError(
+            f"{self.source.place.uri}/{path}: more poses than the manifest's frames. Run the same extract command "
+            "again."
+        )
+
+    def broken(self, names: Sequence[str]) -> DataSetError:
+        """The error if poses are NaN or infinite."""
+        return DataSetError(
+            f"{self.source.place.uri}: poses that are not finite in {', '.join(names[:5])}. Extract again without "
+            "these recordings (source.exclude)."
+        )
+
+
 def read_poses(root: str | os.PathLike[str], *, split: str, dataset: str | None = None) -> Poses:
     """Read all poses of a split into memory: about 660 bytes a frame, the 40 hours of AMASS at 20 fps 1.9 GB.
 
     Args:
         root: a data set that `mocap-ray extract` wrote, a path or an address.
-        split: its name.
+        split: name of the split.
         dataset: only this sub-dataset.
 
     Raises:
         DataSetError: no data set, no such split, no column `poses`, only clips without poses, or numbers that
-            are not finite; each says what to do.
+            are not finite; the message says what to do.
     """
-    source = open(root)
-    numbers = source.selected(split=split, dataset=dataset)
-    source.checked_columns([COLUMN])
-    out = np.empty((pose_rows(source, split=split, dataset=dataset), WIDTH), np.float32)
-    index = np.empty(len(out), np.int32)
-    clip_ids: list[str] = []
-    end = 0
-    for number in numbers:
-        with source.open_shard(number) as file:
-            for group in range(file.num_row_groups):
-                table = file.read_row_group(group, columns=["clip_id", COLUMN])
-                frames, lengths, names = _frames(table)
-                if end + len(frames) > len(out):
-                    raise DataSetError(
-                        f"{source.place.uri}/{source.shards[number].path}: more poses than the manifest's frames. "
-                        "Run the same extract command again."
-                    )
-                out[end : end + len(frames)] = frames
-                index[end : end + len(frames)] = np.repeat(np.arange(len(names)) + len(clip_ids), lengths)
-                clip_ids += names
-                end += len(frames)
-    # Views would keep the unused end; it was never touched, so it takes address space alone.
-    rotvecs, index = out[:end].reshape(end, 55, 3), index[:end]
-    _check(source, rotvecs, index, clip_ids, split)
-    return Poses(rotvecs, index, clip_ids, manifest_hash(source))
-
-
-def shard_poses(
-    source: DataSet, number: int
-) -> Iterator[tuple[Float[np.ndarray, "n 165"], Int[np.ndarray, "c"], list[str]]]:
-    """Poses of one shard, row group after row group: frames, frames of each clip, ids of these clips."""
-    with source.open_shard(number) as file:
-        for group in range(file.num_row_groups):
-            yield _frames(file.read_row_group(group, columns=["clip_id", COLUMN]))
+    rows = PoseRows(os.fspath(root), split, dataset)
+    loaded = rows.load()
+    assert isinstance(loaded, ArrayRows)
+    return Poses(loaded.data, loaded.item, loaded.item_names, manifest_hash(rows.source))
 
 
 def pose_rows(source: DataSet, *, split: str, dataset: str | None = None) -> int:
-    """At most so many poses of a split, from the manifest alone: a clip has one more than rows of features.
+    """Upper bound on the poses of a split, from the manifest: a clip has at most one more than rows of features.
 
     Raises:
         DataSetError: no such split or sub-dataset.
@@ -101,42 +139,18 @@ def pose_rows(source: DataSet, *, split: str, dataset: str | None = None) -> int
 
 
 def manifest_hash(source: DataSet) -> str:
-    """sha256 of manifest.json: two data sets with the same one are the same to the byte."""
+    """sha256 of manifest.json: data sets with equal hashes are equal byte for byte."""
     return hashlib.sha256(source.place.read("manifest.json")).hexdigest()
 
 
-def _frames(
-    table: pa.Table,
-) -> tuple[Float[np.ndarray, "n 165"], Int[np.ndarray, "c"], list[str]]:
-    """Poses of a row group, frames of each clip, and their ids; clips without poses are left out."""
+def _block(table: pa.Table) -> Block:
+    """Poses of a row group; clips without poses are left out."""
     column = contiguous(table[COLUMN]) if len(table) else pa.array([], table.schema.field(COLUMN).type)
     lengths = pc.list_value_length(column)
-    there = np.asarray(lengths.is_valid())
-    names = [name for name, has in zip(table["clip_id"].to_pylist(), there, strict=True) if has]
+    has_poses = np.asarray(lengths.is_valid())
+    names = [name for name, has in zip(table["clip_id"].to_pylist(), has_poses, strict=True) if has]
     # `flatten` skips what null rows may hide.
-    values = column.flatten().flatten().to_numpy(zero_copy_only=False)
-    return values.reshape(-1, WIDTH), np.asarray(lengths.drop_null()).astype(np.int64), names
-
-
-def _check(
-    source: DataSet,
-    rotvecs: Float[np.ndarray, "N 55 3"],
-    index: Int[np.ndarray, "N"],
-    clip_ids: list[str],
-    split: str,
-) -> None:
-    where = source.place.uri
-    if not len(rotvecs):
-        raise DataSetError(
-            f"{where}: no clip of split '{split}' has poses (mirrored twins and sources of joints alone have "
-            "none). Choose another split, or extract recordings with pose parameters."
-        )
-    size = 1 << 16
-    for start in range(0, len(rotvecs), size):
-        broken = ~np.isfinite(rotvecs[start : start + size]).all(axis=(1, 2))
-        if broken.any():
-            names = [clip_ids[k] for k in np.unique(index[start : start + size][broken])]
-            raise DataSetError(
-                f"{where}: poses that are not finite in {', '.join(names[:5])}. Extract anew without these "
-                "recordings (source.exclude)."
-            )
+    values: Float[np.ndarray, "n"] = column.flatten().flatten().to_numpy(zero_copy_only=False)
+    frames = np.asarray(lengths.drop_null()).astype(np.int64)
+    item: Int[np.ndarray, "n"] = np.repeat(np.arange(len(names), dtype=np.int32), frames)
+    return Block(values.reshape(-1, *SHAPE), item, names)

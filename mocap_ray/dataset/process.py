@@ -1,4 +1,4 @@
-"""One recording's whole way, as one plain function: recording -> clips, without Ray."""
+"""Process one recording into clips, as one plain function without Ray."""
 
 from __future__ import annotations
 
@@ -15,32 +15,33 @@ from mocap_ray.body.bodies import Bodies, MissingBody
 from mocap_ray.body.model import BodyModel
 from mocap_ray.dataset.options import BodyOptions, MotionOptions
 from mocap_ray.motion import quality
-from mocap_ray.motion.axes import poses_smplx, to_y_up
-from mocap_ray.motion.clip import Clip, Motion, Reason
+from mocap_ray.motion.axes import joints_y_up, poses_smplx, to_y_up
+from mocap_ray.motion.clip import Clip, JointMotion, Motion, Reason
 from mocap_ray.motion.features import UndefinedFeatures, encode
 from mocap_ray.motion.mirror import mirror_joints, mirror_text
-from mocap_ray.motion.resample import resample
+from mocap_ray.motion.resample import resample, resample_joints
 from mocap_ray.motion.stick import stick
 from mocap_ray.motion.windows import windows
 from mocap_ray.records import Recording, Rejection
 from mocap_ray.storage import Place
+from mocap_ray.wording import counted
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Everything that turns a recording into clips; small, so that it travels to every worker.
+    """Everything needed to turn a recording into clips; small, because it is sent to every worker.
 
     Attributes:
-        archive: how to read.
+        archive: how to read a recording.
         place: root of the archive.
         bodies: reduced body models and the gender policy.
         body: options of the body section.
         motion: options of the motion section.
-        columns: frame columns to make; `name` where there are segments.
+        columns: frame columns to make; also `name` if there are segments.
         fps: overrides the frame rate of the files.
-        segments: what to take of each recording, by its name; recordings that are not in it are not processed.
-            None takes all.
-        device: where vertices are computed, as torch names it.
+        segments: recording name -> the segments to use; recordings that are not listed are not processed.
+            None means that all recordings are used whole.
+        device: torch device on which vertices are computed.
     """
 
     archive: Archive
@@ -54,51 +55,56 @@ class Plan:
     device: str = "cpu"
 
 
-def process(recording: Recording, plan: Plan) -> list[Clip | Rejection]:
+def process(recording: Recording, plan: Plan) -> list[Clip | Rejection[Recording]]:
     """Turn one recording into its clips and rejections.
 
     Returns:
         Clips in order of time, a mirrored twin right after its original; rejections of the recording or
-        of the pieces that were cut from it. Never empty.
+        of pieces of it. Never empty.
 
     Raises:
-        OSError: the file could not be read just now; its bytes prove nothing.
-        MissingBody: no body model of the family that the file needs.
+        OSError: the file could not be read; this proves nothing about its content.
+        MissingBody: there is no body model of the family that the file needs.
     """
     motion = plan.archive.read(plan.place, recording, fps=plan.fps)
     if isinstance(motion, Rejection):
         return [motion]
-    choice = plan.bodies.choose(motion.family, motion.gender)
-    found: list[Clip | Rejection] = []
+    if isinstance(motion, Motion):
+        plan.bodies.choose(motion.family, motion.gender)
+    found: list[Clip | Rejection[Recording]] = []
     for part, name in _parts(motion, plan):
         if isinstance(part, Rejection):
             found.append(part)
             continue
         for piece in _pieces(part, plan):
-            found += [piece] if isinstance(piece, Rejection) else _clips(piece, name, choice.model, plan)
+            found += [piece] if isinstance(piece, Rejection) else _clips(piece, name, plan)
     return found
 
 
-def _parts(motion: Motion, plan: Plan) -> Iterator[tuple[Motion | Rejection, str | None]]:
-    """What is to be taken of a recording, and its name: all of it, or its segments, at the source's rate."""
+def _parts(
+    motion: Motion | JointMotion, plan: Plan
+) -> Iterator[tuple[Motion | JointMotion | Rejection[Recording], str | None]]:
+    """The parts of a recording to use, with their names: all of it, or its segments, at the source's rate."""
     if plan.segments is None:
         yield motion, None
         return
-    frames, fps = len(motion.trans), motion.fps
+    frames, fps = len(motion.root), motion.fps
     for segment in plan.segments[motion.recording.name]:
         part = segment.source_frames(frames, fps)
         if part.stop > part.start:
-            cut = replace(motion, poses=motion.poses[part], trans=motion.trans[part], texts=segment.texts)
-            yield replace(cut, first_frame=part.start), segment.name
+            yield replace(motion.part(part), texts=segment.texts), segment.name
         else:
             what = (
-                f"{motion.recording.source}: segment {segment.name} begins at frame {segment.start} of "
-                f"{GRID_FPS:g} a second, behind the end of {frames} frames at {fps:g} fps. Is it another release?"
+                f"{motion.recording.source}: segment {segment.name} begins at frame {segment.start} at "
+                f"{GRID_FPS:g} fps, but the recording has only {counted(frames, 'frame')} at {fps:g} fps. It may be "
+                "from another release of the archive."
             )
             yield Rejection(motion.recording, Reason.TOO_SHORT, what, frames), None
 
 
-def _pieces(motion: Motion, plan: Plan) -> Iterator[Motion | Rejection]:
+def _pieces(
+    motion: Motion | JointMotion, plan: Plan
+) -> Iterator[Motion | JointMotion | Rejection[Recording]]:
     """The stretches of a motion that pass the quality checks, at the source's rate."""
     options = plan.motion
     measured = quality.measure(motion, options.quality.limits())
@@ -106,15 +112,14 @@ def _pieces(motion: Motion, plan: Plan) -> Iterator[Motion | Rejection]:
     for part in quality.stretches(motion, measured, cut=options.quality.cut, min_frames=least):
         if isinstance(part, Rejection):
             yield part
-        elif part == slice(0, len(motion.trans)):
+        elif part == slice(0, len(motion.root)):
             yield motion
         else:
-            first = motion.first_frame + part.start
-            yield replace(motion, poses=motion.poses[part], trans=motion.trans[part], first_frame=first)
+            yield motion.part(part)
 
 
 def source_frames(rows: int, source_fps: float, options: MotionOptions) -> int:
-    """Fewest source frames that can give so many feature rows."""
+    """The smallest number of source frames that gives this many feature rows."""
     joints = rows + 1 if options.profile == "humanml3d" else rows
     if options.resample == "stride":
         stride = max(1, math.floor(source_fps / options.fps))
@@ -122,62 +127,123 @@ def source_frames(rows: int, source_fps: float, options: MotionOptions) -> int:
     return math.ceil((joints - 1) * source_fps / options.fps - 1e-9) + 1
 
 
-def _clips(piece: Motion, name: str | None, model: BodyModel, plan: Plan) -> Iterator[Clip | Rejection]:
-    """A good stretch at the source's rate as clips at the profile's."""
+@dataclass(frozen=True, slots=True, eq=False)
+class _Track:
+    """A good stretch at the profile's rate, Y up, from which clips are cut.
+
+    Attributes:
+        fps: frames per second of these arrays.
+        joints: [T, 22, 3] float64 metres.
+        betas: shape coefficients of the body; empty without a body.
+        body_gender: gender of the body model; without a body, that of the recording.
+        motion, model: the poses and the body model; None for joints alone.
+        poses: [T, 55, 3] axis-angle, rad, if the column `poses` is requested.
+    """
+
+    fps: float
+    joints: np.ndarray
+    betas: np.ndarray
+    body_gender: str
+    motion: Motion | None = None
+    model: BodyModel | None = None
+    poses: np.ndarray | None = None
+
+
+def _of_body(piece: Motion, plan: Plan) -> _Track:
+    """Joints by forward kinematics on the recording's body."""
     options = plan.motion
+    model = plan.bodies.choose(piece.family, piece.gender).model
     betas = piece.betas[: plan.body.betas]
     body = model.shaped(betas)
     motion = resample(piece, fps=options.fps, method=options.resample)
     motion = to_y_up(motion, body.rest[0])
-    joints = body.joints(motion.poses, motion.trans)
-    poses = poses_smplx(motion) if "poses" in plan.columns else None
-    betas = betas[: model.shape_directions.shape[-1]]
-    rows = len(joints) - 1 if options.profile == "humanml3d" else len(joints)
+    return _Track(
+        fps=motion.fps,
+        joints=body.joints(motion.poses, motion.trans),
+        betas=betas[: model.shape_directions.shape[-1]],
+        body_gender=model.gender,
+        motion=motion,
+        model=model,
+        poses=poses_smplx(motion) if "poses" in plan.columns else None,
+    )
+
+
+def _of_joints(piece: JointMotion, plan: Plan) -> _Track:
+    """Joints taken from the source; without a body there are no poses, betas or vertices."""
+    options = plan.motion
+    motion = joints_y_up(resample_joints(piece, fps=options.fps, method=options.resample))
+    joints = np.asarray(motion.joints, dtype=np.float64)
+    return _Track(fps=motion.fps, joints=joints, betas=np.zeros(0), body_gender=piece.gender)
+
+
+def _clips(
+    piece: Motion | JointMotion, name: str | None, plan: Plan
+) -> Iterator[Clip | Rejection[Recording]]:
+    """Cut a good stretch at the source's rate into clips at the profile's rate."""
+    options = plan.motion
+    track = _of_joints(piece, plan) if isinstance(piece, JointMotion) else _of_body(piece, plan)
+    rows = len(track.joints) - 1 if options.profile == "humanml3d" else len(track.joints)
     if options.window is not None and rows < options.window:
-        what = f"{piece.recording.source}: {rows} rows from frame {piece.first_frame} on are fewer than motion.window"
-        yield Rejection(
-            piece.recording, Reason.TOO_SHORT, f"{what}, which is {options.window}.", piece.first_frame
+        detail = (
+            f"{piece.recording.source}: {counted(rows, 'row')} from frame {piece.first_frame} on, but motion.window "
+            f"needs {options.window}. Lower it to keep them."
         )
+        yield Rejection(piece.recording, Reason.TOO_SHORT, detail, piece.first_frame)
     for start, stop in _spans(rows, options):
         # One joint frame more than rows in the humanml3d profile: velocities need the next frame.
-        part = slice(start, stop + (len(joints) - rows))
-        first = piece.first_frame + round(start * piece.source_fps / motion.fps)
-        base = Clip(
-            clip_id=f"{piece.recording.name}@{first}",
-            recording=piece.recording,
-            gender=piece.gender,
-            family=piece.family,
-            fps=motion.fps,
-            source_fps=piece.source_fps,
-            betas=betas,
-            features=np.zeros((0, 263), np.float32),
-            joints=joints[part],
-            body_gender=model.gender,
-            action=piece.action,
-            style=piece.style,
-            texts=piece.texts,
-            name=name,
+        part = slice(start, stop + (len(track.joints) - rows))
+        yield from _clip_and_twin(piece, track, part, name, plan)
+
+
+def _clip_and_twin(
+    piece: Motion | JointMotion, track: _Track, part: slice, name: str | None, plan: Plan
+) -> Iterator[Clip | Rejection[Recording]]:
+    """Some frames of a track as a clip, and its mirrored twin if `motion.mirror` is set."""
+    first = piece.first_frame + round(part.start * piece.source_fps / track.fps)
+    base = Clip(
+        clip_id=f"{piece.recording.name}@{first}",
+        recording=piece.recording,
+        gender=piece.gender,
+        family=piece.family,
+        fps=track.fps,
+        source_fps=piece.source_fps,
+        betas=track.betas,
+        features=np.zeros((0, 263), np.float32),
+        joints=track.joints[part],
+        body_gender=track.body_gender,
+        action=piece.action,
+        style=piece.style,
+        texts=piece.texts,
+        name=name,
+    )
+    clip = _encoded(base, first, plan)
+    if isinstance(clip, Rejection):
+        yield clip
+        return
+    yield _with_poses(clip, track, part, plan)
+    if plan.motion.mirror:
+        # The mirrored pose on an asymmetric body would not give the mirrored joints: no poses here.
+        twin = replace(
+            base,
+            clip_id=f"{base.clip_id}~M",
+            joints=mirror_joints(base.joints),
+            texts=tuple(mirror_text(t) for t in base.texts),
+            name=None if name is None else f"M{name}",
         )
-        clip = _encoded(base, first, plan)
-        if isinstance(clip, Rejection):
-            yield clip
-            continue
-        yield replace(
-            clip,
-            poses=None if poses is None else poses[part],
-            trans=motion.trans[part].astype(np.float32),
-            vertices=_meshes(motion, part, betas, model, plan) if "vertices" in plan.columns else None,
-        )
-        if options.mirror:
-            # The mirrored pose on an asymmetric body would not give the mirrored joints: no poses here.
-            twin = replace(
-                base,
-                clip_id=f"{base.clip_id}~M",
-                joints=mirror_joints(base.joints),
-                texts=tuple(mirror_text(t) for t in base.texts),
-                name=None if name is None else f"M{name}",
-            )
-            yield _encoded(twin, first, plan)
+        yield _encoded(twin, first, plan)
+
+
+def _with_poses(clip: Clip, track: _Track, part: slice, plan: Plan) -> Clip:
+    """The clip with the columns that need a body: poses, trans and vertices."""
+    if track.motion is None or track.model is None:
+        return clip
+    motion, model = track.motion, track.model
+    return replace(
+        clip,
+        poses=None if track.poses is None else track.poses[part],
+        trans=motion.trans[part].astype(np.float32),
+        vertices=_meshes(motion, part, track.betas, model, plan) if "vertices" in plan.columns else None,
+    )
 
 
 def _spans(rows: int, options: MotionOptions) -> list[tuple[int, int]]:
@@ -190,7 +256,7 @@ def _spans(rows: int, options: MotionOptions) -> list[tuple[int, int]]:
     ]
 
 
-def _encoded(clip: Clip, first_frame: int, plan: Plan) -> Clip | Rejection:
+def _encoded(clip: Clip, first_frame: int, plan: Plan) -> Clip | Rejection[Recording]:
     """The clip with its features, and its joints as float32 columns."""
     options = plan.motion
     try:
@@ -206,7 +272,7 @@ def _encoded(clip: Clip, first_frame: int, plan: Plan) -> Clip | Rejection:
 
 
 def _meshes(motion: Motion, part: slice, betas: np.ndarray, model: BodyModel, plan: Plan) -> np.ndarray:
-    """Full vertices [T, V, 3] of some frames, by smplx. Raises MissingBody where this machine lacks the file."""
+    """Vertices [T, V, 3], metres, of some frames, by smplx. Raises MissingBody if this machine lacks the model file."""
     try:
         body = mesh.load(model.source, family=model.family, device=plan.device)
     except FileNotFoundError as error:

@@ -4,8 +4,8 @@
     for clip in ds.clips(split="train", columns=["features"]):
         print(clip.clip_id, clip.features.shape, clip.fps)
 
-`manifest.json` is the truth: only the shards it lists are read, and its presence means that the run
-finished. Works alike on a local folder and on `s3://` or `gs://`. `ds.torch(...)` gives a torch `Dataset`.
+`manifest.json` is authoritative: only the shards that it lists are read, and its presence means that the run
+finished. Works on a local folder, `s3://` and `gs://`. `ds.torch(...)` returns a torch `Dataset`.
 """
 
 from __future__ import annotations
@@ -27,25 +27,17 @@ import pyarrow.parquet as pq
 from jaxtyping import Float
 
 from mocap_ray.dataset import schema
+from mocap_ray.dataset.parquet import Shard, contiguous, group_of, owned
 from mocap_ray.dataset.views import ClipView, DataSetError, Statistics, not_written
 from mocap_ray.storage import Place, place
 from mocap_ray.version import __version__
+from mocap_ray.wording import counted
 
 if TYPE_CHECKING:
     from mocap_ray.dataset.tensors import ClipTensors
 
 PLAIN_COLUMNS: tuple[str, ...] = tuple(f.name for f in schema.schema(()))
 """Columns with one value per clip, in every data set."""
-
-
-@dataclass(frozen=True, slots=True)
-class Shard:
-    """One Parquet file as the manifest lists it; `path` is relative to the root."""
-
-    path: str
-    dataset: str
-    split: str
-    rows: int
 
 
 def open(root: str | os.PathLike[str]) -> DataSet:
@@ -84,10 +76,10 @@ def open(root: str | os.PathLike[str]) -> DataSet:
 
 
 def _no_manifest(where: Place) -> DataSetError:
-    """Why a folder without a manifest cannot be opened, from what stands there."""
+    """Why a folder without a manifest cannot be opened, judging by its content."""
     if where.local is not None and not where.exists():
         return DataSetError(
-            f"{where.uri}: there is no such folder. Expected a data set that `mocap-ray extract` wrote."
+            f"{where.uri}: no such folder. Expected a data set that `mocap-ray extract` wrote."
         )
     found = sorted({where.relative(info.path).split("/")[0] for info in where.files()})
     if "receipts" in found or "clips" in found:
@@ -98,7 +90,7 @@ def _no_manifest(where: Place) -> DataSetError:
     names = ", ".join(found[:5]) + (", ..." if len(found) > 5 else "") if found else "nothing"
     return DataSetError(
         f"{where.uri}: not a data set: no manifest.json (found {names}). "
-        "Expected the folder named as output.root of a `mocap-ray extract` run."
+        "Expected the output.root of a `mocap-ray extract` run."
     )
 
 
@@ -113,12 +105,12 @@ def _shard(entry: dict[str, Any]) -> Shard:
 
 @dataclass(frozen=True)
 class DataSet:
-    """A finished data set; get one by `open`. Holds no open files, so it can be pickled and copied.
+    """A finished data set, as returned by `open`. Holds no open files, so it can be pickled and copied.
 
     Attributes:
-        place: where it lies.
-        manifest: `manifest.json` as read; counts, recipe and totals stand there.
-        shards: the files it lists, in its order.
+        place: root of the data set.
+        manifest: the content of `manifest.json`: counts, recipe, totals.
+        shards: the files that the manifest lists, in its order.
     """
 
     place: Place
@@ -145,7 +137,7 @@ class DataSet:
 
     @property
     def plain_columns(self) -> tuple[str, ...]:
-        """Columns with one value per clip; always read, since they are small."""
+        """Columns with one value per clip; they are small and always read."""
         return (*PLAIN_COLUMNS, schema.NAME) if "segments" in self.manifest["recipe"] else PLAIN_COLUMNS
 
     @property
@@ -162,7 +154,7 @@ class DataSet:
 
     @cached_property
     def statistics(self) -> Statistics:
-        """Mean and std of the train split. Raises DataSetError where the data set has none."""
+        """Mean and std of the train split. Raises DataSetError if the data set has none."""
         try:
             data = self.place.read("statistics.npz")
         except FileNotFoundError:
@@ -174,7 +166,7 @@ class DataSet:
             return Statistics(arrays["mean"].astype(np.float32), arrays["std"].astype(np.float32))
 
     def normalised(self, features: Float[np.ndarray, "*B 263"]) -> Float[np.ndarray, "*B 263"]:
-        """Features minus mean, divided by std (by 1 where std is 0); float32."""
+        """(features - mean) / std, with 1 in place of a std of 0; float32."""
         s = self.statistics
         return np.asarray((features - s.mean) / s.divisor, np.float32)
 
@@ -185,9 +177,9 @@ class DataSet:
 
     @cached_property
     def index(self) -> pa.Table:
-        """One row per clip without its frames: its plain columns plus dataset and split, in reading order.
+        """One row per clip, without frame columns: the plain columns plus dataset and split, in reading order.
 
-        `ds.index.to_pandas()` is the quick way to look around; row k is clip k of `ClipReader`.
+        `ds.index.to_pandas()` gives a quick overview; row k is the k-th clip of `ds.clips()`.
         """
         with ThreadPoolExecutor(8) as pool:  # on an object store each shard costs a few round trips
             parts = list(pool.map(self._index_of, range(len(self.shards))))
@@ -211,10 +203,10 @@ class DataSet:
         Raises:
             DataSetError: no clip has that split or sub-dataset; says which exist.
         """
-        for kind, asked, known in (("split", split, self.splits), ("dataset", dataset, self.datasets)):
-            if asked is not None and asked not in known:
+        for kind, name, known in (("split", split, self.splits), ("dataset", dataset, self.datasets)):
+            if name is not None and name not in known:
                 raise DataSetError(
-                    f"{self.place.uri}: no {kind} '{asked}' here. There is {', '.join(known) or 'none'}."
+                    f"{self.place.uri}: no {kind} '{name}'. Expected one of: {', '.join(known) or 'none'}."
                 )
         return tuple(
             k
@@ -223,7 +215,7 @@ class DataSet:
         )
 
     def checked_columns(self, columns: Sequence[str] | None) -> tuple[str, ...]:
-        """`columns`, or all that were written. Raises DataSetError for one that was not."""
+        """`columns`; None means all that were written. Raises DataSetError for a column that was not written."""
         if columns is None:
             return self.columns
         for name in columns:
@@ -232,24 +224,26 @@ class DataSet:
         return tuple(columns)
 
     def open_shard(self, number: int) -> pq.ParquetFile:
-        """Shard `number` as an open Parquet file, checked against the manifest; the caller closes it.
+        """Open shard `number` as a Parquet file and check it against the manifest; the caller closes it.
 
         Raises:
-            DataSetError: absent, damaged, or not the file that the manifest lists.
+            DataSetError: the file is missing, damaged, or not the one that the manifest lists.
         """
         shard = self.shards[number]
         where = f"{self.place.uri}/{shard.path}"
-        remedy = "Copy the data set again, or run the same extract command again: it makes this shard anew."
+        remedy = "Copy the data set again, or run the same extract command again: it makes this shard again."
         try:
             file = pq.ParquetFile(self.place.join(shard.path), filesystem=self.place.fs, pre_buffer=True)
         except FileNotFoundError:
-            raise DataSetError(f"{where}: listed in the manifest, but absent. {remedy}") from None
+            raise DataSetError(f"{where}: listed in the manifest, but missing. {remedy}") from None
         except pa.ArrowInvalid as error:
             raise DataSetError(f"{where}: damaged ({error}). {remedy}") from error
         if file.metadata.num_rows != shard.rows:
             found = file.metadata.num_rows
             file.close()
-            raise DataSetError(f"{where}: {found} rows, but the manifest lists {shard.rows}. {remedy}")
+            raise DataSetError(
+                f"{where}: {counted(found, 'row')}, but the manifest lists {shard.rows}. {remedy}"
+            )
         return file
 
     def __iter__(self) -> Iterator[ClipView]:
@@ -262,12 +256,12 @@ class DataSet:
         dataset: str | None = None,
         columns: Sequence[str] | None = None,
     ) -> Iterator[ClipView]:
-        """Clips one after another, reading one row group (about 100 clips) at a time.
+        """Iterate over clips, reading one row group (about 100 clips) at a time.
 
         Args:
             split: only clips of this split.
             dataset: only clips of this sub-dataset.
-            columns: frame columns to read, all that were written by default; fewer read faster.
+            columns: frame columns to read, by default all that were written; fewer columns are faster.
 
         Raises:
             DataSetError: unknown split, dataset or column, before the first clip is read.
@@ -287,7 +281,7 @@ class DataSet:
                 yield file.read_row_group(group, columns=[*self.plain_columns, *columns])
 
     def views(self, table: pa.Table, number: int, rows: Sequence[int] | None = None) -> Iterator[ClipView]:
-        """Rows of a table that was read from shard `number`, all by default, as `ClipView`s."""
+        """Rows of a table that was read from shard `number`, by default all, as `ClipView`s."""
         shard = self.shards[number]
         names = [name for name in self.columns if name in table.column_names]
         chunks = {name: contiguous(table[name]) for name in names}
@@ -304,7 +298,7 @@ class DataSet:
             )
 
     def clip(self, clip_id: str, *, columns: Sequence[str] | None = None) -> ClipView:
-        """One clip by its id. Raises DataSetError where there is none of that id."""
+        """One clip by its id. Raises DataSetError if there is none."""
         chosen = self.checked_columns(columns)
         position = pc.index(self.index["clip_id"], pa.scalar(clip_id)).as_py()
         if position < 0:
@@ -321,14 +315,14 @@ class DataSet:
         return next(self.views(table, number, [row]))
 
     def joints(self, clip: ClipView) -> Float[np.ndarray, "T 22 3"]:
-        """[T, 22, 3] metres: the joints column where it was read, else decoded from the features.
+        """[T, 22, 3] metres: the joints column if it was read, otherwise decoded from the features.
 
         Decoded joints start at the origin, face +Z in frame 0 and have as many frames as `features` rows.
         """
         if clip.frames.get("joints") is not None:
-            found = clip.joints
-            assert found is not None
-            return found
+            stored = clip.joints
+            assert stored is not None
+            return stored
         from mocap_ray.motion.features import decode
 
         return np.asarray(decode(clip.features), np.float32)
@@ -349,38 +343,19 @@ class DataSet:
             split: only clips of this split.
             dataset: only clips of this sub-dataset.
             length: rows of a window; None gives whole clips (use `tensors.pad` as `collate_fn`).
-            stride: rows between the starts of windows; `length` by default.
-            normalise: features as `normalised` gives them.
+            stride: rows between the starts of windows; default: `length`.
+            normalise: whether to normalise features, as `normalised` does.
             columns: frame columns in an item.
         """
         from mocap_ray.dataset.tensors import ClipTensors
 
+        ends = np.cumsum([s.rows for s in self.shards])[:-1]
         return ClipTensors(
-            self,
+            self.open_shard,
+            frames=np.split(np.asarray(self.index["num_frames"], np.int64), ends),
             shards=self.selected(split=split, dataset=dataset),
             length=length,
             stride=stride,
-            normalise=normalise,
+            statistics=self.statistics if normalise else None,
             columns=self.checked_columns(columns),
         )
-
-
-def group_of(file: pq.ParquetFile, row: int) -> tuple[int, int]:
-    """Row group that holds `row` of a file, and the row's number within it."""
-    for group in range(file.num_row_groups):
-        rows = file.metadata.row_group(group).num_rows
-        if row < rows:
-            return group, row
-        row -= rows
-    raise AssertionError("row beyond the end of the file")
-
-
-def contiguous(column: pa.ChunkedArray) -> pa.Array:
-    """A column as one array; a copy only where Parquet gave it in pieces."""
-    return column.chunk(0) if column.num_chunks == 1 else pa.concat_arrays(column.chunks)
-
-
-def owned(column: pa.Array, row: int) -> np.ndarray | None:
-    """A frame entry as an array of its own: a view would keep its whole row group in memory."""
-    array = schema.frames(column, row)
-    return None if array is None else array.copy()

@@ -1,20 +1,17 @@
-"""The recipe: every setting that changes rows, and its hash; never roots, addresses or worker counts."""
+"""The recipe: every setting that changes rows; without paths, addresses and worker counts."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from typing import Any
 
 from mocap_ray.archives.segments import SegmentIndex
 from mocap_ray.body.bodies import Bodies
 from mocap_ray.dataset.options import BodyOptions, MotionOptions, OutputOptions, SourceOptions
+from mocap_ray.options import digest
 
-RECIPE_NAME = "recipe.json"
-"""Its file in the data set, which stands there from before the first shard."""
 RECIPE_VERSION = 2
-"""Raised by hand when the code changes the rows that a recipe gives."""
+"""Increased by hand when a change of the code changes rows."""
 
 
 def recipe(
@@ -25,14 +22,17 @@ def recipe(
     bodies: Bodies,
     lists: Mapping[str, Any] | None,
     segments: SegmentIndex | None = None,
+    *,
+    split: str,
 ) -> dict[str, Any]:
     """The recipe as plain values.
 
     Args:
         source, body, motion, output: the sections of the config.
-        bodies: the models found, by their sha256.
-        lists: content of the split file, where `source.split` names one; its path is not part of a recipe.
-        segments: the index that `source.segments` names, with the captions; neither is its path.
+        bodies: the models that were found, identified by their sha256.
+        lists: content of the split file, if `source.split` names one; its path is not part of the recipe.
+        segments: the index that `source.segments` names, with its captions; their paths are not part of the recipe.
+        split: `source.split`; for a published split, the name of the archive.
     """
     subject = source.split == "subject"
     return {
@@ -40,7 +40,7 @@ def recipe(
         "archive": source.archive,
         "dataset": source.dataset,
         "fps": source.fps,
-        "split": {"lists": digest(lists)} if lists is not None else source.split,
+        "split": {"lists": digest(lists)} if lists is not None else split,
         "fractions": source.fractions.model_dump() if subject else None,
         "body": {
             "gender": body.gender,
@@ -50,30 +50,6 @@ def recipe(
         "motion": motion.model_dump(mode="json"),
         "columns": sorted(output.columns),
         "shard_mb": output.shard_mb,
-        # Absent without segments, so that recipes from before there were any keep their hash.
+        # No key without segments, so that recipes from before segments existed keep their hash.
         **({"segments": segments.sha256} if segments is not None else {}),
     }
-
-
-def digest(value: Any) -> str:
-    """sha256 of plain values, independent of the order of keys."""
-    text = json.dumps(value, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def differences(old: Mapping[str, Any], new: Mapping[str, Any], *, prefix: str = "") -> list[str]:
-    """One line for each setting in which two recipes differ."""
-    lines = []
-    for key in sorted({*old, *new}):
-        a, b = old.get(key), new.get(key)
-        if isinstance(a, Mapping) and isinstance(b, Mapping):
-            lines += differences(a, b, prefix=f"{prefix}{key}.")
-        elif a != b:
-            lines.append(f"{prefix}{key}: {_short(a)} there, {_short(b)} now")
-    return lines
-
-
-def _short(value: Any) -> str:
-    """A setting in a line of text: long ones, such as checksums, by their beginning."""
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:40]}..."

@@ -1,4 +1,4 @@
-"""The Arrow schema of a clip, and clips to and from it; `docs/data-format.md` describes it for readers.
+"""The Arrow schema of clips, and conversion to and from it; `docs/data-format.md` describes it for readers.
 
 Plain Arrow types, so that pyarrow, pandas, Polars, DuckDB and Hugging Face `datasets` read the files
 without Ray or this package.
@@ -16,16 +16,16 @@ import pyarrow.parquet as pq
 from mocap_ray.motion.clip import Clip
 
 SCHEMA_VERSION = 1
-"""Raised when a reader of the previous version would misread a file."""
+"""Increased when a reader of the previous version would misread a file."""
 
 FRAME_COLUMNS: dict[str, int] = {"features": 263, "joints": 66, "poses": 165, "trans": 3, "stick": 20}
-"""Columns with one entry per frame, and the numbers in an entry."""
+"""Columns with one entry per frame -> how many numbers an entry has."""
 
 OPTIONAL_COLUMNS: tuple[str, ...] = (*FRAME_COLUMNS, "vertices")
-"""What `output.columns` chooses from."""
+"""The columns that `output.columns` can name."""
 
 NAME = "name"
-"""The plain column that only data sets made by a list of segments have."""
+"""A plain column that only data sets made from a list of segments have."""
 
 _PLAIN: tuple[pa.Field, ...] = (
     pa.field("clip_id", pa.string(), nullable=False),
@@ -48,8 +48,8 @@ def schema(columns: Sequence[str], *, metadata: dict[str, str] | None = None) ->
     """Schema of a clips file with the chosen frame columns.
 
     Args:
-        columns: any of `OPTIONAL_COLUMNS`, whose order in the file is that of `OPTIONAL_COLUMNS`, and `NAME`.
-        metadata: written under `mocap_ray.<key>` into the file.
+        columns: any of `OPTIONAL_COLUMNS`, written in that order, and `NAME`.
+        metadata: written to the file as `mocap_ray.<key>`.
     """
     fields = [f for f in _PLAIN if f.name != NAME or NAME in columns]
     for name in OPTIONAL_COLUMNS:
@@ -107,11 +107,11 @@ def to_table(clips: Sequence[Clip], file_schema: pa.Schema) -> pa.Table:
 
 
 ROW_GROUP_CLIPS = 100
-"""Rows of a row group; about 100 clips measured best: 420 MB/s written and 1,500 MB/s read per core."""
+"""Rows of a row group; about 100 clips were fastest: 420 MB/s written and 1,500 MB/s read per core."""
 
 
 def to_parquet(table: pa.Table) -> pa.Buffer:
-    """The table as the bytes of a Parquet file: byte-stream split + zstd 1, no dictionary on floats."""
+    """The table as the bytes of a Parquet file: byte-stream split and zstd 1, no dictionary for floats."""
     floats = [_leaf(f) for f in table.schema if f.name in (*OPTIONAL_COLUMNS, "betas")]
     text = [f.name for f in table.schema if pa.types.is_string(f.type)]
     sink = pa.BufferOutputStream()
@@ -137,7 +137,7 @@ def _leaf(f: pa.Field) -> str:
 
 
 def frames(column: pa.Array, row: int) -> np.ndarray | None:
-    """Entry `row` of a frame column as a read-only float32 view [T, width]; None where null.
+    """Entry `row` of a frame column as a read-only float32 view [T, width]; None if null.
 
     Takes one contiguous array (a chunk), not a ChunkedArray, so that no copy is made.
     """

@@ -1,7 +1,6 @@
 """How to open a data set with six libraries: the code shown in the data card and on the page.
 
-Each snippet runs with the data set's folder as the working folder; the tests run those whose library is a
-dependency of this project.
+Each snippet runs in the data set's folder; the tests run those whose library is a dependency of this project.
 """
 
 from __future__ import annotations

@@ -1,63 +1,81 @@
-"""A torch `Dataset` over a finished data set; imported by `DataSet.torch` alone, since it imports torch."""
+"""A torch `Dataset` over a finished data set; imported only by `DataSet.torch`, because it imports torch."""
 
 from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from jaxtyping import Int
 from torch.utils.data import Dataset, Sampler
 
-from mocap_ray.dataset.reader import DataSet, contiguous, group_of, owned
-from mocap_ray.dataset.views import DataSetError
+from mocap_ray.dataset.parquet import contiguous, group_of, owned
+from mocap_ray.dataset.schema import ROW_GROUP_CLIPS
+from mocap_ray.dataset.views import DataSetError, Statistics
+from mocap_ray.training.shuffle import Rows, mixed
 
 
 class ClipTensors(Dataset[dict[str, Any]]):
     """Windows of fixed length, or whole clips, as float32 tensors.
 
     An item is a dict: one tensor per frame column, cut to the rows of `features` so that row t of each
-    means the same moment; `length`, its rows; `start`, the first row within the clip; `clip_id`.
+    is the same moment; `length`, the number of rows; `start`, the first row within the clip; `clip_id`.
 
-    Files are opened by the process that reads them, never before, so it works in `DataLoader` workers
-    started by fork or by spawn (use spawn for `s3://`). A process keeps the last `cached_groups` row groups
-    (about 100 clips each) and nothing else. Random order over a large data set would read a group for each
-    item: give the `DataLoader` `sampler=windows.sampler(seed=epoch)`, which shuffles within reach of it.
+    Files are opened lazily by the process that reads them, so it works in `DataLoader` workers started by
+    fork or spawn (use spawn for `s3://`). A process caches the last `cached_groups` row groups (about 100
+    clips each). With a fully random order, a large data set would read a row group for each item: pass
+    `sampler=windows.sampler(seed=epoch)` to the `DataLoader`, which shuffles within the cached groups.
 
     Attributes:
-        left_out: clips shorter than `length`.
+        left_out: number of clips shorter than `length`.
     """
 
     def __init__(
         self,
-        source: DataSet,
+        open_shard: Callable[[int], pq.ParquetFile],
         *,
+        frames: Sequence[Int[np.ndarray, "_"]],
         shards: Sequence[int],
         length: int | None,
         stride: int | None,
-        normalise: bool,
+        statistics: Statistics | None,
         columns: Sequence[str],
         cached_groups: int = 8,
     ) -> None:
+        """Called by `DataSet.torch`.
+
+        Args:
+            open_shard: opens a shard by its number; picklable.
+            frames: for each shard, the number of feature rows of each clip.
+            shards: numbers of the shards to use.
+            length: rows of a window; None means whole clips.
+            stride: rows between the starts of windows; default: `length`.
+            statistics: used to normalise features; None means no normalisation.
+            columns: frame columns in an item.
+            cached_groups: number of row groups that a process caches.
+
+        Raises:
+            DataSetError: a length or stride below 1, or a stride without a length.
+        """
         for name, value in (("length", length), ("stride", stride)):
             if value is not None and value < 1:
                 raise DataSetError(f"{name} is {value}; expected None or at least 1 row.")
         if stride is not None and length is None:
             raise DataSetError("stride is given without length; whole clips have no windows.")
-        self.source, self.columns, self.length = source, tuple(columns), length
-        statistics = source.statistics if normalise else None
+        self.open_shard, self.columns, self.length = open_shard, tuple(columns), length
         self._mean = None if statistics is None else statistics.mean
         self._divisor = None if statistics is None else statistics.divisor
         self._cached_groups = cached_groups
-        self._items, self.left_out = _windows(source, shards, length=length, stride=stride or length)
-        self._forget()
+        self._items, self.left_out = windows(frames, shards, length=length, stride=stride or length)
+        self._reset()
 
-    def _forget(self) -> None:
-        """Start without open files, in the process that runs now."""
+    def _reset(self) -> None:
+        """Start without open files and cached groups in the current process."""
         self._pid = os.getpid()
         self._files: dict[int, pq.ParquetFile] = {}
         self._groups: OrderedDict[tuple[int, int], pa.Table] = OrderedDict()
@@ -67,7 +85,7 @@ class ClipTensors(Dataset[dict[str, Any]]):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._forget()
+        self._reset()
 
     def __len__(self) -> int:
         return len(self._items)
@@ -93,17 +111,17 @@ class ClipTensors(Dataset[dict[str, Any]]):
 
     def _table(self, shard: int, row: int) -> tuple[pa.Table, int]:
         """The row group with `row` of a shard, from the cache or the file, and the row within it."""
-        if self._pid != os.getpid():  # forked: a handle shared with the parent is not ours to use
-            self._forget()
+        if self._pid != os.getpid():  # forked: file handles shared with the parent must not be used
+            self._reset()
         if shard not in self._files:
             if len(self._files) >= 64:
                 self._files.pop(next(iter(self._files))).close()
-            self._files[shard] = self.source.open_shard(shard)
+            self._files[shard] = self.open_shard(shard)
         file = self._files[shard]
         group, row = group_of(file, row)
         table = self._groups.pop((shard, group), None)
         if table is None:
-            # One thread: a DataLoader's workers already fill the cores.
+            # One thread, because the DataLoader's workers already use all cores.
             table = file.read_row_group(group, columns=["clip_id", *self.columns], use_threads=False)
         self._groups[(shard, group)] = table
         if len(self._groups) > self._cached_groups:
@@ -111,26 +129,31 @@ class ClipTensors(Dataset[dict[str, Any]]):
         return table, row
 
     def denormalised(self, features: torch.Tensor) -> torch.Tensor:
-        """[..., 263] features of this data set's units again, on the tensor's own device."""
+        """The inverse of the normalisation, for [..., 263] features on any device."""
         if self._mean is None or self._divisor is None:
             return features
         mean, divisor = (torch.from_numpy(a).to(features) for a in (self._mean, self._divisor))
         return features * divisor + mean
 
     def sampler(self, *, seed: int, groups: int = 4) -> NearbyShuffle:
-        """An order that is random yet reads each row group about once; another seed, another order."""
+        """A sampler with a random order that reads each row group about once; the seed decides the order."""
         return NearbyShuffle(self._items, seed=seed, groups=min(groups, self._cached_groups))
 
 
-def _windows(
-    source: DataSet, shards: Sequence[int], *, length: int | None, stride: int | None
-) -> tuple[np.ndarray, int]:
-    """[N, 4] int64 (shard, row in it, first feature row, feature rows), and how many clips are too short."""
-    frames = np.asarray(source.index["num_frames"], np.int64)
-    starts = np.concatenate([[0], np.cumsum([s.rows for s in source.shards])]).astype(np.int64)
+def windows(
+    frames: Sequence[Int[np.ndarray, "_"]],
+    shards: Sequence[int],
+    *,
+    length: int | None,
+    stride: int | None,
+) -> tuple[Int[np.ndarray, "N 4"], int]:
+    """Windows as [N, 4] int64 (shard, row in the shard, first feature row, feature rows), and the count of short clips.
+
+    A clip with fewer rows than `length` gives no window and is counted as short.
+    """
     parts, left_out = [np.zeros((0, 4), np.int64)], 0
     for shard in shards:
-        rows = frames[starts[shard] : starts[shard + 1]]
+        rows = np.asarray(frames[shard], np.int64)
         if length is None or stride is None:
             row = np.arange(len(rows))
             first, size = np.zeros_like(row), rows
@@ -145,14 +168,12 @@ def _windows(
 
 
 class NearbyShuffle(Sampler[int]):
-    """Items in random order within runs of a few row groups, the runs' groups drawn at random.
+    """Shuffles items within runs of a few row groups, which are drawn at random.
 
-    A row group is taken to be 100 clips (`schema.ROW_GROUP_CLIPS`); where a file differs, only speed does.
+    Assumes row groups of 100 clips (`schema.ROW_GROUP_CLIPS`); if a file has others, only the speed differs.
     """
 
     def __init__(self, items: np.ndarray, *, seed: int, groups: int) -> None:
-        from mocap_ray.dataset.schema import ROW_GROUP_CLIPS
-
         self._blocks = np.unique(items[:, :2] // (1, ROW_GROUP_CLIPS), axis=0, return_inverse=True)[1].ravel()
         self._seed, self._groups = seed, groups
 
@@ -161,19 +182,25 @@ class NearbyShuffle(Sampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         rng = np.random.default_rng(self._seed)
+        # keep=0 empties the buffer after each run; otherwise some items would come long after their group was read.
+        for items in mixed(self._runs(rng), capacity=1, keep=0.0, rng=rng):
+            yield from items.data.tolist()
+
+    def _runs(self, rng: np.random.Generator) -> Iterator[Rows]:
+        """The items of a few row groups at a time, the groups in random order."""
         order = np.argsort(self._blocks, kind="stable")
         pieces = np.split(order, np.flatnonzero(np.diff(self._blocks[order])) + 1) if len(order) else []
         drawn = rng.permutation(len(pieces))
         for at in range(0, len(drawn), self._groups):
             run = np.concatenate([pieces[k] for k in drawn[at : at + self._groups]])
-            yield from rng.permutation(run).tolist()
+            yield Rows(run, self._blocks[run], run)
 
 
 def pad(items: list[dict[str, Any]]) -> dict[str, Any]:
-    """`collate_fn` for whole clips: frame columns padded with zeros to [N, longest, ...].
+    """`collate_fn` for whole clips: pads frame columns with zeros to [N, longest, ...].
 
-    `mask` [N, longest] is True where a row is real; `length` and `start` become int64 tensors and `clip_id`
-    a list.
+    `mask` [N, longest] is True for real rows and False for padding; `length` and `start` become int64 tensors, and
+    `clip_id` a list.
     """
     assert items, "a DataLoader never collates an empty batch"
     out: dict[str, Any] = {"clip_id": [item["clip_id"] for item in items]}

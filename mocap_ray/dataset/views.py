@@ -1,4 +1,4 @@
-"""What a reader hands out: a clip with its arrays, the statistics, and the errors that say what is wrong."""
+"""What a reader returns: clips with their arrays, statistics, and errors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mocap_ray.errors import UserError
 
 
 class DataSetError(UserError):
-    """A folder that is no finished data set, or a question that this data set cannot answer."""
+    """The folder is not a finished data set, or the data set lacks what was requested."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -25,16 +25,16 @@ class Statistics:
 
     @property
     def divisor(self) -> Float[np.ndarray, "263"]:
-        """`std` with 1 where it is 0 (a column that never changes), so that nothing divides by zero."""
+        """`std` with 1 in place of 0 (a column that never changes), to avoid division by zero."""
         return np.where(self.std > 0, self.std, np.float32(1)).astype(np.float32)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ClipView:
-    """One clip of a data set, as plain Python values and numpy arrays of its own (safe to keep or change).
+    """One clip of a data set, as plain Python values and copied numpy arrays (safe to keep or change).
 
-    The frame columns are properties. One that the data set has not, or that `columns=` left out, raises
-    `DataSetError`; one that is null for this clip (`poses` of a mirrored twin) is None.
+    The frame columns are properties. A column that the data set lacks, or that `columns=` leaves out, raises
+    `DataSetError`; a column that is null for this clip (`poses` of a mirrored twin) is None.
     """
 
     clip_id: str
@@ -97,7 +97,7 @@ class ClipView:
 
 
 def not_written(where: str, name: str, written: Sequence[str]) -> DataSetError:
-    """The sentence for a frame column that is absent, or was not asked for."""
+    """The error for a frame column that the data set lacks, or that was not requested."""
     if name in written:
         return DataSetError(f"{where}: '{name}' was not read, because columns= leaves it out. Add it there.")
     if name not in schema.OPTIONAL_COLUMNS:

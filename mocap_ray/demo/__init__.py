@@ -1,1 +1,1 @@
-"""The made archive and the stand-in body: for `make demo`, the tests and `body standin`."""
+"""The synthetic archive and the stand-in body: for `make demo`, the tests and `body standin`."""

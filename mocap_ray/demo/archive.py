@@ -1,4 +1,4 @@
-"""A small archive without a licence in AMASS's layout, for `make demo` and the tests."""
+"""A small synthetic archive in AMASS's layout, free of licences, for `make demo` and the tests."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from mocap_ray.demo import gait
+from mocap_ray.errors import UserError
 
 _RATES = (120.0, 60.0, 120.0, 59.94, 120.0, 60.0)
 _GENDERS = ("male", "female", "neutral")
@@ -19,25 +20,25 @@ SUBJECTS = 12
 
 
 def write_demo(root: Path | str, *, recordings: int = 24, seed: int = 0, bad: bool = True) -> list[Path]:
-    """Write made motion of 12 subjects in three sub-datasets, and some bad files.
+    """Write synthetic motion of 12 subjects in three sub-datasets, and some bad files.
 
     The same arguments give the same bytes on one kind of machine (numbers are rounded to 1e-7).
 
     Args:
-        root: folder, made if needed; files of the same names are replaced.
-        recordings: number of good takes, of 3 to 8 seconds; some 0.8 MB each.
-        seed: of the draws of speed, direction and body.
-        bad: add a truncated take, one that teleports, one without a frame rate, and a shape.npz.
+        root: folder, created if needed; files of the same names are replaced.
+        recordings: number of good takes, of 3 to 8 seconds and about 0.8 MB each.
+        seed: seed for the random speed, direction and body.
+        bad: whether to add a truncated take, one that teleports, one without a frame rate, and a shape.npz.
 
     Returns:
-        The files in the order of writing.
+        The files in the order in which they were written.
 
     Raises:
-        ValueError: `recordings` is not positive.
+        UserError: `recordings` is not positive.
         OSError: disk full, no permission.
     """
     if recordings < 1:
-        raise ValueError(f"recordings {recordings}: expected at least 1.")
+        raise UserError(f"recordings {recordings}: expected at least 1.")
     root = Path(root)
     written = [_write(root / _path(k), _members(k, seed)) for k in range(recordings)]
     return written + (_write_bad(root, seed) if bad else [])
@@ -50,7 +51,7 @@ def _path(k: int) -> str:
 
 
 def _members(k: int, seed: int) -> dict[str, Any]:
-    """The arrays of take k; its draws depend on nothing but seed and k."""
+    """The arrays of take k, which depend only on seed and k."""
     rng = np.random.default_rng((seed, k))
     fps = _RATES[k % len(_RATES)]
     t = np.arange(int(fps * rng.uniform(3, 8))) / fps
@@ -83,15 +84,15 @@ def _style(kind: str, rng: np.random.Generator, heading: float) -> gait.Style:
 
 
 def _write_bad(root: Path, seed: int) -> list[Path]:
-    """What real archives hold as well; each is left out for another reason."""
+    """Write bad files as found in real archives; each is rejected for another reason."""
     folder = root / _SETS[0] / "s01"
     teleport = _members(0, seed)
     teleport["trans"][len(teleport["trans"]) // 2 :] += (2.0, 0.0, 0.0)
-    nameless = _members(1, seed)
-    del nameless["mocap_framerate"]
+    without_rate = _members(1, seed)
+    del without_rate["mocap_framerate"]
     files = [
         _write(folder / "901_teleport_poses.npz", teleport),
-        _write(folder / "902_no_rate_poses.npz", nameless),
+        _write(folder / "902_no_rate_poses.npz", without_rate),
         _write(folder / "shape.npz", {"gender": np.array("male"), "betas": np.zeros(16)}),
     ]
     cut = folder / "903_cut_short_poses.npz"
@@ -100,7 +101,7 @@ def _write_bad(root: Path, seed: int) -> list[Path]:
 
 
 def _write(path: Path, members: dict[str, Any]) -> Path:
-    """An .npz with stored members, as AMASS has them, and without the time of writing."""
+    """Write an .npz with stored (uncompressed) members, as in AMASS, and fixed timestamps."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for name, value in members.items():

@@ -1,8 +1,8 @@
-"""People made of trigonometry: SMPL+H poses of walks, runs, waves, squats and jumps for the demo.
+"""Synthetic SMPL+H motion from trigonometric functions: walks, runs, waves, squats and jumps for the demo.
 
-A path over the floor is walked by placing feet along it: a foot stands still for its stance and flies on a
-smooth arc to its next place, and the legs reach the feet by the two-link solution in closed form. Arms swing
-against the legs. Body axes are SMPL's: X left, Y up, Z forward; T-pose at rest. World axes are AMASS's: Z up.
+A walk places the feet along a path over the floor: a foot is still during its stance and swings on a smooth arc to
+its next place; the legs follow by two-link inverse kinematics in closed form. The arms swing against the legs.
+Body axes are SMPL's: X left, Y up, Z forward; T-pose at rest. World axes are AMASS's: Z up.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ _INDEX = {name: k for k, name in enumerate(BODY_JOINTS)}
 THIGH = float(HUMANML3D_BONES[_INDEX["left_knee"]])
 SHANK = float(HUMANML3D_BONES[_INDEX["left_ankle"]])
 HIP = np.array([0.06, -0.09, 0.0])
-"""Left hip from the pelvis, body axes, m; the right one has x negated."""
+"""Offset of the left hip from the pelvis, body axes, m; for the right hip, x is negated."""
 STANDING = 0.93
 """Height of the pelvis, m."""
 ANKLE = 0.07
 """Height of the ankle over the floor, m."""
 FOOT = 0.13
-"""From the ankle forward to the ball of the foot, over which it rolls, m."""
+"""Distance from the ankle forward to the ball of the foot, over which the foot rolls, m."""
 GRAVITY = 9.81
 STANCE = 0.6
-"""Share of a gait cycle in which a foot stands."""
+"""Fraction of a gait cycle in which a foot is on the floor."""
 
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """How somebody moves: speed m/s, turn rad/s, cadence cycles/s, heading rad, arm swing rad, bounce m."""
+    """Style of a motion: speed m/s, turn rad/s, cadence cycles/s, heading rad, arm swing rad, bounce m, lift m."""
 
     speed: float = 1.2
     turn: float = 0.0
@@ -47,7 +47,7 @@ class Style:
 def walk(
     t: Float[np.ndarray, "T"], style: Style
 ) -> tuple[Float[np.ndarray, "T 156"], Float[np.ndarray, "T 3"]]:
-    """Poses, rad, and trans, m, of a walk along an arc; times `t` in s. With speed 0 it runs on the spot."""
+    """Poses, rad, and trans, m, of a walk along an arc; times `t` in s. With speed 0, the person runs on the spot."""
     phase = style.cadence * t
     angle = style.heading + style.turn * t - 0.06 * np.cos(2 * np.pi * phase)
     root = _path(t, style)
@@ -73,11 +73,11 @@ def walk(
 def wave(
     t: Float[np.ndarray, "T"], style: Style
 ) -> tuple[Float[np.ndarray, "T 156"], Float[np.ndarray, "T 3"]]:
-    """Stands and waves with the right hand."""
+    """Poses, rad, and trans, m, of a person who stands and waves with the right hand."""
     up = _smooth(t / 0.8) * _smooth((t[-1] - t) / 0.8)
     body, root = _standing(t, style, drop=np.zeros_like(t))
     body.arm("left", 0.04 * np.sin(t), bend=0.2)
-    # Never quite still, as nobody's shoulder is.
+    # A small sway, because a real shoulder is never completely still.
     sway = _times(_about("x", 0.06 * np.sin(1.7 * t)), _about("y", 0.06 * np.cos(1.1 * t)))
     body.joints["right_shoulder"] = _times(_about("z", 1.25 - up * 1.6 + 0.05 * np.sin(2.1 * t)), sway)
     body.joints["right_elbow"] = _about("z", -up * (1.1 + 0.45 * np.sin(2 * np.pi * style.cadence * 1.6 * t)))
@@ -87,7 +87,7 @@ def wave(
 def squat(
     t: Float[np.ndarray, "T"], style: Style
 ) -> tuple[Float[np.ndarray, "T 156"], Float[np.ndarray, "T 3"]]:
-    """Squats with the arms stretched forward."""
+    """Poses, rad, and trans, m, of squats with the arms stretched forward."""
     down = 0.5 - 0.5 * np.cos(2 * np.pi * 0.45 * style.cadence * t)
     body, root = _standing(t, style, drop=0.38 * down, back=0.12 * down)
     for side in ("left", "right"):
@@ -99,10 +99,10 @@ def squat(
 def jump(
     t: Float[np.ndarray, "T"], style: Style
 ) -> tuple[Float[np.ndarray, "T 156"], Float[np.ndarray, "T 3"]]:
-    """Crouches and jumps on the spot, again and again: ballistic in the air, feet on the floor otherwise."""
+    """Poses, rad, and trans, m, of repeated jumps on the spot: ballistic in the air, otherwise feet on the floor."""
     period, flight = 2.0 / style.cadence, 0.42
     ground, speed = period - flight, 0.5 * GRAVITY * flight
-    clock = np.mod(t + 0.5 * ground, period)  # begins on the ground, upright
+    clock = np.mod(t + 0.5 * ground, period)  # starts upright on the ground
     x = np.clip(clock - ground, 0, flight)
     height = 0.5 * GRAVITY * x * (flight - x)
     # A dip after the landing and its mirror image before the take-off, each with the speed of the flight.
@@ -128,7 +128,7 @@ class _Body:
         self.root = np.zeros((frames, 3))
 
     def stand(self, root: np.ndarray, angle: np.ndarray, *, lean: float = 0.0) -> None:
-        """Put the pelvis there, upright, facing `angle` about the vertical (0: along world X)."""
+        """Place the body upright with its pelvis at `root`, facing `angle` about the vertical (0: along world X)."""
         # SMPL's Y becomes the world's Z and its Z (forward) the world's X, then the turn.
         upright = _times(_about("z", angle + np.pi / 2), _about("x", np.full(self.frames, np.pi / 2)))
         self.q_world_body, self.root = upright, root
@@ -136,7 +136,7 @@ class _Body:
         self.joints["spine2"] = _about("x", np.full(self.frames, lean))
 
     def reach(self, side: str, foot: np.ndarray, pitch: np.ndarray) -> None:
-        """Bend a leg so that its ankle comes to `foot` [T, 3] (world), the sole pitched toes-down by `pitch`."""
+        """Bend a leg so that its ankle reaches `foot` [T, 3] (world), with the toes pitched down by `pitch`, rad."""
         hip = HIP * (1 if side == "left" else -1, 1, 1)
         d = _rotate(_conjugate(self.q_world_body), foot - self.root) - hip
         length = np.minimum(np.linalg.norm(d, axis=1), 0.999 * (THIGH + SHANK))
@@ -150,7 +150,7 @@ class _Body:
         self.joints[f"{side}_ankle"] = _times(_conjugate(leg), _about("x", pitch))
 
     def arm(self, side: str, forward: np.ndarray, *, bend: float) -> None:
-        """Hang an arm down from the T-pose, swung `forward` and bent at the elbow, rad."""
+        """Lower an arm from the T-pose, swung forward by `forward` and bent at the elbow by `bend`, rad."""
         sign = 1 if side == "left" else -1
         self.joints[f"{side}_shoulder"] = _times(
             _about("x", -forward), _about("z", np.full(self.frames, -1.25 * sign))
@@ -159,11 +159,11 @@ class _Body:
         self.joints[f"{side}_elbow"] = _about("y", np.full(self.frames, -bend * sign))
 
     def turn(self, joint: str, *, x: np.ndarray | None = None, y: np.ndarray | None = None) -> None:
-        """Rotate one joint about an axis of its own."""
+        """Rotate one joint about its local x or y axis, rad."""
         self.joints[joint] = _about("x", x) if x is not None else _about("y", y)
 
     def poses(self) -> Float[np.ndarray, "T 156"]:
-        """SMPL+H poses, rad; joints never mentioned and both hands are at rest."""
+        """SMPL+H poses, rad; joints that were not set and both hands are at rest."""
         poses = np.zeros((self.frames, 156))
         for name, quaternion in self.joints.items():
             k = _INDEX[name]
@@ -194,7 +194,7 @@ def _standing(
 
 
 def _path(t: np.ndarray, style: Style) -> np.ndarray:
-    """Point of the path over the floor at times t: an arc, or a line."""
+    """Points of the path over the floor at times t: an arc, or a line."""
     if abs(style.turn) < 1e-6:
         x, y = style.speed * t, np.zeros_like(t)
     else:
@@ -205,22 +205,22 @@ def _path(t: np.ndarray, style: Style) -> np.ndarray:
 
 
 def _foot(phase: np.ndarray, shift: float, side: int, style: Style) -> tuple[np.ndarray, np.ndarray]:
-    """Ankle [T, 3] in the world and pitch of the sole [T], of a foot whose stance begins at whole phases."""
+    """Ankle [T, 3] in the world and pitch of the sole [T], for a foot whose stance begins at integer phases."""
     cycle = np.floor(phase)
     clock = phase - cycle
     fly = _smooth((clock - STANCE) / (1 - STANCE))
-    here, there = (_spot(cycle + k, shift, side, style) for k in (0, 1))
-    # Late in the stance the heel comes up and the foot rolls over its ball; in flight it levels again.
+    current, following = (_spot(cycle + k, shift, side, style) for k in (0, 1))
+    # Late in the stance the heel rises and the foot rolls over its ball; in flight it becomes level again.
     pitch = 0.75 * _smooth((clock - 0.25) / (STANCE - 0.25)) * (1 - _smooth((clock - STANCE) / 0.3))
     angle = style.heading + style.turn * phase / style.cadence
-    place = here + fly[:, None] * (there - here)
+    place = current + fly[:, None] * (following - current)
     place += (FOOT * (1 - np.cos(pitch)))[:, None] * _forward(angle)
     place[:, 2] = ANKLE + style.lift * np.sin(np.pi * fly) + FOOT * np.sin(pitch)
     return place, pitch
 
 
 def _spot(cycle: np.ndarray, shift: float, side: int, style: Style) -> np.ndarray:
-    """Where a foot stands in a cycle: beside the path's point in the middle of its stance, a little behind."""
+    """Position of a foot in a cycle: beside the path's point at the middle of its stance, slightly behind it."""
     t = (cycle - shift + STANCE / 2) / style.cadence
     angle = style.heading + style.turn * t
     forward = _forward(angle)
@@ -235,14 +235,14 @@ def _forward(angle: np.ndarray) -> np.ndarray:
 
 
 def _smooth(x: np.ndarray) -> np.ndarray:
-    """0 to 1 with no jump in speed or acceleration."""
+    """Smooth step from 0 to 1, without jumps in velocity or acceleration."""
     x = np.clip(x, 0, 1)
     smooth: np.ndarray = x**3 * (10 - 15 * x + 6 * x**2)
     return smooth
 
 
 def _about(axis: str, angle: Any) -> np.ndarray:
-    """Quaternion (w, x, y, z) of a turn about one axis."""
+    """Quaternion (w, x, y, z) of a rotation about one axis."""
     angle = np.asarray(angle, np.float64)
     q = np.zeros((*angle.shape, 4))
     q[..., 0] = np.cos(angle / 2)

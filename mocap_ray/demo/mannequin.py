@@ -1,7 +1,7 @@
 """The mesh of the stand-in bodies: a jointed mannequin lofted around its bones.
 
-Each part is a closed tube: elliptical rings along a smooth path, rounded at both ends. A vertex knows the
-joints it hangs on from where it lies along its path.
+Each part is a closed tube: elliptical rings along a smooth path, rounded at both ends. The skinning weights of a
+vertex follow from its position along the path.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ class Mesh:
     Attributes:
         vertices: [V, 3] metres.
         faces: [F, 3] counter-clockwise from outside.
-        weights: [V, joints in `names`] rows sum to 1.
+        weights: [V, joints in `names`] skinning weights; each row sums to 1.
         part: [V] index of the part of each vertex.
-        ring: [V] number of the ring inside its part; poles count to the nearest ring.
+        ring: [V] number of the ring inside its part; poles belong to the nearest ring.
         parts: names of the parts, sides included.
     """
 
@@ -39,7 +39,7 @@ class Mesh:
 
 
 def build(p: Proportions, *, family: str, names: tuple[str, ...]) -> Mesh:
-    """The mesh of a family, in its joints' order `names`; the same topology for all proportions."""
+    """The mesh of a family with the joint order `names`; all proportions give the same topology."""
     at = joint_positions(p)
     middle = [parts.torso(at, p), parts.neck(at, p), parts.head(at, p, rings=44 if family == "smplx" else 26)]
     left = [parts.leg(at, p), parts.foot(at, p), parts.arm(at, p), *parts.hand(at, p, family=family)]
@@ -82,7 +82,7 @@ def loft(
     lengths = np.linalg.norm(np.diff(part.path, axis=0), axis=1)
     along = np.concatenate([[0.0], np.cumsum(lengths)])
     total = along[-1]
-    # Rings stand closer together towards the ends, where the caps curve.
+    # Rings are closer together towards the ends, where the caps curve.
     even = (np.arange(part.rings) + 0.5) / part.rings
     stations = total * (0.6 * even + 0.4 * 0.5 * (1.0 - np.cos(np.pi * even)))
     centres = PchipInterpolator(along, part.path)(stations)
@@ -91,7 +91,7 @@ def loft(
         cap = min(float(end.mean()), 0.5 * total)
         inside = np.clip(1.0 - distance / cap, 0.0, 1.0)
         radii = radii * np.sqrt(1.0 - inside**2)[:, None]
-    # From the second axis on, so that an odd number of sectors is still left-right symmetric.
+    # Start at the second axis, so that an odd number of sectors is still left-right symmetric.
     turn = 2.0 * np.pi * (np.arange(part.sectors) / part.sectors + 0.25)
     circle = np.cos(turn)[:, None, None] * part.axes[0], np.sin(turn)[:, None, None] * part.axes[1]
     rings = centres + circle[0] * radii[:, :1] + circle[1] * radii[:, 1:]
@@ -105,7 +105,7 @@ def loft(
 def _weights(
     part: Part, where: np.ndarray, along: np.ndarray, at: dict[str, np.ndarray], names: tuple[str, ...]
 ) -> np.ndarray:
-    """[n, J] from the position along the path: bone after bone, smoothly around each joint."""
+    """Weights [n, J] from the position along the path, blended smoothly around each joint."""
     weights = np.zeros((len(where), len(names)))
     share = np.ones(len(where))
     fine = np.linspace(0.0, along[-1], 400)
@@ -124,7 +124,7 @@ def _weights(
 
 
 def _faces(part: Part) -> np.ndarray:
-    """[2 rings sectors, 3]: quads between rings in two triangles, fans at the poles, outside first."""
+    """Faces [2 rings sectors, 3]: two triangles per quad between rings, fans at the poles, oriented outwards."""
     ring, sector = np.meshgrid(np.arange(part.rings - 1), np.arange(part.sectors), indexing="ij")
     a = (ring * part.sectors + sector).ravel()
     b = (ring * part.sectors + (sector + 1) % part.sectors).ravel()
@@ -141,7 +141,7 @@ def _faces(part: Part) -> np.ndarray:
             np.stack([np.full_like(k, last), top + k, top + following], axis=1),
         ]
     )
-    # The order above is right where the axes and the path form a right-handed frame.
+    # The order above is correct if the axes and the path form a right-handed frame.
     right = np.cross(part.axes[0], part.axes[1]) @ (part.path[-1] - part.path[0]) > 0
     return faces if right else faces[:, ::-1]
 
@@ -163,7 +163,7 @@ def _fitted(parts: list[Part], count: int) -> list[Part]:
 
 
 def _give_nose(head: np.ndarray, at: dict[str, np.ndarray], p: Proportions) -> None:
-    """A bump in the middle of the face, in place: a viewer sees where the body looks."""
+    """Add a nose in place, so that a viewer sees where the body faces."""
     size = p.size * p.head_size
     relative = (head - at["head"]) / size - (0.0, 0.038, 0.088)
     bump = np.exp(-0.5 * np.sum((relative / (0.011, 0.018, 0.030)) ** 2, axis=1))
@@ -173,7 +173,7 @@ def _give_nose(head: np.ndarray, at: dict[str, np.ndarray], p: Proportions) -> N
 def _give_jaw(
     head: np.ndarray, weights: np.ndarray, at: dict[str, np.ndarray], names: tuple[str, ...]
 ) -> None:
-    """Let the lower front of the head follow the jaw joint, in place."""
+    """Attach the lower front of the head to the jaw joint, in place."""
     relative = head - at["jaw"]
     low = np.clip(-relative[:, 1] / 0.03, 0.0, 1.0) * np.clip(relative[:, 2] / 0.03, 0.0, 1.0)
     weights *= (1.0 - low)[:, None]

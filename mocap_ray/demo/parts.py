@@ -1,4 +1,4 @@
-"""The parts of the mannequin: where its tubes run and how thick they are, in plain numbers."""
+"""The parts of the mannequin: the paths and radii of its tubes, in plain numbers."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class Part:
         radii: [K, 2] half axes of the ellipse at each point, along `axes`.
         axes: two directions that span its rings.
         joints: names of the joints that move it, in order along the path.
-        blend: metres before and after a joint in which the skin goes over from one bone to the next.
-        rings, sectors: its resolution; it has rings * sectors + 2 vertices.
-        name: of its kind, without a side.
+        blend: metres before and after a joint over which the skin blends from one bone to the next.
+        rings, sectors: resolution; the tube has rings * sectors + 2 vertices.
+        name: the kind of part, without a side.
     """
 
     name: str
@@ -110,7 +110,7 @@ def head(at: dict[str, np.ndarray], p: Proportions, *, rings: int) -> Part:
 
 
 def eye(at: dict[str, np.ndarray], p: Proportions) -> Part:
-    """The left eyeball, which SMPL-X turns by a joint of its own."""
+    """The left eyeball, which has its own joint in SMPL-X."""
     centre, radius = at["left_eye"], 0.014 * p.size * p.head_size
     rows = [
         (centre - radius * _Y, radius, radius),

@@ -1,8 +1,8 @@
-"""Write stand-in models of all three families: a mannequin that carries no licence.
+"""Write stand-in models of all three families: a mannequin free of licences.
 
 The files have the layout of the originals, so `smplx` and this package load them like any other, and a
-member `mocap_ray_standin` that says what they are. They are for trials, tests and the demo: joints and
-shapes look like a person and belong to nobody.
+member `mocap_ray_standin` that marks them as stand-ins. They are for trials, tests and the demo: joints and
+shapes look like a person, but are not those of any real person.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from mocap_ray.body.arrays import STANDIN_KEY, npz_bytes, read_arrays
 from mocap_ray.body.files import GENDERS
 from mocap_ray.body.proportions import GENDER_PROPORTIONS, joint_positions
 from mocap_ray.demo.mannequin import Mesh, build
+from mocap_ray.errors import UserError
 from mocap_ray.skeleton import FAMILIES, JOINT_NAMES, PARENTS
 
 SHAPE_COEFFICIENTS = {"smpl": 10, "smplh": 16, "smplx": 10}
@@ -34,36 +35,39 @@ def write_standin(
 ) -> list[Path]:
     """Write stand-in models below `root`, with the names that `smplx` looks for.
 
-    SMPL as `smpl/SMPL_*.pkl` (a pickle of nothing but numpy arrays), SMPL+H as `smplh/SMPLH_*.npz`, SMPL-X
-    as `smplx/SMPLX_*.npz`. The same bytes every time under one numpy and zlib.
+    SMPL as `smpl/SMPL_*.pkl` (a pickle of numpy arrays only), SMPL+H as `smplh/SMPLH_*.npz`, SMPL-X
+    as `smplx/SMPLX_*.npz`. The same versions of numpy and zlib give the same bytes.
 
     Returns:
         The files, in the order of families and genders.
 
     Raises:
-        ValueError: an unknown family or gender, or a model that is no stand-in already stands there.
-        OSError: `root` cannot be written.
+        UserError: an unknown family or gender, or a file that is not a stand-in would be replaced.
+        OSError: `root` is not writable.
     """
     written = []
     genders = tuple(genders)
     for family in families:
         for gender in genders:
             if family not in FAMILIES or gender not in GENDERS:
-                raise ValueError(f"{family}/{gender}: no such model. Expected {FAMILIES} and {GENDERS}.")
+                raise UserError(
+                    f"{family}/{gender}: no such model. Expected one of {', '.join(FAMILIES)} and one of "
+                    f"{', '.join(GENDERS)}."
+                )
             ending = "pkl" if family == "smpl" else "npz"
             path = Path(root) / family / f"{family.upper()}_{gender.upper()}.{ending}"
             _refuse_to_replace(path)
             arrays = standin_arrays(family=family, gender=gender)
             data = pickle.dumps(arrays, protocol=4) if ending == "pkl" else npz_bytes(arrays)
-            storage.place(path.parent).publish(data, path.name)
+            storage.place(path.parent).write_atomic(data, path.name)
             written.append(path)
     return written
 
 
 def _refuse_to_replace(path: Path) -> None:
     if path.exists() and STANDIN_KEY not in read_arrays(path, names=(STANDIN_KEY,)):
-        raise ValueError(
-            f"{path}: is a model already, not a stand-in. It was left as it is; choose another folder."
+        raise UserError(
+            f"{path}: already exists and is not a stand-in. It was not changed; choose another folder."
         )
 
 
@@ -104,9 +108,9 @@ def standin_arrays(*, family: str, gender: str) -> dict[str, _Array]:
 
 
 def _regressor(mesh: Mesh, joints: _Array, names: tuple[str, ...]) -> _Array:
-    """[J, V]: each joint as an affine mean of the rings around it.
+    """Regressor [J, V]: each joint as an affine mean of the rings around it.
 
-    Of all weights that sum to 1 and give the joint exactly, those closest to equal ones (least norm).
+    Among all weights that sum to 1 and give the joint exactly, these are the closest to equal weights (least norm).
     """
     regressor = np.zeros((len(names), len(mesh.vertices)))
     for j, name in enumerate(names):
@@ -139,9 +143,9 @@ def _part_of(joint: str, parts: tuple[str, ...]) -> str:
 
 
 def _pose_directions(mesh: Mesh, names: tuple[str, ...], parents: tuple[int, ...]) -> _Array:
-    """[V, 3, 9 (J - 1)] float32: the skin swells a little where two bones share it and the joint bends.
+    """Pose directions [V, 3, 9 (J - 1)] float32: the skin bulges slightly around a joint that bends.
 
-    A feature is an entry of R - 1, row by row; only the diagonal, which falls as the joint turns, is used.
+    A feature is an entry of R - 1, row by row; only the diagonal, which decreases as the joint turns, is used.
     """
     directions = np.zeros((len(mesh.vertices), 3, 9 * (len(names) - 1)), dtype=np.float32)
     outward = _normals(mesh)
@@ -153,7 +157,7 @@ def _pose_directions(mesh: Mesh, names: tuple[str, ...], parents: tuple[int, ...
 
 
 def _normals(mesh: Mesh) -> _Array:
-    """[V, 3] unit normals, the mean of the adjoining faces."""
+    """Unit normals [V, 3], the mean over the adjacent faces."""
     corners = mesh.vertices[mesh.faces]
     normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
     total = np.zeros_like(mesh.vertices)
@@ -163,7 +167,7 @@ def _normals(mesh: Mesh) -> _Array:
 
 
 def _expressions(mesh: Mesh, jaw: _Array) -> list[_Array]:
-    """Small waves over the face around the mouth; they move the jaw joint, as the real ones do."""
+    """Expression directions: small waves around the mouth; they move the jaw joint, as in the original models."""
     relative = mesh.vertices - jaw
     face = np.exp(-np.sum((relative / 0.05) ** 2, axis=1)) * (mesh.part == mesh.parts.index("head"))
     waves = []
@@ -174,7 +178,7 @@ def _expressions(mesh: Mesh, jaw: _Array) -> list[_Array]:
 
 
 def _hand_space() -> dict[str, _Array]:
-    """A relaxed mean pose of the hands and an orthonormal basis in the place of their principal components."""
+    """A relaxed mean pose of the hands, and an orthonormal basis instead of principal components."""
     curl = np.zeros((15, 3))
     curl[:12, 2] = -0.2  # the fingers bend about Z, palm down
     mirror = curl * (1.0, -1.0, -1.0)
@@ -187,7 +191,7 @@ def _hand_space() -> dict[str, _Array]:
 
 
 def _landmarks(mesh: Mesh) -> dict[str, _Array]:
-    """51 fixed and 79 x 17 moving landmarks on the front of the head, in the shapes that `smplx` reads."""
+    """51 static and 79 x 17 dynamic landmarks on the front of the head, in the shapes that `smplx` expects."""
     on_head = np.flatnonzero((mesh.part == mesh.parts.index("head"))[mesh.faces].all(axis=1))
     front = on_head[np.argsort(-mesh.vertices[mesh.faces[on_head]][:, :, 2].mean(axis=1), kind="stable")]
     chosen = np.sort(front[:510])[::10]

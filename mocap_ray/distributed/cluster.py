@@ -1,4 +1,4 @@
-"""Join the Ray that a config names, or start one of our own; never somebody else's."""
+"""Connect to the Ray cluster of a config, or start a local one; never connects to another one by accident."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ from mocap_ray.runs.ray import RayOptions
 
 API = "RAY_API_SERVER_ADDRESS"
 OBJECT_STORE_BYTES = 256 * 2**20
-"""Object store of a Ray of our own: only small rows travel through it."""
+"""Size of the object store of a local Ray instance, which only transfers small rows."""
 
 LONGEST_FOLDER = 42
 """Characters: the system allows 107 for the path of a socket, of which Ray's own names below its folder take 65."""
 PREFIX = "mocap-ray-"
-"""Of the temporary folders of our own Rays; the driver's process id follows."""
+"""Prefix of the temporary folders of local Ray instances, followed by the process id of the driver."""
 
 
 @dataclass(frozen=True, slots=True)
 class Cluster:
-    """The Ray that a run computes on.
+    """The Ray cluster of a run.
 
     Attributes:
-        workers: processes at once.
-        nodes: machines.
-        own: started by us, on this machine.
-        whole: every CPU of it may work.
+        workers: number of processes.
+        nodes: number of machines.
+        own: whether this process started it, on this machine.
+        whole: whether the run may use every CPU.
     """
 
     workers: int
@@ -48,24 +48,24 @@ class Cluster:
 
 
 class NoCluster(UserError):
-    """The cluster that the config names cannot be joined."""
+    """The cluster of the config cannot be reached, or a local one cannot be started."""
 
 
 @contextmanager
 def connected(options: RayOptions, *, dashboard: bool = False) -> Iterator[Cluster]:
-    """Connect for the time of the block.
+    """Connect to a cluster inside the block.
 
-    Without an address: the cluster that runs this process as a job, if `ray job submit` started it; else a
-    local Ray with its own temporary folder, which is stopped and removed afterwards. Somebody else's Ray on
-    the same machine is only joined where `ray.address` says so.
+    Without an address: the cluster of the job, if `ray job submit` started this process; else a local Ray instance
+    with its own temporary folder, which is stopped and removed afterwards. Another Ray instance on the same machine is
+    only used if `ray.address` names it.
 
     Args:
-        options: the `ray:` section of a config.
-        dashboard: a Ray of our own also gets the dashboard, on loopback. Searches need the State API that it
-            serves: without it the CPUs of a trial that was stopped early are never given back (Ray 2.60).
+        options: the section `ray` of a config.
+        dashboard: a local Ray instance also starts the dashboard, on loopback. Searches need its State API: without it
+            the CPUs of a trial that was stopped early are never released (Ray 2.60).
 
     Raises:
-        NoCluster: nothing answers at the address.
+        NoCluster: there is no cluster at the address, or the local one does not start.
     """
     address = options.address or _job_address()
     if address is None:
@@ -77,18 +77,18 @@ def connected(options: RayOptions, *, dashboard: bool = False) -> Iterator[Clust
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise NoCluster(
             f"ray.address {address}: {str(error).splitlines()[0]}. Expected a running cluster (`ray start --head`); "
-            "leave ray.address out for a Ray of our own on this machine."
+            "remove ray.address to start a local Ray instance on this machine."
         ) from error
     try:
         cpus = int(ray.cluster_resources().get("CPU", 0))
         workers = cpus if options.workers == "auto" else options.workers
-        yield Cluster(workers=max(1, workers), nodes=len(_alive()), own=False, whole=workers >= cpus)
+        yield Cluster(workers=max(1, workers), nodes=len(_alive_nodes()), own=False, whole=workers >= cpus)
     finally:
         ray.shutdown()
 
 
 def _init(**settings: Any) -> None:
-    """`ray.init`, which replaces the handler of SIGTERM by one that ends the process; ours is put back."""
+    """`ray.init`, and restore our SIGTERM handler, which Ray replaces by one that ends the process."""
     ours = signal.getsignal(signal.SIGTERM)
     ray.init(**settings)
     if callable(ours) and threading.current_thread() is threading.main_thread():
@@ -96,7 +96,7 @@ def _init(**settings: Any) -> None:
 
 
 def _start(**settings: Any) -> None:
-    """`_init`, which on a machine under load may give up before Ray's processes are up: then once more."""
+    """Call `_init`; retry once, because Ray may time out on a machine under load."""
     try:
         _init(**settings)
     except Exception as error:
@@ -105,25 +105,26 @@ def _start(**settings: Any) -> None:
         ray.shutdown()
         try:
             _init(**settings)
-        except Exception as again:
+        except Exception as second:
             raise NoCluster(
-                f"Ray did not start within its time, twice: {str(again).splitlines()[0]} The machine may be "
-                "overloaded; try again when it is not, or join a running cluster by ray.address."
-            ) from again
+                f"Ray timed out twice while starting: {str(second).splitlines()[0]} The machine may be "
+                "overloaded; try again later, or connect to a running cluster with ray.address."
+            ) from second
 
 
 @contextmanager
 def _own(options: RayOptions, *, dashboard: bool) -> Iterator[Cluster]:
-    """A local Ray that nobody else sees."""
+    """Start a private local Ray instance."""
     workers = (os.cpu_count() or 1) if options.workers == "auto" else options.workers
-    # Nothing is reported about a Ray of our own, unless the user wants it.
+    # No usage statistics of a local Ray instance, unless the user enables them.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     folder = _temporary_folder()
     _sweep(Path(folder).parent)
     port = _free_port()
-    # Where several Rays run on a machine, a worker's State API refuses to choose one, and the thread of Ray Train that
-    # frees the CPUs of a trial that ended dies of it (Ray 2.60): so it is told which. The workers inherit this.
-    known = os.environ.get(API)
+    # With several Ray instances on a machine, the State API in a worker raises because it cannot choose one. This ends
+    # the thread of Ray Train that releases the CPUs of finished trials (Ray 2.60). So the address is set here; the
+    # workers inherit it.
+    previous = os.environ.get(API)
     if dashboard:
         os.environ[API] = f"http://127.0.0.1:{port}"
     try:
@@ -139,7 +140,7 @@ def _own(options: RayOptions, *, dashboard: bool) -> Iterator[Cluster]:
             logging_level=logging.ERROR,
             _temp_dir=folder,
             _node_ip_address="127.0.0.1",
-            # Searches start many processes that take no CPU; Ray would warn of them on the terminal.
+            # Searches start many processes that need no CPU; Ray would print warnings about them.
             _system_config={"worker_maximum_startup_concurrency": 16} if dashboard else None,
         )
         yield Cluster(workers=workers, nodes=1, own=True, whole=True)
@@ -148,8 +149,8 @@ def _own(options: RayOptions, *, dashboard: bool) -> Iterator[Cluster]:
         shutil.rmtree(folder, ignore_errors=True)
         if dashboard:
             os.environ.pop(API)
-        if known is not None:
-            os.environ[API] = known
+        if previous is not None:
+            os.environ[API] = previous
 
 
 def _temporary_folder() -> str:
@@ -170,21 +171,21 @@ def _temporary_folder() -> str:
 
 
 def _free_port() -> int:
-    """A port of this machine that nobody listens on."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
+    """A free port of this machine."""
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        return int(server.getsockname()[1])
 
 
 def _sweep(folder: Path) -> None:
-    """Remove what killed drivers of ours left; their process id stands in the name."""
+    """Remove the folders of killed drivers; the folder name has the process id."""
     for old in folder.glob(f"{PREFIX}*-*"):
         pid = old.name.removeprefix(PREFIX).partition("-")[0]
-        if pid.isdigit() and old.stat().st_uid == os.getuid() and not _runs(int(pid)):
+        if pid.isdigit() and old.stat().st_uid == os.getuid() and not _is_running(int(pid)):
             shutil.rmtree(old, ignore_errors=True)
 
 
-def _runs(pid: int) -> bool:
+def _is_running(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -195,11 +196,11 @@ def _runs(pid: int) -> bool:
 
 
 def _job_address() -> str | None:
-    """The cluster that `ray job submit` runs this process on, or None."""
+    """Address of the cluster that runs this process as a job of `ray job submit`, or None."""
     if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ:
         return os.environ.get("RAY_ADDRESS", "auto")
     return None
 
 
-def _alive() -> list[dict[str, object]]:
+def _alive_nodes() -> list[dict[str, object]]:
     return [node for node in ray.nodes() if node["Alive"]]

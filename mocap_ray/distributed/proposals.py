@@ -1,4 +1,4 @@
-"""Optuna on Tune: values that follow from what finished trials showed, over grids and after kills."""
+"""Optuna on Tune: proposes values from the results of earlier trials; supports grids and killed searches."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from mocap_ray.storage import place
 
 
 class Suggest:
-    """The space as Optuna asks for it, key after key, so that conditions see what was suggested before.
+    """The search space as a define-by-run function for Optuna, so that conditions can use earlier suggestions.
 
-    Grids are walked by the number of the trial; Optuna does not hear of them.
+    The values of grids follow from the number of the trial; Optuna does not know them.
     """
 
     def __init__(self, space: dict[str, Range], base: dict[str, Any]) -> None:
@@ -25,30 +25,30 @@ class Suggest:
         self.grids = combinations(space, base)
 
     def __call__(self, trial: optuna.Trial) -> dict[str, Any]:
-        """Suggest through `trial`; what is returned joins it in the trial's config."""
+        """Suggest values with `trial`; the returned values are added to the config of the trial."""
         chosen: dict[str, Any] = {}
-        walked = self.grids[trial.number % len(self.grids)]
+        combination = self.grids[trial.number % len(self.grids)]
         for key, r in self.space.items():
             if not active(self.space, key, chosen, self.base):
                 continue
             if r.kind == "grid":
-                chosen[key] = walked[key]
+                chosen[key] = combination[key]
             elif r.kind == "choice":
                 chosen[key] = trial.suggest_categorical(key, list(r.values))
             elif r.kind == "int":
                 chosen[key] = trial.suggest_int(key, *r.values)
             else:
                 chosen[key] = trial.suggest_float(key, *r.values, log=r.kind == "log_uniform")
-        # Tune's own ids are drawn at random where a searcher suggests.
+        # The trial number is added because Tune's ids are random with a searcher.
         grids = {key: value for key, value in chosen.items() if self.space[key].kind == "grid"}
         return {"number": trial.number, **grids}
 
 
 class Proposals(OptunaSearch):  # type: ignore[misc]  # Ray has no types for it
-    """Tune's searcher, which after a kill proposes the trials again that stand in the folders.
+    """Tune's search algorithm, which after a kill first proposes the trials that already have a folder.
 
-    Tune writes its journal every few seconds: trials that began after the last time are in no journal, but in
-    their folders. Proposed with the same values and numbers, they go on there, or are only told to Optuna.
+    Tune writes its journal only every few seconds, so the latest trials may be missing in it, but they have folders.
+    They are proposed again with the same values and numbers, so that they resume, or only report to Optuna.
     """
 
     def __init__(self, config: SearchConfig, base: dict[str, Any], *, root: str) -> None:
@@ -62,7 +62,7 @@ class Proposals(OptunaSearch):  # type: ignore[misc]  # Ray has no types for it
         self._enqueue()
 
     def restore(self, checkpoint_path: str) -> None:
-        """From Tune's journal, and then from the folders."""
+        """Restore from the journal of Tune, and then from the folders."""
         super().restore(checkpoint_path)
         self._enqueue()
 
@@ -70,7 +70,7 @@ class Proposals(OptunaSearch):  # type: ignore[misc]  # Ray has no types for it
         for number in range(len(self._ot_study.trials), self.total):
             values = read_record(place(self.root).folder("trials", name(number)), number).values
             if not values:
-                # Those behind it would get its number.
+                # Trials after it would get its number.
                 return
             grids = [key for key, r in self.ranges.items() if r.kind == "grid"]
             self._ot_study.enqueue_trial({k: v for k, v in values.items() if k not in grids})

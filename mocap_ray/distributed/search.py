@@ -1,6 +1,6 @@
-"""Searches on Ray Tune: every trial is a training on Ray Train, in a folder of its own.
+"""Search on Ray Tune: each trial is a training on Ray Train, with its own folder.
 
-What the trials did is read from their folders, not from Tune: a trial that Tune knows nothing of any more is
+The results are read from the folders of the trials, not from Tune, so that trials missing in the journal of Tune are
 not lost.
 """
 
@@ -16,169 +16,183 @@ import yaml
 
 from mocap_ray import config as configs
 from mocap_ray.config import ConfigError, dump_yaml
-from mocap_ray.distributed.board import News
 from mocap_ray.distributed.cluster import Cluster, connected
-from mocap_ray.distributed.train import POLL_S, Capacity, Share, absolute, capacity, share
-from mocap_ray.distributed.trial import Task
+from mocap_ray.distributed.events import EventQueue
+from mocap_ray.distributed.resources import Capacity, Share, amount, capacity, share
+from mocap_ray.distributed.train import POLL_S, absolute
+from mocap_ray.distributed.trial import TrialSetup
 from mocap_ray.distributed.tuner import TUNE, run_trials
+from mocap_ray.errors import UserError
 from mocap_ray.lock import lock
 from mocap_ray.pages.searches import PAGE_NAME, write_page
 from mocap_ray.runs.ray import RayOptions
-from mocap_ray.runs.search import SearchConfig, base_values, check
+from mocap_ray.runs.search import SearchConfig, base_values, check_search
 from mocap_ray.searching.results import Trial, export_best, name, ranked, read_trials, write_csv
+from mocap_ray.searching.setup import SearchSetup
 from mocap_ray.searching.space import draw_trials
 from mocap_ray.storage import Place, place
-from mocap_ray.training import session
+from mocap_ray.training import prepare
+from mocap_ray.training.task import TaskWords
+from mocap_ray.wording import counted
 
 CONFIG_NAME, BASE_NAME = "search.yaml", "base.yaml"
 MAY_DIFFER = ("ray", "output")
-"""Keys that a resumed search may change; Tune keeps the others in its journal."""
+"""Keys that may change when a search is resumed; the others are in the journal of Tune."""
 
 
-class SearchListener(Protocol):
-    """Who watches a search."""
+class SearchCallback(Protocol):
+    """Callback of a search."""
 
-    def cluster(self, cluster: Cluster, part: Share, concurrency: int, trials: int) -> None:
-        """Ray is there."""
+    def on_cluster(self, cluster: Cluster, part: Share, concurrency: int, trials: int) -> None:
+        """Called when Ray is connected."""
 
-    def trial(self, number: int, event: str, value: Any) -> None:
-        """Of a trial: `epoch` with its figures, `finished`, or `failed` with a sentence."""
+    def on_trial(self, number: int, event: str, value: Any) -> None:
+        """Called on an event of a trial: `epoch` with its metrics, `cloned` or `failed` with a message, `finished`."""
 
 
 class SearchFailed(RuntimeError):
-    """No trial came to a result."""
+    """No trial has a result."""
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class SearchResult:
     """A finished search.
 
     Attributes:
-        out: its folder.
-        trials: every trial, in the order of their numbers.
-        best: the best of them.
-        run_s: seconds of this run.
+        out: folder of the search.
+        trials: all trials, by number.
+        best: the best trial.
+        run_s: duration of this run in seconds.
+        words: nouns of the task.
     """
 
     out: str
     trials: list[Trial]
     best: Trial
     run_s: float
+    words: TaskWords
 
 
 def search(
-    config: SearchConfig, listener: SearchListener, *, resume: bool = False, overwrite: bool = False
-) -> Outcome:
-    """Search, and leave tables, a page and the best prior in `output.root`.
+    config: SearchConfig, callback: SearchCallback, *, resume: bool = False, overwrite: bool = False
+) -> SearchResult:
+    """Run a search, and write tables, a page and the best model into `output.root`.
 
     Args:
-        config: the whole configuration.
-        listener: is told of progress.
-        resume: go on with the search in `output.root`; finished trials are not repeated.
-        overwrite: replace it.
+        config: the complete config.
+        callback: is called on progress.
+        resume: resume the search in `output.root`; finished trials are not repeated.
+        overwrite: replace the search in `output.root`.
 
     Raises:
-        ValueError: it cannot start; nothing was changed.
-        Locked: another search writes this folder.
-        SearchFailed: no trial came to a result.
+        UserError: the search cannot start; nothing was changed.
+        Locked: another search is writing this folder.
+        SearchFailed: no trial has a result.
     """
-    began = time.monotonic()
-    base = absolute(check(config))
+    start = time.monotonic()
+    base = absolute(check_search(config))
     out = place(base.output.root)
     with lock(out):
-        # A data set that cannot be trained on is one sentence now, not one for each trial.
-        facts = session.check(base)
+        # Checked here, so that a data set that cannot be used is reported once, and not by each trial.
+        setup = base.setup()
+        facts = prepare.check_data(setup)
         if config.metric.startswith("val_") and not facts.val_rows:
+            data, item = base.data, setup.words.item
             raise ConfigError(
-                f"metric {config.metric}: {base.data.root} has no clip in the split '{base.data.val}' that it would "
-                "be measured on. Set fixed.data.val, or metric: loss."
+                f"metric {config.metric}: {data.root} has no {item} in the split '{data.val}', which the metric "
+                "is computed on. Set fixed.data.val, or metric: loss."
             )
-        stands = _stands(config, out, resume=resume, overwrite=overwrite)
-        known = base_values(config)
-        own = RayOptions(address=config.ray.address, gpus_per_worker=1)
-        with connected(own, dashboard=True) as cluster:
+        resuming = _check_output(config, out, resume=resume, overwrite=overwrite)
+        values = base_values(config)
+        ray_options = RayOptions(address=config.ray.address, gpus_per_worker=1)
+        with connected(ray_options, dashboard=True) as cluster:
             has = capacity()
             part = share(config.ray, has, device=base.training.device)
             concurrency = _concurrency(config, has, part)
             drawn = None
             if config.searcher == "random":
-                drawn = draw_trials(config.space, known, trials=config.trials, seed=config.seed)
+                drawn = draw_trials(config.space, values, trials=config.trials, seed=config.seed)
             count = len(drawn) if drawn is not None else config.trials
             assert count is not None, "checked by SearchConfig"
-            # Only now, so that what is refused leaves nothing behind.
-            text = out.read(BASE_NAME).decode() if stands else _begin(config, out)
-            listener.cluster(cluster, part, concurrency, count)
-            with _Told(listener) as told:
-                task = Task(dump_yaml(config.model_dump(mode="json")), text, base, part, drawn, told.news)
-                silent = run_trials(config, task, base, known, count=count, concurrency=concurrency)
-        return _finish(config, out, count, {**silent, **told.failed}, began)
+            # Only after all checks, so that a search that cannot start writes nothing.
+            text = out.read(BASE_NAME).decode() if resuming else _create(config, out)
+            callback.on_cluster(cluster, part, concurrency, count)
+            with _EventForwarder(callback) as forwarder:
+                task = TrialSetup(
+                    dump_yaml(config.model_dump(mode="json")), text, base, part, drawn, forwarder.events
+                )
+                unreported = run_trials(config, task, base, values, count=count, concurrency=concurrency)
+        errors = {**unreported, **forwarder.failed}
+        return _finish(config, out, count, errors, start, setup.words)
 
 
-class _Told:
-    """Hands what the trials post to the listener, in a thread of its own while Tune has the main one.
+class _EventForwarder:
+    """Forwards the events of the trials to the callback, in a thread, because Tune uses the main thread.
 
-    Not by a callback of Tune's: Tune pickles those into its journal, and a restored search would tell the
-    listener of the run before.
+    This is not a callback of Tune: Tune pickles those into its journal, so a restored search would call the callback
+    of the previous run.
     """
 
-    def __init__(self, listener: SearchListener) -> None:
-        self.listener = listener
-        self.news = News()
+    def __init__(self, callback: SearchCallback) -> None:
+        self.callback = callback
+        self.events = EventQueue()
         self.failed: dict[int, str] = {}
-        self.over = threading.Event()
-        self.thread = threading.Thread(target=self._listen, name="search-news", daemon=True)
+        self.stopping = threading.Event()
+        self.thread = threading.Thread(target=self._forward, name="search-events", daemon=True)
 
-    def __enter__(self) -> _Told:
+    def __enter__(self) -> _EventForwarder:
         self.thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.over.set()
+        self.stopping.set()
         self.thread.join()
 
-    def _listen(self) -> None:
+    def _forward(self) -> None:
         last = False
         while not last:
-            last = self.over.wait(POLL_S)
-            for kind, (number, value) in self.news.take():
+            last = self.stopping.wait(POLL_S)
+            for kind, (number, value) in self.events.get_all():
                 if kind == "failed":
                     self.failed[number] = value
-                self.listener.trial(number, kind, value)
+                self.callback.on_trial(number, kind, value)
 
 
-def _stands(config: SearchConfig, out: Place, *, resume: bool, overwrite: bool) -> bool:
-    """Whether a search to go on with stands there.
+def _check_output(config: SearchConfig, out: Place, *, resume: bool, overwrite: bool) -> bool:
+    """Check the output folder; returns whether it contains a search to resume.
 
     Raises:
-        ConfigError: another search, or something else, stands there.
+        ConfigError: the folder contains another search or other files, or there is no search to resume.
     """
     if overwrite and not resume:
         return False
     if out.exists(CONFIG_NAME):
         if not resume:
             raise ConfigError(
-                f"{out.uri}: a search stands there. Go on with it by --resume, or replace it by --overwrite."
+                f"{out.uri}: already contains a search. Resume it with --resume, or replace it with --overwrite."
             )
-        mine, theirs = config.model_dump(mode="json"), yaml.safe_load(out.read(CONFIG_NAME))
-        differ = [k for k in mine if k in theirs and k not in MAY_DIFFER and theirs[k] != mine[k]]
+        new, old = config.model_dump(mode="json"), yaml.safe_load(out.read(CONFIG_NAME))
+        differ = [k for k in new if k in old and k not in MAY_DIFFER and old[k] != new[k]]
         if differ:
-            lines = "".join(f"\n  {k}: {theirs[k]!r} there, {mine[k]!r} now" for k in differ)
+            lines = "".join(f"\n  {k}: {old[k]!r} there, {new[k]!r} now" for k in differ)
             raise ConfigError(
-                f"{out.uri}: another search stands there:{lines}\nTake them back, or use --overwrite."
+                f"{out.uri}: contains a search with other settings:{lines}\nRestore them, choose another "
+                "output.root, or use --overwrite."
             )
         return True
     if resume:
-        raise ConfigError(f"{out.uri}: no search to resume there. Leave --resume out.")
+        raise ConfigError(f"{out.uri}: contains no search to resume. Start it without --resume.")
     others = [p for p in out.files() if not out.relative(p.path).startswith(".")]
     if others:
         raise ConfigError(
-            f"{out.uri}: not empty and no search ({out.relative(others[0].path)}). Choose another output.root."
+            f"{out.uri}: not empty, and not a search (found {out.relative(others[0].path)}). Choose another "
+            "output.root."
         )
     return False
 
 
-def _begin(config: SearchConfig, out: Place) -> str:
-    """Remove the search that stands there, and write the config down; returns the text of the base."""
+def _create(config: SearchConfig, out: Place) -> str:
+    """Remove an existing search, and write the configs; returns the text of the base."""
     if out.exists(CONFIG_NAME):
         for part in ("trials", TUNE, "best"):
             if out.exists(part):
@@ -186,13 +200,14 @@ def _begin(config: SearchConfig, out: Place) -> str:
         for file in ("trials.csv", PAGE_NAME):
             out.remove(file)
     text = configs.find(config.base, kind="train").read_text(encoding="utf-8")
-    out.publish(text.encode(), BASE_NAME)
-    out.publish(dump_yaml(config.model_dump(mode="json")).encode(), CONFIG_NAME)
+    out.write_atomic(text.encode(), BASE_NAME)
+    out.write_atomic(dump_yaml(config.model_dump(mode="json")).encode(), CONFIG_NAME)
     return text
 
 
 def _concurrency(config: SearchConfig, has: Capacity, part: Share) -> int:
-    """Trials at once. Each asks for whole CPUs only, so what fits is a division."""
+    """Number of trials that run at the same time. Raises UserError if fewer fit than requested."""
+    # Each trial requests whole CPUs, so a division is exact.
     most = math.floor(has.cpus / (part.workers * part.cpus))
     if part.gpus:
         most = min(most, math.floor(has.gpus / (part.workers * part.gpus)))
@@ -201,42 +216,54 @@ def _concurrency(config: SearchConfig, has: Capacity, part: Share) -> int:
     if config.concurrency == "auto":
         return max(1, most)
     if config.concurrency > most:
-        raise ValueError(
-            f"concurrency {config.concurrency}: the cluster can never hold more than {most} trials of {part.workers} "
-            f"workers at once ({has.cpus:g} CPUs, {has.gpus:g} GPUs). Lower it, or set it to auto."
+        raise UserError(
+            f"concurrency {config.concurrency}: the cluster has room for at most {counted(most, 'trial')} of "
+            f"{counted(part.workers, 'worker')} at the same time ({amount(has.cpus, 'CPU')} and "
+            f"{amount(has.gpus, 'GPU')}). Lower it, or set it to auto."
         )
     return config.concurrency
 
 
-def _finish(config: SearchConfig, out: Place, count: int, errors: dict[int, str], began: float) -> Outcome:
-    """Write tables, page and the best prior from what the trials left. Raises SearchFailed."""
+def _finish(
+    config: SearchConfig, out: Place, count: int, errors: dict[int, str], start: float, words: TaskWords
+) -> SearchResult:
+    """Write tables, page and the best model from the results of the trials. Raises SearchFailed."""
     trials = read_trials(out, count, errors)
     keys = list(config.space)
     write_csv(out, trials, keys, config.metric, config.mode)
-    write_page(out, trials, config)
+    setup = SearchSetup(
+        base=config.base,
+        space=config.space,
+        metric=config.metric,
+        mode=config.mode,
+        scheduler=config.scheduler,
+        searcher=config.searcher,
+    )
+    write_page(out, trials, setup)
     best = ranked(trials, config.metric, config.mode)[0]
     if math.isnan(best.best(config.metric, config.mode)[0]):
         if not any(t.error for t in trials) and config.time_budget_min:
             raise SearchFailed(
-                f"{out.uri}: time_budget_min {config.time_budget_min:g} was over before any trial had a "
-                f"{config.metric}. Raise it, and begin again with --overwrite."
+                f"{out.uri}: time_budget_min {config.time_budget_min:g} ended before any trial reported "
+                f"{config.metric}. Raise it, and start again with --overwrite."
             )
         reasons = "".join(
             f"\n  trial {name(t.number)}: {t.state}{': ' if t.error else ''}{t.error}" for t in trials[:10]
         )
-        raise SearchFailed(f"{out.uri}: no trial came to a {config.metric}:{reasons}")
-    export_best(out, best)
-    return Outcome(out.uri, trials, best, time.monotonic() - began)
+        raise SearchFailed(f"{out.uri}: no trial reported {config.metric}:{reasons}")
+    export_best(out, best, description=words.description)
+    return SearchResult(out.uri, trials, best, time.monotonic() - start, words)
 
 
 def _population(config: SearchConfig, has: Capacity, most: int) -> int:
-    """All trials of a population. Raises ValueError where they cannot run at once."""
+    """Size of a population. Raises UserError if its trials cannot run at the same time."""
     count = config.trials or 0
     room = most if config.concurrency == "auto" else min(most, config.concurrency)
     if count > room:
-        raise ValueError(
-            f"scheduler pbt: its {count} trials are compared while they train, so all must run at once, and there "
-            f"is room for {room} (concurrency {config.concurrency}; {has.cpus:g} CPUs, {has.gpus:g} GPUs). Lower "
-            "trials, add machines, or let trials share a GPU: ray.gpus_per_worker 0.25 puts four on one."
+        raise UserError(
+            f"scheduler pbt: its {counted(count, 'trial')} are compared while they train, so all must run at the "
+            f"same time, but there is only room for {room} (concurrency {config.concurrency}; "
+            f"{amount(has.cpus, 'CPU')} and {amount(has.gpus, 'GPU')}). Lower trials, add machines, or let trials "
+            "share a GPU: ray.gpus_per_worker=0.25 puts four on one."
         )
     return count

@@ -1,4 +1,4 @@
-"""Tune as a search needs it: who proposes values, who ends trials, how a killed run goes on."""
+"""Ray Tune for a search: search algorithm, scheduler, and resuming a killed run."""
 
 from __future__ import annotations
 
@@ -14,35 +14,35 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 from mocap_ray.distributed.population import Population, folder_name, number_in
 from mocap_ray.distributed.proposals import Proposals
 from mocap_ray.distributed.train import TRIAL_CPU
-from mocap_ray.distributed.trial import Task, run_trial
+from mocap_ray.distributed.trial import TrialSetup, run_trial
 from mocap_ray.runs.search import SearchConfig
 from mocap_ray.runs.train import TrainConfig
 from mocap_ray.storage import place
 
 TUNE = "tune"
-"""Folder of Tune's own state below the output; its journal lets a killed search go on."""
+"""Folder of Tune's state in the output; a killed search is resumed from its journal."""
 QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
 }
-"""Settings of Tune: its own tables and log files off, since every trial has those of a training; and Ctrl-C ends a
-search with its own sentence, where Tune would call it finished."""
+"""Settings of Tune: no tables and log files of its own, because each trial has those of a training; and Ctrl-C stops a
+search with a message, while Tune would report it as finished."""
 
 
 def run_trials(
     config: SearchConfig,
-    task: Task,
+    task: TrialSetup,
     base: TrainConfig,
-    known: dict[str, Any],
+    base_values: dict[str, Any],
     *,
     count: int,
     concurrency: int,
 ) -> dict[int, str]:
-    """Run what is left to run; returns why trials failed whose own process could not say it, by number."""
+    """Run the unfinished trials; returns errors by trial number, including those of processes that died."""
     out = place(task.root)
-    # Without a terminal of its own Tune prints tables; ours are better. Tune would also chdir its workers.
+    # Disables the tables of Tune, and that it changes the working directory of its workers.
     os.environ.update(QUIET)
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -52,7 +52,7 @@ def run_trials(
             out.join(TUNE),
             trainable=fn,
             resume_unfinished=True,
-            # Resumed and not restarted: a restarted one gets an id that no searcher knows.
+            # Resume and not restart: a restarted trial gets a new id, which the searcher does not know.
             resume_errored=True,
             storage_filesystem=out.fs,
         )
@@ -65,8 +65,8 @@ def run_trials(
                 mode=config.mode,
                 num_samples=1 if task.drawn is not None else count,
                 scheduler=_scheduler(config, base),
-                search_alg=_searcher(config, known, task.root),
-                # Tune counts trials that it is about to start again as running; a population has room for all.
+                search_alg=_searcher(config, base_values, task.root),
+                # Tune counts trials that it is about to restart as running; a population has room for all.
                 max_concurrent_trials=None if config.scheduler == "pbt" else concurrency,
                 trial_dirname_creator=folder_name,
                 time_budget_s=config.time_budget_min and 60 * config.time_budget_min,
@@ -80,7 +80,7 @@ def run_trials(
             ),
         )
     with warnings.catch_warnings():
-        # Trials cannot share processes: each has a Ray Train of its own in it.
+        # Trials cannot reuse processes, because each runs its own Ray Train.
         warnings.filterwarnings("ignore", message="Consider boosting PBT")
         results = tuner.fit()
     return {number_in(r.path): _reason(r.error) for r in results if r.error is not None}
@@ -96,7 +96,7 @@ def _scheduler(config: SearchConfig, base: TrainConfig) -> TrialScheduler:
     epochs = [base.training.max_epochs]
     if "training.max_epochs" in config.space:
         epochs = [int(v) for v in config.space["training.max_epochs"].values]
-    # Epochs and not reports: a resumed trial counts on.
+    # Epochs and not reports, so that a resumed trial continues to count.
     return ASHAScheduler(
         time_attr="epoch",
         max_t=max(*epochs, config.grace_epochs),
@@ -105,11 +105,11 @@ def _scheduler(config: SearchConfig, base: TrainConfig) -> TrialScheduler:
     )
 
 
-def _searcher(config: SearchConfig, known: dict[str, Any], root: str) -> Proposals | None:
-    return None if config.searcher == "random" else Proposals(config, known, root=root)
+def _searcher(config: SearchConfig, base_values: dict[str, Any], root: str) -> Proposals | None:
+    return None if config.searcher == "random" else Proposals(config, base_values, root=root)
 
 
 def _reason(error: BaseException) -> str:
-    """What Tune says of a trial whose process said nothing before it died."""
+    """The last line of an error of Tune, for a trial that reported none itself."""
     lines = [line for line in str(error).strip().splitlines() if line.strip()]
     return lines[-1].strip() if lines else type(error).__name__

@@ -1,1 +1,1 @@
-"""Motion as typed values, and what is done to it: resampling, quality, features."""
+"""Motion as typed values, and its processing: resampling, quality checks, features."""

@@ -1,12 +1,12 @@
-"""The states a piece of motion goes through, as types: Recording -> Motion -> Clip, or Rejection.
+"""The states of a piece of motion, as types: Recording -> Motion or JointMotion -> Clip, or Rejection.
 
-A bad file is a value, not an exception: whoever cannot go on returns a `Rejection` with a reason from a
+A bad file is a value, not an exception: a step that cannot use it returns a `Rejection` with a reason from a
 closed list and a sentence of detail, and the run counts it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 import numpy as np
@@ -18,11 +18,11 @@ from mocap_ray.records import Recording
 class Reason(StrEnum):
     """Why a recording, or a piece of one, is left out: a closed list, counted in the manifest."""
 
-    NOT_MOTION = "not_motion"  # recognised, but no motion: shape.npz, *_stagei.npz, DMPL-only files
-    UNREADABLE = "unreadable"  # truncated, failed checksum, not the container its name says
-    UNSAFE = "unsafe"  # holds pickled objects that we do not load
+    NOT_MOTION = "not_motion"  # recognised, but not motion: shape.npz, *_stagei.npz, DMPL-only files
+    UNREADABLE = "unreadable"  # truncated, failed checksum, not the container that its name says
+    UNSAFE = "unsafe"  # holds pickled objects, which are not loaded
     MISSING_KEYS = "missing_keys"
-    BAD_SHAPE = "bad_shape"  # arrays that contradict each other or no known format
+    BAD_SHAPE = "bad_shape"  # arrays that contradict each other, or match no known format
     BAD_VALUE = "bad_value"  # a frame rate of 0
     NON_FINITE = "non_finite"
     TOO_SHORT = "too_short"
@@ -35,21 +35,21 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Motion:
-    """Parameters of a SMPL-family body over time, as read.
+    """Parameters of a SMPL-family body over time, as read from the file.
 
     Attributes:
-        recording: where it comes from.
+        recording: the source file.
         family: smpl (24 joints), smplh (52) or smplx (55).
-        gender: neutral, male or female, as the file says; `unknown` where it says nothing usable.
+        gender: neutral, male or female, as in the file; `unknown` if the file has no usable value.
         fps: frames per second of these arrays.
         source_fps: frames per second of the file.
         poses: [T, J, 3] axis-angle, rad, joint order of the family, global_orient first; float32 or
-            float64 and possibly a read-only view of the file.
+            float64, possibly a read-only view of the file.
         trans: [T, 3] metres.
-        betas: [B] *shape* coefficients (expression directions are not part of it).
-        R_yup_source: [3, 3] rotation from the archive's axes to Y up (the identity once done).
-        first_frame: index in the file of the first frame, at the file's rate.
-        action, style, texts: labels known from names or annotations.
+        betas: [B] shape coefficients, without expression.
+        R_yup_source: [3, 3] rotation from the axes of these arrays to Y up.
+        first_frame: index of the first frame in the file, at the file's rate.
+        action, style, texts: labels from names or annotations.
     """
 
     recording: Recording
@@ -66,6 +66,71 @@ class Motion:
     style: str | None = None
     texts: tuple[str, ...] = ()
 
+    @property
+    def root(self) -> Float[np.ndarray, "T 3"]:
+        """Position of the root, up to the constant rest position of the pelvis."""
+        return self.trans
+
+    def part(self, frames: slice) -> Motion:
+        """A part of the motion, with `first_frame` adjusted."""
+        first = self.first_frame + frames.start
+        return replace(self, poses=self.poses[frames], trans=self.trans[frames], first_frame=first)
+
+
+JOINTS = "joints"
+"""`Clip.family` of clips from a source of joints alone."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class JointMotion:
+    """Positions of the 22 body joints over time, from a source without rotations: no body model is needed.
+
+    Attributes:
+        recording: the source file.
+        gender: neutral, male or female, as in the file; `unknown` if the file has no usable value.
+        fps: frames per second of these arrays.
+        source_fps: frames per second of the file.
+        joints: [T, 22, 3] metres, in the order of `skeleton.BODY_JOINTS`; float32 or float64, possibly a
+            read-only view of the file.
+        R_yup_source: [3, 3] rotation from the axes of these arrays to Y up.
+        first_frame: index of the first frame in the file, at the file's rate.
+        action, style, texts: labels from names or annotations.
+
+    Raises:
+        ValueError: joints of another shape.
+    """
+
+    recording: Recording
+    gender: str
+    fps: float
+    source_fps: float
+    joints: Float[np.ndarray, "T 22 3"]
+    R_yup_source: Float[np.ndarray, "3 3"]
+    first_frame: int = 0
+    action: str | None = None
+    style: str | None = None
+    texts: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.joints.ndim != 3 or self.joints.shape[1:] != (22, 3):
+            raise ValueError(
+                f"{self.recording.source}: joints are {self.joints.shape}. Expected (frames, 22, 3)."
+            )
+
+    @property
+    def family(self) -> str:
+        """The family of its clips."""
+        return JOINTS
+
+    @property
+    def root(self) -> Float[np.ndarray, "T 3"]:
+        """Position of the root, which is the pelvis."""
+        return self.joints[:, 0]
+
+    def part(self, frames: slice) -> JointMotion:
+        """A part of the motion, with `first_frame` adjusted."""
+        return replace(self, joints=self.joints[frames], first_frame=self.first_frame + frames.start)
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Clip:
@@ -74,13 +139,15 @@ class Clip:
     Attributes:
         clip_id: `<recording>@<first source frame>`; a mirrored twin ends in `~M`; unique.
         features: [R, 263] float32; R = T - 1 in the humanml3d profile, T in flowmimic.
-        joints: [T, 22, 3] float32 metres, Y up, as fed to the encoder.
-        poses: [T, 55, 3] float32 axis-angle rad, angle in [0, pi], Y up; None for mirrored twins.
-        trans: [T, 3] float32 metres, Y up; None where poses is None.
-        body_gender: gender of the body model that was used; another than `gender` after a fallback.
-        stick: [T, 20] float32 five stick-figure lines, if the run asks for them.
-        vertices: [T, V, 3] float32 metres, Y up, if the run asks for meshes.
-        name: what a list of segments calls it (HumanML3D's `000021`, its mirrored twin `M000021`).
+        joints: [T, 22, 3] float32 metres, Y up, as passed to the encoder.
+        poses: [T, 55, 3] float32 axis-angle rad, angle in [0, pi], Y up; None for mirrored twins and for sources of
+            joints alone.
+        trans: [T, 3] float32 metres, Y up; None if poses is None.
+        body_gender: gender of the body model that was used, which differs from `gender` after a fallback; equal to
+            `gender` if no model was used.
+        stick: [T, 20] float32 five stick-figure lines, if this column is requested.
+        vertices: [T, V, 3] float32 metres, Y up, if this column is requested.
+        name: name in the list of segments (HumanML3D's `000021`, its mirrored twin `M000021`).
     """
 
     clip_id: str

@@ -1,9 +1,9 @@
 """The 263 motion features: joints to features, features to joints, and what each column means.
 
-Two profiles share one layout. `humanml3d` puts every clip on HumanML3D's target skeleton and has one row
+Two profiles share one layout. `humanml3d` retargets every clip to HumanML3D's target skeleton and has one row
 fewer than frames; `flowmimic` keeps the bone lengths and repeats the last row. Sources: Guo et al.,
 "Generating Diverse and Natural 3D Human Motions from Text", CVPR 2022 (the layout), and FlowMimic's
-`process_motion`. Everything is computed in float64 in closed form and stored as float32.
+`process_motion`. Everything is computed in float64, in closed form, and stored as float32.
 """
 
 from __future__ import annotations
@@ -17,14 +17,15 @@ from jaxtyping import Float, Float32, Float64
 from mocap_ray.motion import kernels
 from mocap_ray.motion.clip import Reason
 from mocap_ray.skeleton import BODY_JOINTS, BODY_PARENTS, HUMANML3D_BONES
+from mocap_ray.wording import counted
 
 Profile = Literal["humanml3d", "flowmimic"]
 Yaw = Literal["continuous", "reference"]
 WIDTH = 263
 
 
-class Group(NamedTuple):
-    """A run of columns of one kind: `features[..., start:stop]`."""
+class FeatureGroup(NamedTuple):
+    """Consecutive columns of one kind: `features[..., start:stop]`."""
 
     name: str
     start: int
@@ -38,16 +39,26 @@ class Group(NamedTuple):
         return slice(self.start, self.stop)
 
 
-GROUPS: tuple[Group, ...] = (
-    Group("root_yaw_vel", 0, 1, "rad per frame", "half angle of the root's turn about Y to the next frame"),
-    Group("root_xz_vel", 1, 3, "m per frame", "root's step to the next frame, seen from the next facing"),
-    Group("root_y", 3, 4, "m", "height of the root above the floor"),
-    Group("ric", 4, 67, "m", "joints 1..21: x and z from the root, y from the floor, seen from the facing"),
-    Group("rot_6d", 67, 193, "1", "joints 1..21: local rotation, first two columns of its matrix"),
-    Group("local_vel", 193, 259, "m per frame", "joints 0..21: step to the next frame, seen from the facing"),
-    Group("feet_contact", 259, 263, "0 or 1", "left ankle, left foot, right ankle, right foot stand still"),
+GROUPS: tuple[FeatureGroup, ...] = (
+    FeatureGroup(
+        "root_yaw_vel", 0, 1, "rad per frame", "half angle of the root's turn about Y to the next frame"
+    ),
+    FeatureGroup(
+        "root_xz_vel", 1, 3, "m per frame", "root's step to the next frame, seen from the next facing"
+    ),
+    FeatureGroup("root_y", 3, 4, "m", "height of the root above the floor"),
+    FeatureGroup(
+        "ric", 4, 67, "m", "joints 1..21: x and z from the root, y from the floor, seen from the facing"
+    ),
+    FeatureGroup("rot_6d", 67, 193, "1", "joints 1..21: local rotation, first two columns of its matrix"),
+    FeatureGroup(
+        "local_vel", 193, 259, "m per frame", "joints 0..21: step to the next frame, seen from the facing"
+    ),
+    FeatureGroup(
+        "feet_contact", 259, 263, "0 or 1", "left ankle, left foot, right ankle, right foot stand still"
+    ),
 )
-"""The groups in column order; their std is shared within a group by the rule of HumanML3D."""
+"""The groups in column order; by the rule of HumanML3D, the columns of a group share one std."""
 
 
 def column_names() -> tuple[str, ...]:
@@ -67,12 +78,12 @@ def column_names() -> tuple[str, ...]:
 
 
 class UndefinedFeatures(ValueError):
-    """The features of a clip do not exist.
+    """The features of a clip are undefined.
 
     Attributes:
         reason: UNDEFINED_FACING, UNDEFINED_BONE, NON_FINITE or TOO_SHORT.
-        frame: the first frame where it shows, 0 where the whole clip is too short.
-        joint: the joint at the far end of the bone or that is not finite; 0 where none is meant.
+        frame: the first frame with the problem; 0 if the whole clip is too short.
+        joint: the joint at the far end of the bone, or the joint that is not finite; 0 if the problem has no joint.
         clip: index of the clip in the flattened batch.
     """
 
@@ -90,22 +101,22 @@ def encode(
     profile: Profile = "humanml3d",
     yaw: Yaw = "continuous",
 ) -> Float32[np.ndarray, "*batch R 263"]:
-    """Features of clips of 22 joints; each clip of a batch gets exactly the bits that it gets alone.
+    """Features of clips of 22 joints; a clip gets the same bits in a batch as alone.
 
     Args:
         joints: [*batch, T, 22, 3] metres, Y up, T >= 2, at the frame rate of the profile.
         profile: `humanml3d` (R = T - 1) or `flowmimic` (R = T, the last row repeated).
-        yaw: `continuous` compares each facing with its predecessor's hemisphere, so that `decode` is
-            exact; `reference` keeps the published programs' wrong sign of column 0 in each frame where
-            the facing passes -Z.
+        yaw: `continuous` keeps each facing in the hemisphere of the previous one, so that `decode` is
+            exact; `reference` reproduces the published programs, whose column 0 has the wrong sign in each frame
+            where the facing passes -Z.
 
-    Degenerate input: where the facing is exactly -Z, the shortest rotation to +Z is half a turn about Y.
+    Degenerate input: if the facing is exactly -Z, the shortest rotation to +Z is half a turn about Y.
 
     Raises:
-        UndefinedFeatures: fewer than 2 frames; a value that is not finite; a line across hips or shoulders
-            that is vertical (or a smoothed facing that vanishes); a bone of no length or pointing exactly
+        UndefinedFeatures: fewer than 2 frames; a value that is not finite; a line across hips and shoulders
+            that is vertical (or a smoothed facing that vanishes); a bone of zero length, or one that points exactly
             against its rest direction, to 1e-9 rad.
-        ValueError: another shape, profile or yaw.
+        ValueError: invalid shape, profile or yaw.
     """
     _one_of("yaw", yaw, ("continuous", "reference"))
     clips, bones = _checked(joints, profile)
@@ -122,10 +133,10 @@ def encode(
 def canonical(
     joints: Float[np.ndarray, "T 22 3"], *, profile: Profile = "humanml3d"
 ) -> Float64[np.ndarray, "T 22 3"]:
-    """Joints as the features describe them: target skeleton (humanml3d), floor, origin, facing +Z first.
+    """Joints in canonical placement: target skeleton (humanml3d), on the floor, from the origin, first facing +Z.
 
     Raises:
-        UndefinedFeatures, ValueError: as `encode`, though bones against their rest direction pass.
+        UndefinedFeatures, ValueError: as `encode`, but bones against their rest direction are allowed.
     """
     clips, bones = _checked(joints, profile)
     placed = np.empty((len(joints), 66))
@@ -137,19 +148,19 @@ def canonical(
 
 
 def decode(features: Float[np.ndarray, "*batch R 263"]) -> Float64[np.ndarray, "*batch R 22 3"]:
-    """Joints in metres from columns 0:67, canonical placement; the last row of `flowmimic` is a repetition."""
+    """Joints in metres from columns 0:67, in canonical placement; `flowmimic` repeats its last row."""
     return np.asarray(_decode(np.asarray(features, dtype=np.float64), np))
 
 
 def decode_torch(features: Any) -> Any:
-    """`decode` of a torch tensor [*batch, R, 263]: differentiable, on its device and in its dtype."""
+    """`decode` for a torch tensor [*batch, R, 263]: differentiable, on the same device and in the same dtype."""
     import torch
 
     return _decode(features, torch)
 
 
 def _decode(features: Any, xp: Any) -> Any:
-    """Decode with numpy or torch, whichever `xp` is."""
+    """Decode with the array module `xp`: numpy or torch."""
     none = xp.zeros_like(features[..., :1, 0])
     yaw = 2.0 * xp.concatenate([none, xp.cumsum(features[..., :-1, 0], axis=-1)], axis=-1)
     c, s = xp.cos(yaw)[..., : features.shape[-2]], xp.sin(yaw)[..., : features.shape[-2]]
@@ -185,16 +196,16 @@ def _checked(joints: np.ndarray, profile: str) -> tuple[np.ndarray, np.ndarray]:
     if frames < 2:
         raise UndefinedFeatures(
             Reason.TOO_SHORT,
-            f"The clip has {frames} frame{'s' * (frames != 1)}; features describe steps between frames "
-            "and need at least 2. Leave it out, or raise motion.min_frames.",
+            f"The clip has {counted(frames, 'frame')}, but features describe steps between frames and need at least "
+            "2. Leave it out, or raise motion.min_frames.",
         )
     clips = np.require(joints, np.float64, ["C", "A"]).reshape(math.prod(joints.shape[:-3]), frames * 66)
-    clips.flags.writeable = False  # reshape made a view; one type, so that the kernels compile once
+    clips.flags.writeable = False  # one numba type, so that the kernels compile only once
     return clips, np.array(HUMANML3D_BONES) if profile == "humanml3d" else np.zeros(22)
 
 
 def _explained(clips: np.ndarray, failure: np.ndarray) -> UndefinedFeatures:
-    """What a kernel reported, as a sentence."""
+    """The error that a kernel reported."""
     what, frame, joint, clip = (int(v) for v in failure)
     p = clips[clip].reshape(-1, 22, 3)
     where = f"Clip {clip} of the batch, frame" if len(clips) > 1 else "Frame"

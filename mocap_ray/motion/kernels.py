@@ -1,11 +1,11 @@
-"""The hot loops of the 263 features: numba, one thread, float64 inside.
+"""The hot loops of the 263 features: numba, one thread, float64.
 
-Frames are worked on in blocks of 40 lanes. Scratch is flat: row r of a block occupies the elements from
-40 r, one lane per frame, so that each loop over lanes is one run of SIMD instructions. The last lane of a
-block is the first frame of the next one (velocities need it), hence 39 feature rows a block. Offsets are
-unsigned: with signed ones numba guards each access against negative indices and LLVM stops vectorising.
-No operation mixes lanes and none is contracted or reordered, so a frame's bits depend neither on its lane
-nor on the clips beside it. The naive twin and oracle is `tests/motion/naive.py`.
+Frames are processed in blocks of 40 lanes. Scratch buffers are flat: row r of a block starts at element
+40 r, with one lane per frame, so that each loop over lanes compiles to SIMD instructions. The last lane of a
+block is the first frame of the next one (velocities need it), hence 39 feature rows per block. Offsets are
+unsigned: with signed ones, numba checks each access for negative indices and LLVM does not vectorise.
+No operation mixes lanes, and none is contracted or reordered, so a frame's bits depend neither on its lane
+nor on the other clips of the batch. The naive twin and oracle is `tests/motion/naive.py`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from numba import njit
 from mocap_ray.skeleton import BODY_PARENTS, REST_DIRECTIONS
 
 FACING, BONE = 1, 2
-"""What `failure[0]` says is undefined (0: nothing), with frame and joint in `failure[1:3]`."""
+"""Values of `failure[0]`: what is undefined (0: nothing), with frame and joint in `failure[1:3]`."""
 
 SIGMA, RADIUS = 20.0, 80  # frames: the Gaussian over the facing, cut at 4 sigma, edges repeated
 TINY2 = 1e-18  # rad^2: closer than 1e-9 rad to vertical, or to the opposite of a rest direction, is exact
@@ -346,7 +346,7 @@ def _encode(joints, bones, continuous, P, F, Q, out, failure):
         o = np.uint64(first // _ROWS) * _BLOCK
         rows = min(_ROWS, frames - 1 - first)
         worst = _turn(raw_x, raw_z, np.uint64(first), fx, fz, r)
-        if np.int64(worst) <= rows:  # lanes after that stand behind the clip's end
+        if np.int64(worst) <= rows:  # later lanes are beyond the end of the clip
             failure[0], failure[1], failure[2] = FACING, first + np.int64(worst), 0
             return
         if first == 0:
@@ -364,15 +364,15 @@ def _encode(joints, bones, continuous, P, F, Q, out, failure):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def encode_clips(joints, bones, continuous, repeat, out, failure):
-    """Encode N clips, each as if it were alone; stops at the first that is undefined.
+    """Encode N clips independently; stops at the first that is undefined.
 
     Args:
         joints: [N, T * 66] float64 metres, T >= 2.
-        bones: [22] target bone lengths, or zeros to keep the clip's own.
-        continuous: whether each r_t is compared in its predecessor's hemisphere.
+        bones: [22] target bone lengths, metres, or zeros to keep those of the clip.
+        continuous: whether each r_t is kept in the hemisphere of the previous one.
         repeat: whether the last row is written twice (R = T, else T - 1).
-        out: [N, R * 263] float32.
-        failure: [4] int64 zeros; becomes (what, frame, joint, clip).
+        out: [N, R * 263] float32, written.
+        failure: [4] int64 zeros; set to (what, frame, joint, clip) if a clip is undefined.
     """
     frames = joints.shape[1] // 66
     blocks = (frames + _ROWS - 2) // _ROWS
@@ -391,7 +391,7 @@ def encode_clips(joints, bones, continuous, repeat, out, failure):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def canonical_clip(joints, bones, out, failure):
-    """One clip on the target skeleton, on the floor, at the origin, facing +Z: [T * 66] to [T, 66]."""
+    """Place one clip canonically, [T * 66] to [T, 66]: target skeleton, on the floor, at the origin, facing +Z."""
     frames = len(joints) // 66
     P = np.zeros(((frames + _ROWS - 2) // _ROWS) * 66 * LANES + LANES)
     raw_x = np.empty(frames + 2 * RADIUS + 2 * LANES)

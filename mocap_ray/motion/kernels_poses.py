@@ -1,8 +1,8 @@
 # mypy: allow-untyped-defs, allow-untyped-calls, allow-untyped-decorators
 """The hot loops over axis-angle poses: canonical vectors, axes, interpolation, quality (numba).
 
-Quaternions are unit (w, x, y, z). Every frame is computed for itself, so its bits do not depend on others.
-Sine and arc tangent are series of our own and not the libm's, whose last bits differ between machines.
+Quaternions are unit (w, x, y, z). Every frame is computed independently, so its bits do not depend on others.
+Sine and arc tangent are computed by series here, because the last bits of libm differ between machines.
 The oracle in the tests is scipy's `Rotation`.
 """
 
@@ -19,21 +19,21 @@ _part = njit(
 )
 
 GOOD, NON_FINITE, TELEPORT, UNSTABLE = 0, 1, 2, 3
-"""What a frame's code says."""
+"""The codes of a frame."""
 
 _EXPONENT = np.int64(0x7FF0000000000000)  # all bits set: infinite or not a number
 _PI2 = math.pi * math.pi
 _HALF_PI = 0.5 * math.pi
-_PI_HIGH = 3.1415926534682512  # so few digits that its products with whole numbers below 2^20 are exact
-_PI_LOW = 1.2154201013012384e-10  # pi less that
-_ROUND = 1.5 * 2.0**52  # added and taken away again, it rounds to the nearest whole number
+_PI_HIGH = 3.1415926534682512  # few enough digits that products with integers below 2^20 are exact
+_PI_LOW = 1.2154201013012384e-10  # pi - _PI_HIGH
+_ROUND = 1.5 * 2.0**52  # adding and subtracting it rounds to the nearest integer
 LANES = 40
 _L: Any = np.uint64(LANES)
 
 
 @_part
 def _sine(x):
-    """Sine of -pi/2 to pi/2 by its series; the first term left out is below 1e-17."""
+    """Sine for -pi/2 to pi/2 by its series; the first omitted term is below 1e-17."""
     u = x * x
     s = 1.0 / 51090942171709440000.0
     s = s * u - 1.0 / 121645100408832000.0
@@ -75,7 +75,7 @@ def _quaternion(x, y, z):
     """Axis-angle to unit quaternion of either sign; angles beyond 1e5 rad lose digits."""
     angle = math.sqrt(x * x + y * y + z * z + 1e-280)
     half = 0.5 * angle
-    # half - turns pi in [-pi/2, pi/2]: the sign that cos and sin lose together rotates nothing
+    # half - turns pi in [-pi/2, pi/2]: cos and sin may both change sign, which is the same rotation
     turns = (half * (1.0 / math.pi) + _ROUND) - _ROUND
     r = (half - turns * _PI_HIGH) - turns * _PI_LOW
     k = _sine(r) / angle
@@ -119,7 +119,7 @@ def to_smplx(poses, to, out):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def turn_roots(poses, turn):
-    """Each root rotation of `poses` [T, J, 3] float64, in place, to `turn` times itself; angles in [0, pi]."""
+    """Multiply each root rotation of `poses` [T, J, 3] float64 by `turn` from the left, in place; angles in [0, pi]."""
     for t in range(len(poses)):
         w, x, y, z = _quaternion(poses[t, 0, 0], poses[t, 0, 1], poses[t, 0, 2])
         w, x, y, z = _times(turn[0], turn[1], turn[2], turn[3], w, x, y, z)
@@ -128,7 +128,7 @@ def turn_roots(poses, turn):
 
 @_part
 def _slerp(p, q, fraction, v):
-    """From LANES axis-angle vectors of p to those of q along the shortest arc, with angles in [0, pi]."""
+    """Interpolate from LANES axis-angle vectors of p to those of q along the shortest arc; angles in [0, pi]."""
     for b in range(_L):
         aw, ax, ay, az = _quaternion(p[b], p[_L + b], p[_L + _L + b])
         bw, bx, by, bz = _quaternion(q[b], q[_L + b], q[_L + _L + b])
@@ -150,8 +150,8 @@ def _slerp(p, q, fraction, v):
 def interpolate(before, after, fraction, out):
     """Shortest-arc interpolation of poses [K, J, 3] float64 by fraction [K] in [0, 1].
 
-    Both ends, and rotations that do not change, are copies. One joint of 40 frames at a time, in the lanes
-    of `kernels.py`.
+    Both ends, and rotations that do not change, are copied exactly. Processes one joint of 40 frames at a time, in
+    lanes as in `kernels.py`.
     """
     frames, joints, _ = out.shape
     u, a, b, v = np.zeros(LANES), np.zeros(3 * LANES), np.zeros(3 * LANES), np.zeros(3 * LANES)
@@ -181,7 +181,7 @@ def interpolate(before, after, fraction, out):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def angular_acceleration(poses, t, j):
-    """|omega_t - omega_{t-1}| per frame^2 of joint j, from the three rotations about frame t."""
+    """|omega_t - omega_{t-1}| of joint j, rad per frame^2, from its rotations in frames t - 1, t, t + 1."""
     aw, ax, ay, az = _quaternion(poses[t - 1, j, 0], poses[t - 1, j, 1], poses[t - 1, j, 2])
     bw, bx, by, bz = _quaternion(poses[t, j, 0], poses[t, j, 1], poses[t, j, 2])
     cw, cx, cy, cz = _quaternion(poses[t + 1, j, 0], poses[t + 1, j, 1], poses[t + 1, j, 2])
@@ -206,19 +206,19 @@ def _step2(poses, t):
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def scan(raw, joints, trans, root_limit, angular_limit, skip, codes, found):
-    """Code every frame, and find the largest accelerations.
+    """Compute the code of every frame and find the largest accelerations.
 
     Args:
-        raw: bytes of poses [T, joints, 3] float64 (bytes, because a file's arrays are aligned to nothing).
-        joints: how many per frame, at least 22.
+        raw: bytes of poses [T, joints, 3] float64 (bytes, because views of a file are unaligned).
+        joints: joints per frame, at least 22.
         trans: [T, 3] float64 metres.
         root_limit: m per frame^2.
         angular_limit: rad per frame^2.
-        skip: rad per frame^2 up to which a cheap bound on a frame's angular acceleration is believed;
-            negative: none is; infinite: angular accelerations are not looked at.
+        skip: rad per frame^2; a frame is not computed exactly if a cheap bound on its angular acceleration is at
+            most this; negative: every frame is computed; infinite: angular accelerations are not checked.
         codes: [T] uint8 zeros, written.
         found: [5] float64 zeros, written: largest root acceleration and its frame, largest angular
-            acceleration (or its bound where that was believed), its frame and joint.
+            acceleration (or its bound if the frame was skipped), its frame and joint.
     """
     frames = len(trans)
     poses = raw.view(np.float64).reshape(frames, joints, 3)

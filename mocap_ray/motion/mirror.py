@@ -1,4 +1,4 @@
-"""The mirrored twin of a clip: joints and captions with left and right exchanged."""
+"""The mirrored twin of a clip: joints and captions with left and right swapped."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _MIRROR = list(MIRROR_BODY)
 
 
 def mirror_joints(joints: Float[np.ndarray, "*batch 22 3"]) -> Float[np.ndarray, "*batch 22 3"]:
-    """Joints of the mirrored person: x negated, left and right joints exchanged; its own inverse.
+    """Joints of the mirrored person: x negated, left and right joints swapped; its own inverse.
 
     Args:
         joints: [*batch, 22, 3]; the result is a new array of the same dtype.
@@ -40,10 +40,10 @@ def mirror_joints(joints: Float[np.ndarray, "*batch 22 3"]) -> Float[np.ndarray,
 
 
 def mirror_text(text: str) -> str:
-    """A caption of the mirrored motion: left and right, clockwise and counterclockwise exchanged.
+    """A caption of the mirrored motion: left and right, clockwise and counterclockwise are swapped.
 
-    Whole words alone, their case kept; also in tagged tokens (`left/ADJ`). Words of many meanings are
-    exchanged like the others, as HumanML3D does (`right away` becomes `left away`).
+    Only whole words are swapped, also in tagged tokens (`left/ADJ`); their case is kept. Words with several
+    meanings are swapped too, as in HumanML3D (`right away` becomes `left away`).
 
     >>> mirror_text("Upright, he turns Left and clockwise")
     'Upright, he turns Right and counterclockwise'

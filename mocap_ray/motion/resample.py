@@ -1,4 +1,4 @@
-"""Another frame rate, as HumanML3D does it or accurately."""
+"""Resample motion to another frame rate, by striding as HumanML3D does, or by interpolation."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, Float64, Int64
 
 from mocap_ray.motion import kernels_poses
-from mocap_ray.motion.clip import Motion
+from mocap_ray.motion.clip import JointMotion, Motion
 
 Method = Literal["stride", "interpolate"]
 
@@ -18,32 +18,24 @@ Method = Literal["stride", "interpolate"]
 def resample(motion: Motion, *, fps: float, method: Method = "interpolate") -> Motion:
     """The motion at another rate.
 
-    `stride` keeps every floor(source / fps)-th frame, as HumanML3D does; the result has source / stride
-    fps: 29.5 from 59 towards 20, 20.83 from 250, and the source's own below the target. `interpolate` has
-    exactly `fps`, from frame 0 up to the last that the source covers: joint rotations along the shortest
-    arc (slerp), trans by PCHIP. Where the source's rate is a whole multiple, both take frames as they are,
-    as views.
+    `stride` keeps every floor(source / fps)-th frame, as HumanML3D does, so the result has source / stride
+    fps: for 20 fps, 29.5 from 59, 20.83 from 250, and the source's rate if it is lower. `interpolate` gives
+    exactly `fps`, from frame 0 to the last time that the source covers: joint rotations along the shortest
+    arc (slerp), trans by PCHIP. If the source's rate is an integer multiple of `fps`, both return frames of the
+    source, as views.
 
     Args:
-        motion: poses may be a read-only view of a file; no more of it is read than needed.
+        motion: poses may be a read-only view of a file; only the frames that are needed are read.
         fps: target, frames per second.
+        method: `stride` or `interpolate`.
 
-    Degenerate input: one frame or none stays as it is.
+    Degenerate input: a motion of one frame or none is not interpolated.
 
     Raises:
-        ValueError: fps is not positive, or another method.
+        ValueError: fps is not positive, or the method is unknown.
     """
-    if not fps > 0 or not math.isfinite(fps):
-        raise ValueError(f"resample: fps is {fps}. Expected frames per second above 0.")
-    if method not in ("stride", "interpolate"):
-        raise ValueError(f"resample is {method!r}. Expected stride or interpolate.")
-    ratio = motion.fps / fps
-    if method == "stride":
-        step = max(1, math.floor(ratio + 1e-9))
-        return _strided(motion, step, motion.fps / step)
-    step = round(ratio)
-    if step >= 1 and abs(ratio - step) < 1e-9 * ratio:
-        return _strided(motion, step, fps)
+    if stride := _stride(motion.fps, fps, method):
+        return _strided(motion, *stride)
     if len(motion.trans) < 2:
         return replace(motion, fps=fps)
     frame, fraction = _grid(len(motion.trans), motion.fps, fps)
@@ -57,23 +49,61 @@ def resample(motion: Motion, *, fps: float, method: Method = "interpolate") -> M
     return replace(motion, fps=fps, poses=poses, trans=_pchip(motion.trans, frame, fraction))
 
 
+def resample_joints(motion: JointMotion, *, fps: float, method: Method = "interpolate") -> JointMotion:
+    """Joints at another rate, like `resample`: frames of the source, or each coordinate interpolated by PCHIP.
+
+    Args:
+        motion: joints may be a read-only view of a file.
+        fps: target, frames per second.
+        method: `stride` or `interpolate`.
+
+    Degenerate input: a motion of one frame or none is not interpolated.
+
+    Raises:
+        ValueError: fps is not positive, or the method is unknown.
+    """
+    if stride := _stride(motion.fps, fps, method):
+        step, reached = stride
+        return replace(motion, fps=reached, joints=motion.joints[::step])
+    return replace(motion, fps=fps, joints=interpolate_positions(motion.joints, motion.fps, fps))
+
+
+def _stride(source_fps: float, fps: float, method: str) -> tuple[int, float] | None:
+    """The step between frames that are kept, and the resulting rate; None if frames are interpolated."""
+    if not fps > 0 or not math.isfinite(fps):
+        raise ValueError(f"resample: fps is {fps}. Expected frames per second above 0.")
+    if method not in ("stride", "interpolate"):
+        raise ValueError(f"resample is {method!r}. Expected stride or interpolate.")
+    ratio = source_fps / fps
+    if method == "stride":
+        step = max(1, math.floor(ratio + 1e-9))
+        return step, source_fps / step
+    step = round(ratio)
+    return (step, fps) if step >= 1 and abs(ratio - step) < 1e-9 * ratio else None
+
+
 def interpolate_positions(
     positions: Float[np.ndarray, "T K 3"], source_fps: float, fps: float
 ) -> Float64[np.ndarray, "N K 3"]:
-    """Joint positions at another rate by PCHIP, each coordinate for itself: for sources without rotations.
+    """Joint positions at another rate, each coordinate interpolated by PCHIP: for sources without rotations.
 
     Args:
-        positions: [T, K, 3] metres; fewer than 2 frames stay as they are.
-        source_fps: their frames per second.
-        fps: target, exactly reached.
+        positions: [T, K, 3] metres; fewer than 2 frames are returned as a copy.
+        source_fps: frames per second of the positions.
+        fps: frames per second of the result.
 
     Raises:
-        ValueError: a rate that is not positive.
+        ValueError: a rate is not positive, or a number is not finite.
     """
     for rate in (source_fps, fps):
         if not rate > 0 or not math.isfinite(rate):
             raise ValueError(f"interpolate_positions: a rate is {rate}. Expected frames per second above 0.")
     values = np.asarray(positions, dtype=np.float64)
+    if not np.isfinite(values).all():
+        raise ValueError(
+            "interpolate_positions: positions hold numbers that are not finite. Expected metres; leave these frames "
+            "out or fill them first."
+        )
     if len(values) < 2:
         return values.copy()
     return _pchip(values, *_grid(len(values), source_fps, fps))
@@ -88,11 +118,11 @@ def _strided(motion: Motion, step: int, fps: float) -> Motion:
 def _grid(
     frames: int, source_fps: float, fps: float
 ) -> tuple[Int64[np.ndarray, "N"], Float64[np.ndarray, "N"]]:
-    """Source frame and fraction towards the next one of t_k = k / fps, up to the last source frame."""
+    """For t_k = k / fps, up to the last source frame: the source frame and the fraction towards the next one."""
     count = math.floor((frames - 1) / source_fps * fps + 1e-9) + 1
     at = np.arange(count) * (source_fps / fps)
-    whole = np.rint(at)
-    at = np.where(np.abs(at - whole) < 1e-9 * np.maximum(whole, 1.0), whole, at)
+    nearest = np.rint(at)
+    at = np.where(np.abs(at - nearest) < 1e-9 * np.maximum(nearest, 1.0), nearest, at)
     frame = np.minimum(at.astype(np.int64), frames - 2)
     return frame, np.minimum(at - frame, 1.0)
 
@@ -100,22 +130,18 @@ def _grid(
 def _pchip(
     values: Float[np.ndarray, "T *rest"], frame: Int64[np.ndarray, "N"], fraction: Float64[np.ndarray, "N"]
 ) -> Float64[np.ndarray, "N *rest"]:
-    """Monotone cubic interpolation on an even grid of at least 2 points (Fritsch and Butland 1984)."""
+    """Monotone cubic interpolation on an even grid of at least 2 points (Fritsch and Butland 1984), by scipy.
+
+    It takes 1.0 ms for 5,000 frames of trans; a numpy version for even grids took 0.2 ms. Processing a clip takes
+    about 13 % longer for it if the ratio of rates is not an integer; otherwise it is not called.
+    """
+    from scipy.interpolate import (
+        PchipInterpolator,
+    )  # takes 0.35 s to import; integer ratios of rates do not need it
+
     values = np.asarray(values, dtype=np.float64)
-    rise = np.diff(values, axis=0)
-    slope = np.empty_like(values)
-    if len(rise) == 1:
-        slope[:] = rise[0]
-    else:
-        a, b = rise[:-1], rise[1:]
-        same = a * b > 0
-        slope[1:-1] = np.where(same, 2 * a * b / np.where(same, a + b, 1.0), 0.0)
-        for end, first, second in ((0, rise[0], rise[1]), (-1, rise[-1], rise[-2])):
-            steep = 1.5 * first - 0.5 * second
-            steep = np.where((first * second < 0) & (np.abs(steep) > 3 * np.abs(first)), 3 * first, steep)
-            slope[end] = np.where(steep * first > 0, steep, 0.0)
-    u = fraction.reshape(-1, *[1] * (values.ndim - 1))
-    start, change = values[frame], rise[frame]
-    s0, s1 = slope[frame], slope[frame + 1]
-    smooth = start + u * (s0 + u * ((3 * change - 2 * s0 - s1) + u * (s0 + s1 - 2 * change)))
-    return np.asarray(np.where(u == 1, values[frame + 1], smooth))
+    smooth = PchipInterpolator(np.arange(len(values)), values, axis=0)(frame + fraction)
+    # The end of the last interval: copy the frame of the source instead of evaluating the polynomial.
+    at_end = fraction == 1
+    smooth[at_end] = values[frame[at_end] + 1]
+    return np.asarray(smooth)

@@ -1,7 +1,7 @@
-"""Mean and standard deviation of features, in sums that can be merged.
+"""Mean and standard deviation of features, from moments that can be merged.
 
-A shard keeps `Moments` of its training clips in its receipt; merging them in one order gives the same
-statistics as one pass over all frames, without a second reading.
+The receipt of a shard holds the `Moments` of its clips; merging these in a fixed order gives the statistics
+without reading the frames again.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ class Moments:
 
     @classmethod
     def empty(cls) -> Moments:
-        """Of no rows at all: the neutral element of `merge`."""
+        """The moments of no rows: the neutral element of `merge`."""
         return cls(0, np.zeros(WIDTH), np.zeros(WIDTH))
 
     @classmethod
     def of_features(cls, features: Float32[np.ndarray, "R 263"]) -> Moments:
-        """Of the rows of one clip, or of many clips one after the other."""
+        """The moments of the rows of one clip, or of several concatenated clips."""
         if not len(features):
             return cls.empty()
         mean, m2 = np.empty(WIDTH), np.empty(WIDTH)
@@ -45,7 +45,7 @@ class Moments:
         return cls(len(features), mean, m2)
 
     def merge(self, other: Moments) -> Moments:
-        """Of the rows of both (Chan, Golub, LeVeque 1983); any order gives the same up to rounding."""
+        """The moments of the rows of both (Chan, Golub, LeVeque 1983); the order changes only the rounding."""
         if not self.count or not other.count:
             return other if other.count else self
         count = self.count + other.count
@@ -56,9 +56,9 @@ class Moments:
 
 
 def humanml3d(moments: Moments) -> tuple[Float64[np.ndarray, "263"], Float64[np.ndarray, "263"]]:
-    """(mean, std) by the rule of HumanML3D: each group's std is the mean over its columns' std.
+    """(mean, std) by the rule of HumanML3D: the std of a group is the mean of the std of its columns.
 
-    Degenerate input: a group that never changes has std 1, not 0; no rows at all: mean 0, std 1.
+    Degenerate input: a group that never changes has std 1, not 0; without rows, mean 0 and std 1.
     """
     if not moments.count:
         return np.zeros(WIDTH), np.ones(WIDTH)
@@ -71,7 +71,7 @@ def humanml3d(moments: Moments) -> tuple[Float64[np.ndarray, "263"], Float64[np.
 def flowmimic(moments: Moments) -> tuple[Float64[np.ndarray, "263"], Float64[np.ndarray, "263"]]:
     """(mean, std) by the rule of FlowMimic: per column, with a variance of at least 1e-6.
 
-    The contacts are left as they are (mean 0, std 1). No rows at all: mean 0, std 1.
+    The contacts are not normalised (mean 0, std 1). Degenerate input: without rows, mean 0 and std 1.
     """
     if not moments.count:
         return np.zeros(WIDTH), np.ones(WIDTH)

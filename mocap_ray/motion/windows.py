@@ -4,16 +4,16 @@ from __future__ import annotations
 
 
 def windows(rows: int, *, length: int, stride: int, start: int = 0) -> list[slice]:
-    """Every whole window of `length` rows from `start` on, one each `stride` rows.
+    """Every complete window of `length` rows from `start` on, one every `stride` rows.
 
     >>> windows(10, length=4, stride=3)
     [slice(0, 4, None), slice(3, 7, None), slice(6, 10, None)]
 
     Args:
-        rows: rows there are; fewer than `length` give no window, and a rest at the end is left out.
+        rows: number of rows; fewer than `length` give no window, and a remainder at the end is dropped.
         length: rows of a window, at least 1.
-        stride: rows from one window's start to the next one's, at least 1; below `length` they overlap.
-        start: the first row that may be used.
+        stride: rows between the starts of windows, at least 1; windows overlap if it is below `length`.
+        start: the first row to use.
 
     Raises:
         ValueError: a length or stride below 1, or a start below 0.

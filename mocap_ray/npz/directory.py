@@ -1,8 +1,8 @@
-"""The central directory of a zip archive, distrusted.
+"""Parse the central directory of an untrusted zip archive.
 
 Source: PKWARE's APPNOTE 6.3.10, sections 4.3.7 (local header), 4.3.12 (directory), 4.3.14-16 (end records)
 and 4.5.3 (zip64). Stricter than `zipfile`: offsets count from the first byte of the file, members may not
-overlap and names may not repeat; no writer of .npz files does otherwise.
+overlap and names may not repeat; every writer of .npz files follows this.
 """
 
 from __future__ import annotations
@@ -10,15 +10,16 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-from mocap_ray.npz.faults import BadNpz
-from mocap_ray.npz.sources import TAIL, Source
+from mocap_ray.npz.errors import BadNpz
+from mocap_ray.npz.sources import TAIL, ByteSource
+from mocap_ray.wording import counted
 
 INFLATED_LIMIT = 1 << 30
-"""Bytes of one deflated member; an hour of SMPL-X at 120 fps in float64 has 0.57e9."""
+"""Maximum bytes of one inflated member; an hour of SMPL-X at 120 fps in float64 has 0.57e9."""
 DIRECTORY_LIMIT = 4 << 20
-"""Bytes of directory: some 60,000 members."""
+"""Maximum bytes of the directory: about 60,000 members."""
 WHOLE_LIMIT = 64 << 20
-"""Bytes: a remote file up to here is fetched whole where its tail does not hold the directory."""
+"""A remote file of at most this many bytes is fetched whole if its tail does not hold the directory."""
 
 _END = struct.Struct("<4s4H2LH")
 _END64_LOCATOR = struct.Struct("<4sLQL")
@@ -31,12 +32,12 @@ STORED, DEFLATED = 0, 8
 
 
 class Member(NamedTuple):
-    """One .npy member as the central directory has it."""
+    """One .npy member, as listed in the central directory."""
 
     name: str  # without .npy
     raw_name: bytes
     offset: int  # of the local header
-    end: int  # nothing of this member lies at or beyond
+    end: int  # the member ends before this byte
     packed: int  # bytes in the file
     size: int  # bytes of the .npy
     crc: int
@@ -44,18 +45,18 @@ class Member(NamedTuple):
     flags: int
 
 
-def directory(source: Source) -> dict[str, Member]:
-    """All .npy members by name, in the order in which they lie in the file.
+def directory(source: ByteSource) -> dict[str, Member]:
+    """All .npy members by name, in the order of their position in the file.
 
     Raises:
-        BadNpz: the archive does not add up.
-        OSError: it cannot be read.
+        BadNpz: the archive is inconsistent.
+        OSError: the file cannot be read.
     """
     count, first, stop = _end_records(source)
     if stop - first > DIRECTORY_LIMIT:
         raise BadNpz("unreadable", f"its directory has {stop - first} bytes: no motion file needs as much")
     if first + TAIL < source.size <= WHOLE_LIMIT:
-        # Thousands of members: the tail does not hold the directory, and one more request may come after.
+        # Thousands of members: the tail does not hold the directory. One request for the file instead of several.
         source.fetch([(0, source.size)])
     members = sorted(_entries(source.block(first, stop), count), key=lambda m: m.offset)
     found: dict[str, Member] = {}
@@ -67,16 +68,16 @@ def directory(source: Source) -> dict[str, Member]:
         if member.name in found:
             raise BadNpz("unreadable", f"it has two members '{member.name}'")
         if member.raw_name.endswith(b".npy"):
-            # The local header ends in an extra field of at most 65,535 bytes, of unknown length as yet.
+            # The local header ends in an extra field of at most 65,535 bytes, whose length is not known yet.
             found[member.name] = member._replace(end=min(limit, least + 0xFFFF))
     return found
 
 
-def packed_bytes(source: Source, member: Member) -> memoryview:
-    """The bytes of a member as they stand in the file, packed or not.
+def packed_bytes(source: ByteSource, member: Member) -> memoryview:
+    """The bytes of a member as stored in the file, compressed or not.
 
     Raises:
-        BadNpz: its local header contradicts the directory, or it is packed in a way that numpy never uses.
+        BadNpz: its local header contradicts the directory, or its compression method is not one that numpy uses.
     """
     window = source.block(member.offset, member.end)
     if len(window) < _LOCAL.size or window[:4].tobytes() != b"PK\x03\x04":
@@ -103,8 +104,8 @@ def packed_bytes(source: Source, member: Member) -> memoryview:
     return window[start : start + member.packed]
 
 
-def _end_records(source: Source) -> tuple[int, int, int]:
-    """Number of members, first byte of the directory, first byte after it."""
+def _end_records(source: ByteSource) -> tuple[int, int, int]:
+    """The number of members, the first byte of the directory, and the first byte after it."""
     size = source.size
     start = max(0, size - TAIL)
     tail = source.block(start, size)
@@ -114,7 +115,9 @@ def _end_records(source: Source) -> tuple[int, int, int]:
     if at < 0:
         is_zip = source.block(0, min(4, size)).tobytes() == b"PK\x03\x04"
         what = "a zip archive without its end, cut short" if is_zip else "not a zip archive"
-        raise BadNpz("unreadable", f"{size} bytes, {what}. Expected an .npz file; copy or download it again")
+        raise BadNpz(
+            "unreadable", f"{counted(size, 'byte')}, {what}. Expected an .npz file; copy or download it again"
+        )
     _, _, _, _, count, length, first, _ = _END.unpack_from(tail, at)
     stop = start + at
     if count == 0xFFFF or _FULL in (length, first):
@@ -125,7 +128,7 @@ def _end_records(source: Source) -> tuple[int, int, int]:
 
 
 def _end64(tail: memoryview, at: int, start: int) -> tuple[int, int, int, int]:
-    """Count, length and first byte of the directory, and where it ends, of the zip64 record before `at`."""
+    """Count, length, first byte and end of the directory, from the zip64 record before `at`."""
     locator = at - _END64_LOCATOR.size
     if locator >= 0:
         sign, _, stop, _ = _END64_LOCATOR.unpack_from(tail, locator)
@@ -137,7 +140,7 @@ def _end64(tail: memoryview, at: int, start: int) -> tuple[int, int, int, int]:
 
 
 def _commented_end(tail: bytes) -> int:
-    """Where the end record stands if a comment follows it, or -1."""
+    """The position of the end record if a comment follows it, or -1."""
     at = tail.rfind(b"PK\x05\x06")
     while at >= 0:
         if at + _END.size + int.from_bytes(tail[at + 20 : at + 22], "little") == len(tail):
@@ -170,7 +173,7 @@ def _entries(block: memoryview, count: int) -> list[Member]:
 
 
 def _wide(extra: bytes, *fields: int) -> list[int]:
-    """The fields, those that are full replaced in order by the 64-bit ones of extra block 1."""
+    """The fields; those that are 0xFFFFFFFF are replaced, in order, by the 64-bit ones of extra block 1."""
     while len(extra) >= 4:
         tag, length = struct.unpack_from("<2H", extra)
         wide = extra[4 : 4 + length]

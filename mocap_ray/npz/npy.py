@@ -1,4 +1,4 @@
-"""The .npy member: header and numbers. Source: the format's description in `numpy.lib.format`."""
+"""The .npy member: header and numbers. Source: the description of the format in `numpy.lib.format`."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mocap_ray.npz.faults import BadNpz
+from mocap_ray.npz.errors import BadNpz
+from mocap_ray.wording import counted
 
 HEADER_LIMIT = 10_000
-"""Bytes of header text that are looked at."""
+"""Maximum bytes of a header."""
 
 _USUAL = re.compile(
     r"\{'descr': '([^'\\]{1,20})', 'fortran_order': (True|False), 'shape': \(([0-9L, ]{0,200})\),? ?\}\s*"
@@ -20,7 +21,7 @@ _USUAL = re.compile(
 
 
 class Header(NamedTuple):
-    """What a .npy member says it holds."""
+    """The header of a .npy member."""
 
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
@@ -32,7 +33,7 @@ def header(name: str, content: memoryview, size: int) -> Header:
     """Parse the header of a member of `size` bytes, of which `content` holds at least the header.
 
     Raises:
-        BadNpz: unreadable, or its declared shape contradicts the size. Nothing was allocated by then.
+        BadNpz: the header is unreadable, or its shape contradicts the size. Nothing was allocated.
     """
     if len(content) < 12 or content[:6].tobytes() != b"\x93NUMPY" or content[6] not in (1, 2, 3):
         raise BadNpz("unreadable", f"'{name}' is not a .npy array")
@@ -42,9 +43,9 @@ def header(name: str, content: memoryview, size: int) -> Header:
         raise BadNpz("unreadable", f"the .npy header of '{name}' is damaged or too long")
     text = content[start : start + length].tobytes().decode("latin-1")
     dtype, fortran, shape = _fields(name, text)
-    held = size - start - length
-    if not dtype.hasobject and (dtype.itemsize == 0 or math.prod(shape) * dtype.itemsize != held):
-        raise BadNpz("bad_shape", f"'{name}' declares {shape} of {dtype} but holds {held} bytes")
+    found = size - start - length
+    if not dtype.hasobject and (dtype.itemsize == 0 or math.prod(shape) * dtype.itemsize != found):
+        raise BadNpz("bad_shape", f"'{name}' declares {shape} of {dtype} but holds {counted(found, 'byte')}")
     return Header(dtype, shape, fortran, start + length)
 
 
@@ -52,7 +53,7 @@ def array(name: str, content: memoryview, head: Header) -> np.ndarray:
     """A read-only view of a member's numbers.
 
     Raises:
-        BadNpz: unsafe where they are pickled objects.
+        BadNpz: the numbers are pickled objects (unsafe), or have too many axes (bad_shape).
     """
     if head.dtype.hasobject:
         raise BadNpz("unsafe", f"'{name}' holds pickled objects, which are not loaded")
@@ -69,22 +70,22 @@ def array(name: str, content: memoryview, head: Header) -> np.ndarray:
 
 
 def _fields(name: str, text: str) -> tuple[np.dtype[Any], bool, tuple[int, ...]]:
-    """Type, order and shape: the usual spelling by a pattern (2 us), any other as a literal (20 us)."""
+    """Dtype, order and shape: a regex for the usual spelling (2 us), `literal_eval` for any other (20 us)."""
     usual = _USUAL.fullmatch(text)
     try:
         if usual:
-            # Python 2 could write 3L.
+            # Python 2 may write 3L.
             sides = [int(side.strip(" L")) for side in usual[3].split(",") if side.strip()]
             return np.dtype(usual[1]), usual[2] == "True", tuple(sides)
         fields = ast.literal_eval(text.strip())
         descr, fortran, shape = fields["descr"], fields["fortran_order"], fields["shape"]
         if isinstance(descr, list):
             raise BadNpz("bad_shape", f"'{name}' is a table of named columns. Expected numbers or text")
-        sound = isinstance(descr, str) and isinstance(fortran, bool) and isinstance(shape, tuple)
-        if sound and all(type(side) is int and side >= 0 for side in shape):
+        valid = isinstance(descr, str) and isinstance(fortran, bool) and isinstance(shape, tuple)
+        if valid and all(type(side) is int and side >= 0 for side in shape):
             return np.dtype(descr), fortran, shape
     except BadNpz:
         raise
     except (ValueError, TypeError, KeyError, SyntaxError, MemoryError, RecursionError):
-        pass  # text that is no literal, no dictionary, or no type
+        pass  # not a literal, not a dictionary, or an unknown dtype
     raise BadNpz("unreadable", f"the .npy header of '{name}' is damaged")

@@ -10,8 +10,8 @@ import numpy as np
 
 from mocap_ray.npz import npy
 from mocap_ray.npz.directory import DEFLATED, Member, directory, packed_bytes
-from mocap_ray.npz.faults import BadNpz
-from mocap_ray.npz.sources import Mapped, Remote, Source
+from mocap_ray.npz.errors import BadNpz
+from mocap_ray.npz.sources import ByteSource, Mapped, Remote
 from mocap_ray.storage import Place
 
 _PEEK = npy.HEADER_LIMIT + 12
@@ -22,11 +22,11 @@ class NpzFile:
 
     Attributes:
         name: path of the file below its place.
-        size: bytes.
-        members: the .npy members by name, in the order in which they lie in the file.
+        size: size of the file in bytes.
+        members: the .npy members by name, in the order of their position in the file.
     """
 
-    def __init__(self, name: str, source: Source) -> None:
+    def __init__(self, name: str, source: ByteSource) -> None:
         self.name = name
         self.size = source.size
         self._source = source
@@ -45,21 +45,21 @@ class NpzFile:
 
     @property
     def keys(self) -> str:
-        """The names of the members in alphabetical order, for messages; no more than 40 of them."""
+        """The names of the members in alphabetical order, for messages; at most 40 of them."""
         names = sorted(self.members)
         return ", ".join(names[:40]) + (f" and {len(names) - 40} more" if len(names) > 40 else "")
 
     def prefetch(self, names: Iterable[str]) -> None:
-        """Bring members near in one request; names that are not there are ignored, local files need none.
+        """Fetch members of a remote file in one request; unknown names are ignored, local files need no request.
 
         Raises:
-            OSError: the network failed.
+            OSError: the request failed.
         """
         members = [self.members[name] for name in names if name in self.members]
         self._source.fetch([(member.offset, member.end) for member in members])
 
     def describe(self, name: str) -> npy.Header:
-        """Type and shape of a member from its header alone: the numbers are neither read nor checked.
+        """Dtype and shape of a member from its header; the numbers are neither read nor checked.
 
         Raises:
             BadNpz: no such member, or its header is damaged or contradicts its size.
@@ -71,20 +71,20 @@ class NpzFile:
         return npy.header(name, start, member.size)
 
     def read(self, name: str) -> np.ndarray:
-        """One member as a read-only array, its checksum compared.
+        """One member as a read-only array; its checksum is verified.
 
-        A stored member is a view of the file: in the file's byte order, aligned to nothing, and valid
+        A stored (uncompressed) member is an unaligned view of the file, in the file's byte order. It stays valid
         after the file is closed.
 
         Raises:
             BadNpz: missing_keys (no such member), unreadable (checksum, deflate stream, not .npy), unsafe
                 (object array), bad_shape (the declared shape contradicts the number of bytes).
-            OSError: the disk or the network failed; trying again may help.
+            OSError: the disk or the network failed; a retry may help.
         """
         member = self._member(name)
         content = packed_bytes(self._source, member)
         if member.method == DEFLATED:
-            self.describe(name)  # before memory for the whole is asked for
+            self.describe(name)  # checks the sizes before memory is allocated for the whole member
             content = _inflate(member, content, member.size + 1)
             if len(content) != member.size:
                 raise BadNpz("unreadable", f"'{name}' does not inflate to its declared {member.size} bytes")
@@ -102,20 +102,20 @@ class NpzFile:
 def open_npz(place: Place, source: str, *, size: int | None = None) -> NpzFile:
     """Open an .npz file below `place` and read its directory.
 
-    Local files are mapped. A remote file costs one request to open, one for the whole of it up to 256 KiB,
-    else one for its tail and, after `prefetch`, one for the members wanted: three in all.
+    Local files are memory-mapped. A remote file costs one request to open it and one to fetch it if it has at most
+    256 KiB; a larger one costs a request for its tail and, after `prefetch`, one for the members: three in all.
 
     Args:
         place: the folder.
         source: path of the file below it.
-        size: bytes as listed. Another size now means that it changes under our hands: an OSError.
+        size: listed size in bytes; raises OSError if the file has another size now.
 
     Raises:
-        BadNpz: it is no sound zip archive.
-        OSError: it cannot be opened or read.
+        BadNpz: the file is not a valid zip archive.
+        OSError: the file cannot be opened or read, or has changed since it was listed.
     """
     local = place.local
-    opened: Source = (
+    opened: ByteSource = (
         Mapped(f"{local}/{source}", source, size) if local is not None else Remote(place, source, size)
     )
     try:
@@ -126,7 +126,7 @@ def open_npz(place: Place, source: str, *, size: int | None = None) -> NpzFile:
 
 
 def _inflate(member: Member, packed: memoryview, most: int) -> memoryview:
-    """At most `most` bytes of a member's raw deflate stream."""
+    """Inflate at most `most` bytes of a member's raw deflate stream."""
     try:
         return memoryview(zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, most))
     except zlib.error as error:

@@ -1,4 +1,4 @@
-"""A file as ranges of bytes: mapped from a local disk, or fetched from a bucket."""
+"""A file as ranges of bytes: memory-mapped from a local disk, or fetched from a bucket."""
 
 from __future__ import annotations
 
@@ -11,29 +11,30 @@ from typing import Protocol, runtime_checkable
 import pyarrow as pa
 
 from mocap_ray.storage import Place
+from mocap_ray.wording import counted
 
 WHOLE_FILE = 256 << 10
-"""Bytes: a remote file up to here is fetched in one request."""
+"""A remote file of at most this many bytes is fetched in one request."""
 TAIL = 64 << 10
-"""Bytes of a larger remote file that are fetched first; room for the directory of some 1,000 members."""
+"""Bytes at the end of a larger remote file that are fetched first; enough for a directory of about 1,000 members."""
 
 
 @runtime_checkable
-class Source(Protocol):
+class ByteSource(Protocol):
     """A file as ranges of bytes."""
 
     size: int
 
     def block(self, start: int, stop: int) -> memoryview:
-        """Bytes start..stop, which lie inside the file; valid after `close`. Raises OSError."""
+        """Bytes start..stop, which must be inside the file; still valid after `close`. Raises OSError."""
         ...
 
     def fetch(self, spans: Iterable[tuple[int, int]]) -> None:
-        """Bring ranges near, in one request. Raises OSError."""
+        """Fetch ranges in one request. Raises OSError."""
         ...
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         ...
 
 
@@ -46,7 +47,7 @@ class Mapped:
         try:
             self.size = os.fstat(self._fd).st_size
             same_size(name, self.size, size)
-            # An empty file cannot be mapped. The map owns a handle of its own until its last view is gone.
+            # An empty file cannot be mapped. The map has its own file handle until its last view is deleted.
             mapped = mmap.mmap(self._fd, 0, access=mmap.ACCESS_READ) if self.size else b""
             self._view = memoryview(mapped)
         except BaseException:
@@ -55,20 +56,20 @@ class Mapped:
 
     def block(self, start: int, stop: int) -> memoryview:
         """A view of the file."""
-        # Touching a page beyond the end of a file that shrank kills the process (SIGBUS): look first.
+        # Reading a page beyond the end of a file that has shrunk kills the process (SIGBUS): check first.
         same_size(self.name, os.fstat(self._fd).st_size, self.size)
         return self._view[start:stop]
 
     def fetch(self, spans: Iterable[tuple[int, int]]) -> None:
-        """Nothing to do: the pages come when they are touched."""
+        """Do nothing: pages are loaded when they are read."""
 
     def close(self) -> None:
-        """Close the file; the map lives on as long as views of it."""
+        """Close the file; the map stays open as long as there are views of it."""
         os.close(self._fd)
 
 
 class Remote:
-    """An object in a bucket: one request to open it, then one for each range that is not here yet."""
+    """An object in a bucket: one request to open it, then one for each range that has not been fetched."""
 
     def __init__(self, place: Place, name: str, size: int | None) -> None:
         self.name = name
@@ -82,7 +83,7 @@ class Remote:
         self.fetch([(0 if self.size <= WHOLE_FILE else self.size - TAIL, self.size)])
 
     def block(self, start: int, stop: int) -> memoryview:
-        """A view of what was fetched; fetches first where needed."""
+        """A view of the fetched bytes; fetches them first if needed."""
         found = self._find(start, stop)
         if found is None:
             self.fetch([(start, stop)])
@@ -91,7 +92,7 @@ class Remote:
         return found
 
     def fetch(self, spans: Iterable[tuple[int, int]]) -> None:
-        """One request from the first missing byte to the last: gaps cost less than another round trip."""
+        """Fetch from the first missing byte to the last in one request: gaps cost less than another round trip."""
         missing = [span for span in spans if self._find(*span) is None]
         if not missing:
             return
@@ -101,12 +102,12 @@ class Remote:
         except pa.ArrowException as error:
             raise _as_oserror(self.name, error) from error
         if len(data) != stop - start:
-            raise OSError(f"{self.name}: {len(data)} bytes came where {stop - start} were asked for")
+            raise OSError(f"{self.name}: received {len(data)} of {counted(stop - start, 'byte')}")
         self._windows.append((start, memoryview(data)))
 
     def close(self) -> None:
         """Close the object."""
-        with suppress(OSError, pa.ArrowException):  # nothing was written: a failing close loses nothing
+        with suppress(OSError, pa.ArrowException):  # nothing was written, so a failed close loses nothing
             self._file.close()
 
     def _find(self, start: int, stop: int) -> memoryview | None:
@@ -119,11 +120,13 @@ class Remote:
 
 
 def same_size(name: str, found: int, expected: int | None) -> None:
-    """Raise OSError unless `found` bytes are what is expected (None: anything is)."""
+    """Raise OSError unless the size is the expected one (None accepts any size)."""
     if expected is not None and found != expected:
-        raise OSError(f"{name}: {found} bytes where {expected} were listed: it changed since. Run again.")
+        raise OSError(
+            f"{name}: {counted(found, 'byte')} where {expected:,} were listed: it changed since. Run again."
+        )
 
 
 def _as_oserror(name: str, error: Exception) -> OSError:
-    """Errors of pyarrow while reading are the store's, not the file's (its ArrowInvalid is a ValueError)."""
+    """A pyarrow error while reading as OSError: it is the store's failure (ArrowInvalid would be a ValueError)."""
     return error if isinstance(error, OSError) else OSError(f"{name}: {error}")

@@ -1,1 +1,4 @@
-"""What a person looks at in a browser: pages of data sets, priors and searches."""
+"""Self-contained HTML pages of data sets, priors and searches."""
+
+TEMPLATES = "pages/templates"
+"""Folder of the pages' templates, relative to the package root."""

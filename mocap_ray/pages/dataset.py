@@ -1,14 +1,14 @@
-"""One self-contained HTML page about a data set: numbers, pictures, moving figures.
+"""One self-contained HTML page about a data set: numbers, pictures, animated figures.
 
-No network and no external file: styles, scripts and motion are inside, and a content security policy forbids
-everything else. Made from the data set alone, so the same data set gives the same page.
+The page uses no network and no external file: styles, scripts and motion are inside, and a content security policy
+forbids everything else. It depends on the data set alone, so the same data set gives the same page.
 """
 
 from __future__ import annotations
 
 import io
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -17,14 +17,18 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from markupsafe import Markup
 
-from mocap_ray.dataset.card import duration, settings
+from mocap_ray.dataset.card import settings
 from mocap_ray.dataset.reader import DataSet, open
 from mocap_ray.dataset.snippets import snippets
 from mocap_ray.dataset.views import ClipView, DataSetError
-from mocap_ray.drawing import figures
-from mocap_ray.pages import columns
+from mocap_ray.drawing import figures, templates
+from mocap_ray.drawing.stick import BONES
+from mocap_ray.drawing.templates import SHARED
+from mocap_ray.pages import TEMPLATES, columns
 from mocap_ray.storage import place
+from mocap_ray.wording import counted, duration, listed
 
 CLIPS = 6
 SECONDS = 8.0
@@ -33,19 +37,19 @@ SECONDS = 8.0
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A clip on the page: what it is, its film strip, and its motion for the player."""
+    """A clip on the page: its texts, its film strip, and its motion for the player."""
 
     clip_id: str
     title: str
     about: str
     caption: str
-    strip: str
+    strip: Markup
     motion: dict[str, float | int | str]
 
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """A reason, how many recordings or pieces have it, and a few of them as (recording, frame, detail)."""
+    """A reason, the number of recordings or pieces with it, and a few of them as (recording, frame, detail)."""
 
     reason: str
     count: int
@@ -64,53 +68,41 @@ def write_page(root: str | os.PathLike[str], out: str | os.PathLike[str]) -> Pat
         The file.
 
     Raises:
-        DataSetError: root is not a finished data set, or out lies on an object store.
+        DataSetError: root is not a finished data set, or out is on an object store.
         OSError: out cannot be written.
     """
     if "://" in str(out):
-        raise DataSetError(f"{out}: the page is a local file. Write it here and copy it there.")
+        raise DataSetError(f"{out}: the page is a local file. Write it to a local path and copy it.")
     path = Path(out)
     path = path / "index.html" if path.is_dir() else path
-    place(path.parent).publish(page(open(root)).encode(), path.name)
+    place(path.parent).write_atomic(dataset_page(open(root)).encode(), path.name)
     return path
 
 
-def page(ds: DataSet) -> str:
+def dataset_page(ds: DataSet) -> str:
     """The page of an open data set as HTML."""
-    import jinja2
-
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("mocap_ray.pages", "templates"),
-        undefined=jinja2.StrictUndefined,
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(duration=duration, number=lambda n: f"{n:,}")
-    source = environment.loader
-    assert source is not None
-
-    def asset(name: str) -> str:
-        return source.get_source(environment, name)[0]
-
     loaded = [_joints(ds, clip_id) for clip_id in chosen_clips(ds.index, count=CLIPS)]
-    shown = [_shown(clip, joints) for clip, joints in loaded]
+    ending = shared_ending(ds.index["recording"].to_pylist())
+    shown = [_shown(clip, joints, ending) for clip, joints in loaded]
     seconds = np.asarray(ds.index["num_frames"], float) / np.asarray(ds.index["fps"], float)
-    return environment.get_template("page.html.j2").render(
+    totals, names = ds.manifest["totals"], heading(ds.datasets)
+    return templates.render_page(
+        f"{TEMPLATES}/dataset.html.j2",
+        title=f"{names} · {counted(totals['clips'], 'motion clip')}",
+        styles=[f"{SHARED}/player.css", f"{TEMPLATES}/dataset.css"],
+        scripts=[f"{SHARED}/player.js", f"{SHARED}/charts.js", f"{TEMPLATES}/copy.js"],
+        data={"bones": BONES, "motions": [s.motion for s in shown]},
         manifest=ds.manifest,
-        totals=ds.manifest["totals"],
-        heading=heading(ds.datasets),
+        totals=totals,
+        heading=names,
         counts=by_dataset(ds.manifest["counts"]),
-        hero=_hero(loaded),
+        hero=_hero(loaded, ending),
         shown=shown,
         lengths=columns.lengths(seconds),
-        groups=columns.feature_groups(ds.statistics, ds.profile) if "train" in ds.splits else [],
+        groups=columns.feature_groups(ds.statistics) if "train" in ds.splits else [],
         left_out=left_out(ds),
         settings=list(settings(ds.manifest["recipe"])),
         snippets=snippets(ds.manifest),
-        motions={"bones": figures.BONES, "motions": [s.motion for s in shown]},
-        css=asset("page.css") + figures.STYLE,
-        script=asset("player.js"),
     )
 
 
@@ -122,7 +114,7 @@ def heading(datasets: tuple[str, ...]) -> str:
     """
     if len(datasets) > 3:
         return f"{', '.join(datasets[:3])} and {len(datasets) - 3} more"
-    return " and ".join(filter(None, (", ".join(datasets[:-1]), *datasets[-1:]))) or "No clips"
+    return listed(datasets) or "No clips"
 
 
 def by_dataset(counts: list[Mapping[str, Any]]) -> list[tuple[str, list[Mapping[str, Any]]]]:
@@ -133,9 +125,9 @@ def by_dataset(counts: list[Mapping[str, Any]]) -> list[tuple[str, list[Mapping[
 
 
 def chosen_clips(index: pa.Table, *, count: int) -> list[str]:
-    """Clips to show: one from each of the most frequent actions in turn, mirrored twins left out.
+    """Clips to show: one from each of the most frequent actions in turn, without mirrored twins.
 
-    Within an action the clip of median length comes first. Clips without an action count by their subject.
+    Within an action the clip of median length comes first. Clips without an action are grouped by subject.
     The same index gives the same clips.
     """
     groups: dict[str, list[tuple[int, str]]] = {}
@@ -161,15 +153,26 @@ def _joints(ds: DataSet, clip_id: str) -> tuple[ClipView, np.ndarray]:
     return clip, ds.joints(clip)
 
 
-def _title(clip: ClipView) -> str:
-    name = clip.recording.rsplit("/", 1)[-1].removesuffix("_poses").removesuffix("_stageii")
+def shared_ending(recordings: Iterable[str]) -> str:
+    """The last word of all recordings' names if they share it, so that titles can omit it; else empty.
+
+    >>> shared_ending(["CMU/01/run_poses", "CMU/02/walk_fast_poses"]), shared_ending(["CMU/01/run", "CMU/02/jump"])
+    ('_poses', '')
+    """
+    names = {recording.rpartition("/")[2] for recording in recordings}
+    endings = {name.rpartition("_")[2] if name.rpartition("_")[0] else "" for name in names}
+    return f"_{endings.pop()}" if len(names) > 1 and len(endings) == 1 and "" not in endings else ""
+
+
+def _title(clip: ClipView, ending: str) -> str:
+    name = clip.recording.rpartition("/")[2].removesuffix(ending)
     return (clip.action or name).replace("_", " ")
 
 
-def _shown(clip: ClipView, joints: np.ndarray) -> Shown:
+def _shown(clip: ClipView, joints: np.ndarray, ending: str) -> Shown:
     start, stop = figures.excerpt(joints, fps=clip.fps, seconds=SECONDS)
     part = joints[start:stop]
-    title = _title(clip)
+    title = _title(clip, ending)
     about = f"{clip.dataset} · {clip.split} · {duration(clip.num_frames / clip.fps)} at {clip.fps:g} fps"
     if stop - start < len(joints):
         about += f" · from {start / clip.fps:.1f} s"
@@ -183,14 +186,14 @@ def _shown(clip: ClipView, joints: np.ndarray) -> Shown:
     return Shown(clip.clip_id, title, about, caption, strip, figures.player_data(part, fps=clip.fps))
 
 
-def _hero(loaded: list[tuple[ClipView, np.ndarray]]) -> str:
-    """The clip that travels farthest, as one picture; the first of equals, empty without clips."""
-    best, farthest = "", -1.0
+def _hero(loaded: list[tuple[ClipView, np.ndarray]], ending: str) -> Markup:
+    """The clip that travels farthest, as one picture; the first of equals; empty if there are no clips."""
+    best, farthest = Markup(), -1.0
     for clip, joints in loaded:
         start, stop = figures.excerpt(joints, fps=clip.fps, seconds=5.0)
         travel = round(float(np.linalg.norm((joints[stop - 1, 0] - joints[start, 0])[[0, 2]])), 3)
         if travel > farthest:
-            label = f"Successive poses of the clip {_title(clip)}"
+            label = f"Successive poses of the clip {_title(clip, ending)}"
             best = figures.chronophotograph(joints[start:stop], label=label, poses=16, standalone=False)
             farthest = travel
     return best
@@ -210,9 +213,9 @@ def left_out(ds: DataSet) -> list[LeftOut]:
     examples: dict[str, list[tuple[str, int, str]]] = {}
     columns = ("reason", "recording", "first_frame", "detail")
     for reason, *example in zip(*(table[c].to_pylist() for c in columns), strict=True):
-        known = examples.setdefault(reason, [])
-        if len(known) < 3:
-            known.append((example[0], int(example[1]), example[2]))
+        chosen = examples.setdefault(reason, [])
+        if len(chosen) < 3:
+            chosen.append((example[0], int(example[1]), example[2]))
     most = max(counts.values())
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     return [LeftOut(r.replace("_", " "), n, n / most, examples.get(r, [])) for r, n in ordered]

@@ -1,7 +1,7 @@
-"""Pickles of strangers, read as plain arrays without running any of their code.
+"""Read untrusted pickles as plain arrays without running any of their code.
 
-`load` interprets the pickle by a small machine of our own: nothing is imported, called or looked up by a
-name from the file. `rebuild.py` holds the closed list of names, `opcodes.py` what each opcode does.
+`load` interprets the pickle with a small virtual machine: nothing is imported, called or looked up by a
+name from the file. `rebuild.py` holds the closed list of names; `opcodes.py` defines each opcode.
 """
 
 from mocap_ray.pickles.reading import load

@@ -37,7 +37,7 @@ def plain_bytes(arguments: tuple[object, ...], budget: Budget) -> object:
 
 
 def _plain_key(key: object) -> bool:
-    """Text, or a number too small to be made to collide with others at will."""
+    """Whether a key is text, or a number too small for deliberate hash collisions."""
     return isinstance(key, str) or (isinstance(key, int) and abs(key) < 2**60)
 
 
@@ -71,7 +71,7 @@ _PLAIN_DTYPE = re.compile(
 
 
 def numpy_dtype(arguments: tuple[object, ...], budget: Budget) -> object:
-    """`numpy.dtype('f8', 0, 1)`; its state, which follows, brings the byte order."""
+    """`numpy.dtype('f8', 0, 1)`; the state that follows sets the byte order."""
     expect(bool(arguments) and isinstance(arguments[0], str), "a dtype that is not named by a string")
     name = arguments[0]
     assert isinstance(name, str)
@@ -92,7 +92,7 @@ def numpy_dtype(arguments: tuple[object, ...], budget: Budget) -> object:
 
 
 def _raw(data: object, budget: Budget) -> bytes:
-    """Bytes, of Python 3 or as the latin1 text that a Python 2 string became."""
+    """Array data as bytes, from bytes of Python 3 or from a Python 2 string that was decoded as latin1."""
     if isinstance(data, str):
         budget.spend(len(data))
         return data.encode("latin1")
@@ -102,7 +102,7 @@ def _raw(data: object, budget: Budget) -> bytes:
 
 
 def array_shape(shape: object) -> tuple[int, ...]:
-    """A shape that is a tuple of sizes, as numpy allows it."""
+    """A shape as a tuple of sizes. Raises ValueError if numpy would not allow it."""
     shape = (shape,) if isinstance(shape, int) else shape
     good = isinstance(shape, tuple) and len(shape) <= 32 and all(type(n) is int and n >= 0 for n in shape)
     expect(good, f"an array of shape {str(shape)[:60]}")
@@ -113,7 +113,7 @@ def array_shape(shape: object) -> tuple[int, ...]:
 def _array(
     shape: object, dtype: object, fortran: object, data: object, budget: Budget
 ) -> np.ndarray[Any, np.dtype[Any]]:
-    """An array whose data really hold as much as its shape says: nothing is allocated on a promise."""
+    """An array whose data has the size that its shape declares: nothing is allocated before the check."""
     sizes = array_shape(shape)
     expect(isinstance(dtype, np.dtype), "an array whose dtype is none")
     assert isinstance(dtype, np.dtype)
@@ -136,7 +136,7 @@ def _array(
             f"an array of shape {sizes} and {dtype} with {len(raw)} bytes, not {expected}",
         )
         budget.spend(len(raw))
-        # A copy, so that arrays are writable and aligned, as numpy's own reader leaves them.
+        # A copy, so that arrays are writable and aligned, like those of numpy's own reader.
         flat = np.frombuffer(raw, dtype=dtype).copy() if raw else np.empty(count, dtype=dtype)
     return flat.reshape(sizes, order="F" if fortran else "C")
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from mocap_ray.pickles.arrays import array_shape
+from mocap_ray.pickles.torch_legacy import read_storage
 from mocap_ray.pickles.values import Budget, Builder, Pending, expect
 
 
@@ -105,13 +106,11 @@ def chumpy_select(arguments: tuple[object, ...], budget: Budget) -> object:
 
 
 def torch_storage(arguments: tuple[object, ...], budget: Budget) -> object:
-    """`_load_from_bytes(bytes)`, read by us instead of torch's full load."""
-    from mocap_ray.pickles.torch_legacy import read_storage
-
+    """`_load_from_bytes(bytes)`, parsed here instead of by torch's unrestricted load."""
     expect(len(arguments) == 1 and isinstance(arguments[0], bytes), "a torch storage without its bytes")
     assert isinstance(arguments[0], bytes)
     budget.spend(len(arguments[0]))
-    return read_storage(arguments[0], where=budget.where)
+    return read_storage(arguments[0], budget.nested)
 
 
 def torch_tensor(arguments: tuple[object, ...], budget: Budget) -> object:
@@ -123,7 +122,7 @@ def torch_tensor(arguments: tuple[object, ...], budget: Budget) -> object:
     sizes, strides = array_shape(size), array_shape(stride)
     expect(
         type(offset) is int and offset >= 0 and len(sizes) == len(strides),
-        "a torch tensor with a crooked layout",
+        "a torch tensor with an invalid layout",
     )
     assert isinstance(offset, int)
     count = math.prod(sizes)
@@ -137,17 +136,3 @@ def torch_tensor(arguments: tuple[object, ...], budget: Budget) -> object:
         return np.empty(sizes, dtype=storage.dtype)
     steps = tuple(step * storage.itemsize for step in strides)
     return np.lib.stride_tricks.as_strided(storage[offset:], sizes, steps).copy()
-
-
-TORCH_STORAGES = {
-    "DoubleStorage": "<f8",
-    "FloatStorage": "<f4",
-    "HalfStorage": "<f2",
-    "LongStorage": "<i8",
-    "IntStorage": "<i4",
-    "ShortStorage": "<i2",
-    "CharStorage": "<i1",
-    "ByteStorage": "<u1",
-    "BoolStorage": "|b1",
-}
-"""torch's storage types by name, as numpy dtypes."""

@@ -1,8 +1,8 @@
-"""The state of a run over a pickle: input, stack, marks, memo, budget.
+"""The virtual machine that interprets a pickle: input, stack, marks, memo, budget.
 
-Python's own `pickle.Unpickler` with a restricted `find_class` still calls what it finds, sets attributes on
-it (opcode BUILD reaches classes and functions too), allocates what a length field promises and grows its
-memo to any index. Here a global is a pair of strings, and what it stands for is built by `rebuild.py`.
+Python's `pickle.Unpickler` with a restricted `find_class` still calls the objects it finds, sets attributes on
+them (opcode BUILD applies to classes and functions too), allocates whatever a length field declares, and grows its
+memo to any index. Here a global is a pair of strings, and `rebuild.py` builds the value it represents.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 from mocap_ray.pickles.rebuild import LISTED, rebuild
-from mocap_ray.pickles.values import Global, Pending, UnsafePickle
+from mocap_ray.pickles.values import Global, Nested, Pending, UnsafePickle
 
 
 def safe_key(key: object, *, depth: int = 0) -> object:
-    """A dictionary key whose hashing can neither recurse deeply nor be made to collide at will."""
+    """Return the key. Raises ValueError for a key that allows deep recursion or deliberate hash collisions."""
     if isinstance(key, tuple) and depth < 2 and len(key) < 100:
         for part in key:
             safe_key(part, depth=depth + 1)
@@ -27,23 +27,30 @@ def safe_key(key: object, *, depth: int = 0) -> object:
 
 
 class Machine:
-    """The state of one run: input, stack, marks, memo."""
+    """The state of the interpreter: input, stack, marks, memo, budget."""
 
     def __init__(
-        self, data: bytes, start: int, where: str, persistent: Callable[[object], object] | None
+        self,
+        data: bytes,
+        start: int,
+        where: str,
+        *,
+        persistent: Callable[[object], object] | None,
+        nested: Nested,
     ) -> None:
         self.data = data
         self.at = start
         self.where = where
         self.persistent = persistent
+        self.nested = nested
         self.stack: list[object] = []
         self.marks: list[int] = []
         self.memo: dict[int, object] = {}
-        # Honest files make about one byte of values per byte; a memo used over and over makes thousands.
+        # A normal file makes about one byte of values per byte; a malicious one with a reused memo makes thousands.
         self.budget = 16 * len(data) + 2**26
 
     def spend(self, count: int) -> None:
-        """Count bytes that objects take; a short file cannot make a large heap."""
+        """Count bytes used by objects. Raises ValueError above the budget, so that a short file cannot fill memory."""
         self.budget -= count
         if self.budget < 0:
             raise ValueError(f"values many times as large as the file's {len(self.data)} bytes")
@@ -51,7 +58,7 @@ class Machine:
     # Input.
 
     def take(self, count: int) -> bytes:
-        """The next `count` bytes, which must all be there."""
+        """The next `count` bytes. Raises ValueError if fewer are left."""
         end = self.at + count
         if count < 0 or end > len(self.data):
             raise ValueError(f"{count} bytes announced, {len(self.data) - self.at} left")
@@ -60,7 +67,7 @@ class Machine:
         return chunk
 
     def line(self) -> bytes:
-        """Bytes up to the next newline, which is consumed."""
+        """The bytes up to the next newline, which is consumed too."""
         end = self.data.find(b"\n", self.at)
         if end < 0:
             raise ValueError("a line without its end")
@@ -79,7 +86,7 @@ class Machine:
         self.stack.append(value)
 
     def pop(self) -> object:
-        """Take the top value; one below the last mark is not on offer."""
+        """Take the top value. Raises ValueError if there is none above the last mark."""
         if len(self.stack) <= (self.marks[-1] if self.marks else 0):
             raise ValueError("the stack is empty")
         return self.stack.pop()
@@ -94,11 +101,11 @@ class Machine:
         return values
 
     def top(self) -> object:
-        """Look at the top value."""
+        """The top value, which stays on the stack."""
         return self.stack[-1]
 
     def remember(self, index: int) -> None:
-        """Memoize the top; an unfinished object learns where it stands, to be replaced when finished."""
+        """Memoize the top value; a `Pending` object records the index, to be replaced when it is finished."""
         value = self.top()
         self.memo[index] = value
         if isinstance(value, Pending):
@@ -115,14 +122,14 @@ class Machine:
         self.push(Global(module, name))
 
     def unsafe(self, name: str, why: str) -> UnsafePickle:
-        """The refusal of one name, as a sentence."""
+        """The error for a name that is not allowed."""
         return UnsafePickle(
             f"{self.where}: the pickle names {name}, {why}. It was not loaded and none of its code was run. "
             "If you trust its origin, load it where its library is installed and save the arrays with numpy.savez."
         )
 
     def call(self, callee: object, arguments: object) -> None:
-        """REDUCE and NEWOBJ: build what a listed global stands for."""
+        """REDUCE and NEWOBJ: build the value of a listed global."""
         if not isinstance(callee, Global) or not isinstance(arguments, tuple):
             raise ValueError(f"a call of a {type(callee).__name__}")
         self.push(rebuild(callee, arguments, self))
@@ -131,7 +138,7 @@ class Machine:
         """BUILD: finish the object below the state."""
         state, target = self.pop(), self.pop()
         if isinstance(target, OrderedDict):
-            self.push(target)  # torch hangs version notes on its state dicts
+            self.push(target)  # torch attaches version notes to its state dicts
             return
         if not isinstance(target, Pending):
             raise ValueError(f"a state for a {type(target).__name__}")
@@ -142,7 +149,7 @@ class Machine:
         self.push(value)
 
     def set_items(self, pairs: list[object]) -> None:
-        """Put alternating keys and values into the dictionary on top."""
+        """Add alternating keys and values to the dictionary on top."""
         target = self.top()
         if not isinstance(target, dict) or len(pairs) % 2:
             raise ValueError("items for something that is no dictionary")
@@ -164,5 +171,5 @@ class Machine:
         target.update(safe_key(value) for value in values)
 
     def refuse_call(self, module: object, name: object) -> None:
-        """Old-style class instances are never data that we know."""
+        """Raise UnsafePickle: an instance of an old-style class is never supported data."""
         raise self.unsafe(f"{module}.{name}", "an object of a class")

@@ -1,4 +1,4 @@
-"""The opcodes of pickle protocols 0 to 5, each as what it does to the machine.
+"""The opcodes of pickle protocols 0 to 5, each as a function that changes the machine.
 
 Sources: `pickletools` of the standard library, PEP 307, 3154 and 574.
 """
@@ -104,7 +104,7 @@ def _discard_to_mark(machine: Machine) -> None:
 
 
 def _protocol(machine: Machine) -> None:
-    machine.take(1)  # the opcodes of all protocols are understood, whichever the file says
+    machine.take(1)  # the opcodes of all protocols are supported, whichever the file declares
 
 
 def _out_of_band(machine: Machine) -> None:

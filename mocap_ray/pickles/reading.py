@@ -1,4 +1,4 @@
-"""Read a pickle as plain values, or say why not."""
+"""Read a pickle as plain values."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import BinaryIO
 
 import numpy as np
 
+from mocap_ray.errors import UserError
 from mocap_ray.pickles.machine import Machine
 from mocap_ray.pickles.opcodes import OPERATIONS
 from mocap_ray.pickles.values import Global, Pending, UnsafePickle
@@ -16,17 +17,17 @@ from mocap_ray.pickles.values import Global, Pending, UnsafePickle
 def load(source: bytes | BinaryIO, *, where: str) -> object:
     """Read one pickle as plain values: containers, numbers, strings, numpy arrays, scipy.sparse matrices.
 
-    Strings of Python 2 are decoded as latin1, so raw bytes survive as text of the same code points. chumpy
-    objects and torch tensors come back as numpy arrays. Memory stays within a small multiple of the input:
-    lengths and shapes are believed only as far as bytes follow. Trailing bytes are ignored.
+    Strings of Python 2 are decoded as latin1, so raw bytes are kept as text with the same code points. chumpy
+    objects and torch tensors become numpy arrays. Memory is limited to a small multiple of the input: lengths and
+    shapes are checked against the bytes that follow. Trailing bytes are ignored.
 
     Args:
         source: the pickle, or a binary file that is read to its end.
-        where: what to call it in messages, usually its path.
+        where: name of the pickle in messages, usually its path.
 
     Raises:
-        UnsafePickle: a name outside the closed list, which is in the message; nothing of it was run.
-        ValueError: truncated, not a pickle, or contradicting itself.
+        UnsafePickle: the pickle names something outside the closed list; the message says what. Nothing was run.
+        UserError: the pickle is truncated, inconsistent, or not a pickle.
     """
     data = source if isinstance(source, bytes) else source.read()
     value, _ = load_from(data, 0, where=where)
@@ -36,8 +37,12 @@ def load(source: bytes | BinaryIO, *, where: str) -> object:
 def load_from(
     data: bytes, start: int, *, where: str, persistent: Callable[[object], object] | None = None
 ) -> tuple[object, int]:
-    """One pickle inside `data` from `start`, and where it ends; `persistent` resolves persistent ids."""
-    machine = Machine(data, start, where, persistent)
+    """Read one pickle in `data` from `start`; returns its value and its end. `persistent` resolves persistent ids."""
+
+    def nested(data: bytes, start: int, persistent: Callable[[object], object]) -> tuple[object, int]:
+        return load_from(data, start, where=where, persistent=persistent)
+
+    machine = Machine(data, start, where, persistent=persistent, nested=nested)
     try:
         value = _run(machine)
         _refuse_leftovers(value, machine)
@@ -54,10 +59,10 @@ def load_from(
         struct.error,
     ) as error:
         found = str(error) or type(error).__name__
-        raise ValueError(
+        raise UserError(
             f"{where}: not a readable pickle, stopped at byte {machine.at} of {len(data)}: {found}. "
-            "Expected a whole pickle of numbers, strings, containers and arrays; "
-            "fetch the file again if it may be truncated."
+            "Expected a complete pickle of numbers, strings, containers and arrays; "
+            "download the file again if it may be truncated."
         ) from error
     return value, machine.at
 
@@ -75,12 +80,12 @@ def _run(machine: Machine) -> object:
 
 
 def _refuse_leftovers(root: object, machine: Machine) -> None:
-    """Raise if a bare global or an object without its state hides in the result."""
+    """Raise if the result contains a bare global or an object without its state."""
     todo, seen = [root], set[int]()
     while todo:
         value = todo.pop()
         if isinstance(value, Global):
-            raise machine.unsafe(f"{value.module}.{value.name}", "as a thing of its own instead of data")
+            raise machine.unsafe(f"{value.module}.{value.name}", "a class or function instead of data")
         if isinstance(value, Pending):
             raise ValueError(f"a {value.what} is left without its state")
         inside = isinstance(value, list | tuple | dict | set | frozenset) or (

@@ -1,13 +1,14 @@
-"""The closed list: every global that a pickle may name, and what builds it."""
+"""The closed list: every global that a pickle may name, and the function that builds its value."""
 
 from __future__ import annotations
 
 from mocap_ray.pickles import arrays, foreign
+from mocap_ray.pickles.torch_legacy import TORCH_STORAGES
 from mocap_ray.pickles.values import Budget, Builder, Global, expect
 
 
 def rebuild(callee: Global, arguments: tuple[object, ...], budget: Budget) -> object:
-    """The value, or the `Pending` object, that calling this global would give."""
+    """The value, or the `Pending` object, that calling this global would return."""
     return _BUILDERS[callee.module, callee.name](arguments, budget)
 
 
@@ -23,7 +24,7 @@ def _reconstructor(arguments: tuple[object, ...], budget: Budget) -> object:
 
 
 def _not_callable(arguments: tuple[object, ...], budget: Budget) -> object:
-    raise ValueError("a call of a type that only ever stands as an argument")
+    raise ValueError("a call of a type that is only valid as an argument")
 
 
 _INSTANCES: dict[tuple[str, str], Builder] = {
@@ -61,7 +62,7 @@ _BUILDERS: dict[tuple[str, str], Builder] = {
     ("numpy._core.numeric", "_frombuffer"): arrays.numpy_from_buffer,
     ("torch._utils", "_rebuild_tensor_v2"): foreign.torch_tensor,
     ("torch.storage", "_load_from_bytes"): foreign.torch_storage,
-    **{("torch", name): _not_callable for name in foreign.TORCH_STORAGES},
+    **{("torch", name): _not_callable for name in TORCH_STORAGES},
 }
 
 LISTED = frozenset(_BUILDERS)

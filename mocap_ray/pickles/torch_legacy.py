@@ -1,7 +1,7 @@
-"""Storages inside plain pickles of torch tensors, read without torch.
+"""Storages in plain pickles of torch tensors, read without torch.
 
-`pickle.dump(tensor)` stores a call of `torch.storage._load_from_bytes`, which is a full, unrestricted
-`torch.load`. Its bytes are torch's format from before 1.6: four pickles (magic number, version, system,
+`pickle.dump(tensor)` stores a call of `torch.storage._load_from_bytes`, which is an unrestricted
+`torch.load`. The bytes are in torch's format from before 1.6: four pickles (magic number, version, system,
 the object with a persistent id for each storage), the list of storage keys, then per key the number of
 elements as int64 and the raw values.
 """
@@ -12,15 +12,31 @@ from typing import Any
 
 import numpy as np
 
-from mocap_ray.pickles.foreign import TORCH_STORAGES
-from mocap_ray.pickles.reading import load_from
-from mocap_ray.pickles.values import Global
+from mocap_ray.pickles.values import Global, Nested
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 
+TORCH_STORAGES = {
+    "DoubleStorage": "<f8",
+    "FloatStorage": "<f4",
+    "HalfStorage": "<f2",
+    "LongStorage": "<i8",
+    "IntStorage": "<i4",
+    "ShortStorage": "<i2",
+    "CharStorage": "<i1",
+    "ByteStorage": "<u1",
+    "BoolStorage": "|b1",
+}
+"""torch's storage types by name, as numpy dtypes."""
 
-def read_storage(data: bytes, *, where: str) -> np.ndarray[Any, np.dtype[Any]]:
-    """The one storage in `data` as a vector. Raises ValueError where the layout differs."""
+
+def read_storage(data: bytes, nested: Nested) -> np.ndarray[Any, np.dtype[Any]]:
+    """The only storage in `data`, as a vector. Raises ValueError if the layout differs.
+
+    Args:
+        data: bytes in the legacy format, a sequence of pickles.
+        nested: reads one of the pickles.
+    """
     found: list[tuple[str, str, int]] = []
 
     def note(identifier: object) -> object:
@@ -36,7 +52,7 @@ def read_storage(data: bytes, *, where: str) -> np.ndarray[Any, np.dtype[Any]]:
 
     at, heads = 0, []
     for _ in range(5):
-        head, at = load_from(data, at, where=where, persistent=note)
+        head, at = nested(data, at, note)
         heads.append(head)
     if heads[0] != _MAGIC or len(found) != 1 or heads[4] != [found[0][1]]:
         raise ValueError("a torch storage in another layout than torch's own from before 1.6")

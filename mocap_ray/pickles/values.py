@@ -1,4 +1,4 @@
-"""What the parts of the unpickler hand to each other."""
+"""Types that the parts of the unpickler share."""
 
 from __future__ import annotations
 
@@ -6,23 +6,33 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from mocap_ray.errors import UserError
 
-class UnsafePickle(ValueError):
-    """The pickle names something outside the closed list; nothing of it was imported or run."""
+
+class UnsafePickle(UserError):
+    """The pickle names something outside the closed list; nothing was imported or run."""
+
+
+class Nested(Protocol):
+    """Reads a pickle that is embedded in the bytes of another one."""
+
+    def __call__(self, data: bytes, start: int, persistent: Callable[[object], object]) -> tuple[object, int]:
+        """Read one pickle from `start`; returns its value and its end. `persistent` resolves persistent ids."""
+        ...
 
 
 class Budget(Protocol):
-    """Who builds: it counts the bytes that objects take beyond those of the input."""
+    """The part of the machine that builders use: it counts bytes and reads nested pickles."""
 
-    where: str
+    nested: Nested
 
     def spend(self, count: int) -> None:
-        """Raise ValueError when more would be made than an honest file of this size holds."""
+        """Count bytes of a value. Raises ValueError above what a normal file of this size can hold."""
 
 
 @dataclass(frozen=True, slots=True)
 class Global:
-    """A name on the list: two strings, never the thing itself."""
+    """A name on the list: two strings, never the object itself."""
 
     module: str
     name: str
@@ -30,12 +40,12 @@ class Global:
 
 @dataclass(slots=True, eq=False)
 class Pending:
-    """An object whose state (opcode BUILD) is still to come.
+    """An object that waits for its state (opcode BUILD).
 
     Attributes:
-        what: for messages.
-        finish: makes the value of the state.
-        memo: memo entries that hold this object, to be replaced by the value.
+        what: what it is, for messages.
+        finish: makes the value from the state.
+        memo: indices of memo entries that hold this object, to be replaced by the value.
     """
 
     what: str
@@ -50,4 +60,4 @@ def expect(holds: bool, sentence: str) -> None:
 
 
 Builder = Callable[[tuple[object, ...], Budget], object]
-"""Makes a value, or a `Pending` object, of the arguments of a global."""
+"""Makes a value, or a `Pending` object, from the arguments of a global."""

@@ -1,4 +1,4 @@
-"""Pose priors, one file each, and the table that names them.
+"""Pose priors, one file each, and the table that lists them.
 
 >>> sorted(MODELS)
 ['gaussian_prior', 'global_flow', 'hand_vae', 'joint_flow']
@@ -31,21 +31,21 @@ MODELS: dict[str, tuple[type[PriorConfig], type[Any]]] = {
 ModelConfig = Annotated[
     GaussianConfig | JointFlowConfig | GlobalFlowConfig | HandVAEConfig, Field(discriminator="kind")
 ]
-"""The `model:` section of a training config, told apart by `kind`."""
+"""The `model:` section of a training config, discriminated by `kind`."""
 
 
 def build(config: PriorConfig, coordinates: Coordinates) -> Prior:
-    """The model of a config, with fresh parameters from torch's global generator.
+    """Build the model of a config, with parameters initialised from torch's global generator.
 
     Raises:
-        ValueError: the model cannot work on these coordinates (no hands, a constant axis, ...).
+        UserError: the model cannot work on these coordinates (no hands, a constant axis, ...).
     """
     model: Prior = MODELS[config.kind][1](config, coordinates)
     return model
 
 
 def fit_coordinates(config: PriorConfig, poses: Any, *, joints: JointChoice = "all") -> Coordinates:
-    """Coordinates of the training split [N, 55, 3] as a model's config wants them; see `Coordinates.fit`."""
+    """Fit the coordinates that a model's config requires to the training split [N, 55, 3]; see `Coordinates.fit`."""
     return Coordinates.fit(
         poses, joints=joints, representation=config.representation, standardise=config.standardise
     )

@@ -1,57 +1,77 @@
-"""Which numbers of a pose a prior sees: forms of poses, degenerate dimensions, charts and scales.
+"""The coordinates in which priors work: pose formats, degenerate dimensions, charts and scales.
 
 A pose is 55 rotations (SMPL-X order). A prior is a density over `active` coordinates x [D]: the axes of the
-chosen joints, less those on which the training split lets a density grow without bound; see `degeneracy.py`.
-Densities are reported with respect to Lebesgue measure on canonical rotation vectors (rad, angle in [0, pi]),
-whatever the coordinates are made of; `log_volume` converts. So scores of all representations compare.
+chosen joints, without those on which the training split does not bound a density; see `degeneracy.py`.
+Densities are reported with respect to Lebesgue measure on canonical rotation vectors (rad, angle in [0, pi])
+in every representation; `log_volume` converts. So scores are comparable across representations.
 
 `rotvec`  x = the rotation vector itself.
 `tangent` x = log(R_mean^T R), the chart at each joint's mean rotation: joints far from rest (collars, thumbs,
           bent knees) look more Gaussian there. Joints with a degenerate axis keep R_mean = I, i.e. their
           rotation vector, so that active dimensions are the same numbers in both.
-Standardised, `axis`: less the training mean, divided by the training standard deviation of each axis. `joint`:
+Standardised by `axis`: minus the training mean, divided by the training standard deviation of each axis. By `joint`:
 whitened by the training covariance of each joint, x = L^-1 (r - mean) with L L^T its covariance. A joint's rotations
-often lie in a thin sheet across the axes (knees 27 degrees wide and 0.4 thick), which no scaling of axes widens.
+often lie in a thin sheet across the axes (knees 27 degrees wide and 0.4 thick), which scaling the axes cannot widen.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Literal, TypedDict
 
 import numpy as np
-import roma
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from mocap_ray.priors.degeneracy import MIN_VARIANCE, find_degenerate, grouped
-from mocap_ray.priors.forms import AT_REST, FORMS, J, JointChoice, form_of, joint_indices
-from mocap_ray.priors.moments import chunks, factors_of, mean_rotations, moments
-from mocap_ray.priors.rotations import canonical, log_haar, matrix_from_6d, turned
+from mocap_ray.priors.forms import (
+    AT_REST,
+    FORMS,
+    J,
+    JointChoice,
+    form_of,
+    full_mask,
+    joint_indices,
+    rotvecs_of,
+)
+from mocap_ray.priors.rotations import canonical, log_haar, turned
+from mocap_ray.priors.statistics import Statistics
 from mocap_ray.skeleton import SMPLX_JOINTS, SMPLX_PARENTS
 
 Representation = Literal["rotvec", "tangent"]
 Standardise = Literal["none", "axis", "joint"]
-NUMBERS = ("constants", "follow", "mean", "std", "factor", "centre")
-"""Buffers that a description holds."""
+
+
+class Description(TypedDict):
+    """Coordinates as plain JSON values: the `coordinates` of a prior.json."""
+
+    joints: list[str]
+    representation: Representation
+    standardise: Standardise
+    active: list[int]
+    degenerate: dict[str, str]
+    constants: list[list[float]]
+    follow: list[list[list[float]]]
+    mean: list[float]
+    std: list[float]
+    factor: list[list[list[float]]]
+    centre: list[list[float]]
 
 
 class Coordinates(nn.Module):
-    """Poses to active coordinates and back; buffers only. Made by `fit` or `from_description`.
+    """Maps poses to active coordinates and back; holds buffers only. Create it with `fit` or `from_description`.
 
     Attributes:
         active: D, the number of active coordinates.
         joints: indices of the chosen joints among the 55.
-        active_joints: those of them with at least one active axis, in order.
-        degenerate: axes of chosen joints that are left out -> why: `jaw.x` -> `constant`, ...
-        centre: [55, 3] rotation vectors of R_mean (which so is a rotation in any precision); 0: no chart.
+        active_joints: the chosen joints with at least one active axis, in order.
+        degenerate: excluded axes of chosen joints -> reason: `jaw.x` -> `constant`, ...
+        centre: [55, 3] rotation vectors of R_mean, so that R_mean is a rotation in any precision; 0: no chart.
         factor: [L, 3, 3] Cholesky factors of the active joints' covariances, rad; `joint` whitens by them.
         follow: [55, 3, 3] how degenerate axes follow from the active ones of their joint, see `degeneracy.py`.
-        spread: [D, D] chart numbers less their mean = spread @ x, lower triangular within each joint.
-        std: [D] standard deviations of the active axes, rad, whatever the coordinates are.
-        log_scale: [D]; its sum is log |d rotation vector / dx| of the scaling, for each joint by itself too.
-        fill: [D] coordinates of the training mean: what stands for a hidden joint where a model needs a number.
+        spread: [D, D] chart numbers minus their mean = spread @ x, lower triangular within each joint.
+        std: [D] standard deviations of the active axes, rad, with any `standardise`.
+        log_scale: [D]; its sum is log |d rotation vector / dx| of the scaling, also within each joint.
+        fill: [D] coordinates of the training mean: the values of hidden joints where a model needs numbers.
     """
 
     mean: Tensor
@@ -67,33 +87,28 @@ class Coordinates(nn.Module):
     spread: Tensor
 
     def __init__(
-        self,
-        *,
-        joints: tuple[int, ...],
-        active: Sequence[int],
-        degenerate: Mapping[str, str],
-        constants: Float[Tensor, "55 3"],
-        follow: Float[Tensor, "55 3 3"],
-        mean: Float[Tensor, "D"],
-        std: Float[Tensor, "D"],
-        factor: Float[Tensor, "L 3 3"],
-        centre: Float[Tensor, "55 3"],
-        representation: Representation,
-        standardise: Standardise,
+        self, statistics: Statistics, *, representation: Representation, standardise: Standardise
     ) -> None:
         super().__init__()
-        assert len(active) == len(mean) == len(std) > 0
-        self.joints = joints
+        assert len(statistics.active) == len(statistics.mean) == len(statistics.std) > 0
+        self.joints = statistics.joints
         self.representation: Representation = representation
         self.standardise: Standardise = standardise
-        self.index_list = tuple(active)
-        self.active = len(active)
-        self.active_joints = tuple(sorted({k // 3 for k in active}))
-        self.degenerate = dict(degenerate)
-        self.follows = bool((follow != 0).any())
+        self.index_list = statistics.active
+        self.active = len(statistics.active)
+        self.active_joints = tuple(sorted({k // 3 for k in statistics.active}))
+        self.degenerate = dict(statistics.degenerate)
+        self.follows = bool((statistics.follow != 0).any())
         single = torch.get_default_dtype()
-        stored = {"mean": mean, "std": std, "factor": factor, "centre": centre}
-        for name, value in {**stored, "constants": constants, "follow": follow}.items():
+        stored = {
+            "mean": statistics.mean,
+            "std": statistics.std,
+            "factor": statistics.factor,
+            "centre": statistics.centre,
+            "constants": statistics.constants,
+            "follow": statistics.follow,
+        }
+        for name, value in stored.items():
             self.register_buffer(name, value.to(single, copy=True))
         index = torch.tensor(self.index_list)
         joints_in_use = torch.tensor(self.active_joints)
@@ -112,110 +127,62 @@ class Coordinates(nn.Module):
         representation: Representation = "rotvec",
         standardise: Standardise = "axis",
     ) -> Coordinates:
-        """Statistics of the training split, in float64 and in chunks.
+        """Fit coordinates to the training split.
 
         Args:
             poses: rotation vectors, rad.
             joints: see `joint_indices`.
-            representation: the chart, see the module.
-            standardise: how they are scaled, see the module.
+            representation: the chart; see the module's docstring.
+            standardise: the scaling; see the module's docstring.
 
         Raises:
-            ValueError: fewer than two poses, a number that is not finite, or nothing that varies.
+            UserError: fewer than two poses, a number that is not finite, or nothing that varies.
         """
-        poses = torch.as_tensor(poses)
-        chosen = joint_indices(joints)
-        if len(poses) < 2:
-            raise ValueError(f"{len(poses)} poses: statistics need at least two.")
-        mean, covariance = moments(canonical(c) for c in chunks(poses))
-        if not bool(torch.isfinite(covariance).all()):
-            raise ValueError("Poses hold numbers that are not finite; expected rotation vectors in rad.")
-        found = find_degenerate(poses, mean, covariance, chosen)
-        if not bool(found.active.any()):
-            names = joints if isinstance(joints, str) else ", ".join(joints)
-            told = ", ".join(f"{why} ({len(what)} joints)" for why, what in grouped(found.reasons).items())
-            raise ValueError(
-                f"joints: {names}: nothing to learn in the {len(poses)} training poses: {told}. The "
-                "recordings may lack these joints, or most of them hold them still. Choose other joints by "
-                "data.joints, or recordings that move them by data.dataset."
-            )
-        centre = torch.zeros(J, 3, dtype=torch.float64)
-        if representation == "tangent":
-            charted = found.active.all(1, keepdim=True)
-            centre = torch.where(charted, mean_rotations(poses), centre).float().double()  # as it is stored
-            chart_mean, chart_covariance = moments(turned(-centre.to(c.device), c) for c in chunks(poses))
-            # A chart bends lines: what filled space in one might not in the other, by rounding.
-            charted = charted & (torch.linalg.eigvalsh(chart_covariance)[:, :1] >= MIN_VARIANCE)
-            centre = torch.where(charted, centre, torch.zeros_like(centre))
-            mean = torch.where(charted, chart_mean, mean)
-            covariance = torch.where(charted[:, :, None], chart_covariance, covariance)
-        index = found.active.reshape(-1).nonzero().squeeze(1)
-        return cls(
-            joints=chosen,
-            active=index.tolist(),
-            degenerate=found.reasons,
-            constants=found.constants,
-            follow=found.follow,
-            mean=mean.reshape(-1)[index],
-            std=covariance.diagonal(dim1=1, dim2=2).reshape(-1)[index].sqrt(),
-            factor=factors_of(covariance, found.active),
-            centre=centre,
-            representation=representation,
-            standardise=standardise,
-        )
+        statistics = Statistics.of(torch.as_tensor(poses), joints=joints, tangent=representation == "tangent")
+        return cls(statistics, representation=representation, standardise=standardise)
 
     # ---- forms -----------------------------------------------------------------------------------------------
 
     def rotvecs(self, poses: Tensor) -> Float[Tensor, "*B 55 3"]:
-        """Any form of poses as canonical rotation vectors of 55 joints, in this module's dtype.
+        """Convert poses of any form to canonical rotation vectors of 55 joints, in this module's dtype.
 
         Args:
             poses: axis-angle [*B, J, 3], matrices [*B, J, 3, 3] or 6-D [*B, J, 6], J one of `FORMS`. 53 joints
-                lack the eyes, 52 jaw and eyes; 22 and 21 are the body with and without pelvis, 30 the hands.
-                Joints that a form lacks become zero.
+                lack the eyes, 52 the jaw and the eyes; 22 and 21 are the body with and without pelvis, 30 the
+                hands. Missing joints become zero.
 
         Raises:
             ValueError: another shape, or numbers that are not floating point.
         """
-        kind, count = form_of(poses)
-        poses = poses.to(self.mean.dtype)
-        if kind == "6d":
-            poses = matrix_from_6d(poses)
-        vectors = canonical(poses) if kind == "rotvec" else roma.rotmat_to_rotvec(poses)
-        if count == J:
-            return vectors
-        full = vectors.new_zeros(*vectors.shape[:-2], J, 3)
-        places = torch.tensor(FORMS[count], device=vectors.device)
-        return full.index_copy(-2, places, vectors)
+        return rotvecs_of(poses, dtype=self.mean.dtype)
 
     def encode(
         self, poses: Tensor, visible: Bool[Tensor, "*B J"] | None = None
     ) -> tuple[Float[Tensor, "n D"], Bool[Tensor, "n D"] | None, torch.Size]:
-        """Active coordinates of poses, which of them are seen (None: all), and the leading batch shape.
+        """Active coordinates of poses, the mask of visible ones (None: all), and the leading batch shape.
 
         Args:
-            poses: as `rotvecs` takes them.
-            visible: joints that count, of as many joints as the poses have, broadcast over the batch. Joints
-                that 21, 22 or 30 joints lack are hidden; jaw and eyes that 52 or 53 lack are at rest and seen.
+            poses: any form that `rotvecs` accepts.
+            visible: mask of as many joints as the poses have, broadcast over the batch. Joints missing from
+                formats of 21, 22 or 30 are hidden; jaw and eyes missing from 52 or 53 are at rest and visible.
         """
         kind, count = form_of(poses)
         if kind == "rotvec" and count == J:
-            # What training feeds: only the joints in use need be made canonical.
+            # Training takes this path: only the joints in use have to be made canonical.
             batch = poses.shape[:-2]
             vectors = canonical(self._used(poses.to(self.mean.dtype).reshape(-1, J, 3)))
         else:
-            whole = self.rotvecs(poses)
-            batch = whole.shape[:-2]
-            vectors = self._used(whole.reshape(-1, J, 3))
+            converted = self.rotvecs(poses)
+            batch = converted.shape[:-2]
+            vectors = self._used(converted.reshape(-1, J, 3))
         x = self._to_chart(vectors).reshape(-1, 3 * len(self.active_joints))
         x = self.scale(x if self.active == x.shape[1] else x.index_select(1, self.within))
-        seen = self._seen(count, visible, batch)
-        return x, seen, batch
+        return x, self._coordinate_mask(count, visible, batch), batch
 
     def decode(self, x: Float[Tensor, "n D"]) -> Float[Tensor, "n 55 3"]:
-        """Canonical rotation vectors; joints not chosen are at zero, degenerate axes where the others put them.
+        """Canonical rotation vectors; joints not chosen are zero, degenerate axes follow from the active ones.
 
-        A coordinate beyond angle pi folds back to the same rotation, whose density is then another.
+        Angles beyond pi fold back to the same rotation, with another density.
         """
         vectors = canonical(self._from_chart(self._chart_numbers(x)))
         return self.constants.expand(len(x), J, 3).index_copy(1, self.joint_index, vectors)
@@ -223,7 +190,7 @@ class Coordinates(nn.Module):
     def scale(self, raw: Float[Tensor, "n D"]) -> Float[Tensor, "n D"]:
         """Chart numbers (rad) to coordinates."""
         if self.standardise == "joint":
-            # Solved and not multiplied by an inverse: a round trip then is exact in any precision.
+            # Solve instead of multiplying by an inverse: the round trip is then exact in any precision.
             solved: Tensor = torch.linalg.solve_triangular(self.spread, (raw - self.mean).mT, upper=False)
             return solved.mT
         return (raw - self.mean) / self.std if self.standardise == "axis" else raw
@@ -231,7 +198,7 @@ class Coordinates(nn.Module):
     def unscale(self, x: Float[Tensor, "n D"]) -> Float[Tensor, "n D"]:
         """Coordinates to chart numbers (rad)."""
         if self.standardise == "joint":
-            with torch.autocast(x.device.type, enabled=False):  # three digits of bf16 are no rotation
+            with torch.autocast(x.device.type, enabled=False):  # bf16 has too few digits for a rotation
                 return x @ self.spread.mT + self.mean
         return x * self.std + self.mean if self.standardise == "axis" else x
 
@@ -241,44 +208,44 @@ class Coordinates(nn.Module):
         return self.mean if self.standardise == "none" else torch.zeros_like(self.mean)
 
     def log_volume(
-        self, x: Float[Tensor, "n D"], seen: Bool[Tensor, "n D"] | None = None
+        self, x: Float[Tensor, "n D"], visible: Bool[Tensor, "n D"] | None = None
     ) -> Float[Tensor, "n"]:
-        """Log |dx / d rotation vector| [n]: add it to a log density of x to have one of rotation vectors.
+        """Log |dx / d rotation vector| [n]: add it to a log density of x to get one of rotation vectors.
 
-        Scaling gives -sum log_scale. The chart gives log_haar(r) - log_haar(t) per joint: both are
-        coordinates of the same rotation, and Haar measure does not care about R_mean. Hidden numbers add none.
+        Scaling gives -sum log_scale. The chart gives log_haar(r) - log_haar(t) per joint: both are coordinates
+        of the same rotation, and Haar measure is invariant to R_mean. Hidden coordinates contribute zero.
         """
         per_axis = -self.log_scale
-        volume = per_axis.expand_as(x) if seen is None else torch.where(seen, per_axis, 0.0)
+        volume = per_axis.expand_as(x) if visible is None else torch.where(visible, per_axis, 0.0)
         total = volume.sum(-1)
         if self.representation == "rotvec":
             return total
         t = self._chart_numbers(x)
-        # Coordinates drawn beyond pi fold, there and here: the chart ends at the ball of radius pi.
+        # Coordinates beyond pi fold in both terms: the chart ends at the ball of radius pi.
         change = log_haar(canonical(self._from_chart(t))) - log_haar(canonical(t))
-        if seen is not None:
-            shown = torch.zeros(len(x), J, dtype=torch.bool, device=x.device)
-            shown[:, self.joint_of] = seen
-            change = torch.where(shown[:, self.joint_index], change, 0.0)
+        if visible is not None:
+            joints = torch.zeros(len(x), J, dtype=torch.bool, device=x.device)
+            joints[:, self.joint_of] = visible
+            change = torch.where(joints[:, self.joint_index], change, 0.0)
         return total + change.sum(-1)
 
-    # ---- what it is ------------------------------------------------------------------------------------------
+    # ---- structure and serialisation -------------------------------------------------------------------------
 
     def parents(self) -> tuple[int, ...]:
         """For each active joint its nearest active ancestor, as a position in `active_joints`; -1: none.
 
-        A parent that is constant or not chosen says nothing, so the next one up stands for it.
+        A parent that is constant or not chosen carries no information and is skipped.
         """
         position = {j: k for k, j in enumerate(self.active_joints)}
-        found = []
+        parents = []
         for j in self.active_joints:
             up = SMPLX_PARENTS[j]
             while up >= 0 and up not in position:
                 up = SMPLX_PARENTS[up]
-            found.append(position.get(up, -1))
-        return tuple(found)
+            parents.append(position.get(up, -1))
+        return tuple(parents)
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> Description:
         """Plain JSON values that `from_description` reads back, bit for bit in float32."""
         return {
             "joints": [SMPLX_JOINTS[j] for j in self.joints],
@@ -286,20 +253,33 @@ class Coordinates(nn.Module):
             "standardise": self.standardise,
             "active": list(self.index_list),
             "degenerate": self.degenerate,
-            **{name: getattr(self, name).tolist() for name in NUMBERS},
+            "constants": self.constants.tolist(),
+            "follow": self.follow.tolist(),
+            "mean": self.mean.tolist(),
+            "std": self.std.tolist(),
+            "factor": self.factor.tolist(),
+            "centre": self.centre.tolist(),
         }
 
     @classmethod
-    def from_description(cls, description: Mapping[str, Any]) -> Coordinates:
-        """The coordinates that `describe` told of. Raises KeyError for a missing key."""
-        numbers = {k: torch.tensor(description[k], dtype=torch.float64) for k in NUMBERS}
-        return cls(
+    def from_description(cls, description: Description) -> Coordinates:
+        """Restore the coordinates that `describe` returned. Raises KeyError for a missing key."""
+        double = torch.float64
+        statistics = Statistics(
             joints=joint_indices(description["joints"]),
-            active=description["active"],
+            active=tuple(description["active"]),
             degenerate=description["degenerate"],
+            constants=torch.tensor(description["constants"], dtype=double),
+            follow=torch.tensor(description["follow"], dtype=double),
+            mean=torch.tensor(description["mean"], dtype=double),
+            std=torch.tensor(description["std"], dtype=double),
+            factor=torch.tensor(description["factor"], dtype=double),
+            centre=torch.tensor(description["centre"], dtype=double),
+        )
+        return cls(
+            statistics,
             representation=description["representation"],
             standardise=description["standardise"],
-            **numbers,
         )
 
     def extra_repr(self) -> str:
@@ -307,11 +287,18 @@ class Coordinates(nn.Module):
         return f"active={self.active}, joints={len(self.active_joints)}, {self.representation}"
 
     def _register_scaling(self) -> None:
-        """What follows from the statistics; not stored."""
-        blocks = torch.block_diag(*self.factor.double())  # type: ignore[no-untyped-call]
-        spread = blocks[self.within][:, self.within]  # axes left out are rows of the identity
-        whole = {"none": torch.eye(self.active, dtype=torch.float64), "axis": torch.diag(self.std.double())}
-        spread = whole.get(self.standardise, spread)
+        """Register the buffers that follow from the statistics; they are not saved."""
+        L = len(self.factor)
+        unit = torch.eye(L, dtype=torch.float64, device=self.factor.device)
+        blocks = torch.einsum("lij,lm->limj", self.factor.double(), unit).reshape(
+            3 * L, 3 * L
+        )  # block diagonal
+        whitened = blocks[self.within][:, self.within]  # excluded axes are rows of the identity
+        diagonal = {
+            "none": torch.eye(self.active, dtype=torch.float64),
+            "axis": torch.diag(self.std.double()),
+        }
+        spread = diagonal.get(self.standardise, whitened)
         assert spread.shape == (self.active, self.active)
         for name, value in {"log_scale": spread.diagonal().log(), "spread": spread}.items():
             self.register_buffer(name, value.to(self.mean.dtype), persistent=False)
@@ -320,16 +307,16 @@ class Coordinates(nn.Module):
         """Chart vectors of the active joints, degenerate axes at their constants or on their line."""
         raw = self.unscale(x)
         if self.active == 3 * len(self.active_joints):
-            return raw.reshape(len(x), -1, 3)
+            return raw.reshape(len(x), len(self.active_joints), 3)
         rest = self.constants[self.joint_index]
         placed = torch.zeros_like(rest).reshape(1, -1).expand(len(x), -1).index_copy(1, self.within, raw)
-        vectors = placed.reshape(len(x), -1, 3) + rest
+        vectors = placed.reshape(len(x), len(self.active_joints), 3) + rest
         if self.follows:
             vectors = vectors + torch.einsum("lij,nlj->nli", self.follow[self.joint_index], vectors)
         return vectors
 
     def _used(self, vectors: Float[Tensor, "n 55 3"]) -> Float[Tensor, "n L 3"]:
-        """The active joints' ones."""
+        """The vectors of the active joints."""
         return vectors if len(self.active_joints) == J else vectors.index_select(1, self.joint_index)
 
     def _to_chart(self, vectors: Float[Tensor, "n L 3"]) -> Float[Tensor, "n L 3"]:
@@ -341,23 +328,17 @@ class Coordinates(nn.Module):
         return self._moved(vectors, self.centre[self.joint_index])
 
     def _moved(self, vectors: Float[Tensor, "n L 3"], by: Float[Tensor, "L 3"]) -> Float[Tensor, "n L 3"]:
-        """log(exp(by) exp(vectors)); where `by` is zero the same bits."""
+        """log(exp(by) exp(vectors)); bit-equal to `vectors` where `by` is zero."""
         if self.representation == "rotvec":
             return vectors
         return torch.where((by != 0).any(-1, keepdim=True), turned(by, vectors), vectors)
 
-    def _seen(
+    def _coordinate_mask(
         self, count: int, visible: Bool[Tensor, "*B J"] | None, batch: torch.Size
     ) -> Bool[Tensor, "n D"] | None:
-        """Per coordinate, None where all are seen."""
+        """Mask of visible coordinates; None if all are visible."""
         lacking = count not in AT_REST and not set(self.active_joints) <= set(FORMS[count])
         if visible is None and not lacking:
             return None
-        device = self.mean.device
-        if visible is None:
-            visible = torch.ones(count, dtype=torch.bool, device=device)
-        if visible.shape[-1] != count:
-            raise ValueError(f"visible has {visible.shape[-1]} joints; the poses have {count}.")
-        rest = torch.full((*visible.shape[:-1], J), count in AT_REST, dtype=torch.bool, device=device)
-        rest[..., list(FORMS[count])] = visible.to(device)
-        return rest.expand(*batch, J).reshape(-1, J)[:, self.joint_of]
+        joints = full_mask(count, None if visible is None else visible.to(self.mean.device))
+        return joints.to(self.mean.device).expand(*batch, J).reshape(-1, J)[:, self.joint_of]

@@ -1,9 +1,9 @@
-"""Axes on which a density could grow without bound, found on the training split.
+"""Find axes on which a density could grow without bound, on the training split.
 
-Three things make a likelihood unbounded, and its figure mean nothing: an axis that does not vary (eyes, an absent
-jaw), an axis with an atom, one exact value in many poses (hands or feet that a recording lacks stand at rest), and
-axes of a joint that move along one line or plane only (a hinge that lies across the axes). None of them counts in a
-density. What a hinge's axis leaves out follows from the axes that are kept, so that nothing of the pose is lost.
+Three things make a likelihood unbounded and its value meaningless: an axis that does not vary (eyes, an absent
+jaw); an axis with an atom, one exact value in many poses (hands or feet missing from a recording are at rest); and
+axes of a joint that move only along one line or plane (a hinge that is not aligned with an axis). Densities exclude
+all of these axes. The excluded axes of a hinge follow from the axes that are kept, so no part of the pose is lost.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ from mocap_ray.priors.rotations import canonical
 from mocap_ray.skeleton import SMPLX_JOINTS
 
 MIN_VARIANCE = 1e-8
-"""rad^2; an axis that varies less (a standard deviation of 0.006 degrees) is taken for constant."""
+"""rad^2; an axis that varies less (a standard deviation of 0.006 degrees) counts as constant."""
 MAX_ATOM = 0.05
-"""Share of the poses that may hold one exact value of an axis. Joint limits of a solver leave 1 or 2 % (AMASS's
+"""Largest share of the poses with one exact value of an axis. Joint limits of a solver leave 1 or 2 % (AMASS's
 knees); 46 % of the poses of CMU have their feet at exactly 0."""
 ATOM_POSES = 20_000
 """Poses, spread evenly, that are searched for atoms: the share is known to 0.2 %."""
 FEW = 10
-"""Repetitions that are no atom however few the poses."""
+"""Up to this many repetitions are not an atom, however few the poses."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Degeneracy:
-    """What a density leaves out.
+    """The axes that a density excludes.
 
     Attributes:
-        active: [55, 3] axes that count.
-        reasons: axes of chosen joints that do not -> why, such as `left_eye.x` -> `constant`.
-        constants: [55, 3] rad; where axes that do not count stand, 0 for those that do and for joints not chosen.
-        follow: [55, 3, 3]; an axis that follows is constants + follow @ (axes that count), row by row.
+        active: [55, 3] mask of the axes that a density includes.
+        reasons: excluded axes of chosen joints -> reason, such as `left_eye.x` -> `constant`.
+        constants: [55, 3] rad; values of excluded axes; 0 for active axes and for joints not chosen.
+        follow: [55, 3, 3]; a dependent axis is constants + follow @ (active axes), row by row.
     """
 
     active: Bool[Tensor, "55 3"]
@@ -53,11 +53,11 @@ def find_degenerate(
     covariance: Float[Tensor, "55 3 3"],
     joints: Sequence[int],
 ) -> Degeneracy:
-    """Look at the chosen joints, one by one.
+    """Find the degenerate axes of the chosen joints.
 
     Args:
         poses: rotation vectors of the training split, rad; only searched for atoms.
-        mean, covariance: of all of them, canonical, float64.
+        mean, covariance: moments of all poses as canonical rotation vectors, float64.
         joints: indices of the chosen joints.
     """
     atoms = largest_atoms(poses, joints)
@@ -86,7 +86,7 @@ def find_degenerate(
 
 
 def largest_atoms(poses: Float[Tensor, "N 55 3"], joints: Sequence[int] = range(J)) -> Float[Tensor, "55 3"]:
-    """Share of the poses that hold the most frequent exact value of each axis; 0 where hardly any repeats."""
+    """Share of the poses with the most frequent exact value of each axis; 0 if it repeats `FEW` times or less."""
     some = canonical(poses[:: max(1, len(poses) // ATOM_POSES)]).cpu()
     share = torch.zeros(J, 3, dtype=torch.float64)
     for j in joints:
@@ -97,19 +97,19 @@ def largest_atoms(poses: Float[Tensor, "N 55 3"], joints: Sequence[int] = range(
 
 
 def grouped(reasons: Mapping[str, str]) -> dict[str, list[str]]:
-    """Reason -> what it holds for: a joint's name where it does for all three axes, else `joint.axis`."""
-    found: dict[str, list[str]] = {}
+    """Group axes by reason: the joint's name if the reason holds for all three of its axes, else `joint.axis`."""
+    groups: dict[str, list[str]] = {}
     for axis, reason in reasons.items():
         joint = axis.partition(".")[0]
-        whole = all(reasons.get(f"{joint}.{k}") == reason for k in "xyz")
-        names = found.setdefault(reason, [])
-        if not whole or joint not in names:
-            names.append(joint if whole else axis)
-    return found
+        all_axes = all(reasons.get(f"{joint}.{k}") == reason for k in "xyz")
+        names = groups.setdefault(reason, [])
+        if not all_axes or joint not in names:
+            names.append(joint if all_axes else axis)
+    return groups
 
 
 def _independent(covariance: Float[Tensor, "3 3"], axes: Sequence[int]) -> list[int]:
-    """The axes, by falling variance, that still vary where those before them are held (pivoted Cholesky)."""
+    """The axes, by decreasing variance, that still vary given those before them (pivoted Cholesky)."""
     rest, kept, left = covariance.clone(), [], list(axes)
     while left:
         best = max(left, key=lambda k: float(rest[k, k]))

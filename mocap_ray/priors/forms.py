@@ -1,12 +1,17 @@
-"""Forms in which poses come, and names for groups of joints."""
+"""The forms of poses that priors accept, and names for groups of joints."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Literal
 
+import roma
+import torch
+from jaxtyping import Bool, Float
 from torch import Tensor
 
+from mocap_ray.errors import UserError
+from mocap_ray.priors.rotations import canonical, matrix_from_6d
 from mocap_ray.skeleton import SMPLX_JOINTS, TO_SMPLX
 
 JointChoice = Literal["all", "body", "hands"] | Sequence[str]
@@ -22,34 +27,32 @@ FORMS: dict[int, tuple[int, ...]] = {
     22: (0, *BODY),
     21: BODY,
 }
-"""Number of joints that a pose came with -> where they stand among the 55."""
+"""Number of joints of a pose -> their indices among the 55."""
 AT_REST = (52, 53, 55)
-"""Forms whose missing joints (jaw, eyes) are at rest, as the data set has them; of others they are hidden."""
+"""Numbers of joints whose missing ones (jaw, eyes) are at rest, as in the data set; otherwise they are hidden."""
 
 
 def joint_indices(joints: JointChoice) -> tuple[int, ...]:
     """Indices among the 55 of `all`, `body` (21, without the pelvis), `hands` (30), or names.
 
     Raises:
-        ValueError: an unknown name, a name twice, or no name.
+        UserError: an unknown name, a name twice, or no name.
     """
     if isinstance(joints, str):
         groups = {"all": tuple(range(J)), "body": BODY, "hands": HANDS}
         if joints not in groups:
-            raise ValueError(f"joints {joints!r}: expected all, body, hands, or a list of joint names.")
+            raise UserError(f"joints {joints!r}: expected all, body, hands, or a list of joint names.")
         return groups[joints]
     unknown = [name for name in joints if name not in SMPLX_JOINTS]
     if unknown:
-        raise ValueError(
-            f"joints: {', '.join(unknown)} unknown. Expected names of {', '.join(SMPLX_JOINTS)}."
-        )
+        raise UserError(f"joints: {', '.join(unknown)} unknown. Expected names of {', '.join(SMPLX_JOINTS)}.")
     if not joints or len(set(joints)) < len(joints):
-        raise ValueError("joints: a list without repetition of at least one joint name is expected.")
+        raise UserError("joints: expected a list of at least one joint name, without repetition.")
     return tuple(sorted(SMPLX_JOINTS.index(name) for name in joints))
 
 
 def form_of(poses: Tensor) -> tuple[Literal["rotvec", "matrix", "6d"], int]:
-    """Which form, and how many joints. Raises ValueError for a shape that is none of them."""
+    """The form of poses and their number of joints. Raises ValueError for any other shape."""
     shape = poses.shape
     if not poses.is_floating_point():
         raise ValueError(f"poses are {poses.dtype}; expected floating point.")
@@ -63,3 +66,37 @@ def form_of(poses: Tensor) -> tuple[Literal["rotvec", "matrix", "6d"], int]:
         f"poses of shape {list(shape)}: expected [..., J, 3] axis-angle, [..., J, 3, 3] matrices or [..., J, 6], "
         f"with J one of {', '.join(map(str, FORMS))}."
     )
+
+
+def rotvecs_of(poses: Tensor, *, dtype: torch.dtype) -> Float[Tensor, "*B 55 3"]:
+    """Convert poses of any form to canonical rotation vectors of 55 joints; missing joints become zero.
+
+    Raises:
+        ValueError: see `form_of`.
+    """
+    kind, count = form_of(poses)
+    poses = poses.to(dtype)
+    if kind == "6d":
+        poses = matrix_from_6d(poses)
+    vectors = canonical(poses) if kind == "rotvec" else roma.rotmat_to_rotvec(poses)
+    if count == J:
+        return vectors
+    full = vectors.new_zeros(*vectors.shape[:-2], J, 3)
+    places = torch.tensor(FORMS[count], device=vectors.device)
+    return full.index_copy(-2, places, vectors)
+
+
+def full_mask(count: int, visible: Bool[Tensor, "*B J"] | None = None) -> Bool[Tensor, "*B 55"]:
+    """Mask over all 55 joints, from a mask over the `count` joints of a pose (None: all of them are visible).
+
+    Raises:
+        ValueError: `visible` has another number of joints.
+    """
+    if visible is None:
+        visible = torch.ones(count, dtype=torch.bool)
+    if visible.shape[-1] != count:
+        raise ValueError(f"visible has {visible.shape[-1]} joints; the poses have {count}.")
+    shape = (*visible.shape[:-1], J)
+    mask = torch.full(shape, count in AT_REST, dtype=torch.bool, device=visible.device)
+    mask[..., list(FORMS[count])] = visible
+    return mask

@@ -1,4 +1,4 @@
-"""The baseline: every active axis of every joint an independent Gaussian."""
+"""The baseline: an independent Gaussian for each active axis."""
 
 from __future__ import annotations
 
@@ -9,24 +9,26 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from mocap_ray.errors import UserError
 from mocap_ray.priors.coordinates import Coordinates
-from mocap_ray.priors.prior import Prior, PriorConfig, noise
+from mocap_ray.priors.prior import ClosedForm, Prior, PriorConfig, noise
+from mocap_ray.wording import counted
 
 LOG_2PI = math.log(2 * math.pi)
 
 
 class GaussianConfig(PriorConfig):
-    """A mean and a variance per axis: nothing to choose."""
+    """A mean and a variance per axis; no options of its own."""
 
     kind: Literal["gaussian_prior"] = "gaussian_prior"
 
 
-class GaussianPrior(Prior):
+class GaussianPrior(Prior, ClosedForm):
     """log p(x) = -1/2 sum_d ((x_d - mean_d)^2 exp(-log_variance_d) + log_variance_d + log 2 pi).
 
-    Two parameters per active axis: 330 with 55 joints. It starts at the training split's mean and variance,
-    which is the maximum likelihood, so that gradient training only confirms it; `fit_closed_form` gives the
-    same for any poses. Hidden joints: the exact marginal.
+    Two parameters per active axis: 330 with 55 joints. It starts at the mean and variance of the training split,
+    the maximum likelihood solution, so gradient training only confirms it; `fit_closed_form` computes the
+    solution for any poses. Hidden joints: the exact marginal.
     """
 
     def __init__(self, config: GaussianConfig, coordinates: Coordinates) -> None:
@@ -39,25 +41,28 @@ class GaussianPrior(Prior):
     def log_density(
         self, x: Float[Tensor, "B D"], visible: Bool[Tensor, "B D"] | None = None
     ) -> Float[Tensor, "B"]:
-        """Sum over visible axes."""
+        """Sum of the log densities of the visible axes."""
         z2 = (x - self.mean) ** 2 * torch.exp(-self.log_variance)
         terms = -0.5 * (z2 + self.log_variance + LOG_2PI)
         return (terms if visible is None else torch.where(visible, terms, 0.0)).sum(-1)
 
     def draw(self, n: int, generator: torch.Generator | None = None) -> Float[Tensor, "n D"]:
-        """Independent axes."""
+        """Sample each axis independently."""
         return self.mean + torch.exp(0.5 * self.log_variance) * noise(self.mean, n, generator)
 
     @torch.no_grad()
     def fit_closed_form(self, poses: Tensor) -> None:
-        """Maximum likelihood: mean and variance of these poses (any form, any batch shape), in float64.
+        """Set the mean and variance of these poses (any form, any batch shape), computed in float64.
 
         Raises:
-            ValueError: an active axis does not vary in them, so that the likelihood has no maximum.
+            UserError: an active axis does not vary in the poses, so the likelihood has no maximum.
         """
         x = self.coordinates.encode(poses)[0].double()
         variance = x.var(0, correction=0)
         if len(x) < 2 or not bool((variance > 0).all()):
-            raise ValueError(f"{len(x)} poses in which an active axis is constant: no maximum likelihood.")
+            raise UserError(
+                f"{counted(len(x), 'pose')} in which an active axis is constant: no maximum likelihood. "
+                "Expected poses in which every active axis varies."
+            )
         self.mean.copy_(x.mean(0))
         self.log_variance.copy_(variance.log())

@@ -1,4 +1,4 @@
-"""A normalising flow of the whole pose at once.
+"""A normalising flow over the whole pose.
 
 RealNVP (Dinh et al. 2017) with ActNorm (Kingma & Dhariwal 2018): K blocks of ActNorm, coupling, ActNorm and a
 fixed random permutation. By config the couplings are rational quadratic splines (Durkan et al. 2019, from zuko),
@@ -7,18 +7,18 @@ which bend where affine ones only stretch.
 
 from __future__ import annotations
 
-import math
-from typing import Annotated, Any, Literal
+from collections.abc import Callable
+from typing import Annotated, Literal, Protocol
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 
+from mocap_ray.errors import UserError
 from mocap_ray.priors.coordinates import Coordinates
-from mocap_ray.priors.prior import Prior, PriorConfig, noise
-
-LOG_2PI = math.log(2 * math.pi)
+from mocap_ray.priors.flow import Flow
+from mocap_ray.priors.prior import PriorConfig
 
 
 class GlobalFlowConfig(PriorConfig):
@@ -28,28 +28,28 @@ class GlobalFlowConfig(PriorConfig):
     hidden: Annotated[int, Field(ge=1)] = 512
     """Width of each coupling's network."""
     K: Annotated[int, Field(ge=1)] = 6
-    """Blocks."""
+    """Number of blocks."""
     coupling: Literal["affine", "spline"] = "affine"
     """Affine with tanh-bounded log scale, or monotonic rational quadratic splines."""
     bins: Annotated[int, Field(ge=2)] = 8
-    """Of a spline."""
+    """Bins of each spline."""
     spline_bound: Annotated[float, Field(gt=0)] = 5.0
-    """Splines bend within +- this; beyond they are the identity."""
+    """Splines bend within +- this value; beyond it they are the identity."""
     use_actnorm: bool = True
     """A scale and shift per coordinate before and after each coupling."""
     scale_limit: Annotated[float, Field(gt=0)] = 1.0
     """Log scales of affine couplings are this times tanh(./this)."""
     condition_dim: Annotated[int, Field(ge=0)] = 0
-    """Length of an optional condition vector (`log_prob(poses, condition=c)`); without one it is zero."""
+    """Length of an optional condition vector (`log_prob(poses, condition=c)`); if it is not passed, it is zero."""
     permutation_seed: int = 0
-    """Of the fixed permutations, which are stored with the tensors."""
+    """Seed of the fixed permutations, which are saved with the parameters."""
 
 
 class ActNorm(nn.Module):
     """y = (x + shift) exp(log_scale).
 
-    Starts from statistics of the whole training split, where the original looks at the first batch: nothing
-    depends on the order of batches, and workers start equal.
+    Initialised from statistics of the whole training split, not of the first batch as in the original paper: so
+    nothing depends on the order of batches, and all workers start with equal parameters.
     """
 
     def __init__(self, mean: Float[Tensor, "D"], std: Float[Tensor, "D"]) -> None:
@@ -58,16 +58,16 @@ class ActNorm(nn.Module):
         self.log_scale = nn.Parameter(-std.log())
 
     def forward(self, x: Float[Tensor, "B D"]) -> tuple[Float[Tensor, "B D"], Float[Tensor, ""]]:
-        """Y and log |dy/dx|."""
+        """Return y and log |dy/dx|."""
         return (x + self.shift) * torch.exp(self.log_scale), self.log_scale.sum()
 
     def inverse(self, y: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
-        """X of y."""
+        """Return the x of a y."""
         return y * torch.exp(-self.log_scale) - self.shift
 
 
 class Coupling(nn.Module):
-    """Every second coordinate, with the condition, says how the others change: [B, D] -> [B, D], log |det|."""
+    """Transforms every second coordinate, given the others and the condition: [B, D] -> [B, D], log |det|."""
 
     def __init__(self, D: int, *, parity: int, config: GlobalFlowConfig) -> None:
         super().__init__()
@@ -89,7 +89,7 @@ class Coupling(nn.Module):
     def forward(
         self, x: Float[Tensor, "B D"], condition: Float[Tensor, "B c"]
     ) -> tuple[Float[Tensor, "B D"], Float[Tensor, "B"]]:
-        """Towards noise."""
+        """Map x towards noise."""
         kept, moved = x[:, self.parity :: 2], x[:, 1 - self.parity :: 2]
         numbers = self._numbers(kept, condition)
         if self.config.coupling == "spline":
@@ -99,7 +99,7 @@ class Coupling(nn.Module):
         return self._weave(kept, moved * torch.exp(log_scale) + shift), log_scale.sum(-1)
 
     def inverse(self, y: Float[Tensor, "B D"], condition: Float[Tensor, "B c"]) -> Float[Tensor, "B D"]:
-        """From noise."""
+        """Invert `forward` with the same condition."""
         kept, moved = y[:, self.parity :: 2], y[:, 1 - self.parity :: 2]
         numbers = self._numbers(kept, condition)
         if self.config.coupling == "spline":
@@ -109,7 +109,7 @@ class Coupling(nn.Module):
 
     def _numbers(self, kept: Tensor, condition: Tensor) -> Float[Tensor, "B m per"]:
         out: Tensor = self.net(torch.cat([kept, condition], 1) if condition.shape[1] else kept)
-        return out.to(kept.dtype).reshape(len(kept), self.changed, -1)
+        return out.to(kept.dtype).reshape(len(kept), self.changed, out.shape[1] // self.changed)
 
     def _affine(self, numbers: Tensor) -> tuple[Tensor, Tensor]:
         limit = self.config.scale_limit
@@ -154,7 +154,7 @@ class Block(nn.Module):
         return x[:, self.order], total
 
     def inverse(self, z: Tensor, condition: Tensor) -> Float[Tensor, "B D"]:
-        """From noise."""
+        """Invert `forward` with the same condition."""
         y = z[:, torch.argsort(self.order)]
         if self.after is not None:
             y = self.after.inverse(y)
@@ -162,20 +162,14 @@ class Block(nn.Module):
         return self.before.inverse(y) if self.before is not None else y
 
 
-class GlobalFlow(Prior):
-    """The flow of all active coordinates.
-
-    Hidden joints: a flow has no marginals in closed form. They stand at the training mean, so what comes out is
-    log p(visible, hidden = mean). Among poses with the same hidden joints that is the conditional density
-    p(visible | hidden = mean) up to a constant: its gradient is that of a density, its value does not compare between
-    masks. To complete a pose, rather optimise the hidden joints with the full density.
-    """
+class GlobalFlow(Flow):
+    """The flow over all active coordinates, with an optional condition of `condition_dim` numbers."""
 
     def __init__(self, config: GlobalFlowConfig, coordinates: Coordinates) -> None:
         super().__init__(config, coordinates)
         D = coordinates.active
         if D < 2:
-            raise ValueError("global_flow: one active dimension; couplings need two. Use gaussian_prior.")
+            raise UserError("global_flow: one active dimension; couplings need two. Use gaussian_prior.")
         self.condition_dim = config.condition_dim
         generator = torch.Generator().manual_seed(config.permutation_seed)
         zero, one = torch.zeros(D), torch.ones(D)
@@ -191,77 +185,38 @@ class GlobalFlow(Prior):
             for k in range(config.K)
         )
 
-    def log_prob(
-        self, poses: Tensor, visible: Bool[Tensor, "*B J"] | None = None, condition: Tensor | None = None
-    ) -> Tensor:
-        """As every prior's, with an optional condition [*B, condition_dim]."""
-        if condition is None:
-            return super().log_prob(poses, visible)
-        x, seen, batch = self.coordinates.encode(poses, visible)
-        given = condition.to(x.dtype).expand(*batch, -1).reshape(len(x), -1)
-        return (self.log_density(x, seen, given) + self.coordinates.log_volume(x, seen)).reshape(batch)
-
-    def log_density(
-        self,
-        x: Float[Tensor, "B D"],
-        visible: Bool[Tensor, "B D"] | None = None,
-        condition: Float[Tensor, "B c"] | None = None,
-    ) -> Float[Tensor, "B"]:
-        """Change of variables to a standard normal."""
-        if visible is not None:
-            x = torch.where(visible, x, self.coordinates.fill)
-        z, log_det = self.to_noise(x, condition)
-        return log_det - 0.5 * (z * z + LOG_2PI).sum(-1)
-
-    def transform(self, x: Float[Tensor, "B D"]) -> tuple[Float[Tensor, "B D"], Float[Tensor, "B"]]:
-        """Coordinates to noise and the log determinant, in the form that all flows share; without a condition."""
-        return self.to_noise(x)
-
-    def inverse(self, z: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
-        """The inverse of `transform`."""
-        return self.from_noise(z)
-
-    def to_noise(
-        self, x: Float[Tensor, "B D"], condition: Tensor | None = None
+    def _call(
+        self, x: Float[Tensor, "B D"], condition: Float[Tensor, "B c"]
     ) -> tuple[Float[Tensor, "B D"], Float[Tensor, "B"]]:
-        """Coordinates to noise and the log determinant."""
-        given = self._given(len(x), condition)
         total = x.new_zeros(len(x))
         for block in self.blocks:
-            x, log_det = block(x, given)
+            x, log_det = block(x, condition)
             total = total + log_det
         return x, total
 
-    def from_noise(self, z: Float[Tensor, "B D"], condition: Tensor | None = None) -> Float[Tensor, "B D"]:
-        """The inverse of `to_noise`."""
-        given = self._given(len(z), condition)
-        for k in reversed(range(len(self.blocks))):
-            block: Any = self.blocks[k]
-            z = block.inverse(z, given)
+    def _inverse(self, z: Float[Tensor, "B D"], condition: Float[Tensor, "B c"]) -> Float[Tensor, "B D"]:
+        for block in reversed(list(self.blocks)):
+            assert isinstance(block, Block)
+            z = block.inverse(z, condition)
         return z
 
-    def draw(
-        self, n: int, generator: torch.Generator | None = None, condition: Float[Tensor, "n c"] | None = None
-    ) -> Float[Tensor, "n D"]:
-        """Noise through the inverse."""
-        return self.from_noise(noise(self.coordinates.mean, n, generator), condition)
 
-    def _given(self, n: int, condition: Tensor | None) -> Float[Tensor, "n c"]:
-        mean = self.coordinates.mean
-        if condition is None:
-            return mean.new_zeros(n, self.condition_dim)
-        if condition.shape != (n, self.condition_dim):
-            raise ValueError(
-                f"condition of shape {list(condition.shape)}: expected [{n}, {self.condition_dim}] "
-                "(model.condition_dim)."
-            )
-        return condition
+class Spline(Protocol):
+    """The part of zuko's transforms that is used here; zuko has no type annotations."""
+
+    def call_and_ladj(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return y [B, m] and log |dy/dx| [B, m]."""
+
+    @property
+    def inv(self) -> Callable[[Tensor], Tensor]:
+        """The inverse."""
 
 
-def _spline(numbers: Float[Tensor, "B m per"], bound: float) -> Any:
+def _spline(numbers: Float[Tensor, "B m per"], bound: float) -> Spline:
     """Zuko's monotonic rational quadratic spline; zeros give the identity."""
-    from zuko.transforms import MonotonicRQSTransform  # type: ignore[import-untyped]
+    from zuko.transforms import MonotonicRQSTransform
 
     bins = (numbers.shape[-1] + 1) // 3
     widths, heights, slopes = torch.split(numbers, [bins, bins, bins - 1], -1)
-    return MonotonicRQSTransform(widths, heights, slopes, bound=bound)
+    spline: Spline = MonotonicRQSTransform(widths, heights, slopes, bound=bound)
+    return spline

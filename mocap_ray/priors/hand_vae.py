@@ -7,7 +7,7 @@ rotations of Zhou et al. 2019.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import roma
@@ -16,17 +16,20 @@ from jaxtyping import Bool, Float
 from pydantic import Field
 from torch import Tensor, nn
 
+from mocap_ray.errors import UserError
+from mocap_ray.options import MAY_CHANGE
+from mocap_ray.priors.bound import ImportanceWeighted
 from mocap_ray.priors.coordinates import Coordinates
 from mocap_ray.priors.forms import HANDS
-from mocap_ray.priors.prior import Prior, PriorConfig, noise
+from mocap_ray.priors.prior import PriorConfig, noise
 from mocap_ray.priors.rotations import log_haar, matrix_from_6d, times
 from mocap_ray.skeleton import SMPLX_JOINTS
 
 LOG_2PI = math.log(2 * math.pi)
 LOG_VARIANCE_LIMIT = 8.0
 PACE = 20.0
-"""How much faster than a weight the one spread of `so3` learns. Adam moves a number by a learning rate a step at most:
-at the shipped 3e-4, 2,500 steps of a cosine could narrow a spread from 20 degrees to 14, and no further."""
+"""Factor by which the spread of `so3` learns faster than the weights. Adam changes a parameter by at most the learning
+rate per step: at the shipped 3e-4, 2,500 steps of a cosine schedule could narrow it from 20 degrees to only 14."""
 
 
 class HandVAEConfig(PriorConfig):
@@ -34,40 +37,39 @@ class HandVAEConfig(PriorConfig):
 
     kind: Literal["hand_vae"] = "hand_vae"
     type: Literal["standard", "so3"] = "standard"
-    """`standard`: the decoder gives mean and log variance of each coordinate; `so3`: rotations, with one
-    learned spread of the geodesic distance."""
+    """`standard`: the decoder returns mean and log variance of each coordinate; `so3`: it returns rotations, with
+    one learned spread of the geodesic distance."""
     z_dim: Annotated[int, Field(ge=1)] = 24
     """Latent dimensions."""
     hidden: Annotated[int, Field(ge=1)] = 256
-    """Width of the three layers each way."""
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Width of the three layers of encoder and decoder."""
+    dropout: Annotated[float, Field(ge=0, lt=1), MAY_CHANGE] = 0.1
     """After each GELU, in training."""
-    beta: Annotated[float, Field(ge=0)] = 1.0
+    beta: Annotated[float, Field(ge=0), MAY_CHANGE] = 1.0
     """Weight of the KL term in the loss; 1 is the ELBO."""
     kl_warmup_epochs: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 10.0
-    """Epochs over which the weight of the KL term rises from 0 to `beta`; 0: none."""
-    free_bits: Annotated[float, Field(ge=0)] = 0.0
-    """Nats per latent dimension that cost nothing in training; 0: none."""
+    """Epochs over which the weight of the KL term rises from 0 to `beta`; 0: no warm-up."""
+    free_bits: Annotated[float, Field(ge=0), MAY_CHANGE] = 0.0
+    """Nats of KL per latent dimension that are free in training; 0: none."""
     samples: Annotated[int, Field(ge=1)] = 1
     """Importance samples of `log_prob`: 1 is the ELBO, more are a tighter bound (IWAE)."""
 
 
-class HandVAE(Prior):
-    """The VAE: `log_prob` is a lower bound, estimated with samples of the posterior.
+class HandVAE(ImportanceWeighted):
+    """The VAE: `log_prob` is a lower bound, estimated with samples from the posterior.
 
     Hidden joints: the likelihood factorises over coordinates (over joints for `so3`), so dropping the hidden terms
-    bounds the exact marginal of the visible ones; the encoder sees the training mean in their place.
+    bounds the exact marginal of the visible ones; the encoder gets the training mean in their place.
 
-    In training mode `loss` warms the KL term up, with free bits; in evaluation mode it is the plain negative ELBO.
+    In training mode, `loss` uses the KL warm-up and free bits; in evaluation mode it is the plain negative ELBO.
     """
 
-    bound = True
     config: HandVAEConfig
 
     def __init__(self, config: HandVAEConfig, coordinates: Coordinates) -> None:
         super().__init__(config, coordinates)
         D, H = coordinates.active, config.hidden
-        _refuse(config, coordinates)
+        _check(config, coordinates)
         self.encoder = _trunk(D, config)
         self.posterior = nn.Linear(H, 2 * config.z_dim)
         self.decoder = _trunk(config.z_dim, config)
@@ -76,19 +78,6 @@ class HandVAE(Prior):
         self.likelihood: Standard | Geodesic = (
             Standard() if config.type == "standard" else Geodesic(coordinates)
         )
-
-    def log_prob(
-        self,
-        poses: Tensor,
-        visible: Bool[Tensor, "*B J"] | None = None,
-        *,
-        samples: int | None = None,
-        generator: torch.Generator | None = None,
-    ) -> Tensor:
-        """Bound [*B] on the log density: ELBO for one sample, IWAE for more (None: as the config says)."""
-        x, seen, batch = self.coordinates.encode(poses, visible)
-        log_density = self.log_density(x, seen, samples=samples, generator=generator)
-        return (log_density + self.coordinates.log_volume(x, seen)).reshape(batch)
 
     def log_density(
         self,
@@ -132,33 +121,33 @@ class HandVAE(Prior):
         return (terms if visible is None else torch.where(visible, terms, 0.0)).sum(-1)
 
     def draw(self, n: int, generator: torch.Generator | None = None) -> Float[Tensor, "n D"]:
-        """Z from the prior, x from the likelihood, with its noise."""
+        """Sample z from the prior, then x from the likelihood."""
         z = noise(self.posterior.weight.new_zeros(self.config.z_dim), n, generator)
         out = self.head(self.decoder(z))
         x: Tensor = self.likelihood.draw(out, noise(self.coordinates.mean, n, generator), self.coordinates)
         return x
 
     def loss(self, batch: Float[Tensor, "B 55 3"], *, epoch: float = 0.0) -> tuple[Tensor, dict[str, Tensor]]:
-        """Negative ELBO per active dimension; in training with beta, warm-up and free bits."""
+        """Negative ELBO per active dimension; in training mode with beta, warm-up and free bits."""
         c = self.coordinates
-        x, seen, _ = c.encode(self.noisy(batch))
+        x, mask, _ = c.encode(self.noisy(batch))
         x = self.jittered(x)
-        mean, log_variance = self.infer(x, seen)
+        mean, log_variance = self.infer(x, mask)
         z = mean + torch.exp(0.5 * log_variance) * torch.randn_like(mean)
-        fit = (self.log_likelihood(x, z, seen) + c.log_volume(x, seen)).mean() / c.active
+        fit = (self.log_likelihood(x, z, mask) + c.log_volume(x, mask)).mean() / c.active
         per_dimension = kl_per_dimension(mean, log_variance).mean(0)
         kl = per_dimension.sum() / c.active
         nll = kl - fit
         scalars = {"nll": nll.detach(), "kl": kl.detach(), "reconstruction": -fit.detach()}
         if not self.training:
             return nll, scalars
-        warm = min(1.0, epoch / self.config.kl_warmup_epochs) if self.config.kl_warmup_epochs else 1.0
-        paid = per_dimension.clamp_min(self.config.free_bits).sum() / c.active
-        return self.config.beta * warm * paid - fit, scalars
+        warmup = min(1.0, epoch / self.config.kl_warmup_epochs) if self.config.kl_warmup_epochs else 1.0
+        clamped_kl = per_dimension.clamp_min(self.config.free_bits).sum() / c.active
+        return self.config.beta * warmup * clamped_kl - fit, scalars
 
 
 class Standard(nn.Module):
-    """Independent Gaussians; the decoder gives means and log variances."""
+    """Independent Gaussians; the decoder returns means and log variances."""
 
     def log_terms(
         self, x: Float[Tensor, "B D"], out: Float[Tensor, "B o"], c: Coordinates
@@ -177,12 +166,12 @@ class Standard(nn.Module):
 
 
 class Geodesic(nn.Module):
-    """Rotations about the decoded one: s = log(R_decoded^T R) is Gaussian with one spread for all joints.
+    """Rotations around the decoded one: s = log(R_decoded^T R) is Gaussian with one spread for all joints.
 
     p(s) = N(s; 0, sigma^2 I) / m(sigma) on the ball of radius pi, |s| being the geodesic distance, with m the mass
-    of the Gaussian in it (in closed form; 1 to float precision below 30 degrees). It is normalised; only draws take the
-    Gaussian as it is, so that one beyond pi (none, below 30 degrees) folds. From s to the coordinates it is
-    log_haar(t) - log_haar(s) per joint, and the standard deviations.
+    of the Gaussian in the ball (in closed form; 1 to float precision below 30 degrees). The density is normalised;
+    only samples come from the Gaussian without truncation, so samples beyond pi (none, below 30 degrees) fold. The
+    change of variables from s to the coordinates is log_haar(t) - log_haar(s) per joint, and the scaling.
     """
 
     offset: Tensor
@@ -190,15 +179,15 @@ class Geodesic(nn.Module):
     def __init__(self, coordinates: Coordinates) -> None:
         super().__init__()
         centre = roma.rotvec_to_rotmat(coordinates.mean.reshape(-1, 3))
-        # The decoder learns what to add to the mean pose, and the spread starts at the data's.
+        # The decoder learns an offset to the mean pose; the spread starts at that of the data.
         self.register_buffer("offset", centre[..., :2].mT.reshape(-1), persistent=False)
         self.spread = nn.Parameter(coordinates.std.square().mean().sqrt().log() / PACE)
 
     def log_terms(
         self, x: Float[Tensor, "B D"], out: Float[Tensor, "B o"], c: Coordinates
     ) -> Float[Tensor, "B D"]:
-        """A third of each joint's log density on each of its axes."""
-        t = c.unscale(x).reshape(len(x), -1, 3)
+        """Log density of each joint, a third on each of its axes."""
+        t = c.unscale(x).reshape(len(x), len(c.active_joints), 3)
         R_decoded_joint = times(self._decoded(out).mT, roma.rotvec_to_rotmat(t))
         s = roma.rotmat_to_rotvec(R_decoded_joint)
         log_sigma = self._log_sigma()
@@ -213,13 +202,15 @@ class Geodesic(nn.Module):
     def draw(
         self, out: Float[Tensor, "B o"], e: Float[Tensor, "B D"], c: Coordinates
     ) -> Float[Tensor, "B D"]:
-        """The decoded rotation times a small one."""
-        small = roma.rotvec_to_rotmat(torch.exp(self._log_sigma()) * e.reshape(len(e), -1, 3))
+        """Multiply the decoded rotation by a small random one."""
+        small = roma.rotvec_to_rotmat(
+            torch.exp(self._log_sigma()) * e.reshape(len(e), len(c.active_joints), 3)
+        )
         R = times(self._decoded(out), small)
-        return c.scale(roma.rotmat_to_rotvec(R).reshape(len(e), -1))
+        return c.scale(roma.rotmat_to_rotvec(R).flatten(1))
 
     def _decoded(self, out: Float[Tensor, "B o"]) -> Float[Tensor, "B J 3 3"]:
-        return matrix_from_6d((out + self.offset).reshape(len(out), -1, 6))
+        return matrix_from_6d((out + self.offset).reshape(len(out), len(self.offset) // 6, 6))
 
     def _log_sigma(self) -> Tensor:
         """Bounded: the mass within pi must not vanish."""
@@ -232,7 +223,7 @@ def kl_per_dimension(mean: Float[Tensor, "B z"], log_variance: Float[Tensor, "B 
 
 
 def _limited(log_variance: Tensor) -> Tensor:
-    """Within +-8, smoothly: neither a likelihood without bound nor a gradient that dies at a clamp."""
+    """Limit to +-8 smoothly: this bounds the likelihood, and gradients do not vanish as with a clamp."""
     return LOG_VARIANCE_LIMIT * torch.tanh(log_variance / LOG_VARIANCE_LIMIT)
 
 
@@ -243,19 +234,21 @@ def _trunk(inputs: int, config: HandVAEConfig) -> nn.Sequential:
     return nn.Sequential(*layers, nn.LayerNorm(config.hidden))
 
 
-def _refuse(config: HandVAEConfig, coordinates: Coordinates) -> None:
-    """Raise ValueError where the coordinates are not of hands, or not of whole joints for `so3`."""
+def _check(config: HandVAEConfig, coordinates: Coordinates) -> None:
+    """Raise UserError unless all joints are of hands and, for `so3`, have three active axes."""
     others = [SMPLX_JOINTS[j] for j in coordinates.active_joints if j not in HANDS]
     if others:
-        raise ValueError(f"hand_vae: {', '.join(others[:3])}... are not of a hand. Set data.joints: hands.")
+        raise UserError(
+            f"hand_vae: found joints that are not of a hand: {_first(others, 3)}. Set data.joints: hands."
+        )
     if config.type == "so3" and coordinates.active != 3 * len(coordinates.active_joints):
-        raise ValueError(
-            f"hand_vae: {_some(coordinates.degenerate)} do not count in the training poses; the geodesic likelihood "
-            "needs all three axes of a joint. Set model.type: standard, or leave these joints out of data.joints."
+        axes = [f"{axis} ({reason})" for axis, reason in coordinates.degenerate.items()]
+        raise UserError(
+            f"hand_vae: degenerate axes in the training poses: {_first(axes, 4)}. The geodesic likelihood needs "
+            "all three axes of a joint. Set model.type: standard, or leave these joints out of data.joints."
         )
 
 
-def _some(degenerate: Mapping[str, str]) -> str:
-    """The first axes with their reasons."""
-    named = [f"{axis} ({reason})" for axis, reason in degenerate.items()]
-    return ", ".join(named[:4]) + (", ..." if len(named) > 4 else "")
+def _first(names: Sequence[str], count: int) -> str:
+    """The first names of a list, and an ellipsis if there are more."""
+    return ", ".join(names[:count]) + (", ..." if len(names) > count else "")

@@ -1,8 +1,8 @@
-"""A conditional normalising flow on R^3 for every joint, all joints at once.
+"""A conditional normalising flow on R^3 for every joint, computed for all joints in parallel.
 
-p(pose) = prod_j p(x_j | x_parent(j)): a tree of RealNVPs (Dinh et al. 2017), one per joint, whose condition is
-the parent's coordinates, or those of all ancestors. The joints' networks are stacked into batched matrices, so a
-step is a dozen `baddbmm` and not 55 x 4 small networks; sampling walks the tree by depth, not by joint.
+p(pose) = prod_j p(x_j | x_parent(j)): a tree of RealNVPs (Dinh et al. 2017), one per joint, conditioned on the
+coordinates of the parent or of all ancestors. The networks of all joints are stacked into batched matrices, so a
+step is a dozen `baddbmm` instead of 55 x 4 small networks; sampling walks the tree by depth, not by joint.
 """
 
 from __future__ import annotations
@@ -16,9 +16,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from mocap_ray.priors.coordinates import Coordinates
-from mocap_ray.priors.prior import Prior, PriorConfig, noise
-
-LOG_2PI = math.log(2 * math.pi)
+from mocap_ray.priors.flow import LOG_2PI, Flow
+from mocap_ray.priors.prior import PriorConfig
 
 
 class JointFlowConfig(PriorConfig):
@@ -30,7 +29,7 @@ class JointFlowConfig(PriorConfig):
     K: Annotated[int, Field(ge=1)] = 4
     """Affine couplings per joint; they change axis y and axes x, z in turn."""
     condition: Literal["parent", "ancestors"] = "parent"
-    """What a joint's flow is told: its nearest active ancestor, or all of them (zeros where there are fewer)."""
+    """What a joint's flow is conditioned on: its nearest active ancestor, or all of them (padded with zeros)."""
     scale_limit: Annotated[float, Field(gt=0)] = 1.0
     """Log scales are this times tanh(./this): a coupling stretches by at most exp of it."""
 
@@ -52,7 +51,7 @@ class StackedLinear(nn.Module):
 
 
 class StackedCoupling(nn.Module):
-    """An affine coupling per joint: `kept` axes and the condition say how the other axes are scaled and moved."""
+    """An affine coupling per joint: the `kept` axes and the condition determine scale and shift of the others."""
 
     def __init__(self, joints: int, *, kept: int, condition: int, hidden: int, limit: float) -> None:
         super().__init__()
@@ -72,14 +71,14 @@ class StackedCoupling(nn.Module):
         return self.limit * torch.tanh(log_scale / self.limit), shift
 
 
-class JointFlow(Prior):
+class JointFlow(Flow):
     """The tree of flows.
 
     An axis that is constant while its joint's others vary is left alone: scale 1, shift 0, no density.
 
     Hidden joints: their terms are dropped. That is the exact marginal where all descendants of a hidden joint are
-    hidden too (a hand, an arm from the collar on, the head). A visible joint below a hidden one is told the training
-    mean for it, which approximates p(x_j | parent unknown) by p(x_j | parent at its mean).
+    hidden too (a hand, an arm from the collar on, the head). A visible joint below a hidden one is conditioned on the
+    training mean of the hidden one, which approximates p(x_j | parent unknown) by p(x_j | parent at its mean).
     """
 
     condition_of: Tensor
@@ -90,14 +89,14 @@ class JointFlow(Prior):
         super().__init__(config, coordinates)
         parents = coordinates.parents()
         J, D = len(parents), coordinates.active
-        told = [_told(j, parents, everything=config.condition == "ancestors") for j in range(J)]
-        width = max(1, *map(len, told))
-        # Row J of the padded poses is zero: what a root is told.
+        ancestors = [_ancestors(j, parents, only_parent=config.condition == "parent") for j in range(J)]
+        width = max(1, *map(len, ancestors))
+        # Row J of the padded poses is zero: the condition of a root.
         self.register_buffer(
-            "condition_of", torch.tensor([t + [J] * (width - len(t)) for t in told]), persistent=False
+            "condition_of", torch.tensor([a + [J] * (width - len(a)) for a in ancestors]), persistent=False
         )
-        where = {k: d for d, k in enumerate(coordinates.index_list)}
-        place = [[where.get(3 * j + k, D) for k in range(3)] for j in coordinates.active_joints]
+        dimension_of = {k: d for d, k in enumerate(coordinates.index_list)}
+        place = [[dimension_of.get(3 * j + k, D) for k in range(3)] for j in coordinates.active_joints]
         self.register_buffer("place", torch.tensor(place), persistent=False)
         self.register_buffer("live", (self.place < D)[:, None, :], persistent=False)
         self.whole = 3 * J == D
@@ -113,13 +112,23 @@ class JointFlow(Prior):
             for k in range(config.K)
         )
 
-    def log_density(
-        self, x: Float[Tensor, "B D"], visible: Bool[Tensor, "B D"] | None = None
+    def _call(
+        self, x: Float[Tensor, "B D"], condition: Float[Tensor, "B 0"]
+    ) -> tuple[Float[Tensor, "B D"], Float[Tensor, "B"]]:
+        z, log_scales = self._to_noise(self._spread(x))
+        return self._gather(z), log_scales.sum((0, 2))
+
+    def _inverse(self, z: Float[Tensor, "B D"], condition: Float[Tensor, "B 0"]) -> Float[Tensor, "B D"]:
+        return self._gather(self._from_noise(self._spread(z)))
+
+    def _change_of_variables(
+        self,
+        x: Float[Tensor, "B D"],
+        condition: Float[Tensor, "B 0"],
+        visible: Bool[Tensor, "B D"] | None,
     ) -> Float[Tensor, "B"]:
-        """Sum over (visible) joints of log p(x_j | what it is told)."""
-        if visible is not None:
-            x = torch.where(visible, x, self.coordinates.fill)
-        z, log_scales = self.to_noise(self._spread(x))
+        """Sum of log p(x_j | condition of j) over the visible joints."""
+        z, log_scales = self._to_noise(self._spread(x))
         terms = log_scales - 0.5 * (z * z + LOG_2PI)
         if visible is not None:
             terms = torch.where(self._spread(visible), terms, 0.0)
@@ -127,17 +136,8 @@ class JointFlow(Prior):
             terms = torch.where(self.live, terms, 0.0)
         return terms.sum((0, 2))
 
-    def transform(self, x: Float[Tensor, "B D"]) -> tuple[Float[Tensor, "B D"], Float[Tensor, "B"]]:
-        """Coordinates to noise and the log determinant, in the form that all flows share."""
-        z, log_scales = self.to_noise(self._spread(x))
-        return self._gather(z), log_scales.sum((0, 2))
-
-    def inverse(self, z: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
-        """The inverse of `transform`."""
-        return self._gather(self.from_noise(self._spread(z)))
-
-    def to_noise(self, x: Float[Tensor, "J B 3"]) -> tuple[Float[Tensor, "J B 3"], Float[Tensor, "J B 3"]]:
-        """Poses to standard normal noise, and the log scale of each axis: their sum is the log determinant."""
+    def _to_noise(self, x: Float[Tensor, "J B 3"]) -> tuple[Float[Tensor, "J B 3"], Float[Tensor, "J B 3"]]:
+        """Map poses to standard normal noise; also return the log scale of each axis, whose sum is the log det."""
         condition = self._condition(x, slice(None))
         outer, inner = x[..., 0::2], x[..., 1:2]
         s_outer, s_inner = torch.zeros_like(outer), torch.zeros_like(inner)
@@ -150,8 +150,8 @@ class JointFlow(Prior):
                 outer, s_outer = outer * torch.exp(s) + t, s_outer + s
         return _weave(outer, inner), _weave(s_outer, s_inner)
 
-    def from_noise(self, z: Float[Tensor, "J B 3"]) -> Float[Tensor, "J B 3"]:
-        """The inverse of `to_noise`: level by level down the tree."""
+    def _from_noise(self, z: Float[Tensor, "J B 3"]) -> Float[Tensor, "J B 3"]:
+        """The inverse of `_to_noise`: level by level down the tree."""
         x = torch.zeros_like(z)
         for level in self.levels:
             rows = torch.tensor(level, device=z.device)
@@ -167,29 +167,25 @@ class JointFlow(Prior):
             x = x.index_copy(0, rows, _weave(outer, inner))
         return x
 
-    def draw(self, n: int, generator: torch.Generator | None = None) -> Float[Tensor, "n D"]:
-        """Noise through the inverse."""
-        return self._gather(self.from_noise(self._spread(noise(self.coordinates.mean, n, generator))))
-
     def _spread(self, x: Tensor) -> Tensor:
         """[B, D] -> [J, B, 3]; zero (False) for constant axes."""
         if not self.whole:
             x = torch.cat([x, x.new_zeros(len(x), 1)], 1)[:, self.place.reshape(-1)]
-        return x.reshape(len(x), -1, 3).transpose(0, 1)
+        return x.reshape(len(x), x.shape[1] // 3, 3).transpose(0, 1)
 
     def _gather(self, x: Float[Tensor, "J B 3"]) -> Float[Tensor, "B D"]:
-        flat = x.transpose(0, 1).reshape(x.shape[1], -1)
+        flat = x.transpose(0, 1).flatten(1)
         return flat if self.whole else flat[:, self.live.reshape(-1)]
 
     def _condition(self, x: Float[Tensor, "J B 3"], rows: Tensor | slice) -> Float[Tensor, "L B c"]:
         padded = torch.cat([x, torch.zeros_like(x[:1])])
-        told = padded[self.condition_of[rows]]
-        return told.transpose(1, 2).reshape(len(told), x.shape[1], -1)
+        gathered = padded[self.condition_of[rows]]
+        return gathered.transpose(1, 2).flatten(2)
 
     def _masked(
         self, scale_shift: tuple[Tensor, Tensor], rows: Tensor | slice, *, inner: bool
     ) -> tuple[Tensor, Tensor]:
-        """Scale and shift of constant axes are zero."""
+        """Set scale and shift of constant axes to zero."""
         if self.whole:
             return scale_shift
         live = self.live[rows][..., 1:2] if inner else self.live[rows][..., 0::2]
@@ -201,14 +197,14 @@ def _weave(outer: Float[Tensor, "L B 2"], inner: Float[Tensor, "L B 1"]) -> Floa
     return torch.cat([outer[..., :1], inner, outer[..., 1:]], -1)
 
 
-def _told(joint: int, parents: tuple[int, ...], *, everything: bool) -> list[int]:
-    """Ancestors, nearest first; only the nearest unless everything is wanted."""
+def _ancestors(joint: int, parents: tuple[int, ...], *, only_parent: bool) -> list[int]:
+    """Ancestors, nearest first; with `only_parent` the nearest alone."""
     found = []
     up = parents[joint]
     while up >= 0:
         found.append(up)
         up = parents[up]
-    return found if everything else found[:1]
+    return found[:1] if only_parent else found
 
 
 def _levels(parents: tuple[int, ...]) -> list[list[int]]:

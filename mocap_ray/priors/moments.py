@@ -12,24 +12,24 @@ from torch import Tensor
 from mocap_ray.priors.forms import J
 
 CHUNK = 1 << 16
-"""Poses that are in float64 at once."""
+"""Poses that are converted to float64 at a time."""
 
 
 def chunks(poses: Float[Tensor, "N 55 3"]) -> Iterator[Tensor]:
-    """The poses in float64, a part of them at a time."""
+    """Yield the poses in float64, chunk by chunk."""
     for start in range(0, len(poses), CHUNK):
         yield poses[start : start + CHUNK].double()
 
 
 def moments(parts: Iterable[Tensor]) -> tuple[Float[Tensor, "55 3"], Float[Tensor, "55 3 3"]]:
-    """Mean and (maximum likelihood) covariance of each joint, merged chunk by chunk (Chan et al. 1979)."""
+    """Mean and maximum likelihood covariance of each joint, merged chunk by chunk (Chan et al. 1979)."""
     n, mean, squares = 0, torch.zeros(J, 3, dtype=torch.float64), torch.zeros(J, 3, 3, dtype=torch.float64)
     for chunk in parts:
-        m, here = len(chunk), chunk.mean(0).cpu()
-        off, apart = chunk - here.to(chunk.device), here - mean
-        squares += torch.einsum("nji,njk->jik", off, off).cpu()
-        squares += apart[:, :, None] * apart[:, None, :] * (n * m / (n + m))
-        mean = mean + apart * (m / (n + m))
+        m, chunk_mean = len(chunk), chunk.mean(0).cpu()
+        centred, delta = chunk - chunk_mean.to(chunk.device), chunk_mean - mean
+        squares += torch.einsum("nji,njk->jik", centred, centred).cpu()
+        squares += delta[:, :, None] * delta[:, None, :] * (n * m / (n + m))
+        mean = mean + delta * (m / (n + m))
         n += m
     return mean, squares / n
 

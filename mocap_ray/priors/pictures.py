@@ -1,26 +1,27 @@
-"""Pictures of poses that have no body of their own: samples of priors as stick figures and hands.
+"""Pictures of poses without a body model: samples of priors as stick figures and hands.
 
-Joints come from the stand-in's proportions, so no model file is needed and the pictures carry no licence.
+Joints come from the proportions of the stand-in body, so no model file is needed and the pictures carry no licence.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from html import escape
 
 import numpy as np
-from jaxtyping import Bool, Float
+import torch
+from jaxtyping import Bool, Float, UInt8
+from markupsafe import Markup
 
 from mocap_ray.body.model import ShapedBody
 from mocap_ray.body.proportions import GENDER_PROPORTIONS, joint_positions
-from mocap_ray.drawing import figures
+from mocap_ray.drawing import figures, pixels
+from mocap_ray.drawing.hands import FINGERS, SIDES
+from mocap_ray.drawing.hands import hands as both_hands
+from mocap_ray.priors.prior import Prior
 from mocap_ray.skeleton import PARENTS, SMPLX_JOINTS
 
-_FINGERS = ("index", "middle", "pinky", "ring", "thumb")
-_TIPS = tuple(f"{side}_{finger}" for side in ("left", "right") for finger in _FINGERS)
-_TILT = np.deg2rad(38.0)  # hands are seen from above and a little from the wrist, so that curling shows
-_PX = 1000.0  # pixels per metre of a hand
+_TIPS = tuple(f"{side}_{finger}" for side, *_ in SIDES for finger in FINGERS)
 
 
 @lru_cache(maxsize=1)
@@ -36,26 +37,26 @@ def figure_body() -> ShapedBody:
 
 def posed_joints(poses: Float[np.ndarray, "N 55 3"]) -> Float[np.ndarray, "N 65 3"]:
     """Joints of the stand-in, metres, fingertips last."""
-    whole = np.concatenate([poses, np.zeros((len(poses), len(_TIPS), 3), poses.dtype)], axis=1)
-    return figure_body().joints(whole, np.zeros((len(poses), 3)), count=65)
+    padded = np.concatenate([poses, np.zeros((len(poses), len(_TIPS), 3), poses.dtype)], axis=1)
+    return figure_body().joints(padded, np.zeros((len(poses), 3)), count=65)
 
 
 def body_figures(
     poses: Float[np.ndarray, "N 55 3"], *, labels: Sequence[str], standalone: bool = False
-) -> list[str]:
-    """Each pose as a stick figure, an SVG each."""
+) -> list[Markup]:
+    """Draw each pose as a stick figure in an SVG of its own."""
     return figures.figures(posed_joints(poses)[:, :22], labels=labels, standalone=standalone)
 
 
 def hand_figures(
     poses: Float[np.ndarray, "N 55 3"], *, labels: Sequence[str], standalone: bool = False
-) -> list[str]:
-    """Both hands of each pose side by side, backs up, fingers away from the viewer, an SVG each."""
+) -> list[Markup]:
+    """Draw both hands of each pose in one SVG: side by side, backs up, fingers pointing away from the viewer."""
     hands = poses.copy()
     hands[:, :25] = 0.0
     joints = posed_joints(hands)
-    style = f"<style>{figures.STYLE}</style>" if standalone else ""
-    return [_hands(pose, label, style=style) for pose, label in zip(joints, labels, strict=True)]
+    style = figures.style() if standalone else ""
+    return [both_hands(pose, label=label, style=style) for pose, label in zip(joints, labels, strict=True)]
 
 
 def completed_figures(
@@ -64,10 +65,10 @@ def completed_figures(
     visible: Bool[np.ndarray, "N 55"],
     labels: Sequence[Sequence[str]],
     hands: bool,
-) -> list[list[str]]:
-    """For each of N poses K pictures: the pose itself with its hidden joints pale, then what was put there.
+) -> list[list[Markup]]:
+    """Draw K pictures for each of N poses: the pose itself with its hidden joints pale, then its completions.
 
-    What was put there is drawn with dots where the pose's own bones lie elsewhere, as a body or as two hands.
+    Completions, as bodies or as pairs of hands, have dots where the bones of the pose itself lie elsewhere.
     """
     count = poses.shape[1]
     if not hands:
@@ -75,80 +76,37 @@ def completed_figures(
         return figures.variants(
             joints.reshape(-1, count, 22, 3), hidden=~visible[:, :22], labels=labels, standalone=False
         )
-    bare = poses.copy()
-    bare[..., :25, :] = 0.0
-    joints = posed_joints(bare.reshape(-1, 55, 3)).reshape(-1, count, 65, 3)
+    only_hands = poses.copy()
+    only_hands[..., :25, :] = 0.0
+    joints = posed_joints(only_hands.reshape(-1, 55, 3)).reshape(-1, count, 65, 3)
     return [
         [
-            _hands(row[k], label, pale=~seen if k == 0 else None, over=row[0] if k else None)
+            both_hands(row[k], label=label, pale=~seen if k == 0 else None, over=row[0] if k else None)
             for k, label in enumerate(texts)
         ]
         for row, seen, texts in zip(joints, visible, labels, strict=True)
     ]
 
 
-def _hands(
-    pose: Float[np.ndarray, "65 3"],
-    label: str,
-    *,
-    style: str = "",
-    pale: Bool[np.ndarray, "55"] | None = None,
-    over: Float[np.ndarray, "65 3"] | None = None,
-) -> str:
-    """Both hands as an SVG; `over` is another pose, as dots over it."""
-    text = escape(label, quote=True)
-    parts = []
-    for side, sign, middle in (("left", 1.0, 105.0), ("right", -1.0, 325.0)):
-        bones = _hand(pose, side, sign, middle, pale=pale)
-        # Dots only where the two differ: a bone that fits is drawn once.
-        kept = {_place(line) for line in bones}
-        dots = [] if over is None else _hand(over, side, sign, middle, css="mr-g")
-        parts += [*bones, *(line for line in dots if _place(line) not in kept)]
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 430 250" role="img" aria-label="{text}">'
-        f'<title>{text}</title>{style}<g class="mr-b" fill="none">{"".join(parts)}</g></svg>'
-    )
+def sample_sheet(prior: Prior, *, count: int = 8) -> UInt8[np.ndarray, "H W 3"]:
+    """Samples of a prior side by side as an RGB picture, for trackers that show pictures.
 
-
-def _place(line: str) -> str:
-    """Where a line runs, without how it looks."""
-    return line[line.index("x1") : line.index("stroke-width")]
-
-
-def _hand(
-    pose: Float[np.ndarray, "65 3"],
-    side: str,
-    sign: float,
-    middle: float,
-    *,
-    pale: Bool[np.ndarray, "55"] | None = None,
-    css: str | None = None,
-) -> list[str]:
-    """Lines of one hand, far ones first; `sign` is the direction of its fingers along X at rest.
-
-    Bones that hang on a `pale` joint are thin and grey; `css` makes all thin and of that class.
+    The noise is the same on each call, so the pictures show how samples change during training. A prior of hands
+    alone is drawn as hands. The mode of the prior (train or eval) is restored.
     """
-    wrist = pose[SMPLX_JOINTS.index(f"{side}_wrist")]
-    first = 55 + (5 if side == "right" else 0)
-    lines: list[tuple[float, str]] = []
-    for k, finger in enumerate(_FINGERS):
-        chain = [SMPLX_JOINTS.index(f"{side}_{finger}{n}") for n in (1, 2, 3)]
-        points = np.array([wrist, *pose[chain], pose[first + k]]) - wrist
-        ahead, up, right = sign * points[:, 0], points[:, 1], sign * points[:, 2]
-        x = middle + _PX * right
-        y = 200.0 - _PX * (np.cos(_TILT) * ahead + np.sin(_TILT) * up)
-        for n in range(4):
-            near = 0.5 * (up[n] + up[n + 1])
-            kind, width = f"mr-{'t' if n == 0 else side[0]}", (6, 9.5, 8, 7)[n]
-            if css is not None:
-                kind, width = css, 2.6
-            elif n and pale is not None and pale[chain[n - 1]]:
-                kind, width = "mr-x", 5
-            lines.append(
-                (
-                    near,
-                    f'<line class="{kind}" x1="{x[n]:.1f}" y1="{y[n]:.1f}" x2="{x[n + 1]:.1f}" '
-                    f'y2="{y[n + 1]:.1f}" stroke-width="{width}"/>',
-                )
-            )
-    return [text for _, text in sorted(lines, key=lambda item: item[0])]
+    training = prior.training
+    prior.eval()
+    with torch.no_grad():
+        poses = prior.sample(count, torch.Generator().manual_seed(0)).float().cpu().numpy()
+    prior.train(training)
+    return sheet(poses, hands=all(j >= 25 for j in prior.coordinates.active_joints))
+
+
+def sheet(poses: Float[np.ndarray, "N 55 3"], *, hands: bool = False) -> UInt8[np.ndarray, "H W 3"]:
+    """Stick figures side by side, seen from the front; or left hands above right ones, seen from above.
+
+    A pose with non-finite values gives an empty panel.
+    """
+    joints = posed_joints(np.nan_to_num(poses))
+    joints[~np.isfinite(poses).all(axis=(1, 2))] = np.nan
+    return pixels.sheet(joints, hands=hands)

@@ -1,1 +1,1 @@
-"""What one can ask for: the configs of extraction, training and search."""
+"""The configs of the commands: extraction, training and search."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import model_validator
 
 from mocap_ray.dataset.options import BodyOptions, MotionOptions, OutputOptions, SourceOptions
+from mocap_ray.errors import UserError
 from mocap_ray.options import Section
 from mocap_ray.runs.ray import RayOptions
 
@@ -28,12 +29,12 @@ class ExtractConfig(Section):
             ("output", self.output.root),
         ):
             if not text.strip():
-                raise ValueError(f"{key}.root is empty; expected a folder")
+                raise UserError(f"{key}.root is empty; expected a folder")
         if "://" not in self.source.root + self.output.root:
             archive, out = (Path(p).expanduser().resolve() for p in (self.source.root, self.output.root))
             if out.is_relative_to(archive):
-                raise ValueError(
-                    f"output.root {self.output.root} lies in source.root {self.source.root}, so the next run would "
-                    "take the data set's own .npz for recordings; choose a folder beside it"
+                raise UserError(
+                    f"output.root {self.output.root} is inside source.root {self.source.root}, so the next run would "
+                    "read the .npz files of the data set as recordings; choose a folder outside of it"
                 )
         return self

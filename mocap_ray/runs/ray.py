@@ -1,4 +1,4 @@
-"""Where a run computes."""
+"""The Ray cluster and the workers of a run."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from mocap_ray.options import Section
 
 
 class RayOptions(Section):
-    """Where a run computes."""
+    """The Ray cluster and the workers of a run."""
 
     address: str | None = None
-    """None: the cluster that runs this job under `ray job submit`, otherwise a Ray of our own on this
-    machine. `auto`, `host:port` or `ray://host:port` join a running cluster; nothing else ever does."""
+    """None: the cluster of the job under `ray job submit`, otherwise a new local Ray instance. `auto`, `host:port` or
+    `ray://host:port`: connect to a running cluster."""
     workers: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
-    """Processes at once; `auto`: one per CPU."""
+    """Number of processes; `auto`: one per CPU."""
     gpus_per_worker: Annotated[float, Field(ge=0)] = 0.0
-    """Share of a GPU that each process gets; only the vertices column uses one. More than 0 computes them there."""
+    """GPUs per process, may be fractional; only the column vertices uses a GPU, if this is above 0."""

@@ -1,1 +1,1 @@
-"""A search without Ray: its space, its population and its results."""
+"""Search without Ray: search space, population based training, results."""

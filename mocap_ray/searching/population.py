@@ -1,7 +1,7 @@
-"""A population in training: how values mutate, and what a trial's record says of its clones.
+"""Population based training: how hyperparameters are perturbed, and the record of each trial.
 
-Jaderberg et al. 2017, "Population Based Training of Neural Networks", arXiv:1711.09846: now and then a trial that
-is behind takes over the weights of one that leads, with values a step away from the leader's.
+Jaderberg et al. 2017, "Population Based Training of Neural Networks", arXiv:1711.09846: at intervals, a poor trial
+copies the weights of a good one (exploit) and continues with perturbed values of its hyperparameters (explore).
 """
 
 from __future__ import annotations
@@ -17,52 +17,47 @@ from mocap_ray.searching.space import Range
 from mocap_ray.storage import Place
 
 TRIAL_NAME = "trial.json"
-MUTABLE = (
-    "training.learning_rate",
-    "training.weight_decay",
-    "training.grad_clip",
-    "training.gamma",
-    "model.noise_deg",
-    "model.jitter",
-    "model.dropout",
-    "model.beta",
-    "model.free_bits",
-)
-"""Keys that can change within a training: the shapes of weights and data do not follow from them."""
 RESAMPLE = 0.25
-"""Probability that a value is drawn anew instead of moved."""
+"""Probability of resampling a value instead of perturbing it."""
 FACTORS = (0.8, 1.2)
-"""By which a number is moved."""
+"""Factors for perturbing a number."""
 
 
-def refusals(space: Mapping[str, Range]) -> list[str]:
-    """What in a space a population cannot search, each with what to do; empty where all is well."""
+def refusals(space: Mapping[str, Range], may_change: Sequence[str]) -> list[str]:
+    """The problems of a space under scheduler pbt, each with what to do; empty if there are none.
+
+    Args:
+        space: ranges by key.
+        may_change: keys that may change during a training; see `options.may_change`.
+    """
     problems = []
     for key, r in space.items():
-        if key not in MUTABLE:
+        if key not in may_change:
             problems.append(
-                f"space.{key}: under scheduler pbt a trial goes on with another one's weights, so {key} must stay as "
-                f"it is; set it under fixed, or use scheduler asha. May change: {', '.join(MUTABLE)}"
+                f"space.{key}: under scheduler pbt a trial continues with the weights of another one, so {key} must "
+                f"stay as it is; set it under fixed, or use scheduler asha. May change: {', '.join(may_change)}"
             )
         elif r.kind == "grid":
-            problems.append(f"space.{key}: scheduler pbt moves through values; write choice in place of grid")
+            problems.append(
+                f"space.{key}: scheduler pbt perturbs values and walks no grid; use choice instead of grid"
+            )
         elif r.when:
-            problems.append(f"space.{key}: scheduler pbt knows no conditions; remove when")
+            problems.append(f"space.{key}: scheduler pbt does not support conditions; remove when")
     return problems
 
 
 def mutate(space: Mapping[str, Range], values: Mapping[str, Any], rng: np.random.Generator) -> dict[str, Any]:
-    """Values a step away: drawn anew with probability `RESAMPLE`, else a neighbour or times one of `FACTORS`.
+    """Perturb values: resample with probability `RESAMPLE`, else take a neighbour or multiply by one of `FACTORS`.
 
-    What is moved stays within the ends of its range.
+    Perturbed numbers stay within their range.
     """
-    return {key: _moved(r, values[key], rng) for key, r in space.items()}
+    return {key: _perturbed(r, values[key], rng) for key, r in space.items()}
 
 
-def _moved(r: Range, value: Any, rng: np.random.Generator) -> Any:
-    anew, up = rng.random() < RESAMPLE, bool(rng.integers(2))
+def _perturbed(r: Range, value: Any, rng: np.random.Generator) -> Any:
+    resample, up = rng.random() < RESAMPLE, bool(rng.integers(2))
     drawn = r.draw(rng)
-    if anew:
+    if resample:
         return drawn
     if r.kind == "choice":
         at = r.values.index(value) + (1 if up else -1)
@@ -70,20 +65,21 @@ def _moved(r: Range, value: Any, rng: np.random.Generator) -> Any:
     low, high = r.values
     moved = value * FACTORS[up]
     if r.kind == "int":
-        # A whole step at least, or small numbers would stay for ever.
+        # At least 1, or small numbers would never change.
         moved = max(round(moved), value + 1) if up else min(round(moved), value - 1)
     return type(value)(min(max(moved, low), high))
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A part of the history of a trial's weights.
+    """One stage in the history of the weights of a trial.
 
     Attributes:
-        trial: in whose folder they were trained.
-        epoch: after which these values held; 0 for the draw.
-        values: by key.
-        left: what `trial` gave up to go on from there: its best row and the values of that; empty for the draw.
+        trial: the trial in whose folder the weights were trained.
+        epoch: the epoch after which these values are used; 0 for the initial values.
+        values: values by key.
+        left: the best row that `trial` had before it was replaced, and the values of that row; empty for the initial
+            stage.
     """
 
     trial: int
@@ -94,14 +90,14 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Clone:
-    """A trial went on with another's weights.
+    """A replacement of the weights of a trial by those of another one.
 
     Attributes:
-        id: of the scheduler's decision, so that a killed trial knows whether it carried it out.
-        donor: whose weights.
-        epoch: of them.
-        own_epoch: of the weights given up.
-        values: with which it went on, by key.
+        id: id of the scheduler's decision, so that a killed trial knows whether it was carried out.
+        donor: the trial that the weights are copied from.
+        epoch: epoch of the copied weights.
+        own_epoch: epoch of the replaced weights.
+        values: values by key with which the trial continues.
     """
 
     id: str
@@ -113,14 +109,14 @@ class Clone:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """`trial.json` of a trial.
+    """The content of `trial.json`.
 
     Attributes:
-        number: from 0.
-        values: in force now, by key.
-        history: of its weights, whichever trials they went through; empty where nothing mutates.
-        clones: what befell this trial.
-        pending: a clone and its stage that were begun; a kill came before their end where there is one.
+        number: number of the trial, from 0.
+        values: current values by key.
+        history: stages of its weights, across trials; empty except under scheduler pbt.
+        clones: all replacements of the weights of this trial.
+        pending: a clone and its stage that were started but not finished; left by a kill.
     """
 
     number: int
@@ -130,17 +126,17 @@ class Record:
     pending: tuple[Clone, Stage] | None = None
 
     def write(self, folder: Place) -> None:
-        """Publish it in the trial's folder. Raises OSError."""
+        """Write the record into the folder of the trial. Raises OSError."""
         plain = {k: v for k, v in asdict(self).items() if v}
         plain |= {"number": self.number, "values": self.values}
-        folder.publish((json.dumps(plain, indent=1) + "\n").encode(), TRIAL_NAME)
+        folder.write_atomic((json.dumps(plain, indent=1) + "\n").encode(), TRIAL_NAME)
 
-    def begun(self, clone: Clone, stage: Stage) -> Record:
-        """With a clone under way."""
+    def with_pending(self, clone: Clone, stage: Stage) -> Record:
+        """The record with a clone that is about to start."""
         return replace(self, pending=(clone, stage))
 
-    def done(self, donor: Record, epoch: int) -> Record:
-        """With the pending clone carried out, from weights of that epoch: their history becomes this trial's."""
+    def with_clone(self, donor: Record, epoch: int) -> Record:
+        """The record after the pending clone, from the donor's weights at `epoch` and their history."""
         assert self.pending is not None
         clone, stage = self.pending
         return Record(
@@ -152,26 +148,26 @@ class Record:
 
 
 def read_record(folder: Place, number: int) -> Record:
-    """The record in a trial's folder; an empty one where none is."""
+    """Read the record in the folder of a trial; an empty record if there is none."""
     if not folder.exists(TRIAL_NAME):
         return Record(number, {})
-    found = json.loads(folder.read(TRIAL_NAME))
-    pending = found.get("pending")
+    plain = json.loads(folder.read(TRIAL_NAME))
+    pending = plain.get("pending")
     return Record(
-        found["number"],
-        found["values"],
-        tuple(Stage(**s) for s in found.get("history", ())),
-        tuple(Clone(**c) for c in found.get("clones", ())),
+        plain["number"],
+        plain["values"],
+        tuple(Stage(**s) for s in plain.get("history", ())),
+        tuple(Clone(**c) for c in plain.get("clones", ())),
         None if pending is None else (Clone(**pending[0]), Stage(**pending[1])),
     )
 
 
 def values_at(history: Sequence[Stage], epoch: int) -> dict[str, Any]:
-    """The values with which an epoch was trained."""
-    held = [stage.values for stage in history if stage.epoch < epoch]
-    return held[-1] if held else {}
+    """The values that an epoch was trained with."""
+    earlier = [stage.values for stage in history if stage.epoch < epoch]
+    return earlier[-1] if earlier else {}
 
 
 def lineage(history: Sequence[Stage]) -> str:
-    """`000, 002 from epoch 4`: through which trials the weights went."""
+    """The trials that trained the weights, such as `000, 002 from epoch 4`."""
     return ", ".join(f"{s.trial:03d}" + (f" from epoch {s.epoch}" if s.epoch else "") for s in history)

@@ -1,4 +1,4 @@
-"""What the trials of a search came to, read from their folders."""
+"""The results of the trials of a search, read from their folders."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ class Trial:
     """One trial.
 
     Attributes:
-        number: from 0.
-        values: what was drawn for it, by key; of a population, what it had last.
-        rows: of its metrics.csv, one per epoch.
-        started: whether it left a checkpoint.
-        finished: whether it ran to its own end.
+        number: number of the trial, from 0.
+        values: sampled values by key; under scheduler pbt the latest ones.
+        rows: rows of its metrics.csv, one per epoch.
+        started: whether it has a checkpoint.
+        finished: whether its training finished.
         error: why it failed, or empty.
-        history: of its weights, where trials take over one another.
-        clones: what this trial took over.
+        history: stages of its weights, under scheduler pbt.
+        clones: replacements of its weights, under scheduler pbt.
     """
 
     number: int
@@ -40,7 +40,7 @@ class Trial:
 
     @property
     def state(self) -> str:
-        """In a word: `stopped` is what a scheduler or the time budget does."""
+        """`failed`, `finished`, `stopped` (by the scheduler or the time budget) or `not started`."""
         if self.error:
             return "failed"
         if self.finished:
@@ -48,31 +48,31 @@ class Trial:
         return "stopped" if self.rows else "not started"
 
     def last(self, metric: str) -> dict[str, float]:
-        """The last row with a metric, or nothing."""
+        """The last row with a metric, or an empty dict."""
         return next((row for row in reversed(self.rows) if metric in row), {})
 
     def best(self, metric: str, mode: str) -> tuple[float, int]:
-        """Best value of a metric and its epoch; nan and 0 without any."""
+        """Best value of a metric and its epoch; nan and 0 if there is none."""
         value, epoch, _ = self._best(metric, mode)
         return value, epoch
 
     def best_values(self, metric: str, mode: str) -> dict[str, Any]:
-        """The values with which the best value was reached."""
+        """The values by key that gave the best value of a metric."""
         return self._best(metric, mode)[2]
 
     def _best(self, metric: str, mode: str) -> tuple[float, int, dict[str, Any]]:
-        found, epoch, values = math.nan, 0, self.values
-        # What was given up for a clone counts: its weights are kept where they are the best.
+        best, epoch, values = math.nan, 0, self.values
+        # Replaced weights count too: they are kept if they are the best.
         left = [(s.left["row"], s.left["values"]) for s in self.history if s.left]
-        for row, held in [*left, *((row, None) for row in self.rows)]:
-            if metric in row and is_better(row[metric], found, mode):
-                found, epoch = row[metric], int(row["epoch"])
-                values = held or values_at(self.history, epoch) or self.values
-        return found, epoch, values
+        for row, row_values in [*left, *((row, None) for row in self.rows)]:
+            if metric in row and is_better(row[metric], best, mode):
+                best, epoch = row[metric], int(row["epoch"])
+                values = row_values or values_at(self.history, epoch) or self.values
+        return best, epoch, values
 
 
 def read_trial(folder: Place, number: int) -> Trial:
-    """A trial from its folder, whatever of it is there."""
+    """Read a trial from its folder; files may be missing."""
     record = read_record(folder, number)
     rows: list[dict[str, float]] = []
     if folder.exists("metrics.csv"):
@@ -90,22 +90,22 @@ def read_trial(folder: Place, number: int) -> Trial:
 
 
 def read_trials(out: Place, count: int, errors: dict[int, str]) -> list[Trial]:
-    """The first `count` trials of a search, with the reasons of those that failed."""
-    found = []
+    """Read the first `count` trials of a search; `errors` has the reasons of those that failed."""
+    trials = []
     for number in range(count):
         trial = read_trial(out.folder("trials", name(number)), number)
-        # A trial that came to its end after all did not fail.
-        found.append(trial if trial.finished else replace(trial, error=errors.get(number, "")))
-    return found
+        # A trial that finished after a retry did not fail.
+        trials.append(trial if trial.finished else replace(trial, error=errors.get(number, "")))
+    return trials
 
 
 def name(number: int) -> str:
-    """Folder of a trial."""
+    """Name of the folder of a trial."""
     return f"{number:03d}"
 
 
 def ranked(trials: Sequence[Trial], metric: str, mode: str) -> list[Trial]:
-    """Best first; those without a value last, in the order of their numbers."""
+    """Sort trials, best first; those without a value come last, by number."""
     sign = 1.0 if mode == "min" else -1.0
 
     def key(trial: Trial) -> tuple[bool, float, int]:
@@ -116,7 +116,7 @@ def ranked(trials: Sequence[Trial], metric: str, mode: str) -> list[Trial]:
 
 
 def table(trials: Sequence[Trial], keys: Sequence[str], metric: str, mode: str) -> list[list[str]]:
-    """Rows of texts: trial, state, epochs, best value, its epoch, values of the keys then, [lineage,] error."""
+    """Rows of text: trial, state, epochs, best value, its epoch, values of the keys at that epoch, [lineage,] error."""
     rows = []
     for trial in ranked(trials, metric, mode):
         value, epoch = trial.best(metric, mode)
@@ -137,13 +137,13 @@ def table(trials: Sequence[Trial], keys: Sequence[str], metric: str, mode: str) 
 
 
 def short_names(keys: Sequence[str]) -> list[str]:
-    """Keys without their sections, where they stay different from each other."""
+    """Keys without their sections, if they stay unique."""
     short = [key.rpartition(".")[2] for key in keys]
     return short if len(set(short)) == len(short) else list(keys)
 
 
 def heads(keys: Sequence[str], metric: str, *, lineage: bool = False) -> list[str]:
-    """Of `table`."""
+    """Column names of `table`."""
     return [
         "trial",
         "state",
@@ -157,19 +157,19 @@ def heads(keys: Sequence[str], metric: str, *, lineage: bool = False) -> list[st
 
 
 def cloned(trials: Sequence[Trial]) -> bool:
-    """Whether trials may take over one another."""
+    """Whether the trials are a population, whose weights may be copied between trials."""
     return any(trial.history for trial in trials)
 
 
 def text(value: Any) -> str:
-    """A drawn value for people; empty where it stayed as in the base."""
+    """A value as text; empty if it is not searched."""
     if value is None:
         return ""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def write_csv(out: Place, trials: Sequence[Trial], keys: Sequence[str], metric: str, mode: str) -> None:
-    """`trials.csv`: best first, values in full."""
+    """Write `trials.csv`: best first, values with full precision."""
     sink = io.StringIO()
     writer = csv.writer(sink, lineterminator="\n")
     writer.writerow(heads(keys, metric, lineage=cloned(trials)))
@@ -179,30 +179,39 @@ def write_csv(out: Place, trials: Sequence[Trial], keys: Sequence[str], metric: 
         values = trial.best_values(metric, mode)
         drawn = ["" if (v := values.get(k)) is None else str(v) for k in keys]
         writer.writerow([*short[:3], *exact, *drawn, *short[5 + len(keys) :]])
-    out.publish(sink.getvalue().encode(), "trials.csv")
+    out.write_atomic(sink.getvalue().encode(), "trials.csv")
 
 
-def export_best(out: Place, trial: Trial) -> None:
-    """`best/`: the best trial's judged weights as a training leaves them, with its config, and which trial it was.
+def export_best(out: Place, trial: Trial, *, description: str) -> None:
+    """Write `best/`: export, checkpoint, config and record of the best trial.
 
-    The export is made from `best.pt`, since a trial that was stopped early wrote none itself.
+    The export is made from `best.pt`, because a trial that was stopped early has no export.
+
+    Args:
+        out: folder of the search.
+        trial: the best trial.
+        description: name of the JSON file in an export, see `training.task.TaskWords`.
 
     Raises:
-        FileNotFoundError: the trial left no checkpoint.
+        FileNotFoundError: the trial has no checkpoint.
     """
     source = out.folder("trials", name(trial.number))
-    target = Place(out.fs, out.join("best"), out.uri)
-    folder = Place(out.fs, source.join("checkpoints"), source.uri)
-    found = checkpoint.read(folder, checkpoint.BEST)
-    where = Place(out.fs, target.join("export"), target.uri)
-    checkpoint.export(where, tensors=checkpoint.weights(found["state"]), about=found["about"])
-    target.publish(folder.read(checkpoint.BEST), "checkpoints", checkpoint.BEST)
+    target = out.folder("best")
+    folder = source.folder(checkpoint.CHECKPOINTS)
+    best = checkpoint.read(folder, checkpoint.BEST)
+    checkpoint.export(
+        target.folder(checkpoint.EXPORT),
+        tensors=checkpoint.weights(best["state"]),
+        about=best["about"],
+        description=description,
+    )
+    target.write_atomic(folder.read(checkpoint.BEST), checkpoint.CHECKPOINTS, checkpoint.BEST)
     for file in ("config.yaml", TRIAL_NAME):
-        target.publish(source.read(file), file)
+        target.write_atomic(source.read(file), file)
 
 
 def is_better(a: float, b: float, mode: str) -> bool:
-    """Whether a beats b; nothing beats a number with NaN."""
+    """Whether a is better than b; NaN always loses."""
     if math.isnan(a) or math.isnan(b):
         return not math.isnan(a)
     return a < b if mode == "min" else a > b

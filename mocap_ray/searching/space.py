@@ -1,4 +1,4 @@
-"""The space of a search: what each key of a training may take, and how a trial is drawn from it."""
+"""The search space: the range of each key of a training, and how trials are sampled from it."""
 
 from __future__ import annotations
 
@@ -11,19 +11,23 @@ from typing import Any
 
 import numpy as np
 
+from mocap_ray.errors import UserError
+from mocap_ray.wording import counted
+
 KINDS = ("log_uniform", "uniform", "int", "choice", "grid")
-"""Continuous between two ends, evenly in the logarithm or the value; whole numbers between two ends, both
-included; one of a list; each of a list in turn."""
+"""Continuous, uniform in the logarithm or in the value; integers, both ends included; one of a list; each of a list
+in turn."""
 
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """What one key may take.
+    """The range of one key.
 
     Attributes:
         kind: one of `KINDS`.
         values: low and high, or the list.
-        when: keys and the values of theirs under which this key is searched; else it stays as in the base.
+        when: conditions: other keys, and the values for which this key is searched; otherwise it has the value of the
+            base.
     """
 
     kind: str
@@ -31,7 +35,7 @@ class Range:
     when: tuple[tuple[str, tuple[Any, ...]], ...] = ()
 
     def draw(self, rng: np.random.Generator) -> Any:
-        """One value, as a plain Python one. A grid has no draw: `draw_trials` walks it."""
+        """Sample one value, as a plain Python value. A grid is not sampled: `draw_trials` walks it."""
         assert self.kind != "grid"
         if self.kind == "choice":
             return self.values[int(rng.integers(len(self.values)))]
@@ -43,106 +47,97 @@ class Range:
         return float(rng.uniform(low, high))
 
     def plain(self) -> dict[str, Any]:
-        """As it stands in YAML."""
+        """The range as in YAML."""
         when = {key: list(allowed) for key, allowed in self.when}
         return {self.kind: list(self.values), **({"when": when} if when else {})}
 
 
 def parse_space(tree: Any) -> dict[str, Range]:
-    """Ranges by dotted key, from nested or dotted YAML.
+    """Parse ranges by dotted key, from nested or dotted YAML.
 
     Raises:
-        ValueError: every problem, each with its key.
+        UserError: every problem, each with its key.
     """
     if isinstance(tree, dict) and tree and all(isinstance(r, Range) for r in tree.values()):
         return dict(tree)
     if not isinstance(tree, dict):
-        raise ValueError(
+        raise UserError(
             "expected keys of the training, such as training.learning_rate: {log_uniform: [1e-4, 1e-2]}"
         )
     space, problems = {}, []
     for key, leaf in _leaves(tree):
-        found = _range(leaf)
-        if isinstance(found, str):
-            problems.append(f"{key}: {found}")
+        parsed = _range(leaf)
+        if isinstance(parsed, str):
+            problems.append(f"{key}: {parsed}")
         else:
             problems += [
-                f"{key}: when {other} stands below it; put {other} first"
-                for other, _ in found.when
+                f"{key}: its condition on {other} comes first; put {other} before it"
+                for other, _ in parsed.when
                 if _later(tree, key, other)
             ]
-            space[key] = found
+            space[key] = parsed
     if not space and not problems:
         problems.append("nothing to search; name at least one key of the training")
     if problems:
-        raise ValueError("; ".join(problems))
+        raise UserError("; ".join(problems))
     return space
 
 
 def active(space: Mapping[str, Range], key: str, chosen: Mapping[str, Any], base: Mapping[str, Any]) -> bool:
-    """Whether a key is searched, given what the keys before it got; else it stays as in the base."""
+    """Whether a key is searched, given the values of the keys before it; otherwise it has the value of the base."""
     return all(chosen.get(other, base.get(other)) in allowed for other, allowed in space[key].when)
 
 
 def draw_trials(
     space: Mapping[str, Range], base: Mapping[str, Any], *, trials: int | None, seed: int
 ) -> list[dict[str, Any]]:
-    """Values by key of each trial; the same for the same seed, and more trials begin with the same ones.
+    """Sample the values of each trial; equal seeds give equal trials, and more trials start with the same ones.
 
     Args:
         space: from `parse_space`.
         base: the flat values of the base, for conditions on keys that are not searched.
-        trials: how many; None: each combination of the grids once.
-        seed: of the draws.
+        trials: number of trials; None: each combination of the grids once.
+        seed: random seed.
 
     Raises:
-        ValueError: fewer trials than combinations of the grids.
+        UserError: there are fewer trials than combinations of the grids.
     """
     grids = combinations(space, base)
     count = len(grids) if trials is None else trials
     if count < len(grids):
-        raise ValueError(
-            f"trials {count} is less than the {len(grids)} combinations of the grids; raise it or use choice"
+        raise UserError(
+            f"trials {count} is less than the {counted(len(grids), 'combination')} of the grids; raise it or use choice"
         )
     drawn = []
     for k in range(count):
         rng = np.random.default_rng([seed, k])
-        # Drawn for every key, so that a condition does not shift the draws of the keys behind it.
+        # Every key is sampled, so that a condition does not change the samples of the keys after it.
         values = {
             key: grids[k % len(grids)].get(key) if r.kind == "grid" else r.draw(rng)
             for key, r in space.items()
         }
-        drawn.append(_kept(space, values, base))
+        drawn.append(_active_values(space, values, base))
     return drawn
 
 
 def combinations(space: Mapping[str, Range], base: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Each combination of the grids once; conditions on keys that are drawn count as fulfilled."""
+    """Each combination of the grids once; conditions on sampled keys count as met."""
     keys = [key for key, r in space.items() if r.kind == "grid"]
-    found: list[dict[str, Any]] = []
+    distinct: list[dict[str, Any]] = []
     for values in itertools.product(*(space[key].values for key in keys)):
         chosen: dict[str, Any] = {}
         for key, value in zip(keys, values, strict=True):
             fixed = all(other in keys or other not in space for other, _ in space[key].when)
             if not fixed or active(space, key, chosen, base):
                 chosen[key] = value
-        if chosen not in found:
-            found.append(chosen)
-    return found
+        if chosen not in distinct:
+            distinct.append(chosen)
+    return distinct
 
 
-def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested keys as dotted ones."""
-    out: dict[str, Any] = {}
-    for key, value in tree.items():
-        if isinstance(value, Mapping) and value:
-            out.update(flat(value, f"{prefix}{key}."))
-        else:
-            out[f"{prefix}{key}"] = value
-    return out
-
-
-def _kept(space: Mapping[str, Range], values: Mapping[str, Any], base: Mapping[str, Any]) -> dict[str, Any]:
+def _active_values(
+    space: Mapping[str, Range], values: Mapping[str, Any], base: Mapping[str, Any]
+) -> dict[str, Any]:
     chosen: dict[str, Any] = {}
     for key in space:
         if active(space, key, chosen, base):
@@ -151,7 +146,7 @@ def _kept(space: Mapping[str, Range], values: Mapping[str, Any], base: Mapping[s
 
 
 def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
-    """Dotted key and whatever should be a range there."""
+    """Dotted keys, and the values that should be ranges."""
     for key, value in tree.items():
         nested = isinstance(value, dict) and value and not (set(value) & {*KINDS, "when"})
         if nested and all(isinstance(v, dict) for v in value.values()):
@@ -166,7 +161,7 @@ def _later(tree: Mapping[str, Any], key: str, other: str) -> bool:
 
 
 def _range(leaf: Any) -> Range | str:
-    """A range, or what is wrong with it."""
+    """Parse a range; returns the problem as text if it is invalid."""
     example = "expected a range such as {log_uniform: [1e-4, 1e-2]} or {choice: [a, b]}"
     if not isinstance(leaf, dict):
         return f"{example} (found {leaf!r})"
@@ -195,12 +190,12 @@ def _range(leaf: Any) -> Range | str:
 def _listed(kind: str, values: Sequence[Any]) -> tuple[Any, ...] | str:
     plain = tuple(_number(v) for v in values)
     if any(plain.count(v) > 1 for v in plain):
-        return f"{kind} names a value twice (found {list(plain)})"
+        return f"{kind} has a value twice (found {list(plain)})"
     return plain
 
 
 def _between(kind: str, values: Sequence[Any]) -> tuple[Any, ...] | str:
-    """Low and high, checked."""
+    """Check low and high; returns the problem as text if they are invalid."""
     ends = tuple(_number(v) for v in values)
     if len(ends) != 2 or not all(isinstance(v, int | float) and not isinstance(v, bool) for v in ends):
         return f"{kind} takes [low, high], two numbers (found {list(values)})"
@@ -215,7 +210,7 @@ def _between(kind: str, values: Sequence[Any]) -> tuple[Any, ...] | str:
 
 
 def _number(value: Any) -> Any:
-    """PyYAML reads 1e-3 as text."""
+    """Convert texts such as 1e-3 to numbers; PyYAML reads them as text."""
     if isinstance(value, str):
         try:
             number = float(value)

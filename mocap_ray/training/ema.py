@@ -1,4 +1,4 @@
-"""Averaged weights."""
+"""Exponential moving average (EMA) of weights."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 
 class Ema:
-    """Exponential moving average of a model's parameters; buffers are the model's own.
+    """Exponential moving average of the parameters of a model; buffers are not averaged.
 
-    The decay rises as (1 + t) / (10 + t) to its value, so that a short training is not judged by weights
-    near its start.
+    The decay rises as (1 + t) / (10 + t) up to its value, so that the average of a short training is not dominated by
+    the initial weights.
     """
 
     def __init__(self, model: nn.Module, *, decay: float) -> None:
@@ -23,7 +23,7 @@ class Ema:
 
     @torch.no_grad()
     def update(self) -> None:
-        """Take in the weights of a step."""
+        """Update the average with the current weights."""
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         self.updates += 1
         live = [p.detach() for p in self.live.values()]
@@ -31,7 +31,7 @@ class Ema:
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """The model with the averaged weights inside the block, and its own again after it."""
+        """Use the averaged weights inside the block, and restore the current ones after it."""
         own = {name: p.detach().clone() for name, p in self.live.items()}
         self._put(self.mean)
         try:
@@ -40,7 +40,7 @@ class Ema:
             self._put(own)
 
     def keep(self) -> None:
-        """Give the model the averaged weights for good."""
+        """Replace the weights of the model by the averaged ones."""
         self._put(self.mean)
 
     @torch.no_grad()
@@ -49,7 +49,7 @@ class Ema:
             p.copy_(values[name])
 
     def restore(self, mean: Mapping[str, Tensor], updates: int) -> None:
-        """Go on from the averages of a checkpoint."""
+        """Restore the averages from a checkpoint."""
         for name, value in self.mean.items():
             value.copy_(mean[name])
         self.updates = updates

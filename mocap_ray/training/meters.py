@@ -1,4 +1,4 @@
-"""What an epoch measures of itself: means of scalars, and the time spent waiting."""
+"""Measurements of an epoch: means of scalars, and the time spent waiting for batches."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from torch import Tensor
 
 
 class Means:
-    """Means over steps, summed in float64 on the device: reading them waits for it, adding does not."""
+    """Means over steps, summed in float64 on the device; `read` synchronizes with the device, `add` does not."""
 
     def __init__(self) -> None:
         self.sums: dict[str, Tensor] = {}
         self.counts: dict[str, int] = {}
 
     def add(self, values: Mapping[str, Tensor]) -> None:
-        """Count one step's scalars; a name may be missing in some steps."""
+        """Add the scalars of one step; a name may be missing in some steps."""
         for name, value in values.items():
             value = value.detach()
             if name not in self.sums:
@@ -33,7 +33,7 @@ class Means:
 
 
 class Waiting:
-    """An iterator that measures for how long its consumer waited."""
+    """An iterator that measures how long its consumer waits."""
 
     def __init__(self, batches: Iterable[Any]) -> None:
         self.batches = iter(batches)
@@ -43,14 +43,14 @@ class Waiting:
         return self
 
     def __next__(self) -> Any:
-        since = time.perf_counter()
+        start = time.perf_counter()
         try:
             return next(self.batches)
         finally:
-            self.seconds += time.perf_counter() - since
+            self.seconds += time.perf_counter() - start
 
     def close(self) -> None:
-        """Tell the batches, where they can be told, that nobody asks for more."""
+        """Close the iterator of batches, if it has a `close` method."""
         close = getattr(self.batches, "close", None)
         if close is not None:
             close()

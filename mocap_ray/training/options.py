@@ -1,87 +1,86 @@
-"""The settings of a training, as typed sections, and the whole config of one.
+"""The settings of a training, as typed sections; `runs/train.py` combines them into a config.
 
-They stand here, beside the code that obeys them and above the models' own sections; `mocap_ray/config.py`
-reads them from YAML: `config.load("joint_flow", TrainConfig, kind="train")`.
+A task adds its own settings in subclasses of `ModelOptions` and `DataOptions`.
 """
 
 from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
-from mocap_ray.options import NotNegative, Positive, Section
-from mocap_ray.priors.forms import joint_indices
+from mocap_ray.errors import UserError
+from mocap_ray.options import MAY_CHANGE, NotNegative, Positive, Section
+
+
+class ModelOptions(Section):
+    """The model; each kind adds keys."""
+
+    kind: str
+    """A name in the table of `runs/tasks.py`, or the `package.module:NAME` of a `training.task.TaskKind`."""
 
 
 class DataOptions(Section):
-    """What is trained on, and how it gets to the model."""
+    """The data to train on, and how it is loaded."""
 
     root: str
-    """A data set that `mocap-ray extract` wrote, with the column `poses`: a path, or s3://..., gs://..."""
-    joints: Literal["all", "body", "hands"] | tuple[str, ...] = "all"
-    """Joints that the prior sees: all 55, `body` (21, without the global orientation), `hands` (30), or names."""
+    """Path or URI (s3://..., gs://...) of a data set."""
     batch_size: Annotated[int, Field(ge=1)] = 32
-    """Poses of one step, over all workers together: more workers compute the same steps faster."""
+    """Rows of one step, over all workers together: more workers compute the same steps faster."""
     feed: Literal["auto", "memory", "stream"] = "auto"
-    """`memory`: every worker holds its data set, on the GPU where it fits; `stream`: Ray Data reads it anew
-    each epoch; `auto`: memory where it fits."""
+    """`memory`: each worker loads the data set into memory, on the GPU if it fits; `stream`: Ray Data reads it again in
+    each epoch; `auto`: `memory` if it fits, else `stream`."""
     memory_share: Annotated[float, Field(gt=0, le=1)] = 0.5
-    """Share of the free memory that `auto` may fill."""
-    dataset: str | None = None
-    """Only this sub-dataset."""
+    """Fraction of the free memory that `auto` may use."""
     train: str = "train"
     val: str = "val"
-    """Splits to train on and to judge by; without any rows in `val`, the training loss judges."""
-
-    @field_validator("joints")
-    @classmethod
-    def _known(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
-        joint_indices(value)
-        return value
+    """Splits for training and validation; if `val` has no rows, the training loss decides which epoch is the best."""
 
     @model_validator(mode="after")
     def _splits(self) -> DataOptions:
         if self.train == self.val:
-            raise ValueError(f"train and val are both {self.train!r}: the loss on it would be a memory test")
+            raise UserError(
+                f"train and val are both {self.train!r}; choose another split, or the validation loss "
+                "measures memorization"
+            )
         return self
 
 
 class TrainingOptions(Section):
-    """How `training.fit` optimises; nothing of it knows what is trained."""
+    """The settings of `training.fit`, for any task."""
 
-    learning_rate: Positive = 1e-3
-    weight_decay: NotNegative = 0.0
-    """AdamW's decoupled decay."""
+    learning_rate: Annotated[Positive, MAY_CHANGE] = 1e-3
+    weight_decay: Annotated[NotNegative, MAY_CHANGE] = 0.0
+    """Decoupled weight decay of AdamW."""
     max_epochs: Annotated[int, Field(ge=1)] = 50
     max_minutes: Positive | None = None
-    """Stops after the epoch in which so many minutes of training have passed, those before a resume included."""
+    """Stops after the epoch in which the training time, including that before a resume, reaches this many minutes."""
     scheduler: Literal["none", "step", "cosine", "plateau"] = "cosine"
     step_size: Annotated[int, Field(ge=1)] = 30
     """`step`: epochs between two decays."""
-    gamma: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    gamma: Annotated[float, Field(gt=0, lt=1), MAY_CHANGE] = 0.5
     """`step` and `plateau`: factor of a decay."""
     plateau_patience: Annotated[int, Field(ge=0)] = 3
     """`plateau`: validations without improvement before a decay."""
     warmup_steps: Annotated[int, Field(ge=0)] = 0
     """Steps over which the learning rate rises from 0, with any scheduler."""
     patience: Annotated[int, Field(ge=1)] | None = 10
-    """Stops after so many validations without improvement; None never does."""
+    """Stops after this many validations without improvement; None disables early stopping."""
     min_delta: NotNegative = 0.0
-    """Least fall of the judged loss that counts as an improvement."""
-    grad_clip: Positive | None = 1.0
-    """Largest norm of the gradient; None clips nothing (the norm is reported all the same)."""
+    """Smallest decrease of the validation loss that counts as an improvement."""
+    grad_clip: Annotated[Positive | None, MAY_CHANGE] = 1.0
+    """Largest gradient norm; None disables clipping. The norm before clipping is always reported."""
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
-    """Decay per step of averaged weights; validated and exported instead of the last ones."""
+    """Decay per step of the averaged weights, which are validated and exported instead of the last ones."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     precision: Literal["fp32", "bf16"] = "fp32"
     """`bf16`: autocast; weights and optimiser stay float32."""
     compile: bool = False
-    """`torch.compile` of the loss: a minute at the start, pays on a GPU."""
+    """Uses `torch.compile` for the loss: takes a minute at the start, faster on a GPU."""
     val_every: Annotated[int, Field(ge=1)] = 1
     """Epochs between two validations; checkpoints are written at each."""
     closed_form: bool = False
-    """Start from the maximum likelihood solution where the model has one (gaussian_prior)."""
+    """Starts from the closed-form solution; an error if the model has none."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
 
 
@@ -92,26 +91,26 @@ class TrainOutput(Section):
     """Where a training writes."""
 
     root: str
-    """Folder of config.yaml, checkpoints/, export/, metrics.csv, tensorboard/, summary.json."""
+    """Folder for config.yaml, checkpoints/, export/, metrics.csv, tensorboard/, summary.json."""
     tensorboard: bool = True
     pictures: Annotated[int, Field(ge=0)] = 8
-    """Sample poses drawn into TensorBoard at each validation."""
+    """Number of samples in the TensorBoard picture of each validation, if the task draws any; 0 disables it."""
     tracker: Literal["none"] | TrackerName | tuple[TrackerName, ...] = "none"
-    """Follows the training elsewhere too: `mlflow`, `wandb`, or both as a list. Servers and keys are named by the
-    variables of the environment that these packages read, such as MLFLOW_TRACKING_URI and WANDB_API_KEY."""
+    """Also logs the training to `mlflow`, `wandb`, or both (a list). Set servers and keys with the environment
+    variables of these packages, such as MLFLOW_TRACKING_URI and WANDB_API_KEY."""
     experiment: Annotated[str, Field(min_length=1)] = "mocap-ray"
-    """Of MLflow; the project of Weights & Biases."""
+    """Experiment of MLflow; project of Weights & Biases."""
     run_name: Annotated[str, Field(min_length=1)] | None = None
-    """Of this training there; default: the last folder of `root`."""
+    """Name of this training in the tracker; default: the last folder of `root`."""
 
     @property
     def trackers(self) -> tuple[TrackerName, ...]:
-        """Those chosen, each once."""
+        """The selected trackers, without duplicates."""
         if self.tracker == "none":
             return ()
         return (self.tracker,) if isinstance(self.tracker, str) else tuple(dict.fromkeys(self.tracker))
 
     @property
     def title(self) -> str:
-        """Of this training in its trackers."""
+        """Name of this training in its trackers."""
         return self.run_name or self.root.rstrip("/").rpartition("/")[2]

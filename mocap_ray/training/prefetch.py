@@ -1,4 +1,4 @@
-"""Things made ahead of their use by a thread, so that a GPU need not wait for them."""
+"""Prefetching in a thread, so that a GPU does not wait for its batches."""
 
 from __future__ import annotations
 
@@ -11,27 +11,30 @@ import torch
 from torch import Tensor
 
 AHEAD_ROWS = 16_384
-"""Poses that wait for the training, 11 MB: a GPU goes on while a buffer of the stream is shuffled."""
+"""Rows to prefetch: enough for a GPU to keep working while a buffer of the stream is shuffled."""
+AHEAD_BYTES = 256 << 20
+"""Largest size of the prefetched rows."""
 CLOSE_S = 10.0
-"""For so long closing waits for the item being made; a source that hangs must not hold up an error."""
+"""How long `close` waits for the current item; a source that hangs must not delay an error."""
 
 T = TypeVar("T")
 
 
-def depth(batch_size: int) -> int:
-    """How many batches of a size are made ahead: `AHEAD_ROWS` poses, but 2 to 64 batches.
+def depth(batch_size: int, row_bytes: int = 0) -> int:
+    """Number of batches to prefetch: `AHEAD_ROWS` rows or `AHEAD_BYTES`, but 2 to 64 batches.
 
-    >>> depth(16), depth(1024), depth(100_000)
-    (64, 16, 2)
+    >>> depth(16), depth(1024), depth(100_000), depth(1024, 63_120)
+    (64, 16, 2, 4)
     """
-    return min(64, max(2, AHEAD_ROWS // batch_size))
+    rows = min(AHEAD_ROWS, AHEAD_BYTES // row_bytes) if row_bytes else AHEAD_ROWS
+    return min(64, max(2, rows // batch_size))
 
 
 def on_device(rows: Tensor, device: torch.device) -> Tensor:
-    """Rows of host memory on a device; to a GPU by a copy that runs while the caller goes on.
+    """Copy rows from host memory to a device; the copy to a GPU is asynchronous.
 
-    A copy is asynchronous only out of pinned memory; torch takes that from a pool of its own, and gives none of
-    it out again before the copies from it are done.
+    Only copies from pinned memory are asynchronous. torch allocates it from its own pool, and does not reuse it before
+    the copies from it are finished.
     """
     if device.type != "cuda":
         return rows.to(device)
@@ -39,18 +42,18 @@ def on_device(rows: Tensor, device: torch.device) -> Tensor:
 
 
 class Prefetched(Generic[T], Iterator[T]):
-    """The items of a source in their order, up to `depth` of them made ahead by a thread.
+    """Iterates over a source in order, while a thread prefetches up to `depth` items.
 
-    The source is iterated, and closed where it can be, in that thread alone, which starts at once. What it raises is
-    raised by `next` after the items before it. Whoever stops early calls `close`, or uses `with`.
+    Only that thread, which starts immediately, iterates over the source and closes it. `next` raises the exceptions of
+    the source after the items before them. Call `close` or use `with` to stop early.
     """
 
     def __init__(self, source: Iterable[T], *, depth: int) -> None:
         assert depth >= 1
         self._shared = _Shared(depth)
-        # The thread knows only what is shared, so that a forgotten iterator is collected, and ends its thread.
+        # The thread references only the shared state, so that an unused iterator is collected, which ends its thread.
         self._thread = threading.Thread(
-            target=_make, args=(source, self._shared), name="mocap-ray-prefetch", daemon=True
+            target=_produce, args=(source, self._shared), name="mocap-ray-prefetch", daemon=True
         )
         self._thread.start()
 
@@ -68,7 +71,7 @@ class Prefetched(Generic[T], Iterator[T]):
         raise StopIteration
 
     def close(self) -> None:
-        """Throw away what was made, and wait until the thread has closed its source."""
+        """Discard the prefetched items, and wait until the thread has closed the source."""
         self._shared.close()
         if self._thread is not threading.current_thread():
             self._thread.join(CLOSE_S)
@@ -86,7 +89,7 @@ class Prefetched(Generic[T], Iterator[T]):
 
 
 class _Shared:
-    """Between the thread that makes and the one that takes."""
+    """The state shared by the producer thread and the consumer."""
 
     def __init__(self, depth: int) -> None:
         self.depth = depth
@@ -96,7 +99,7 @@ class _Shared:
         self.ended = self.closed = False
 
     def put(self, item: Any) -> bool:
-        """Wait for room; False where nobody wants the item any more."""
+        """Wait for room and add an item; return False if the consumer has closed the iterator."""
         with self.changed:
             self.changed.wait_for(lambda: self.closed or len(self.ready) < self.depth)
             if not self.closed:
@@ -112,7 +115,7 @@ class _Shared:
             self.changed.notify_all()
 
 
-def _make(source: Iterable[Any], shared: _Shared) -> None:
+def _produce(source: Iterable[Any], shared: _Shared) -> None:
     items: Any = None
     try:
         try:
@@ -123,7 +126,7 @@ def _make(source: Iterable[Any], shared: _Shared) -> None:
         finally:
             if hasattr(items, "close"):
                 items.close()
-    except BaseException as error:  # carried over to the thread that takes
+    except BaseException as error:  # re-raised in the consumer
         with shared.changed:
             shared.error = None if shared.closed else error
     finally:

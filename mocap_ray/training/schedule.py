@@ -9,10 +9,10 @@ from mocap_ray.training.options import TrainingOptions
 
 
 class Schedule:
-    """Learning rate as a function of how far the training is, and for `plateau` of how it went.
+    """The learning rate as a function of step and epoch, and for `plateau` also of the validation losses.
 
-    `torch.optim.lr_scheduler` counts its own calls, and chaining a warm-up with a plateau is not supported
-    there; a function of (step, epochs) has nothing to restore but the plateau's three numbers.
+    `torch.optim.lr_scheduler` counts its own calls and cannot chain a warm-up with a plateau. A function of
+    (step, epochs) has no state to restore except the three numbers of the plateau.
     """
 
     def __init__(self, options: TrainingOptions) -> None:
@@ -20,11 +20,11 @@ class Schedule:
         self.decay, self.best, self.waited = 1.0, math.inf, 0
 
     def rate(self, *, step: int, epochs: float) -> float:
-        """Learning rate of a step.
+        """The learning rate of a step.
 
         Args:
-            step: steps taken before it.
-            epochs: epochs done before it, with the part of the current one (2.5: half of the third).
+            step: number of steps before it.
+            epochs: number of epochs before it, including the fraction of the current one (2.5: half of the third).
         """
         o = self.options
         warm = min(1.0, (step + 1) / o.warmup_steps) if o.warmup_steps else 1.0
@@ -36,8 +36,8 @@ class Schedule:
             factor = self.decay
         return o.learning_rate * warm * factor
 
-    def judged(self, loss: float) -> None:
-        """Tell of a validation; only `plateau` listens."""
+    def record(self, loss: float) -> None:
+        """Record a validation loss; only `plateau` uses it."""
         if self.options.scheduler != "plateau":
             return
         if loss < self.best - self.options.min_delta:
@@ -52,5 +52,5 @@ class Schedule:
         return {"decay": self.decay, "best": self.best, "waited": self.waited}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from `state()`."""
+        """Restore from `state()`."""
         self.decay, self.best, self.waited = state["decay"], state["best"], state["waited"]

@@ -1,369 +1,255 @@
-"""A training from its config to its exported prior, on one process or as one of a team.
+"""A training from its setup to its exported model, in one process or in a process group.
 
-`check` and `prepare` run once, before anything is started; `run` runs in each process of a team and goes on
-from the last checkpoint where there is one. `train_locally` is all three, alone.
+`prepare.prepare` runs once, before any worker starts. `run` runs in each process of the group, and resumes from the
+last checkpoint if there is one. `train_locally` does both in a single process.
 
-    <output.root>/config.yaml           as resolved
+    <output.root>/config.yaml           the resolved config
     <output.root>/checkpoints/          best.pt, last.pt
-    <output.root>/export/               model.safetensors, prior.json: the best, when the training has ended
+    <output.root>/export/               model.safetensors and its description: the best epoch, written at the end
     <output.root>/metrics.csv           a row per epoch
     <output.root>/tensorboard/
-    <output.root>/trackers.json         only with `output.tracker`, see trackers.py
-    <output.root>/summary.json          when the training has ended
+    <output.root>/trackers.json         only if `output.tracker` is set, see trackers.py
+    <output.root>/summary.json          written at the end
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from mocap_ray import priors
-from mocap_ray.config import dump_yaml
-from mocap_ray.dataset.poses import COLUMN, ROW_BYTES, manifest_hash, pose_rows
-from mocap_ray.dataset.reader import DataSet, open
-from mocap_ray.dataset.recipe import differences
-from mocap_ray.dataset.views import DataSetError
-from mocap_ray.priors import Coordinates, Prior
-from mocap_ray.runs.train import TrainConfig
+from mocap_ray.errors import UserError
 from mocap_ray.storage import Place, place
 from mocap_ray.training import checkpoint
-from mocap_ray.training.checkpoint import CHECKPOINTS, LAST, CheckpointError, Checkpoints
-from mocap_ray.training.feed import fits_in_memory
-from mocap_ray.training.feeds import Feeds, memory_feeds
-from mocap_ray.training.fit import FitResult, Team, fit
-from mocap_ray.training.listener import EpochReport, Listener, Listeners, MetricsFile
-from mocap_ray.training.trackers import Tracker, check_trackers, make_trackers
+from mocap_ray.training.callbacks import Callback, CallbackList, EpochReport, MetricsFile
+from mocap_ray.training.checkpoint import CHECKPOINTS, EXPORT, LAST, Checkpoints
+from mocap_ray.training.fit import FitResult, fit
+from mocap_ray.training.loaders import Loaders, memory_loaders
+from mocap_ray.training.memory import fits_in_memory
+from mocap_ray.training.prepare import HASH, compare, prepare
+from mocap_ray.training.rows import TrainingDataError
+from mocap_ray.training.streaming import ShardReader, stream_loaders
+from mocap_ray.training.task import M, TrainingSetup, TrainingTask
+from mocap_ray.training.team import Team, own_random_numbers
+from mocap_ray.training.trackers import Tracker, make_trackers
 
-FREE = ("max_epochs", "max_minutes", "patience", "min_delta", "val_every", "device", "compile")
-"""Keys of `training` that may change at a resume."""
-WRITTEN = (
-    "config.yaml",
-    "checkpoints",
-    "export",
-    "metrics.csv",
-    "tensorboard",
-    "summary.json",
-    "trackers.json",
-    "wandb",
-)
-
-Stream = Callable[[TrainConfig, Team], Feeds]
-"""Makes the feeds that read from disk; `distributed/` has it, since it needs Ray Data."""
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """What the manifest of a data set says of a training.
-
-    Attributes:
-        rows: poses to train on, at most.
-        val_rows: poses to validate on, at most; 0 without such a split.
-        manifest_hash: see `poses.manifest_hash`.
-    """
-
-    rows: int
-    val_rows: int
-    manifest_hash: str
-
-    @property
-    def size(self) -> int:
-        """Bytes in memory."""
-        return (self.rows + self.val_rows) * ROW_BYTES
-
-
-def check(config: TrainConfig) -> Facts:
-    """Look whether the data set can be trained on, without reading its poses.
-
-    Raises:
-        DataSetError: it cannot; says what to do.
-        ValueError: a tracker that cannot work.
-    """
-    check_trackers(config, place(config.output.root))
-    data = config.data
-    source = open(data.root)
-    source.checked_columns([COLUMN])
-    rows = pose_rows(source, split=data.train, dataset=data.dataset)
-    if not rows:
-        raise DataSetError(
-            f"{data.root}: no clip in split '{data.train}'"
-            + (f" of dataset '{data.dataset}'" if data.dataset else "")
-            + f". Splits are {', '.join(source.splits)}; set data.train."
-        )
-    return Facts(rows, _val_rows(source, config), manifest_hash(source))
-
-
-def _val_rows(source: DataSet, config: TrainConfig) -> int:
-    if config.data.val not in source.splits:
-        return 0
-    return pose_rows(source, split=config.data.val, dataset=config.data.dataset)
-
-
-def prepare(config: TrainConfig, *, resume: bool = False, overwrite: bool = False) -> Facts:
-    """Check data and output folder, settle what stands there, and write config.yaml.
-
-    Args:
-        config: the whole config.
-        resume: go on from the last checkpoint; without one the training starts.
-        overwrite: remove the training that stands in `output.root` first.
-
-    Raises:
-        ValueError: the data cannot be trained on; a training stands in `output.root` and neither resume nor
-            overwrite was asked for; or what stands there is another training than the one to be resumed.
-    """
-    facts = check(config)
-    out = place(config.output.root)
-    if out.exists("manifest.json"):
-        raise ValueError(f"output.root {out.uri}: is a data set. Choose another folder for the training.")
-    stands = out.exists("checkpoints", LAST)
-    if stands and not (resume or overwrite):
-        raise ValueError(
-            f"output.root {out.uri}: holds a training already. Go on with it by --resume, replace it by "
-            "--overwrite, or choose another folder by --override output.root=..."
-        )
-    if overwrite:
-        for info in out.files():
-            if out.relative(info.path).split("/")[0] in WRITTEN:
-                out.remove(out.relative(info.path))
-    elif stands:
-        compare(
-            checkpoint.read(out.folder(CHECKPOINTS), LAST)["about"],
-            config,
-            facts.manifest_hash,
-            where=out.uri,
-        )
-    out.publish(dump_yaml(config.plain()).encode(), "config.yaml")
-    return facts
-
-
-def compare(about: dict[str, Any], config: TrainConfig, manifest: str, *, where: str) -> None:
-    """Refuse to resume what is another training. Raises CheckpointError with every difference."""
-    if about.get("manifest_hash") != manifest:
-        raise CheckpointError(
-            f"{where}: was trained on another data set (manifest {str(about.get('manifest_hash'))[:12]}; "
-            f"{config.data.root} is {manifest[:12]}), whose statistics it holds. Choose another output.root, or "
-            "--overwrite."
-        )
-    old, new = (_fixed(plain) for plain in (about["config"], config.plain()))
-    lines = differences(old, new)
-    if lines:
-        listed = "".join(f"\n  {line}" for line in lines)
-        raise CheckpointError(
-            f"{where}: cannot be resumed with other settings:{listed}\nSet them back, choose another "
-            f"output.root, or --overwrite. These may change: training.{', training.'.join(FREE)}."
-        )
-
-
-def _fixed(plain: dict[str, Any]) -> dict[str, Any]:
-    """The settings on which the losses depend."""
-    data = {k: v for k, v in plain["data"].items() if k not in ("root", "feed", "memory_share")}
-    training = {k: v for k, v in plain["training"].items() if k not in FREE}
-    return {"model": plain["model"], "data": data, "training": training}
+CPU = torch.device("cpu")
 
 
 def run(
-    config: TrainConfig,
+    setup: TrainingSetup[M],
     *,
     team: Team | None = None,
-    listener: Listener | None = None,
-    stream: Stream | None = None,
+    callback: Callback | None = None,
+    reader: Callable[[], ShardReader] | None = None,
 ) -> dict[str, Any]:
-    """One process of a prepared training; goes on from the last checkpoint where there is one.
+    """Run one process of a prepared training; resumes from the last checkpoint if there is one.
 
     Args:
-        config: as `prepare` saw it.
-        team: alone on the config's device by default.
-        listener: hears of progress in rank 0.
-        stream: makes feeds for a data set that is not held in memory.
+        setup: the setup that was passed to `prepare`.
+        team: the process group; by default a single process on the device of the config.
+        callback: is called on rank 0.
+        reader: creates the reader of rows that do not fit into memory; only called if they are streamed.
 
     Returns:
-        The summary, as in summary.json, in every process.
+        The summary, as in summary.json, on every rank.
 
     Raises:
-        ValueError: data that cannot be trained on, or a loss that is not finite (`watch.NonFinite`).
+        UserError: the data cannot be trained on, or the loss is not finite (`finite.NonFinite`).
+        ValueError: an epoch has no batches.
     """
-    team = team or alone(config)
-    heard: list[Listener] = [listener] if listener is not None and team.rank == 0 else []
-    out = place(config.output.root)
-    feeds = _feeds(config, team, stream)
-    trackers = make_trackers(config, out, Listeners(heard).note) if team.rank == 0 else []
+    team = team or alone(setup.training.device)
+    callbacks: list[Callback] = [callback] if callback is not None and team.rank == 0 else []
+    out = place(setup.output.root)
+    loaders = _loaders(setup, team, reader)
+    trackers: list[Tracker] = []
+    if team.rank == 0:
+        trackers = make_trackers(setup.output, setup.plain, out, CallbackList(callbacks).on_note)
     summary = None
     try:
-        summary = _run(config, feeds, team, heard, trackers)
+        summary = _run(setup, loaders, team, callbacks, trackers)
         return summary
     finally:
-        feeds.close()
+        loaders.close()
         for tracker in trackers:
             tracker.close(summary)
 
 
-def _run(
-    config: TrainConfig, feeds: Feeds, team: Team, heard: list[Listener], trackers: list[Tracker]
-) -> dict[str, Any]:
-    out = place(config.output.root)
-    found = checkpoint.read(out.folder(CHECKPOINTS), LAST) if out.exists("checkpoints", LAST) else None
-    if found is not None:
-        compare(found["about"], config, feeds.manifest_hash, where=out.uri)
-    model = _model(config, feeds, found).to(team.device)
-    about = {
-        **model.export(),
-        "manifest_hash": feeds.manifest_hash,
-        "config": config.plain(),
-        "rows": feeds.rows,
-        "val_rows": feeds.val_rows,
-    }
-    latest = _Latest()
-    checkpoints = None
-    if team.rank == 0:
-        checkpoints = Checkpoints(out.folder(CHECKPOINTS), about=about)
-        heard += [latest, MetricsFile(out), *_tensorboard(config, out), *trackers]
-        if feeds.val is None:
-            Listeners(heard).note(
-                f"There is no split '{config.data.val}': the training loss decides which epoch is the best."
-            )
-    validate = None if feeds.val is None else validation(model, feeds.val, team, seed=config.training.seed)
-    result = fit(
-        model,
-        feeds.train,
-        options=config.training,
-        validate=validate,
-        checkpoints=checkpoints,
-        listener=Listeners(heard),
-        resume=None if found is None else found["state"],
-        team=team,
-    )
-    summary = _summary(config, model, feeds, result, latest.report, team)
-    if team.rank == 0:
-        best = checkpoint.read(out.folder(CHECKPOINTS), checkpoint.BEST if result.best_epoch else LAST)
-        export = place(f"{config.output.root}/export")
-        checkpoint.export(export, tensors=checkpoint.weights(best["state"]), about=best["about"])
-        out.publish((json.dumps(summary, indent=1) + "\n").encode(), "summary.json")
-    return summary
-
-
 def train_locally(
-    config: TrainConfig, listener: Listener | None = None, *, resume: bool = False, overwrite: bool = False
+    setup: TrainingSetup[M],
+    callback: Callback | None = None,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
 ) -> dict[str, Any]:
-    """The whole training in this process, without Ray; see `prepare` and `run`."""
-    prepare(config, resume=resume, overwrite=overwrite)
-    return run(config, listener=listener)
+    """Run a complete training in this process, without Ray; see `prepare` and `run`."""
+    prepare(setup, resume=resume, overwrite=overwrite)
+    return run(setup, callback=callback)
 
 
-def alone(config: TrainConfig) -> Team:
-    """A team of one on the device that the config names.
+def alone(device: str) -> Team:
+    """A single-process team on the device of the config: `auto`, `cpu` or `cuda`.
 
     Raises:
-        ValueError: `cuda` without a GPU.
+        UserError: the device is `cuda`, but there is no GPU.
     """
-    asked, there = config.training.device, torch.cuda.is_available()
-    if asked == "cuda" and not there:
-        raise ValueError("training.device cuda: torch sees no GPU here. Use device: auto.")
-    return Team(device=torch.device("cuda" if there and asked != "cpu" else "cpu"))
+    has_gpu = torch.cuda.is_available()
+    if device == "cuda" and not has_gpu:
+        raise UserError("training.device cuda: torch finds no GPU on this machine. Use device: auto.")
+    return Team(device=torch.device("cuda" if has_gpu and device != "cpu" else "cpu"))
 
 
 def validation(
-    model: Prior, batches: Callable[[], Any], team: Team, *, seed: int
+    task: TrainingTask[M], model: M, batches: Callable[[], Iterable[Tensor]], team: Team, *, seed: int
 ) -> Callable[[], dict[str, float]]:
-    """Negative log density of the validation rows, nats and bits per active dimension, over the whole team.
+    """A function that validates and returns the metrics of the task, with the loss in other units.
 
-    It is the model's score and not its training loss, which may be warming up; with the same random numbers
-    at each call, so that a bound that draws some is compared under equal luck.
+    Each call uses the same random numbers, so that a stochastic loss is comparable between epochs.
     """
 
     def validate() -> dict[str, float]:
-        total, rows = 0.0, 0
-        gpus = [team.device] if team.device.type == "cuda" else []
-        with torch.random.fork_rng(devices=gpus):
+        with own_random_numbers(team.device):
             torch.manual_seed(seed)
-            for batch in batches():
-                total -= float(model.log_prob(batch).double().sum())
-                rows += len(batch)
-        sums = team.mean({"total": total, "rows": float(rows)})
-        loss = sums["total"] / sums["rows"] / model.coordinates.active
-        return {"loss": loss, "bits": loss / math.log(2)}
+            metrics = task.validate(model, batches(), team)
+        return {**metrics, **task.other_units(metrics["loss"])}
 
     return validate
 
 
-def _feeds(config: TrainConfig, team: Team, stream: Stream | None) -> Feeds:
-    """Memory or stream, the same in all processes of a team."""
-    kind = config.data.feed
+def _run(
+    setup: TrainingSetup[M], loaders: Loaders, team: Team, callbacks: list[Callback], trackers: list[Tracker]
+) -> dict[str, Any]:
+    task, out = setup.task, place(setup.output.root)
+    folder = out.folder(CHECKPOINTS)
+    saved = checkpoint.read(folder, LAST) if folder.exists(LAST) else None
+    if saved is not None:
+        compare(saved["about"], setup, loaders.source_hash, where=out.uri)
+    model = _model(setup, loaders, None if saved is None else saved["about"]).to(team.device)
+    latest, checkpoints = _Latest(), None
+    if team.rank == 0:
+        checkpoints = Checkpoints(folder, about=_about(setup, model, loaders))
+        callbacks += [latest, MetricsFile(out), *_tensorboard(setup, out), *trackers]
+        if loaders.val is None:
+            CallbackList(callbacks).on_note(
+                f"There is no split '{setup.data.val}', so the training loss decides which epoch is the best."
+            )
+    seed = setup.training.seed
+    result = fit(
+        model,
+        loaders.train,
+        options=setup.training,
+        validate=None if loaders.val is None else validation(task, model, loaders.val, team, seed=seed),
+        checkpoints=checkpoints,
+        callback=CallbackList(callbacks),
+        resume=None if saved is None else saved["state"],
+        team=team,
+        words=task.words,
+    )
+    summary = _summary(setup, model, loaders, result, latest.report, team)
+    if team.rank == 0:
+        best = checkpoint.read(folder, checkpoint.BEST if result.best_epoch else LAST)
+        checkpoint.export(
+            out.folder(EXPORT),
+            tensors=checkpoint.weights(best["state"]),
+            about=best["about"],
+            description=task.words.description,
+        )
+        out.write_atomic((json.dumps(summary, indent=1) + "\n").encode(), "summary.json")
+    return summary
+
+
+def _loaders(setup: TrainingSetup[Any], team: Team, reader: Callable[[], ShardReader] | None) -> Loaders:
+    """Load into memory or stream; the same choice on all ranks."""
+    data = setup.data
+    kind = data.feed
     if kind == "auto":
-        size = check(config).size * team.world
-        fits = fits_in_memory(size, share=config.data.memory_share)
+        fits = fits_in_memory(setup.task.check().size * team.world, share=data.memory_share)
         kind = "memory" if team.mean({"fits": float(fits)})["fits"] == 1 else "stream"
     if kind == "memory":
-        return memory_feeds(config, team)
-    if stream is None:
-        raise DataSetError(
-            f"{config.data.root}: {check(config).size / 1e9:.1f} GB of poses are to be streamed (data.feed "
-            f"{config.data.feed}), which needs Ray: use `mocap-ray train`, or set data.feed=memory."
+        return memory_loaders(setup, team)
+    if reader is None:
+        raise TrainingDataError(
+            f"{data.root}: {setup.task.check().size / 1e9:.1f} GB of {setup.words.rows} must be streamed (data.feed "
+            f"{data.feed}), which needs Ray. Use `mocap-ray train`, or set data.feed=memory."
         )
-    return stream(config, team)
+    return stream_loaders(setup, team, reader())
 
 
-def _model(config: TrainConfig, feeds: Feeds, found: dict[str, Any] | None) -> Prior:
-    """The model on its coordinates, which a resumed training takes from its checkpoint."""
-    if found is not None:
-        coordinates = Coordinates.from_description(found["about"]["coordinates"])
-    else:
-        coordinates = priors.fit_coordinates(config.model, feeds.sample, joints=config.data.joints)
-    with torch.random.fork_rng():
-        torch.manual_seed(config.training.seed)
-        model = priors.build(config.model, coordinates)
-    if config.training.closed_form and found is None:
-        solve: Any = getattr(model, "fit_closed_form", None)
-        if solve is None:
-            raise ValueError(f"training.closed_form: {config.model.kind} has none. Set it to false.")
-        solve(torch.from_numpy(feeds.sample))
+def _model(setup: TrainingSetup[M], loaders: Loaders, about: Mapping[str, Any] | None) -> M:
+    """A new model, initialized from the seed, or the model of the checkpoint to resume."""
+    task, options = setup.task, setup.training
+    with own_random_numbers(CPU):
+        torch.manual_seed(options.seed)
+        model = task.model(loaders.sample) if about is None else task.restored(about)
+    if options.closed_form and about is None and not task.solve(model, loaders.sample):
+        raise UserError(
+            f"training.closed_form: {setup.plain['model']['kind']} has no closed-form solution. Set it to false."
+        )
     return model
 
 
-class _Latest(Listener):
+def _about(setup: TrainingSetup[M], model: M, loaders: Loaders) -> dict[str, Any]:
+    """The description in a checkpoint."""
+    return {
+        "model": setup.plain["model"],
+        **setup.task.describe(model),
+        HASH: loaders.source_hash,
+        "config": dict(setup.plain),
+        "rows": loaders.rows,
+        "val_rows": loaders.val_rows,
+    }
+
+
+class _Latest(Callback):
     """Keeps the last report, for the summary."""
 
     report: EpochReport | None = None
 
-    def epoch(self, report: EpochReport, model: nn.Module) -> None:
+    def on_epoch_saved(self, report: EpochReport, model: nn.Module) -> None:
         self.report = report
 
 
-def _tensorboard(config: TrainConfig, out: Place) -> list[Listener]:
-    """The TensorBoard writer, where it is wanted and the folder is local."""
-    if not config.output.tensorboard or out.local is None:
+def _tensorboard(setup: TrainingSetup[Any], out: Place) -> list[Callback]:
+    """The TensorBoard callback, if it is enabled and the folder is local."""
+    if not setup.output.tensorboard or out.local is None:
         return []
     from mocap_ray.training.tensorboard import TensorBoardFiles
 
-    return [TensorBoardFiles(out.local / "tensorboard", pictures=config.output.pictures)]
+    count, task = setup.output.pictures, setup.task
+    picture = (lambda model: task.picture(model, count=count)) if count else None
+    return [TensorBoardFiles(out.local / "tensorboard", picture=picture)]
 
 
 def _summary(
-    config: TrainConfig, model: Prior, feeds: Feeds, result: FitResult, last: EpochReport | None, team: Team
+    setup: TrainingSetup[M],
+    model: M,
+    loaders: Loaders,
+    result: FitResult,
+    last: EpochReport | None,
+    team: Team,
 ) -> dict[str, Any]:
-    """What a person wants to know of a finished training, as plain JSON values."""
-    judged = math.isfinite(result.best_loss)
+    """The content of summary.json, as plain JSON values."""
+    best = {"best_loss": result.best_loss}
+    best |= {f"best_{unit}": value for unit, value in setup.task.other_units(result.best_loss).items()}
     return {
-        "kind": config.model.kind,
+        "kind": setup.plain["model"]["kind"],
         "parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
-        "active": model.coordinates.active,
-        "degenerate": model.coordinates.degenerate,
-        "bound": model.bound,
-        "rows": feeds.rows,
-        "val_rows": feeds.val_rows,
-        "feed": feeds.held,
-        "manifest_hash": feeds.manifest_hash,
+        **setup.task.summary(model),
+        "rows": loaders.rows,
+        "val_rows": loaders.val_rows,
+        "feed": loaders.location,
+        HASH: loaders.source_hash,
         "workers": team.world,
         "device": str(team.device),
         **{k: v for k, v in asdict(result).items() if k != "best_loss"},
-        "best_loss": result.best_loss if judged else None,
-        "best_bits": result.best_loss / math.log(2) if judged else None,
+        **{k: v if math.isfinite(v) else None for k, v in best.items()},
         "train_loss": last.train["loss"] if last else None,
         "samples_per_s": last.samples_per_s if last else None,
         "waiting": last.waiting if last else None,
-        "root": config.output.root,
+        "root": setup.output.root,
     }

@@ -1,26 +1,38 @@
-"""The order of a data set that is streamed: whole shards in turn, then rows within a buffer.
+"""Shuffling of a data set that is read shard by shard: first the order of the shards, then the rows in a buffer.
 
-Nothing here reads a file. Every row comes once per epoch over all processes, whatever their number, and the
-order follows from (seed, epoch); it is less random than a permutation of all rows: rows of one shard stay
-within a buffer of each other.
+Nothing here reads a file. Each row occurs once per epoch over all processes, for any number of processes. The order
+depends only on (seed, epoch). It is less random than a permutation of all rows: rows of the same shard stay close
+together, within the size of the buffer.
 """
 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Int, Shaped
 
 BUFFER_ROWS = 65_536
-"""Rows among which each batch is drawn: 43 MB of poses, an hour at 20 fps."""
+"""Rows in the shuffle buffer."""
+BUFFER_BYTES = 256 << 20
+"""Largest size of the shuffle buffer; it holds fewer rows if they are large."""
+
+
+def buffer_rows(row_bytes: int) -> int:
+    """Number of rows in the shuffle buffer.
+
+    >>> buffer_rows(664), buffer_rows(60 * 263 * 4)
+    (65536, 4252)
+    """
+    return max(1, min(BUFFER_ROWS, BUFFER_BYTES // row_bytes))
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Rows `first` to `last` (exclusive) of a shard."""
+    """The rows `first` to `last` (exclusive) of a shard."""
 
     shard: int
     first: int
@@ -29,32 +41,34 @@ class Piece:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rows:
-    """Some rows, and where they come from: shard, and the clip's place among those with poses in it."""
+    """Rows, with the shard that each comes from and the index of its item in that shard."""
 
-    poses: Float[np.ndarray, "n 165"]
+    data: Shaped[np.ndarray, "n ..."]
     shard: Int[np.ndarray, "n"]
-    clip: Int[np.ndarray, "n"]
+    item: Int[np.ndarray, "n"]
 
     def __len__(self) -> int:
-        return len(self.poses)
+        return len(self.data)
 
     def take(self, index: Int[np.ndarray, "m"] | slice) -> Rows:
-        """A selection, copied where it is an index."""
-        return Rows(self.poses[index], self.shard[index], self.clip[index])
+        """Select rows; an index copies them, a slice does not."""
+        return Rows(self.data[index], self.shard[index], self.item[index])
 
 
 def join(parts: Sequence[Rows]) -> Rows:
-    """One after the other."""
-    return Rows(*(np.concatenate([getattr(p, name) for p in parts]) for name in ("poses", "shard", "clip")))
+    """Concatenate."""
+    if len(parts) == 1:
+        return parts[0]
+    return Rows(*(np.concatenate([getattr(p, name) for p in parts]) for name in ("data", "shard", "item")))
 
 
 def generator(seed: int, epoch: int, rank: int = 0) -> np.random.Generator:
-    """Of the orders of an epoch."""
+    """The random generator of an epoch."""
     return np.random.default_rng(np.random.SeedSequence([seed, epoch, rank]))
 
 
 def pieces(counts: Mapping[int, int], order: Iterable[int], *, rank: int, world: int) -> list[Piece]:
-    """One process's part of the shards in an order: the same number of rows for each, give or take one.
+    """The pieces of one rank, for shards in a given order; the row counts of the ranks differ by at most one.
 
     >>> pieces({0: 3, 1: 4}, [1, 0], rank=1, world=2)
     [Piece(shard=1, first=3, last=4), Piece(shard=0, first=0, last=3)]
@@ -71,7 +85,7 @@ def pieces(counts: Mapping[int, int], order: Iterable[int], *, rank: int, world:
 
 
 def even(rows: int, steps: int) -> list[int]:
-    """Sizes of `steps` batches that differ by one at most.
+    """Split `rows` into `steps` batch sizes that differ by at most one.
 
     >>> even(7, 3)
     [2, 2, 3]
@@ -83,40 +97,48 @@ def even(rows: int, steps: int) -> list[int]:
 def shuffled(
     blocks: Iterable[Rows], sizes: Iterable[int], *, capacity: int, rng: np.random.Generator
 ) -> Iterator[Rows]:
-    """Batches of the given sizes out of blocks, each row once.
+    """Shuffle the rows of blocks into batches of the given sizes; each row occurs once.
 
-    A pool of at least `capacity` rows (all, where there are fewer) is permuted; its first half is given away,
-    the other half stays and mixes with what comes next.
+    A buffer of at least `capacity` rows (or all, if there are fewer) is permuted. The first half is yielded, the other
+    half stays and is mixed with the next blocks.
 
     Args:
-        blocks: in the order of reading; as many rows in all as the sizes sum to.
-        sizes: of the batches.
-        capacity: rows of the pool, beyond which whole blocks may add.
-        rng: of the permutations.
+        blocks: in the order of reading; their rows must add up to the sum of the sizes.
+        sizes: sizes of the batches.
+        capacity: rows of the buffer; the last block may exceed it.
+        rng: for the permutations.
     """
-    mixed = _mixed(blocks, capacity=capacity, rng=rng)
-    stock: list[Rows] = []
-    there = 0
+    ready = mixed(blocks, capacity=capacity, keep=0.5, rng=rng)
+    parts: list[Rows] = []
+    count = 0
     for size in sizes:
-        while there < size:
-            stock.append(next(mixed))
-            there += len(stock[-1])
-        whole = stock[0] if len(stock) == 1 else join(stock)
-        yield whole.take(slice(size))
-        stock, there = [whole.take(slice(size, None))], there - size
+        while count < size:
+            parts.append(next(ready))
+            count += len(parts[-1])
+        joined = join(parts)
+        yield joined.take(slice(size))
+        parts, count = [joined.take(slice(size, None))], count - size
 
 
-def _mixed(blocks: Iterable[Rows], *, capacity: int, rng: np.random.Generator) -> Iterator[Rows]:
-    pool: list[Rows] = []
-    there = 0
+def mixed(blocks: Iterable[Rows], *, capacity: int, keep: float, rng: np.random.Generator) -> Iterator[Rows]:
+    """Shuffle rows with a buffer; each row occurs once. Used by the streams and by `DataSet.torch`.
+
+    Args:
+        blocks: in the order of reading.
+        capacity: rows to collect before some are yielded.
+        keep: fraction of them that stays in the buffer; with 0, rows are only mixed with the rows of the same buffer.
+        rng: for the permutations.
+    """
+    buffer: list[Rows] = []
+    count = 0
     for block in blocks:
-        pool.append(block)
-        there += len(block)
-        if there >= capacity:
-            whole = join(pool)
-            whole = whole.take(rng.permutation(there))
-            yield whole.take(slice(there // 2))
-            pool = [whole.take(slice(there // 2, None))]
-            there = len(pool[0])
-    if there:
-        yield join(pool).take(rng.permutation(there))
+        buffer.append(block)
+        count += len(block)
+        if count >= capacity:
+            permuted = join(buffer).take(rng.permutation(count))
+            yielded = count - math.ceil(keep * count)
+            yield permuted.take(slice(yielded))
+            buffer = [permuted.take(slice(yielded, None))] if yielded < count else []
+            count -= yielded
+    if count:
+        yield join(buffer).take(rng.permutation(count))

@@ -1,4 +1,4 @@
-"""200 damaged inputs, made from sound ones with a fixed seed; the Ray test reuses them."""
+"""200 damaged inputs, made from valid ones with a fixed seed; the Ray test reuses them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CANARY = "MOCAP_RAY_CANARY"
 
 
 class _Bomb:
-    """Its pickle, loaded, creates the canary file."""
+    """An object whose pickle creates the canary file when it is loaded."""
 
     def __reduce__(self) -> tuple:
         return os.system, (f'touch "${CANARY}"',)
@@ -25,7 +25,7 @@ class _Bomb:
 def damaged_files(folder: Path, *, seed: int = 0) -> list[Path]:
     """Write 200 damaged files `Bad/<subject>/<kind>_<n>_poses.npz` below `folder` and return their paths.
 
-    Most cannot be read; some bit flips hit members that nobody needs, so that the take is still sound.
+    Most cannot be read; some bit flips are in members that are not needed, so that the take is still valid.
     """
     rng = np.random.default_rng(seed)
     sound = [rawzip.npz(t) for t in (takes.smplh(), takes.stage_ii(12, markers=5), takes.smpl())]

@@ -32,7 +32,7 @@ def npy(
 
 @dataclass
 class Part:
-    """One member; any field may be made to lie."""
+    """One member; any field may be set to a wrong value."""
 
     name: str
     data: bytes

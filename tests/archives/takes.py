@@ -64,7 +64,7 @@ def smplx_54(frames: int = FRAMES, *, seed: int = 0) -> dict[str, np.ndarray]:
 
 
 def smpl(frames: int = FRAMES, *, seed: int = 0) -> dict[str, np.ndarray]:
-    """SMPL: 24 joints, float32, gender as bytes, 10 betas in a row of their own."""
+    """SMPL: 24 joints, float32, gender as bytes, betas [1, 10]."""
     rng = np.random.default_rng(seed)
     return {
         "poses": (rng.normal(size=(frames, 72)) * 0.2).astype(np.float32),

@@ -20,7 +20,7 @@ from tests.archives import rawzip, takes
 def put(root: Path, source: str, take: dict[str, np.ndarray] | bytes) -> Path:
     path = root / source
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.unlink(missing_ok=True)  # written over in place, it would change earlier views of it
+    path.unlink(missing_ok=True)  # overwriting it in place would change earlier views of it
     path.write_bytes(take if isinstance(take, bytes) else rawzip.npz(take))
     return path
 
@@ -90,7 +90,7 @@ def test_stage_ii_columns_are_the_parts_with_jaw_and_eyes_before_the_hands(tmp_p
     assert whole.gender == "neutral"
 
 
-def test_parts_that_a_file_lacks_stay_at_rest(tmp_path: Path) -> None:
+def test_missing_parts_stay_at_rest(tmp_path: Path) -> None:
     take = without(takes.stage_ii(), "poses", "pose_jaw", "pose_eye", "pose_hand")
     found = motion(tmp_path, take)
     assert found.family == "smplx"
@@ -99,7 +99,7 @@ def test_parts_that_a_file_lacks_stay_at_rest(tmp_path: Path) -> None:
     assert motion(tmp_path, {**take, "surface_model_type": np.array("smplh")}).poses.shape[1] == 52
 
 
-def test_of_162_columns_the_body_is_taken_and_nothing_guessed(tmp_path: Path) -> None:
+def test_of_162_columns_only_the_body_is_used(tmp_path: Path) -> None:
     take = takes.smplx_54()
     found = motion(tmp_path, take)
     assert found.family == "smplx"
@@ -108,10 +108,10 @@ def test_of_162_columns_the_body_is_taken_and_nothing_guessed(tmp_path: Path) ->
     assert not found.poses[:, 22:].any()
     full = takes.stage_ii()
     both = motion(tmp_path, {**full, "poses": take["poses"]})
-    assert np.array_equal(both.poses.reshape(-1, 165), full["poses"])  # the parts know better
+    assert np.array_equal(both.poses.reshape(-1, 165), full["poses"])  # the separate arrays are used
 
 
-def test_formats_are_told_by_content_and_not_by_folder(tmp_path: Path) -> None:
+def test_formats_are_recognised_by_content_not_by_folder(tmp_path: Path) -> None:
     assert one(tmp_path, takes.smpl(), "SMPLX_N/s1/a_stageii").family == "smpl"
     assert one(tmp_path, takes.stage_ii(), "SMPLH/s1/a_poses").family == "smplx"
 
@@ -154,14 +154,14 @@ def test_non_finite_numbers_are_left_to_the_quality_checks(tmp_path: Path) -> No
      (23.976, 23.976), (250, 250.0), (0.5, 0.5)],
 )  # fmt: skip
 @pytest.mark.parametrize("key", ["mocap_framerate", "mocap_frame_rate", "fps"])
-def test_frame_rates_are_whole_where_they_mean_it(key: str, stored, fps: float, tmp_path: Path) -> None:
+def test_nearly_whole_frame_rates_are_rounded(key: str, stored, fps: float, tmp_path: Path) -> None:
     take = without(takes.smplh(), "mocap_framerate")
     assert motion(tmp_path, {**take, key: np.array(stored)}).fps == pytest.approx(
         fps, rel=1e-6 if fps % 1 else 0
     )
 
 
-def test_the_frame_rate_of_the_config_wins(tmp_path: Path) -> None:
+def test_the_frame_rate_of_the_config_takes_precedence(tmp_path: Path) -> None:
     for take in (
         takes.smplh(),
         without(takes.smplh(), "mocap_framerate"),
@@ -184,7 +184,7 @@ def test_gender_is_read_in_every_spelling(stored, gender: str, tmp_path: Path) -
     assert motion(tmp_path, {**takes.smplh(), "gender": np.array(stored)}).gender == gender
 
 
-def test_a_gender_that_is_missing_or_pickled_is_unknown_and_costs_nothing(tmp_path: Path) -> None:
+def test_a_missing_or_pickled_gender_is_unknown_and_not_a_rejection(tmp_path: Path) -> None:
     assert motion(tmp_path, without(takes.smplh(), "gender")).gender == "unknown"
     text = "{'descr': '|O', 'fortran_order': False, 'shape': (), }"
     pickled = rawzip.npy(np.zeros(0), text=text, payload=pickle.dumps("male"))
@@ -200,7 +200,7 @@ def test_a_gender_that_is_missing_or_pickled_is_unknown_and_costs_nothing(tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("make", "stored", "told", "kept"),
+    ("make", "stored", "num_betas", "kept"),
     [(takes.smplh, 10, None, 10), (takes.smplh, 16, None, 16), (takes.smplh, 20, None, 20),
      (takes.smplh, 300, None, 300),
      (takes.stage_ii, 10, None, 10), (takes.stage_ii, 16, None, 16), (takes.stage_ii, 20, None, 10),
@@ -210,13 +210,13 @@ def test_a_gender_that_is_missing_or_pickled_is_unknown_and_costs_nothing(tmp_pa
 )  # fmt: skip
 @pytest.mark.parametrize("rows", [False, True])
 def test_only_shape_coefficients_are_kept(
-    make, stored: int, told: int | None, kept: int, rows: bool, tmp_path: Path
+    make, stored: int, num_betas: int | None, kept: int, rows: bool, tmp_path: Path
 ) -> None:
     take = without(make(), "num_betas")
     betas = np.random.default_rng(0).normal(size=stored)
     take["betas"] = np.tile(betas, (3, 1)) if rows else betas
-    if told is not None:
-        take["num_betas"] = np.array(told)
+    if num_betas is not None:
+        take["num_betas"] = np.array(num_betas)
     assert np.array_equal(motion(tmp_path, take).betas, betas[:kept])
 
 
@@ -224,10 +224,10 @@ def test_a_file_without_betas_has_the_mean_shape(tmp_path: Path) -> None:
     assert motion(tmp_path, without(takes.smplh(), "betas")).betas.shape == (0,)
 
 
-# --- what is no motion ---
+# --- files without motion ---
 
 
-def test_a_missing_key_is_rejected_with_the_keys_that_are_there(tmp_path: Path) -> None:
+def test_a_missing_key_is_rejected_and_the_existing_keys_are_listed(tmp_path: Path) -> None:
     take = {k: takes.smplh()[k] for k in ("poses", "trans", "betas")}
     found = rejection(tmp_path, take)
     assert found.reason == Reason.MISSING_KEYS
@@ -261,7 +261,7 @@ def test_shape_and_stage_i_files_are_recognised_by_their_names(tmp_path: Path) -
         assert one(tmp_path, b"never opened", name).reason == Reason.NOT_MOTION
 
 
-def test_no_frame_is_too_short_and_lengths_that_differ_are_a_bad_shape(tmp_path: Path) -> None:
+def test_no_frames_are_too_short_and_different_lengths_are_a_bad_shape(tmp_path: Path) -> None:
     take = takes.smplh()
     assert (
         rejection(tmp_path, {**take, "poses": np.zeros((0, 156)), "trans": np.zeros((0, 3))}).reason
@@ -311,7 +311,7 @@ def test_the_fingerprint_changes_with_the_file(tmp_path: Path) -> None:
     assert discover(place(tmp_path))[0].fingerprint == "1700000000123456790"
 
 
-def test_a_root_that_is_one_sub_dataset_gives_the_names_of_the_whole_archive(tmp_path: Path) -> None:
+def test_the_folder_of_one_sub_dataset_gives_the_same_names_as_the_archive(tmp_path: Path) -> None:
     put(tmp_path, "CMU/01/01_01_poses.npz", takes.smplh())
     (whole,) = discover(place(tmp_path))
     (part,) = discover(place(tmp_path / "CMU"), dataset="CMU")
@@ -334,23 +334,23 @@ def test_include_and_exclude_select_by_name(tmp_path: Path) -> None:
     assert names(include=["CMU"], exclude=["CMU/02"]) == ["CMU/01/a"]
     assert names(exclude=["*/b.npz"]) == ["CMU/01/a", "CMU/02/a"]
     with pytest.raises(
-        ValueError, match=r"leave none of 3 recordings. Globs are matched with names such as 'CMU/01/a'"
+        ValueError, match=r"select none of 3 recordings. Globs match names such as 'CMU/01/a'"
     ):
         names(include=["cmu/*"])
 
 
-def test_a_root_without_recordings_says_what_is_there(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="there is no such folder"):
+def test_a_root_without_recordings_says_what_was_found(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no such folder"):
         discover(place(tmp_path / "none"))
     with pytest.raises(ValueError, match="it is empty"):
         discover(place(tmp_path))
     (tmp_path / "a.pkl").write_bytes(b"")
     with pytest.raises(ValueError, match=r"no .npz file \(1 .pkl\). Expected AMASS files; register at amass"):
         discover(place(tmp_path))
-    with pytest.raises(ValueError, match=r"a file\. Expected the folder"):
+    with pytest.raises(ValueError, match=r"is a file\. Expected the folder"):
         discover(place(tmp_path / "a.pkl"))
     (tmp_path / "CMU.tar.bz2").write_bytes(b"")
-    with pytest.raises(ValueError, match=r"1 packed archives. Unpack them there first: tar -xf CMU.tar.bz2"):
+    with pytest.raises(ValueError, match=r"1 packed archive. Unpack first: tar -xf CMU.tar.bz2"):
         discover(place(tmp_path))
 
 
@@ -365,7 +365,7 @@ def test_every_archive_of_the_table_is_complete_and_can_be_sent_to_workers(archi
     assert archive.url.startswith("https://")
 
 
-def test_an_unknown_archive_is_named_with_the_known_ones() -> None:
+def test_the_error_for_an_unknown_archive_lists_the_known_ones() -> None:
     with pytest.raises(ValueError, match="Expected one of amass"):
         find_archive("amas")
     assert find_archive("mocap_ray.archives.amass:ARCHIVE") is ARCHIVES["amass"]

@@ -32,7 +32,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, Motion 
     return found
 
 
-def test_two_hundred_damaged_files_end_as_rejections_or_sound_motion(results) -> None:
+def test_two_hundred_damaged_files_give_rejections_or_valid_motion(results) -> None:
     assert len(results) == 200
     for name, result in results:
         if isinstance(result, Motion):
@@ -42,7 +42,7 @@ def test_two_hundred_damaged_files_end_as_rejections_or_sound_motion(results) ->
             assert len(result.poses) > 0
             assert 0 < result.fps < 10_000, name
         else:
-            assert result.detail.startswith(f"{result.recording.source}: "), name
+            assert result.detail.startswith(f"{result.input.source}: "), name
             assert result.detail.endswith("."), name
             assert len(result.detail) < 700, name
 
@@ -57,12 +57,12 @@ def test_damage_of_each_kind_has_its_reason(results) -> None:
     assert set(reasons["not_zip"]) == {Reason.UNREADABLE, Reason.MISSING_KEYS}  # one is an empty archive
     assert set(reasons["wrong_keys"]) == {Reason.MISSING_KEYS, Reason.NOT_MOTION}
     assert set(reasons["splice"]) <= {Reason.UNREADABLE, "taken"}
-    assert reasons["pickled"][Reason.UNSAFE] == 8  # poses, trans, betas and rate; gender is not worth a take
+    assert reasons["pickled"][Reason.UNSAFE] == 8  # poses, trans, betas and rate; a pickled gender is ignored
     assert reasons["wrong_shapes"][Reason.TOO_SHORT] == 1
     assert reasons["wrong_values"] == {
         Reason.BAD_VALUE: 7,
         "taken": 7,
-    }  # non-finite ones are the quality's business
+    }  # the quality checks find the non-finite ones
     assert set(reasons["huge"]) == {Reason.BAD_SHAPE, Reason.UNREADABLE}
     assert reasons["flip"][Reason.UNREADABLE] > reasons["flip"]["taken"]
 
@@ -73,8 +73,8 @@ def test_damaged_files_are_the_same_every_time(tmp_path: Path) -> None:
     assert len({p.name for p in a}) == len(a) == 200
 
 
-def test_the_canary_would_be_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # The same files are dangerous for whoever unpickles them: otherwise the canary proves nothing.
+def test_the_canary_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Unpickling the same files creates the canary; otherwise the test above would prove nothing.
     monkeypatch.setenv(CANARY, str(tmp_path / "canary"))
     bad = [p for p in damaged_files(tmp_path) if "pickled" in p.name]
     np.load(bad[0], allow_pickle=True)["poses"]

@@ -1,4 +1,4 @@
-"""Reading from S3: a real server on loopback (moto), its log of requests counted. GCS cannot be tried here."""
+"""Reading from S3: a real server on loopback (moto) whose log counts the requests. GCS cannot be tested here."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ LINE = re.compile(r'"(GET|HEAD|POST|PUT|DELETE) (/\S*) HTTP')
 
 
 class Server:
-    """moto in a process of its own, which logs each request in one line."""
+    """moto in a separate process, which logs each request in one line."""
 
     def __init__(self, folder: Path) -> None:
         with socket.socket() as probe:
@@ -50,7 +50,7 @@ class Server:
         return place(f"s3://dummy:secret@{path}?{host}&allow_bucket_creation=true")
 
     def requests(self) -> list[tuple[str, str]]:
-        """Method and path of everything asked so far."""
+        """Method and path of all requests so far."""
         return LINE.findall(COLOUR.sub("", self.log.read_text()))
 
     def stop(self) -> None:
@@ -76,12 +76,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         where = running.place("archive")
         where.fs.create_dir("archive")
         for source, take in TAKES.items():
-            where.publish(rawzip.npz(take), "amass", source)
+            where.write_atomic(rawzip.npz(take), "amass", source)
         packed = rawzip.npz(TAKES["CMU/02/large_poses.npz"], deflate=True)
-        where.publish(packed, "amass", "CMU/02/packed_poses.npz")
-        where.publish(packed[: len(packed) // 2], "amass", "CMU/02/cut_poses.npz")
+        where.write_atomic(packed, "amass", "CMU/02/packed_poses.npz")
+        where.write_atomic(packed[: len(packed) // 2], "amass", "CMU/02/cut_poses.npz")
         many = {**takes.smplh(40), **{f"extra{k}": np.zeros(200) for k in range(3000)}}
-        where.publish(rawzip.npz(many), "amass", "KIT/3/many_poses.npz")
+        where.write_atomic(rawzip.npz(many), "amass", "KIT/3/many_poses.npz")
         yield running
     finally:
         running.stop()
@@ -100,15 +100,15 @@ def test_a_bucket_lists_like_a_folder(listed: dict[str, Recording]) -> None:
     assert int(one.fingerprint) > 1.7e18
 
 
-def test_no_recording_costs_more_than_three_requests(server: Server, listed: dict[str, Recording]) -> None:
+def test_no_recording_needs_more_than_three_requests(server: Server, listed: dict[str, Recording]) -> None:
     where = server.place("archive/amass")
     counts = {}
     for source, recording in listed.items():
         before = len(server.requests())
         result = read(where, recording)
-        asked = server.requests()[before:]
-        assert all(path == f"/archive/amass/{source}" for _, path in asked)
-        counts[source] = len(asked)
+        requests = server.requests()[before:]
+        assert all(path == f"/archive/amass/{source}" for _, path in requests)
+        counts[source] = len(requests)
         if source in TAKES and source != "KIT/3/shape.npz":
             assert isinstance(result, Motion), result.detail
             assert np.array_equal(result.trans, TAKES[source]["trans"])
@@ -119,9 +119,7 @@ def test_no_recording_costs_more_than_three_requests(server: Server, listed: dic
     assert counts["KIT/3/shape.npz"] == 0
 
 
-def test_remote_values_are_the_local_ones(
-    server: Server, listed: dict[str, Recording], tmp_path: Path
-) -> None:
+def test_remote_values_equal_local_ones(server: Server, listed: dict[str, Recording], tmp_path: Path) -> None:
     for source in (
         "CNRS/283/markers_stageii.npz",
         "CNRS/283/both_162_stageii.npz",
@@ -140,7 +138,7 @@ def test_remote_values_are_the_local_ones(
         assert (found.fps, found.gender, found.family) == (expected.fps, expected.gender, expected.family)
 
 
-def test_of_a_file_with_markers_only_what_is_needed_is_fetched(
+def test_only_the_needed_members_of_a_file_with_markers_are_fetched(
     listed: dict[str, Recording], server: Server
 ) -> None:
     recording = listed["CNRS/283/markers_stageii.npz"]
@@ -163,17 +161,17 @@ def test_a_cut_file_is_a_rejection_and_a_failing_store_is_not(
         read(server.place("archive/nothing"), listed["CMU/01/small_poses.npz"])
     with pytest.raises(OSError):  # noqa: PT011
         read(server.place("nobucket/amass"), listed["CMU/01/small_poses.npz"])
-    with pytest.raises(ValueError, match="there is no such folder") as caught:
+    with pytest.raises(ValueError, match="no such folder") as caught:
         discover(server.place("archive/nothing"))
     assert "secret" not in str(caught.value)
 
 
-def test_a_store_that_goes_away_is_an_io_error(tmp_path: Path) -> None:
+def test_a_store_that_disappears_is_an_io_error(tmp_path: Path) -> None:
     brief = Server(tmp_path)
     try:
         where = brief.place("archive")
         where.fs.create_dir("archive")
-        where.publish(rawzip.npz(takes.smplh(1500)), "CMU/01/a_poses.npz")
+        where.write_atomic(rawzip.npz(takes.smplh(1500)), "CMU/01/a_poses.npz")
         (recording,) = discover(where)
     finally:
         brief.stop()

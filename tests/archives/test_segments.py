@@ -44,10 +44,10 @@ def recording(name: str) -> Recording:
         ["CMU", "Eyes_Japan_Dataset", "MPI_HDM05", "TotalCapture", "MPI_Limits", "Transitions_mocap"]
     ),
 )
-def test_the_frames_are_those_that_humanml3d_keeps(
+def test_the_frames_are_those_of_humanml3d(
     frames: int, fps: float, start: int, length: int, open_end: bool, dataset: str
 ) -> None:
-    # As its notebooks do it: thin out, drop the start, then cut.
+    # As in HumanML3D's notebooks: subsample, drop the start, then cut.
     end = -1 if open_end else start + length
     kept = np.arange(frames)[:: max(1, int(fps / 20))]
     seconds = {"Eyes_Japan_Dataset": 3, "MPI_HDM05": 3, "TotalCapture": 1, "MPI_Limits": 1}
@@ -74,7 +74,7 @@ def test_an_address_is_read_like_a_path(tmp_path: Path) -> None:
     assert by_address.rows == by_path.rows
 
 
-def test_rows_of_a_recording_are_in_order_and_named_without_their_ending(tmp_path: Path) -> None:
+def test_rows_of_a_recording_are_in_order_and_named_without_extension(tmp_path: Path) -> None:
     found = read_segments(index(tmp_path))
     assert [(s.start, s.end, s.name) for s in found.rows["CMU/01/01_01"]] == [
         (19, 219, "000003"),
@@ -104,7 +104,7 @@ def test_a_recording_is_found_in_the_spelling_of_every_release(indexed: str, lis
     assert key(indexed) == key(listed)
 
 
-def test_neighbours_are_not_mistaken_for_one_another() -> None:
+def test_similar_names_are_distinguished() -> None:
     names = ["CMU/01/01_01_poses", "CMU/01/01_02_poses", "CMU/1/01_01_poses", "KIT/01/01_01_poses"]
     assert len({key(n) for n in names}) == 4
 
@@ -114,7 +114,7 @@ def test_trims_follow_the_sub_dataset_in_its_later_spelling(tmp_path: Path) -> N
     assert [(s.start, s.end) for s in found.rows["MPI_HDM05/bd/a"]] == [(65, 110)]
 
 
-def test_what_does_not_match_is_counted(tmp_path: Path) -> None:
+def test_rows_and_recordings_that_do_not_match_are_counted(tmp_path: Path) -> None:
     found, notes = read_segments(index(tmp_path)).match(
         [recording("CMU/01/01_01_poses"), recording("CMU/01/01_99_poses")]
     )
@@ -122,25 +122,25 @@ def test_what_does_not_match_is_counted(tmp_path: Path) -> None:
         "CMU/01/01_01_poses": ["000003", "000007"]
     }
     assert [n.removeprefix(f"{tmp_path}/index.csv: ") for n in notes] == [
-        "1 rows of humanact12 are ignored; it is no part of AMASS.",
-        "2 rows name 2 recordings that the archive does not have, such as ACCAD/Female1_c3d/C19_-__run_to_hop.",
-        f"1 recordings without a row in {tmp_path}/index.csv are left out.",
+        "ignored 1 row of humanact12, which is not part of AMASS.",
+        "ignored 2 rows of 2 recordings that the archive does not have, such as ACCAD/Female1_c3d/C19_-__run_to_hop.",
+        f"Left out, because {tmp_path}/index.csv has no row for them: 1 recording.",
     ]
 
 
-def test_rows_belong_to_one_recording_alone(tmp_path: Path) -> None:
+def test_rows_belong_to_exactly_one_recording(tmp_path: Path) -> None:
     found = read_segments(index(tmp_path))
     with pytest.raises(
-        ValueError, match=r"those of CMU/01/01_01_poses as well as of CMU/01/01_01_stageii.*source\.exclude"
+        ValueError, match=r"match both CMU/01/01_01_poses and CMU/01/01_01_stageii.*source\.exclude"
     ):
         found.match([recording("CMU/01/01_01_poses"), recording("CMU/01/01_01_stageii")])
     with pytest.raises(
-        ValueError, match=r"none of the 1 recordings has a row.*'ACCAD/.*'data/01/01_01_poses'"
+        ValueError, match=r"no row matches any of 1 recording.*'ACCAD/.*'data/01/01_01_poses'"
     ):
         found.match([recording("data/01/01_01_poses")])
 
 
-def test_the_sha256_is_of_what_the_rows_say(tmp_path: Path) -> None:
+def test_the_sha256_depends_only_on_the_content_of_the_rows(tmp_path: Path) -> None:
     texts = tmp_path / "texts"
     texts.mkdir()
     (texts / "000003.txt").write_text("he walks#he/PRON walks/VERB#0.0#0.0\n")
@@ -157,7 +157,7 @@ def test_the_sha256_is_of_what_the_rows_say(tmp_path: Path) -> None:
     assert read_segments(index(other, ROWS.replace("219", "220"))).sha256 != without
 
 
-def test_captions_of_whole_clips_are_kept_once_in_their_order(tmp_path: Path) -> None:
+def test_captions_of_whole_clips_are_kept_in_order_without_duplicates(tmp_path: Path) -> None:
     texts = tmp_path / "texts"
     texts.mkdir()
     (texts / "000003.txt").write_text(
@@ -170,7 +170,7 @@ def test_captions_of_whole_clips_are_kept_once_in_their_order(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("line", ["no tokens", "a#b#c", "a#b#0.0#end", "a#b#0.0#0.0#0.0"])
-def test_a_caption_file_of_another_form_is_refused_with_its_line(tmp_path: Path, line: str) -> None:
+def test_an_invalid_caption_file_is_refused_with_its_line(tmp_path: Path, line: str) -> None:
     texts = tmp_path / "texts"
     texts.mkdir()
     (texts / "000003.txt").write_text(f"fine#a/DET#0.0#0.0\n{line}\n")
@@ -179,7 +179,9 @@ def test_a_caption_file_of_another_form_is_refused_with_its_line(tmp_path: Path,
 
 
 def test_a_folder_without_captions_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"nowhere: 0 files, and none is that of a clip.*source\.texts"):
+    with pytest.raises(
+        ValueError, match=r"nowhere: 0 files, but none for a clip of the index.*source\.texts"
+    ):
         read_segments(index(tmp_path), texts=str(tmp_path / "nowhere"))
 
 
@@ -188,19 +190,19 @@ def test_a_folder_without_captions_is_refused(tmp_path: Path) -> None:
     [
         ("./pose_data/CMU/01/a.npy,x,5,0.npy\n", r"line 2: frames 'x' to '5'. Expected whole numbers"),
         ("./pose_data/CMU/01/a.npy,5\n", r"line 2: frames '5' to None"),
-        ("./pose_data/CMU/01/a.npy,5,5,0.npy\n", r"line 2: frames 5 to 5. Expected a start from 0"),
+        ("./pose_data/CMU/01/a.npy,5,5,0.npy\n", r"line 2: frames 5 to 5. Expected a start of at least 0"),
         ("./pose_data/CMU/01/a.npy,-5,5,0.npy\n", r"frames -5 to 5"),
         ("./pose_data/CMU/01/a.npy,0,5,../0.npy\n", r"name '\.\./0'"),
         ("./pose_data/CMU/01/a.npy,0,5,\n", r"name ''"),
         ("a.npy,0,5,0.npy\n", r"source 'a.npy'. Expected a path"),
-        ("./pose_data/CMU/01/a.npy,0,5,0.npy\n./pose_data/CMU/01/b.npy,0,5,0.npy\n", r"line 3: the name '0' .* twice"),
+        ("./pose_data/CMU/01/a.npy,0,5,0.npy\n./pose_data/CMU/01/b.npy,0,5,0.npy\n", r"line 3: duplicate name '0'"),
         ("./pose_data/CMU/01/a.npy,3,5,0.npy\n./pose_data/CMU/01/a_poses.npy,3,9,1.npy\n", r"line 3: two rows of"),
-        ("./pose_data/CMU/01/a.npy,0,5,7.npy\n./pose_data/CMU/01/b.npy,0,5,M7.npy\n", r"'M7' is that of a mirrored"),
+        ("./pose_data/CMU/01/a.npy,0,5,7.npy\n./pose_data/CMU/01/b.npy,0,5,M7.npy\n", r"'M7' is reserved"),
         ("./pose_data/humanact12/a.npy,0,-1,1.npy\n", r"no row of AMASS"),
         ("", r"no row of AMASS"),
     ],
 )  # fmt: skip
-def test_rows_that_cannot_be_are_refused_with_their_line(tmp_path: Path, rows: str, what: str) -> None:
+def test_invalid_rows_are_refused_with_their_line(tmp_path: Path, rows: str, what: str) -> None:
     with pytest.raises(ValueError, match=what):
         read_segments(index(tmp_path, rows))
 

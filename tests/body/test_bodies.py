@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mocap_ray.body.bodies import Bodies, MissingBody
-from mocap_ray.body.check import check, usable
+from mocap_ray.body.check import check_bodies, usable
 from mocap_ray.body.files import find
 
 
@@ -116,7 +116,7 @@ def test_only_models_that_the_policy_can_choose_are_loaded(standins: Path) -> No
     assert {g for _, g in Bodies.load(standins, gender="neutral").models} == {"neutral"}
     assert {g for _, g in Bodies.load(standins, gender="humanml3d").models} == {"male", "female"}
     with pytest.raises(
-        ValueError, match=r"'both' is no policy. Expected one of recorded, neutral, humanml3d"
+        ValueError, match=r"'both' is not a policy. Expected one of recorded, neutral, humanml3d"
     ):
         Bodies.load(standins, gender="both")
 
@@ -130,7 +130,7 @@ def test_check_and_require_agree(standins: Path, tmp_path: Path, policy: str, th
     root = some(standins, tmp_path, *(f"smplh/{gender}" for gender in names))
     if "broken" in there:
         (root / "smplh" / "SMPLH_NEUTRAL.npz").write_bytes(b"nothing")
-    reports = check(root, families=["smplh"])
+    reports = check_bodies(root, families=["smplh"])
     try:
         Bodies.load(root, gender=policy).require(["smplh"])
     except MissingBody:

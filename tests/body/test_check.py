@@ -1,4 +1,4 @@
-"""`check` tells what is there, what is missing and what is odd."""
+"""`check` reports which models exist, which are missing and which are implausible."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mocap_ray.body.check import check, usable
+from mocap_ray.body.check import check_bodies, usable
 from mocap_ray.demo.standin import standin_arrays
 
 
 def test_every_standin_is_reported_usable(standins: Path) -> None:
-    reports = check(standins)
+    reports = check_bodies(standins)
     assert len(reports) == 9
     for report in reports:
         assert report.usable, report.error
@@ -27,7 +27,7 @@ def test_every_standin_is_reported_usable(standins: Path) -> None:
 
 
 def test_missing_models_say_where_to_get_them(tmp_path: Path) -> None:
-    reports = check(tmp_path, families=["smplx"], genders=["male"])
+    reports = check_bodies(tmp_path, families=["smplx"], genders=["male"])
     assert [(r.family, r.gender, r.path, r.size) for r in reports] == [("smplx", "male", None, 0)]
     assert "Register at https://smpl-x.is.tue.mpg.de" in reports[0].error
     assert not usable(reports)
@@ -36,7 +36,7 @@ def test_missing_models_say_where_to_get_them(tmp_path: Path) -> None:
 
 def test_unknown_families_and_genders_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"'smlp' is unknown. Expected some of smpl, smplh, smplx"):
-        check(tmp_path, families=["smlp"])
+        check_bodies(tmp_path, families=["smlp"])
 
 
 @pytest.mark.parametrize(
@@ -54,6 +54,6 @@ def test_an_odd_rest_pose_is_reported(tmp_path: Path, change: object, sentence: 
     arrays["v_template"] = change(arrays["v_template"])  # type: ignore[operator]
     (tmp_path / "smplh").mkdir()
     np.savez(tmp_path / "smplh" / "SMPLH_NEUTRAL.npz", **arrays)
-    (report,) = check(tmp_path, families=["smplh"], genders=["neutral"])
+    (report,) = check_bodies(tmp_path, families=["smplh"], genders=["neutral"])
     assert sentence in report.error
     assert not usable([report])

@@ -1,4 +1,4 @@
-"""Joints without meshes: equal to `smplx`, the same bits wherever a frame stands."""
+"""Joints without meshes: equal to `smplx`, with the same bits at every position in a batch."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def test_no_frames_give_no_joints() -> None:
 
 def test_joints_that_are_not_there_are_refused() -> None:
     body = made_up().shaped(np.zeros(16))
-    with pytest.raises(ValueError, match="23 joints asked for; the poses hold 22, the body 52"):
+    with pytest.raises(ValueError, match="23 joints requested; the poses have 22, the body has 52"):
         body.joints(np.zeros((4, 22, 3)), np.zeros((4, 3)), count=23)
 
 

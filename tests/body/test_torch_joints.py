@@ -93,7 +93,7 @@ def test_at_rest_the_gradient_is_the_cross_product(body: ShapedBody) -> None:
 
 
 def test_what_does_not_fit_is_refused_by_name(body: ShapedBody) -> None:
-    with pytest.raises(ValueError, match="56 joints asked for; the poses hold 55"):
+    with pytest.raises(ValueError, match="56 joints requested; the poses have 55"):
         torch_joints(body, drawn(2), count=56)
     with pytest.raises(ValueError, match=r"shape \(2, 165\)"):
         torch_joints(body, torch.zeros(2, 165))

@@ -1,10 +1,11 @@
-"""The command line as a person meets it: help, exit codes, sentences instead of tracebacks, plain output."""
+"""The command line as users see it: help, exit codes, sentences instead of tracebacks, plain output."""
 
 from __future__ import annotations
 
 import errno
 import io
 import os
+import re
 import resource
 import shlex
 import signal
@@ -26,7 +27,8 @@ from mocap_ray.cli.extraction_view import ExtractView
 from mocap_ray.demo.archive import write_demo
 from mocap_ray.demo.standin import write_standin
 from mocap_ray.distributed.cluster import Cluster
-from mocap_ray.distributed.tasks import Report
+from mocap_ray.distributed.shards import RayEngine
+from mocap_ray.shards.reports import ShardReport
 from tests.archives import rawzip, takes
 
 COMMAND = [sys.executable, "-m", "mocap_ray.cli"]
@@ -89,17 +91,17 @@ def test_every_command_has_help_with_an_example(words: tuple[str, ...], call: Ca
     _, _, examples = out.partition("Example")
     assert f"mocap-ray {' '.join(words)}" in examples
     assert call(*words, "-h") == (0, out, "")
-    # Prose stays within a terminal of 80 columns; an example is left as it is typed.
+    # Text fits a terminal of 80 columns; examples are not wrapped.
     assert [line for line in out.splitlines() if len(line) > 80 and not line.startswith("    ")] == []
 
 
 @pytest.mark.parametrize("words", _commands(), ids=" ".join)
-def test_every_argument_and_option_says_what_it_is_for(words: tuple[str, ...]) -> None:
+def test_every_argument_and_option_has_help(words: tuple[str, ...]) -> None:
     for parameter in _commands()[words].params:
         assert parameter.help or parameter.hidden, f"{' '.join(words)}: {parameter.name}"
 
 
-def test_the_first_page_names_all_commands_whole(call: Call) -> None:
+def test_the_help_lists_all_commands_in_full(call: Call) -> None:
     code, out, _ = call("--help")
     assert code == 0
     for name in ("extract", "inspect", "page", "archives", "demo", "body", "export"):
@@ -110,11 +112,11 @@ def test_the_first_page_names_all_commands_whole(call: Call) -> None:
     assert err.strip() == out.strip()
 
 
-def test_help_of_extract_explains_the_list_after_override(call: Call) -> None:
+def test_help_of_extract_explains_override(call: Call) -> None:
     _, out, _ = call("extract", "--help")
     text = " ".join(out.split())
     assert "-o, --override KEY=VALUE ..." in text
-    assert "After --override stand as many KEY=VALUE as you like, separated by spaces." in text
+    assert "--override takes any number of KEY=VALUE, separated by spaces." in text
     assert "configs/extract/amass.yaml" in text
 
 
@@ -140,14 +142,14 @@ def test_the_version_is_the_packages(call: Call) -> None:
         (["extract", "amass", "--limit", "0"], "'--limit'"),
         (["extract", "amas"], "Did you mean amass?"),
         (["extract", "."], ".: a folder. Expected a path to a YAML file"),
-        (["extract", "picture.yaml"], "picture.yaml: not a YAML file: byte 0 is no UTF-8 text"),
+        (["extract", "picture.yaml"], "picture.yaml: not a YAML file: byte 0 is not UTF-8"),
         (["extract", "braces.yaml"], "braces.yaml, line 2: not a YAML file"),
         (["inspect", "nowhere.npz"], "nowhere.npz: no such file"),
         (["inspect", "picture.yaml", "--archive", "amas"], "No archive 'amas'"),
         (["inspect", "picture.yaml", "--body", "nowhere"], "nowhere: no such folder"),
-        (["page", "nowhere"], "nowhere: there is no such folder"),
+        (["page", "nowhere"], "nowhere: no such folder"),
         (["page", ".", "s3://bucket/page.html"], "the page is a local file"),
-        (["export", "npy", "nowhere", "out"], "nowhere: there is no such folder"),
+        (["export", "npy", "nowhere", "out"], "nowhere: no such folder"),
         (["export", "humanml3d", "."], "Missing argument 'FOLDER'"),
         (["body", "check", "nowhere", "--family", "smplz"], "'smplz' is unknown"),
         (["body", "check", "picture.yaml"], "picture.yaml: no such folder"),
@@ -158,7 +160,7 @@ def test_the_version_is_the_packages(call: Call) -> None:
         (["demo", "picture.yaml"], "a part of this path is a file"),
     ],
 )
-def test_what_was_typed_wrong_is_a_sentence_and_exit_code_2(
+def test_usage_errors_are_a_sentence_and_exit_code_2(
     words: list[str], part: str, call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -179,20 +181,20 @@ def _dry(archive: Path, bodies: Path, out: object) -> list[object]:
     ]  # fmt: skip
 
 
-def test_a_dry_run_says_what_would_be_made_and_writes_nothing(
+def test_a_dry_run_estimates_the_run_and_writes_nothing(
     call: Call, archive: Path, bodies: Path, tmp_path: Path
 ) -> None:
     code, out, err = call(*_dry(archive, bodies, tmp_path / "out"))
     assert (code, err) == (0, "")
     figures = dict(line.split("  ", 1) for line in out.splitlines() if "  " in line)
     assert figures["recordings to make"].strip() == "16 of 16"
-    assert "workers on this machine" in figures["time, about"]
+    assert re.search(r"\d+ workers? on this machine", figures["time, about"])
     assert not (tmp_path / "out").exists()
     code, out, _ = call(*_dry(archive, bodies, tmp_path / "out"), "--limit", 3, "--exclude", "DemoGym")
     assert "3 of 3" in out
 
 
-def test_what_the_split_lists_leave_out_is_mentioned(
+def test_recordings_in_no_split_list_are_counted(
     call: Call, archive: Path, bodies: Path, tmp_path: Path
 ) -> None:
     lists = tmp_path / "lists.yaml"
@@ -201,20 +203,20 @@ def test_what_the_split_lists_leave_out_is_mentioned(
     code, out, _ = call(*words)
     assert code == 0
     count = len(list((archive / "DemoStroll").rglob("*.npz")))
-    assert f"{count} recordings in no list of source.split are left out" in out
+    assert f"Left out, because no list of source.split names them: {count} recordings." in out
 
 
 @pytest.mark.parametrize(
     ("place", "part"),
     [
-        ("file", "file: a file stands there where a folder is needed"),
+        ("file", "file: a file exists where a folder is needed"),
         ("file/below", "file/below: a part of this path is a file"),
         ("work/archive/out", "lies in source.root"),
-        ("full", "holds 1 files that no extraction wrote"),
+        ("full", "holds 1 file that no extraction wrote"),
         ("x" * 300, "the path is too long"),
     ],
 )
-def test_an_output_that_cannot_be_is_refused_before_any_work(
+def test_an_invalid_output_is_refused_before_any_work(
     place: str, part: str, call: Call, archive: Path, bodies: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "file").touch()
@@ -232,7 +234,7 @@ def test_an_output_that_cannot_be_is_refused_before_any_work(
     assert (tmp_path / "full" / "thesis.tex").read_text() == "precious"
 
 
-def test_a_full_disk_is_exit_code_1_and_says_how_to_go_on(tmp_path: Path) -> None:
+def test_a_full_disk_is_exit_code_1_and_says_how_to_resume(tmp_path: Path) -> None:
     def small_files_only() -> None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
@@ -243,8 +245,8 @@ def test_a_full_disk_is_exit_code_1_and_says_how_to_go_on(tmp_path: Path) -> Non
     )  # fmt: skip
     assert done.returncode == 1
     assert done.stderr == (
-        "mocap-ray: no space left on the device. Make room and run the same command again: "
-        "it goes on from here.\n"
+        "mocap-ray: no space left on the device. Free some space and run the same command again: "
+        "it resumes from here.\n"
     )
     assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
 
@@ -252,19 +254,19 @@ def test_a_full_disk_is_exit_code_1_and_says_how_to_go_on(tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("number", "part", "usage"),
     [
-        (errno.EROFS, "/data/out: the file system is read-only. Name a path that can be written.", True),
-        (errno.EACCES, "/data/out: no permission. Name another path, or ask for", True),
-        (errno.ENOSPC, "/data/out: no space left on the device. Make room", False),
+        (errno.EROFS, "/data/out: the file system is read-only. Name a writable path.", True),
+        (errno.EACCES, "/data/out: no permission. Name another path, or get permission to", True),
+        (errno.ENOSPC, "/data/out: no space left on the device. Free some space", False),
         (errno.EIO, "/data/out: Input/output error.", False),
     ],
 )
-def test_faults_of_the_system_are_sentences(number: int, part: str, usage: bool) -> None:
+def test_errors_of_the_system_are_sentences(number: int, part: str, usage: bool) -> None:
     error = OSError(number, os.strerror(number), "/data/out/.tmp-0123abcd")
     assert screen.explained(error).startswith(part)
     assert screen.is_usage(error) == usage
 
 
-def test_what_somebody_said_better_is_kept() -> None:
+def test_messages_of_this_package_are_kept() -> None:
     error = OSError(errno.ENOSPC, "No space left; 12 files stay. Make room", "/data/out/a.npy")
     assert screen.explained(error) == "/data/out/a.npy: No space left; 12 files stay. Make room."
 
@@ -280,7 +282,7 @@ def test_what_somebody_said_better_is_kept() -> None:
         "cannot reach https://SECRETKEY@bucket/api",
     ],
 )
-def test_secrets_are_taken_out_of_any_text(text: str) -> None:
+def test_secrets_are_removed_from_any_text(text: str) -> None:
     clean = screen.without_secrets(text)
     for secret in ("KEY", "SEC", "RET"):
         assert secret not in clean
@@ -295,12 +297,12 @@ def test_secrets_are_taken_out_of_any_text(text: str) -> None:
         "ray://10.0.0.1:10001 and mail to a@b.c",
     ],
 )  # fmt: skip
-def test_what_is_no_secret_stays(text: str) -> None:
+def test_text_without_secrets_is_unchanged(text: str) -> None:
     assert screen.without_secrets(text) == text
 
 
 @pytest.mark.parametrize("name", ["a[bold]b.npz", "a[red]b[x].npz", "x:smile:y.npz", "\u00e4 'b' \u4e2d.npz"])
-def test_names_of_files_are_printed_as_they_are(
+def test_names_of_files_are_printed_verbatim(
     name: str, call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -314,7 +316,7 @@ def test_names_of_files_are_printed_as_they_are(
     assert name in err
 
 
-def test_a_name_that_is_no_text_is_a_sentence(tmp_path: Path) -> None:
+def test_a_name_that_is_not_utf8_is_a_sentence(tmp_path: Path) -> None:
     name = os.fsencode(tmp_path) + b"/a\xff_poses.npz"
     Path(os.fsdecode(name)).write_bytes(rawzip.npz(takes.smplh(300)))
     done = subprocess.run([*map(os.fsencode, COMMAND), b"inspect", name], capture_output=True, check=False)
@@ -323,7 +325,7 @@ def test_a_name_that_is_no_text_is_a_sentence(tmp_path: Path) -> None:
     assert b"Traceback" not in done.stderr
 
 
-def test_inspect_gives_figures_reason_and_exit_code(
+def test_inspect_prints_figures_and_reason_and_sets_the_exit_code(
     call: Call, archive: Path, bodies: Path, shared: Path
 ) -> None:
     good = next(p for p in sorted(archive.rglob("*_poses.npz")) if "90" not in p.name)
@@ -333,14 +335,14 @@ def test_inspect_gives_figures_reason_and_exit_code(
         assert part in out
     assert out.rstrip().endswith("yes")
     code, out, _ = call("inspect", good)
-    assert out.rstrip().endswith("yes, as far as can be told without body models (--body FOLDER)")
+    assert out.rstrip().endswith("yes, as far as can be checked without body models (--body FOLDER)")
     bad = shared / "data" / "amass_suspect" / "CMU" / "01" / "01_07_poses.npz"
     code, out, _ = call("inspect", bad)
     assert code == 1
     assert "4,839 at 120 fps = 40.33 s" in out
     assert "2,763.6 m/s^2 in frame 3363 (limit 1,500)" in out
     assert "48,996 rad/s^2 in right_wrist, frame 4456 (limit 100,000)" in out
-    # Off a terminal a sentence is one line, however long.
+    # Without a terminal, a sentence is one line, however long.
     assert any("the root accelerates by 2,763.6 m/s^2" in x and "multiplier." in x for x in out.splitlines())
     assert call("inspect", bad, "--override", "motion.quality.cut=true")[0] == 0
     assert call("inspect", bad, "--override", "motion.quality.multiplier=2")[0] == 0
@@ -350,14 +352,16 @@ def test_inspect_gives_figures_reason_and_exit_code(
 @pytest.mark.usefixtures("eighty")
 def test_tables_fit_80_columns_and_lose_nothing(call: Call, bodies: Path, archive: Path) -> None:
     _, out, _ = call("body", "check", bodies)
-    rows = out.partition("\n\n")[0].splitlines()[1:]
+    title, *rows = out.partition("\n\n")[0].splitlines()
+    # The title is wider than the table, and is not wrapped: a path in it can be copied.
+    assert title == f"body models below {bodies}"
     assert max(map(len, rows)) <= 80
     for path in bodies.rglob("*.npz"):
         assert str(path.relative_to(bodies)) in out
     bad = archive / "DemoStroll" / "s01" / "901_teleport_poses.npz"
     for words in (["inspect", bad], ["archives"]):
         _, narrow, _ = call(*words)
-        assert max(map(len, narrow.splitlines()[2:])) <= 80
+        assert max(map(len, narrow.splitlines()[1:])) <= 80
         assert "…" not in narrow
         os.environ.pop("COLUMNS")
         _, wide, _ = call(*words)
@@ -365,7 +369,7 @@ def test_tables_fit_80_columns_and_lose_nothing(call: Call, bodies: Path, archiv
         assert sorted("".join(narrow.split())) == sorted("".join(wide.split()))
 
 
-def test_output_is_plain_where_there_is_no_terminal(call: Call, bodies: Path, archive: Path) -> None:
+def test_output_is_plain_without_a_terminal(call: Call, bodies: Path, archive: Path) -> None:
     for words in (
         ["archives"],
         ["body", "check", bodies],
@@ -390,16 +394,14 @@ def test_output_is_plain_where_there_is_no_terminal(call: Call, bodies: Path, ar
         (["--gender", "male"], 1),
     ],
 )
-def test_body_check_tells_by_its_exit_code(
-    options: list[str], expected: int, call: Call, bodies: Path
-) -> None:
+def test_body_check_sets_the_exit_code(options: list[str], expected: int, call: Call, bodies: Path) -> None:
     assert call("body", "check", bodies, *options)[0] == expected
 
 
-@pytest.mark.parametrize("there", [True, False])
-def test_body_check_says_where_to_get_what_is_missing(there: bool, call: Call, tmp_path: Path) -> None:
+@pytest.mark.parametrize("exists", [True, False])
+def test_body_check_says_where_to_get_what_is_missing(exists: bool, call: Call, tmp_path: Path) -> None:
     root = tmp_path / "models"
-    if there:
+    if exists:
         root.mkdir()
     code, out, _ = call("body", "check", root)
     assert code == 1
@@ -412,7 +414,7 @@ def test_body_check_says_where_to_get_what_is_missing(there: bool, call: Call, t
         assert file in out
         assert str(root / where) in out
     assert str(root / "smplx" / "SMPLX_FEMALE.npz") in out
-    assert root.exists() == there
+    assert root.exists() == exists
 
 
 def test_a_broken_model_is_named_and_fails_the_check(call: Call, tmp_path: Path, bodies: Path) -> None:
@@ -426,7 +428,7 @@ def test_a_broken_model_is_named_and_fails_the_check(call: Call, tmp_path: Path,
     assert call("body", "check", tmp_path, "--family", "smplh", "--gender", "neutral")[0] == 0
 
 
-def test_a_model_is_converted_into_plain_arrays(call: Call, tmp_path: Path, bodies: Path) -> None:
+def test_a_model_is_converted_to_plain_arrays(call: Call, tmp_path: Path, bodies: Path) -> None:
     out = tmp_path / "clean.npz"
     code, printed, _ = call("body", "convert", bodies / "smplx" / "SMPLX_MALE.npz", out)
     assert (code, printed) == (0, f"{out}: written\n")
@@ -489,7 +491,7 @@ def test_a_command_to_copy_is_found_from_here(tmp_path: Path, monkeypatch: pytes
     here = Path(sys.executable)
     monkeypatch.setenv("PATH", str(here.parent))
     assert screen.typed("python", "-c", "1 + 1") == "python -c '1 + 1'"
-    # A link to the same interpreter, as another environment has one, is another environment.
+    # A link to the same interpreter in another environment is not this environment.
     (tmp_path / "python").symlink_to(here)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -504,9 +506,9 @@ def test_the_bar_of_a_large_run_fits_its_terminal(width: int) -> None:
     view = ExtractView(out)
     view.total = 16_000
     view.task = view.bar.add_task("starting Ray", total=view.total, figures="")
-    view.started(Cluster(workers=128, nodes=16, own=False, whole=True))
+    view.on_start(RayEngine(Cluster(workers=128, nodes=16, own=False, whole=True)))
     view.since -= 60
-    view.shard(Report("s", ok=True, recordings=14_321, frames=123_456_789, rejected=1_234))
+    view.on_shard(ShardReport("s", ok=True, inputs=14_321, amount=123_456_789, rejected=1_234))
     out.print(view.bar)
     line = out.file.getvalue().splitlines()[-1]  # type: ignore[attr-defined]
     assert len(line) <= width
@@ -515,13 +517,14 @@ def test_the_bar_of_a_large_run_fits_its_terminal(width: int) -> None:
 
 
 @pytest.mark.ray
-def test_the_demo_leaves_a_page_and_its_last_lines_can_be_typed(tmp_path: Path) -> None:
+@pytest.mark.timeout(900)
+def test_the_demo_writes_a_page_and_its_last_lines_are_valid_commands(tmp_path: Path) -> None:
     folder = tmp_path / "de mo"
     done = subprocess.run(
         [*COMMAND, "demo", str(folder)],
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=600,
         check=False,
         cwd=tmp_path,
     )
@@ -534,7 +537,11 @@ def test_the_demo_leaves_a_page_and_its_last_lines_can_be_typed(tmp_path: Path) 
     assert len(typed) == 4
     said = ""
     for line in typed:
-        shown = subprocess.run(shlex.split(line), capture_output=True, text=True, check=False, cwd=tmp_path)
+        words = [
+            *shlex.split(line),
+            *(["--quick"] if " evaluate " in line else []),
+        ]  # judging whole takes minutes
+        shown = subprocess.run(words, capture_output=True, text=True, check=False, cwd=tmp_path)
         assert shown.returncode == 0, shown.stderr
         said += shown.stdout
     assert "24 clips" in said
@@ -542,7 +549,12 @@ def test_the_demo_leaves_a_page_and_its_last_lines_can_be_typed(tmp_path: Path) 
     assert (folder / "samples.html").read_text().count("<svg") == 24
     assert (folder / "dataset.html").is_file()
     again = subprocess.run(
-        [*COMMAND, "demo", str(folder)], capture_output=True, text=True, timeout=60, check=False, cwd=tmp_path
+        [*COMMAND, "demo", str(folder)],
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+        cwd=tmp_path,
     )
     assert again.returncode == 0
     assert "nothing to make" in again.stdout

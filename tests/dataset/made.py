@@ -121,7 +121,7 @@ def make(
     Args:
         clips: recordings per (dataset, split); each gives a clip and its mirrored twin.
         frames: of the first clip; each further one is 10 longer.
-        poses: of clip number `n` and so many frames; None: every axis of every joint a little noise.
+        poses: number of a clip and its frames -> poses; None means a little noise on every axis of every joint.
     """
     clips = clips or {("CMU", "train"): 5, ("CMU", "val"): 2, ("BMLrub", "test"): 2}
     everything: list[Clip] = []

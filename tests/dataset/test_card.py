@@ -1,4 +1,4 @@
-"""The data card tells the truth, is the same each time, and its code runs."""
+"""The data card is correct and reproducible, and its code runs."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from mocap_ray.dataset.card import Source, card, cell, grouped
+from mocap_ray.dataset.card import Attribution, card, cell, grouped
 from mocap_ray.dataset.snippets import snippets
 from tests.dataset.made import make
 
 SOURCES = {
-    "CMU": Source("CMU Motion Capture", "free for all uses", "NSF EIA-0196217", "http://mocap.cs.cmu.edu")
+    "CMU": Attribution(
+        "CMU Motion Capture", "free for all uses", "NSF EIA-0196217", "http://mocap.cs.cmu.edu"
+    )
 }
 
 
@@ -38,7 +40,7 @@ def test_the_card_states_counts_sources_and_recipe(tmp_path: Path) -> None:
     assert "gender fallback: 3" in text
 
 
-def test_the_card_is_made_of_its_arguments_alone(tmp_path: Path) -> None:
+def test_the_card_depends_only_on_its_arguments(tmp_path: Path) -> None:
     for name in ("a", "b"):
         make(tmp_path / name)
     one, two = (card(manifest_of(tmp_path / name), SOURCES) for name in ("a", "b"))
@@ -48,7 +50,7 @@ def test_the_card_is_made_of_its_arguments_alone(tmp_path: Path) -> None:
 
 
 def test_sub_datasets_of_one_source_share_an_entry() -> None:
-    a, b = Source("A", "free", "cite A", ""), Source("B", "paid", "cite B", "")
+    a, b = Attribution("A", "free", "cite A", ""), Attribution("B", "paid", "cite B", "")
     assert grouped(["u", "x", "y", "z"], {"x": b, "y": a, "z": b}) == [("x, z", b), ("y", a), ("u", None)]
 
 
@@ -83,16 +85,16 @@ def test_an_empty_data_set_has_a_card(tmp_path: Path) -> None:
     assert "0 clips of human motion, 0 s" in card(empty)
 
 
-def test_names_cannot_break_a_table() -> None:
+def test_names_are_escaped_in_tables() -> None:
     assert cell("a|b\n<c>\\") == "a\\|b &lt;c>\\\\"
 
 
 def snippets_of(text: str) -> dict[str, str]:
-    """Title -> code, read from the finished card as a person would."""
+    """Title -> code, read from the finished card."""
     return dict(re.findall(r"### ([^\n]+)\n.*?```python\n(.*?)\n```", text, flags=re.DOTALL))
 
 
-def test_every_snippet_stands_in_the_card_and_is_python(tmp_path: Path) -> None:
+def test_every_snippet_is_in_the_card_and_is_python(tmp_path: Path) -> None:
     make(tmp_path / "set")
     manifest = manifest_of(tmp_path / "set")
     found = snippets_of(card(manifest))

@@ -1,4 +1,4 @@
-"""What `--dry-run` promises is about what a run then makes."""
+"""The estimate of `--dry-run` is close to what a run makes."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ from typing import Any
 
 import pytest
 
-from mocap_ray.dataset.build import Build, prepare
+from mocap_ray.dataset.build import prepare
 from mocap_ray.dataset.estimate import SAMPLE, estimate, spread
 from mocap_ray.dataset.options import BodyOptions, MotionOptions, OutputOptions, SourceOptions
-from mocap_ray.dataset.shards import make
+from mocap_ray.dataset.product import ClipBuild
 from mocap_ray.demo.archive import write_demo
 from mocap_ray.demo.standin import write_standin
 from mocap_ray.records import Recording
+from mocap_ray.shards.making import make
 from tests.archives import rawzip, takes
 
-Prepared = Callable[..., Build]
+Prepared = Callable[..., ClipBuild]
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +32,7 @@ def bodies(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def prepared(tmp_path: Path, bodies: Path) -> Prepared:
-    def build(**motion: Any) -> Build:
+    def build(**motion: Any) -> ClipBuild:
         return prepare(
             SourceOptions(root=str(tmp_path / "archive"), split="none"),
             BodyOptions(root=str(bodies)),
@@ -68,36 +69,33 @@ def test_figures_are_near_those_of_the_run(
     build = prepared(**motion)
     guess = estimate(build)
     assert not (tmp_path / "out").exists()
-    made = [
-        make(g, build.plan, build.out, recipe_hash=build.recipe_hash, metadata=build.metadata)
-        for g in build.groups
-    ]
+    made = [make(s, build.job()) for s in build.shards]
     assert guess.recordings == guess.all_recordings == sum(len(r.inputs) for r in made) == 44
-    assert guess.source_bytes == sum(g.size for g in build.groups)
+    assert guess.source_bytes == sum(s.size for s in build.shards)
     assert guess.sample == SAMPLE
-    assert guess.hours * 3600 == pytest.approx(sum(r.seconds for r in made), rel=0.25)
+    assert guess.hours * 3600 == pytest.approx(sum(r.sums.seconds for r in made), rel=0.25)
     assert guess.output_bytes == pytest.approx(sum(r.bytes for r in made), rel=0.25)
     assert guess.cpu_s > 0
 
 
-def test_only_what_is_left_counts(tmp_path: Path, prepared: Prepared) -> None:
+def test_only_missing_shards_count(tmp_path: Path, prepared: Prepared) -> None:
     write_demo(tmp_path / "archive", recordings=8, bad=False)
     build = prepared()
-    make(build.groups[0], build.plan, build.out, recipe_hash=build.recipe_hash, metadata=build.metadata)
+    make(build.shards[0], build.job())
     (tmp_path / "out" / "recipe.json").write_text(json.dumps(build.recipe))
     again = prepared()
     guess = estimate(again)
-    done = build.groups[0]
-    assert guess.recordings == 8 - len(done.recordings)
+    done = build.shards[0]
+    assert guess.recordings == 8 - len(done.inputs)
     assert guess.all_recordings == 8
-    assert guess.source_bytes == sum(g.size for g in build.groups[1:])
+    assert guess.source_bytes == sum(s.size for s in build.shards[1:])
 
 
-def test_where_nothing_is_left_everything_is_zero(tmp_path: Path, prepared: Prepared) -> None:
+def test_the_estimate_of_a_finished_data_set_is_zero(tmp_path: Path, prepared: Prepared) -> None:
     write_demo(tmp_path / "archive", recordings=2, bad=False)
     build = prepared()
-    for g in build.groups:
-        make(g, build.plan, build.out, recipe_hash=build.recipe_hash, metadata=build.metadata)
+    for s in build.shards:
+        make(s, build.job())
     (tmp_path / "out" / "recipe.json").write_text(json.dumps(build.recipe))
     guess = estimate(prepared())
     assert (guess.recordings, guess.sample, guess.hours, guess.output_bytes, guess.cpu_s) == (0, 0, 0, 0, 0)

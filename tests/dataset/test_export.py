@@ -1,4 +1,4 @@
-"""Exported folders hold what trainers read, survive being killed, and are never mixed."""
+"""Exported folders hold what trainers read; killed exports resume, and exports are never mixed."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_running_again_writes_nothing_and_repairs_what_is_missing(tmp_path: Path
     assert contents(out) == before
 
 
-def test_a_flowmimic_data_set_is_refused_with_the_remedy(tmp_path: Path) -> None:
+def test_a_flowmimic_data_set_is_refused_and_the_error_says_what_to_do(tmp_path: Path) -> None:
     make(tmp_path / "set", profile="flowmimic")
     with pytest.raises(DataSetError, match=r"profile is flowmimic.*motion.profile=humanml3d.*export npy"):
         export.export_humanml3d(tmp_path / "set", tmp_path / "out")
@@ -117,7 +117,7 @@ def test_foreign_folders_and_other_data_sets_are_refused(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("columns", [("features", "joints"), ("features",)])
-def test_npy_files_stand_under_the_clip_ids(tmp_path: Path, columns: tuple[str, ...]) -> None:
+def test_npy_files_are_named_by_clip_id(tmp_path: Path, columns: tuple[str, ...]) -> None:
     clips = make(tmp_path / "set", columns=columns)
     out = tmp_path / "out"
     export.export_npy(tmp_path / "set", out)
@@ -149,7 +149,7 @@ export_npy(sys.argv[1], sys.argv[2], joints=False, progress=progress)
 """
 
 
-def test_killed_in_the_middle_and_run_again_gives_the_same_files(tmp_path: Path) -> None:
+def test_a_killed_export_resumes_to_the_same_files(tmp_path: Path) -> None:
     make(tmp_path / "set")
     export.export_npy(tmp_path / "set", tmp_path / "whole", joints=False)
     command = [sys.executable, "-c", PROGRAM, str(tmp_path / "set"), str(tmp_path / "out")]
@@ -159,7 +159,7 @@ def test_killed_in_the_middle_and_run_again_gives_the_same_files(tmp_path: Path)
         assert process.poll() is None
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
-    (tmp_path / "out" / "features" / ".tmp-0123").write_bytes(b"half a file")  # the worst moment of all
+    (tmp_path / "out" / "features" / ".tmp-0123").write_bytes(b"half a file")  # left by a kill during a write
     left = contents(tmp_path / "out")
     whole = contents(tmp_path / "whole")
     assert 7 < len(left) < len(whole)
@@ -180,16 +180,16 @@ except OSError as error:
 """
 
 
-def test_a_full_disk_leaves_a_folder_from_which_the_same_call_goes_on(tmp_path: Path) -> None:
+def test_an_export_resumes_after_a_full_disk(tmp_path: Path) -> None:
     make(tmp_path / "set")
     export.export_npy(tmp_path / "set", tmp_path / "whole", joints=False)
     command = [sys.executable, "-c", FULL, str(tmp_path / "set"), str(tmp_path / "out")]
     failed = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     assert failed.returncode == 1
-    assert "Make room and run the same command again" in failed.stderr
+    assert "Free some space and run the same command again" in failed.stderr
     left = contents(tmp_path / "out")
     whole = contents(tmp_path / "whole")
     assert 0 < len(left) < len(whole)
-    assert all(whole[name] == data for name, data in left.items())  # nothing half written
+    assert all(whole[name] == data for name, data in left.items())  # no partial file
     export.export_npy(tmp_path / "set", tmp_path / "out", joints=False)
     assert contents(tmp_path / "out") == whole

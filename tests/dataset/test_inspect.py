@@ -1,4 +1,4 @@
-"""What `mocap-ray inspect` says of a file is what a run does with it, and its figures are the true ones."""
+"""`mocap-ray inspect` agrees with a run, and its figures are exact."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _written(path: Path, take: dict[str, np.ndarray]) -> Path:
     return path
 
 
-def test_a_file_is_taken_exactly_if_a_run_takes_it(tmp_path: Path, body: BodyOptions) -> None:
+def test_a_file_is_usable_exactly_if_a_run_uses_it(tmp_path: Path, body: BodyOptions) -> None:
     write_demo(tmp_path, recordings=8)
     short = takes.smplh(30)
     _written(tmp_path / "DemoGym" / "s03" / "short_poses.npz", short)
@@ -52,13 +52,11 @@ def test_a_file_is_taken_exactly_if_a_run_takes_it(tmp_path: Path, body: BodyOpt
         assert found.complete
         assert found.taken == any(isinstance(m, Clip) for m in made), recording.source
         lost = [m for m in made if isinstance(m, Rejection)]
-        assert [(r.reason, r.first_frame) for r in found.rejections] == [
-            (r.reason, r.first_frame) for r in lost
-        ]
+        assert [(r.reason, r.start) for r in found.rejections] == [(r.reason, r.start) for r in lost]
         for clip, other in zip(found.clips, (m for m in made if isinstance(m, Clip)), strict=True):
             assert np.array_equal(clip.features, other.features)
         seen |= {r.reason for r in lost}
-        # Without body models the verdict is the same for all that needs none.
+        # Without body models, the result is the same for all checks that need none.
         assert _look(tmp_path / recording.source).taken == found.taken
     assert seen == {
         Reason.MISSING_KEYS,
@@ -85,15 +83,15 @@ def test_quality_figures_are_exact(tmp_path: Path) -> None:
     assert (found.quality.angular_frame, found.quality.angular_joint) == (40, left_elbow)
     assert not found.quality.bad.any()
     assert found.taken
-    assert not found.complete  # no body models: facing and bones were not looked at
+    assert not found.complete  # no body models: facing and bones were not checked
 
 
-def test_limits_of_the_options_count(tmp_path: Path, body: BodyOptions) -> None:
+def test_limits_of_the_options_are_used(tmp_path: Path, body: BodyOptions) -> None:
     take = takes.smplh(600)
     take["trans"][300:] += (1.0, 0.0, 0.0)
     path = _written(tmp_path / "b_poses.npz", take)
     assert not _look(path).taken
-    assert _look(path).complete  # nothing is left that a body could change
+    assert _look(path).complete  # a body could not change the result
     cut = MotionOptions.model_validate({"quality": {"cut": True}})
     for models in (None, body):
         found = _look(path, motion=cut, body=models)
@@ -125,7 +123,7 @@ def test_a_frame_rate_can_be_given(tmp_path: Path) -> None:
         ("", ": a folder. Expected one recording of AMASS"),
     ],
 )
-def test_what_is_no_file_is_a_sentence(tmp_path: Path, name: str, part: str) -> None:
+def test_a_path_that_is_not_a_file_is_a_user_error(tmp_path: Path, name: str, part: str) -> None:
     with pytest.raises(ValueError, match=part):
         _look(tmp_path / name)
 
@@ -146,4 +144,4 @@ def test_the_real_takes_pass_and_the_suspect_ones_do_not(shared: Path) -> None:
         found = _look(path)
         assert not found.taken
         assert [r.reason for r in found.rejections] == [Reason.TELEPORT]
-        assert found.rejections[0].recording == found.recording
+        assert found.rejections[0].input == found.recording

@@ -1,4 +1,4 @@
-"""Poses of a split as one array: every frame of every clip that has poses, in order, and refusals with remedies."""
+"""Poses of a split as one array: every frame of every clip that has poses, in order; errors say what to do."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def test_all_frames_are_those_that_the_reader_gives_clip_by_clip(made: Path) -> None:
+def test_all_frames_equal_those_of_the_reader(made: Path) -> None:
     source = mocap_ray.open(made)
     for split in ("train", "val"):
         found = read_poses(made, split=split)
@@ -44,7 +44,7 @@ def test_a_sub_dataset_is_read_alone(made: Path) -> None:
     assert all(name.startswith("KIT/") for name in found.clip_ids)
 
 
-def test_the_manifest_hash_is_of_the_manifest(made: Path) -> None:
+def test_the_manifest_hash_is_that_of_the_file(made: Path) -> None:
     expected = hashlib.sha256((made / "manifest.json").read_bytes()).hexdigest()
     assert read_poses(made, split="val").manifest_hash == expected
 
@@ -54,16 +54,16 @@ def test_a_bucket_gives_the_same_as_a_folder(made: Path) -> None:
     assert np.array_equal(whole.rotvecs, address.rotvecs)
 
 
-def test_a_data_set_without_poses_names_the_remedy(tmp_path: Path) -> None:
+def test_the_error_for_a_data_set_without_poses_says_what_to_do(tmp_path: Path) -> None:
     make(tmp_path, columns=("features", "joints"))
     with pytest.raises(DataSetError, match=r"'poses' was not written.*add poses to output\.columns"):
         read_poses(tmp_path, split="train")
 
 
-def test_an_unknown_split_or_dataset_is_told_with_those_that_exist(made: Path) -> None:
-    with pytest.raises(DataSetError, match=r"no split 'dev' here\. There is train, val"):
+def test_the_error_for_an_unknown_split_or_dataset_lists_those_that_exist(made: Path) -> None:
+    with pytest.raises(DataSetError, match=r"no split 'dev'\. Expected one of: train, val"):
         read_poses(made, split="dev")
-    with pytest.raises(DataSetError, match=r"no dataset 'ACCAD' here\. There is CMU, KIT"):
+    with pytest.raises(DataSetError, match=r"no dataset 'ACCAD'\. Expected one of: CMU, KIT"):
         read_poses(made, split="train", dataset="ACCAD")
 
 
@@ -89,7 +89,7 @@ def test_poses_that_are_not_finite_are_named(tmp_path: Path, monkeypatch: pytest
         read_poses(tmp_path, split="train")
 
 
-def test_more_poses_than_the_manifest_tells_of_are_refused(made: Path, tmp_path: Path) -> None:
+def test_more_poses_than_in_the_manifest_are_refused(made: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(made, copy)
     manifest = json.loads((copy / "manifest.json").read_text())

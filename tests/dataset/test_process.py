@@ -1,4 +1,4 @@
-"""What `docs/data-format.md` promises of a clip, on made recordings of every family, rate and profile."""
+"""Clips are as documented in `docs/data-format.md`, on synthetic recordings of every family, rate and profile."""
 
 from __future__ import annotations
 
@@ -19,18 +19,21 @@ from mocap_ray.archives.amass import R_YUP_AMASS
 from mocap_ray.archives.segments import Segment
 from mocap_ray.body.bodies import Bodies, MissingBody
 from mocap_ray.body.files import find
-from mocap_ray.dataset import manifest, reader
-from mocap_ray.dataset.build import Build, prepare
+from mocap_ray.dataset import reader
+from mocap_ray.dataset.build import prepare
 from mocap_ray.dataset.export import export_humanml3d
 from mocap_ray.dataset.options import BodyOptions, MotionOptions, OutputOptions, SourceOptions
 from mocap_ray.dataset.process import Plan, process
-from mocap_ray.dataset.shards import Group, make
+from mocap_ray.dataset.product import CLIPS, ClipBuild, ClipProduct
 from mocap_ray.demo.archive import write_demo
 from mocap_ray.demo.standin import write_standin
 from mocap_ray.motion.clip import Clip, Reason
 from mocap_ray.motion.features import decode
 from mocap_ray.motion.mirror import mirror_joints
 from mocap_ray.records import Recording, Rejection
+from mocap_ray.shards import manifest
+from mocap_ray.shards.cutting import Shard
+from mocap_ray.shards.making import Job, make
 from mocap_ray.skeleton import FAMILIES, PARENTS, TO_SMPLX
 from mocap_ray.storage import place
 
@@ -62,6 +65,15 @@ def plan_for(root: Path, bodies: Path, *, columns: tuple[str, ...] = ALL, **opti
     models = Bodies.load(bodies, gender=body.gender, families=body.families)
     archive = find_archive("amass")
     return Plan(archive, place(root), models, body, MotionOptions(**options), columns, **extra)
+
+
+def plan_of(build: ClipBuild) -> Plan:
+    assert isinstance(build.product, ClipProduct)
+    return build.product.plan
+
+
+def shard_of(*recordings: Recording) -> Shard[Recording]:
+    return Shard(CLIPS.folder, CLIPS.keys, ("Set", "train"), recordings)
 
 
 def listed(plan: Plan) -> list[Recording]:
@@ -106,7 +118,7 @@ def take(
 
 
 def forward(poses: np.ndarray, trans: np.ndarray, rest: np.ndarray, family: str) -> np.ndarray:
-    """[T, 22, 3]: forward kinematics as textbooks write it."""
+    """[T, 22, 3]: textbook forward kinematics."""
     local = Rotation.from_rotvec(poses[:, :22].reshape(-1, 3).astype(np.float64)).as_matrix()
     local = local.reshape(-1, 22, 3, 3)
     turn, at = local.copy(), np.zeros((len(poses), 22, 3))
@@ -132,12 +144,12 @@ def test_written_poses_give_the_written_joints(
     assert clip.poses is not None
     assert clip.trans is not None
     found = forward(clip.poses, clip.trans, rest, family)
-    np.testing.assert_allclose(found, clip.joints, atol=1e-5)  # promised: 1e-4
+    np.testing.assert_allclose(found, clip.joints, atol=1e-5)  # documented: 1e-4
     assert np.linalg.norm(clip.poses, axis=-1).max() <= np.pi + 1e-5
     assert len(clip.joints) == len(clip.poses) == len(clip.trans) == len(cast("np.ndarray", clip.stick))
     assert clip.num_frames == len(clip.joints) - (profile == "humanml3d")
 
-    # The same places as in the file, turned to Y up: by frame with stride, else where both have a frame.
+    # The same positions as in the file, with Y up: every frame with stride, else the frames that both have.
     arrays = arrays_of(path)
     raw = arrays["poses"].reshape(len(arrays["trans"]), -1, 3)
     there = forward(raw, arrays["trans"], rest, family) @ R_YUP_AMASS.T
@@ -157,14 +169,11 @@ def test_a_clips_bits_do_not_depend_on_its_neighbours(
 ) -> None:
     plan = plan_for(demo, bodies, body={"gender": "neutral"}, **options)
     chosen = [r for r in listed(plan) if "/9" not in r.name and "shape" not in r.name]
-    groups = [
-        Group("Demo", "train", tuple(chosen)),
-        *(Group("Demo", "train", (r,)) for r in reversed(chosen)),
-    ]
+    job = Job(ClipProduct(plan, {}), place(tmp_path), "x", {})
     tables = []
-    for group in groups:
-        make(group, plan, place(tmp_path), recipe_hash="x", metadata={})
-        tables.append(pq.read_table(tmp_path / group.path, partitioning=None))
+    for shard in (shard_of(*chosen), *(shard_of(r) for r in reversed(chosen))):
+        make(shard, job)
+        tables.append(pq.read_table(tmp_path / shard.path, partitioning=None))
     together = {row["clip_id"]: row for row in tables[0].to_pylist()}
     alone = [row for table in tables[1:] for row in table.to_pylist()]
     assert len(alone) == len(together) >= len(chosen)
@@ -285,7 +294,7 @@ def test_a_teleport_cuts_a_recording_into_pieces_with_ids_of_their_own(
     plan = plan_for(tmp_path, bodies)
     (whole,) = process(listed(plan)[0], plan)
     assert isinstance(whole, Rejection)
-    assert (whole.reason, whole.first_frame) == (Reason.TELEPORT, 0)
+    assert (whole.reason, whole.start) == (Reason.TELEPORT, 0)
 
     plan = plan_for(tmp_path, bodies, quality={"cut": True})
     first, between, second = process(listed(plan)[0], plan)
@@ -295,7 +304,7 @@ def test_a_teleport_cuts_a_recording_into_pieces_with_ids_of_their_own(
     assert between.reason is Reason.TELEPORT
     start = int(second.clip_id.removeprefix("Set/s1/a_poses@"))
     assert first.clip_id == "Set/s1/a_poses@0"
-    assert between.first_frame < middle <= start < middle + 5
+    assert between.start < middle <= start < middle + 5
     rest = plan.bodies.models["smplh", "male"].shaped(first.betas).rest
     poses = arrays["poses"].reshape(-1, 52, 3)
     there = forward(poses, arrays["trans"], rest, "smplh") @ R_YUP_AMASS.T
@@ -323,7 +332,7 @@ def test_the_shortest_clip_has_min_frames_rows(
         if isinstance(item, Rejection):
             assert item.reason is Reason.TOO_SHORT
     taken = [n for _, n in sorted(rows.items()) if n]
-    assert taken[0] == 25  # none shorter is taken, and the first to have as many is
+    assert taken[0] == 25  # shorter ones are rejected, and the first with enough rows is kept
     assert taken == sorted(taken)
     assert 0 in rows.values()
 
@@ -349,13 +358,13 @@ def test_every_recording_is_accounted_for(demo: Path, bodies: Path, options: dic
         ids = [item.clip_id for item in found if isinstance(item, Clip)]
         assert len(set(ids)) == len(ids)
         for item in found:
-            assert item.recording == recording
+            assert (item.recording if isinstance(item, Clip) else item.input) == recording
             if isinstance(item, Rejection):
                 assert len(item.detail) > 20
                 assert item.detail.endswith(".")
 
 
-def test_a_window_longer_than_a_recording_is_said(demo: Path, bodies: Path) -> None:
+def test_a_window_longer_than_a_recording_is_a_rejection(demo: Path, bodies: Path) -> None:
     plan = plan_for(demo, bodies, window=10_000)
     (item,) = process(listed(plan)[0], plan)
     assert isinstance(item, Rejection)
@@ -363,7 +372,7 @@ def test_a_window_longer_than_a_recording_is_said(demo: Path, bodies: Path) -> N
     assert "motion.window" in item.detail
 
 
-def test_a_missing_family_is_an_error_with_the_whole_remedy(tmp_path: Path, demo: Path) -> None:
+def test_the_error_for_a_missing_family_says_what_to_do(tmp_path: Path, demo: Path) -> None:
     write_standin(tmp_path / "bodies", families=("smpl",), genders=("male",))
     take(tmp_path / "archive", demo, family="smplx")
     plan = plan_for(tmp_path / "archive", tmp_path / "bodies")
@@ -377,23 +386,15 @@ def test_a_missing_family_is_an_error_with_the_whole_remedy(tmp_path: Path, demo
         assert part in str(error.value)
 
 
-def test_an_unknown_gender_takes_another_body_and_is_counted(
-    tmp_path: Path, demo: Path, bodies: Path
-) -> None:
+def test_an_unknown_gender_uses_another_body_and_is_counted(tmp_path: Path, demo: Path, bodies: Path) -> None:
     take(tmp_path / "archive", demo, gender=np.array("unspecified"))
     take(tmp_path / "archive", demo, name="Set/s2/b_poses")
     plan = plan_for(tmp_path / "archive", bodies)
     unknown, male = (clips_of(r, plan)[0] for r in listed(plan))
     assert (unknown.gender, unknown.body_gender) == ("unknown", "neutral")
     assert (male.gender, male.body_gender) == ("male", "male")
-    receipt = make(
-        Group("Set", "train", tuple(listed(plan))),
-        plan,
-        place(tmp_path / "out"),
-        recipe_hash="x",
-        metadata={},
-    )
-    assert receipt.other_gender_body == 1
+    receipt = make(shard_of(*listed(plan)), Job(ClipProduct(plan, {}), place(tmp_path / "out"), "x", {}))
+    assert receipt.sums.other_gender_body == 1
 
 
 # Segments: HumanML3D's index.csv
@@ -405,10 +406,10 @@ def test_segments_are_the_clips_of_humanml3d(tmp_path: Path, demo: Path, bodies:
     )
     rows = ["TotalCapture/s1/a_poses.npy,2,40,000011.npy", "TotalCapture/s1/a_poses.npy,9,9999,000004.npy"]
     build = prepared(tmp_path, bodies, rows, body={"gender": "humanml3d", "betas": 10}, motion=REBUILD)
-    found = clips_of(build.groups[0].recordings[0], build.plan)
+    found = clips_of(build.shards[0].inputs[0], plan_of(build))
     arrays = arrays_of(path)
-    rest = build.plan.bodies.models["smplh", "male"].shaped(arrays["betas"][:10]).rest
-    # As the notebooks do it, in their order: all frames, every second, without the first second, the rows.
+    rest = plan_of(build).bodies.models["smplh", "male"].shaped(arrays["betas"][:10]).rest
+    # As in HumanML3D's notebooks, in their order: subsample, trim the first second, cut the rows.
     poses = arrays["poses"].reshape(-1, 52, 3)
     there = forward(poses, arrays["trans"], rest, "smplh")[::2] @ R_YUP_AMASS.T
     there = there[20:]
@@ -419,7 +420,7 @@ def test_segments_are_the_clips_of_humanml3d(tmp_path: Path, demo: Path, bodies:
     assert [c.name for c in found[1::2]] == ["M000011", "M000004"]
 
 
-def test_a_segment_is_judged_by_its_own_frames(tmp_path: Path, demo: Path, bodies: Path) -> None:
+def test_only_the_frames_of_a_segment_are_checked(tmp_path: Path, demo: Path, bodies: Path) -> None:
     path = take(tmp_path, demo)
     arrays = arrays_of(path)
     arrays["trans"][300:] += (2.0, 0.0, 0.0)
@@ -430,7 +431,7 @@ def test_a_segment_is_judged_by_its_own_frames(tmp_path: Path, demo: Path, bodie
     before, across, behind, short = process(listed(plan)[0], plan)
     assert isinstance(before, Clip)
     assert (before.name, before.num_frames) == ("before", 44)
-    kinds = [(r.reason, r.first_frame) for r in (across, behind, short) if isinstance(r, Rejection)]
+    kinds = [(r.reason, r.start) for r in (across, behind, short) if isinstance(r, Rejection)]
     assert kinds == [(Reason.TELEPORT, 240), (Reason.TOO_SHORT, frames), (Reason.TOO_SHORT, 276)]
     assert "segment behind begins at frame" in cast("Rejection", behind).detail
 
@@ -446,8 +447,8 @@ def prepared(
     body: Mapping[str, Any] | None = None,
     motion: Mapping[str, Any] | None = None,
     **source: Any,
-) -> Build:
-    """A run over the archive in `root` by an index of these rows, surveyed."""
+) -> ClipBuild:
+    """The plan of a run over the archive in `root` with an index of these rows."""
     index = root / "index" / "index.csv"
     index.parent.mkdir(exist_ok=True)
     index.write_text(
@@ -476,17 +477,14 @@ def test_a_rebuild_is_exported_under_humanml3ds_names(tmp_path: Path, demo: Path
     texts.mkdir()
     (texts / "014615.txt").write_text("he turns left#he/PRON turns/VERB left/ADJ#0.0#0.0\n")
     build = prepared(root, bodies, rows, motion=REBUILD, texts=str(texts))
-    assert [r.name for g in build.groups for r in g.recordings] == ["CMU/01/01_01_poses", "HDM05/bd/b_poses"]
+    assert [r.name for s in build.shards for r in s.inputs] == ["CMU/01/01_01_poses", "HDM05/bd/b_poses"]
     assert [n.split(": ")[-1].split(" such")[0] for n in build.notes] == [
         "1 rows of humanact12 are ignored; it is no part of AMASS.",
         "1 rows name 1 recordings that the archive does not have,",
         f"1 recordings without a row in {root}/index/index.csv are left out.",
     ]
-    made = [
-        make(g, build.plan, build.out, recipe_hash=build.recipe_hash, metadata=build.metadata)
-        for g in build.groups
-    ]
-    manifest.finish(build.out, made, build.recipe, build.recipe_hash, build.plan.archive)
+    made = [make(s, build.job()) for s in build.shards]
+    manifest.finish(build.out, made, build.product, recipe=build.recipe, recipe_hash=build.recipe_hash)
     ds = reader.open(build.out.path)
     names = {c.clip_id: c.name for c in ds.clips()}
     assert names == {
@@ -521,7 +519,7 @@ def test_the_index_is_in_the_recipe_by_its_content(tmp_path: Path, demo: Path, b
 
 
 @pytest.mark.parametrize("motion", [{"window": 40}, {"quality": {"cut": True}}])
-def test_one_row_is_one_clip_so_nothing_may_cut_it(
+def test_segments_cannot_be_combined_with_cuts_or_windows(
     tmp_path: Path, demo: Path, bodies: Path, motion: dict[str, Any]
 ) -> None:
     take(tmp_path, demo, name="CMU/01/a_poses")
@@ -531,12 +529,13 @@ def test_one_row_is_one_clip_so_nothing_may_cut_it(
         prepared(tmp_path, bodies, ["CMU/01/a_poses.npy,0,30,0.npy"], motion=motion)
 
 
-def test_a_device_travels_in_the_plan_alone(tmp_path: Path, demo: Path, bodies: Path) -> None:
+def test_the_device_is_only_in_the_plan(tmp_path: Path, demo: Path, bodies: Path) -> None:
     take(tmp_path / "archive", demo)
     source, body = SourceOptions(root=str(tmp_path / "archive"), split="none"), BodyOptions(root=str(bodies))
     output = OutputOptions(root=str(tmp_path / "out"))
     cpu = prepare(source, body, MotionOptions(), output)
-    gpu = prepare(source, body, MotionOptions(), output, device="cuda")
-    assert (cpu.plan.device, gpu.plan.device) == ("cpu", "cuda")
+    gpu = prepare(source, body, MotionOptions(), output, gpus=0.5)
+    assert (plan_of(cpu).device, plan_of(gpu).device) == ("cpu", "cuda")
     assert cpu.recipe_hash == gpu.recipe_hash
-    assert replace(gpu.plan, device="cpu", bodies=cpu.plan.bodies) == cpu.plan
+    assert replace(plan_of(gpu), device="cpu", bodies=plan_of(cpu).bodies) == plan_of(cpu)
+    assert (cpu.product.resources.gpus, gpu.product.resources.gpus) == (0.0, 0.5)

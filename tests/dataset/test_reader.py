@@ -1,4 +1,4 @@
-"""The reader gives back what was written, and says in a sentence what it cannot give."""
+"""The reader returns what was written, and its errors say what was found and what to do."""
 
 from __future__ import annotations
 
@@ -59,8 +59,8 @@ def test_each_clip_is_found_by_its_id(made: tuple[Path, list[Clip]]) -> None:
         found = ds.clip(written.clip_id, columns=["features"])
         assert found.clip_id == written.clip_id
         np.testing.assert_array_equal(found.features, written.features)
-    with pytest.raises(DataSetError, match=r"no clip 'nobody'. Ids look like"):
-        ds.clip("nobody")
+    with pytest.raises(DataSetError, match=r"no clip 'unknown'. Ids look like"):
+        ds.clip("unknown")
 
 
 def test_a_clip_is_found_in_a_later_row_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,7 +82,7 @@ def test_only_shards_of_the_manifest_are_read(tmp_path: Path) -> None:
     assert len(list(reader.open(tmp_path / "set"))) == len(clips)
 
 
-def test_joints_are_decoded_where_they_were_not_written(tmp_path: Path) -> None:
+def test_joints_are_decoded_if_they_were_not_written(tmp_path: Path) -> None:
     make(tmp_path / "set", columns=("features",))
     ds = reader.open(tmp_path / "set")
     clip = next(iter(ds))
@@ -104,7 +104,7 @@ def test_denormalised_inverts_normalised(made: tuple[Path, list[Clip]]) -> None:
 
 
 def test_errors_say_what_was_found_and_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(DataSetError, match=r"there is no such folder"):
+    with pytest.raises(DataSetError, match=r"no such folder"):
         reader.open(tmp_path / "nowhere")
     (tmp_path / "photos").mkdir()
     (tmp_path / "photos" / "a.jpg").write_text("")
@@ -113,7 +113,7 @@ def test_errors_say_what_was_found_and_what_to_do(tmp_path: Path) -> None:
     root = tmp_path / "set"
     make(root)
     ds = reader.open(root)
-    with pytest.raises(DataSetError, match=r"no split 'dev' here. There is train, val, test"):
+    with pytest.raises(DataSetError, match=r"no split 'dev'. Expected one of: train, val, test"):
         ds.clips(split="dev")
     with pytest.raises(DataSetError, match=r"'stick' was not written; .*add stick to output.columns"):
         ds.clips(columns=["stick"])
@@ -154,16 +154,16 @@ def test_absent_damaged_and_swapped_shards_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataSetError, match=r"damaged"):
         list(ds)
     path.unlink()
-    with pytest.raises(DataSetError, match=r"listed in the manifest, but absent"):
+    with pytest.raises(DataSetError, match=r"listed in the manifest, but missing"):
         list(ds)
     make(tmp_path / "other", clips={("CMU", "train"): 1})
     other = next((tmp_path / "other" / "clips").rglob("*.parquet"))
     path.write_bytes(other.read_bytes())
-    with pytest.raises(DataSetError, match=r"1 rows, but the manifest lists 2"):
+    with pytest.raises(DataSetError, match=r"1 row, but the manifest lists 2"):
         list(ds)
 
 
-def test_windows_cover_each_clip_and_nothing_twice(made: tuple[Path, list[Clip]]) -> None:
+def test_windows_cover_each_clip_once(made: tuple[Path, list[Clip]]) -> None:
     ds = reader.open(made[0])
     windows = ds.torch(split="train", length=16, normalise=False, columns=["features", "joints"])
     expected = [
@@ -205,10 +205,10 @@ def test_two_workers_give_the_same_batches_as_none(made: tuple[Path, list[Clip]]
         assert torch.equal(a["features"], b["features"])
 
 
-def test_a_forked_process_opens_files_of_its_own(made: tuple[Path, list[Clip]]) -> None:
+def test_a_forked_process_opens_its_own_files(made: tuple[Path, list[Clip]]) -> None:
     windows = reader.open(made[0]).torch(length=20)
     windows[0]
-    inherited = windows._files[0]  # held, so that nothing new can stand at its address
+    inherited = windows._files[0]  # keep a reference, so that its address is not reused
     child = os.fork()
     if child == 0:
         windows[0]
@@ -229,7 +229,7 @@ def test_whole_clips_pad_to_the_longest(made: tuple[Path, list[Clip]]) -> None:
     np.testing.assert_allclose(again, first.features, atol=1e-5)
 
 
-def test_the_sampler_visits_each_item_once_in_an_order_of_its_seed(made: tuple[Path, list[Clip]]) -> None:
+def test_the_sampler_visits_each_item_once_in_a_seeded_order(made: tuple[Path, list[Clip]]) -> None:
     windows = reader.open(made[0]).torch(length=20)
     orders = [list(windows.sampler(seed=s)) for s in (0, 0, 1)]
     assert orders[0] == orders[1] != orders[2]
@@ -266,7 +266,7 @@ def test_a_bucket_reads_like_a_folder(bucket: str, made: tuple[Path, list[Clip]]
         reader.open(bucket)
     for file in made[0].rglob("*"):
         if file.is_file():
-            there.publish(file.read_bytes(), str(file.relative_to(made[0])))
+            there.write_atomic(file.read_bytes(), str(file.relative_to(made[0])))
     here, remote = reader.open(made[0]), reader.open(bucket)
     assert remote.index.equals(here.index)
     for a, b in zip(here, remote, strict=True):

@@ -1,4 +1,4 @@
-"""Clips survive Parquet exactly, in plain Arrow types."""
+"""Parquet preserves clips exactly, in plain Arrow types."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _clip(i: int, frames: int, *, poses: bool = True, vertices: int = 5) -> Clip
 @pytest.mark.parametrize(
     "columns", [["features"], ["features", "poses", "trans"], list(schema.OPTIONAL_COLUMNS)]
 )
-def test_parquet_returns_the_bits_that_went_in(columns: list[str]) -> None:
+def test_parquet_preserves_every_bit(columns: list[str]) -> None:
     clips = [_clip(0, 7), _clip(1, 3, poses=False), _clip(2, 2, vertices=9), _clip(3, 30, poses=False)]
     file_schema = schema.schema(columns, metadata={"recipe_hash": "abc"})
     data = schema.to_parquet(schema.to_table(clips, file_schema))

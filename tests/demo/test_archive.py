@@ -58,7 +58,7 @@ def test_the_demo_is_small_and_the_same_every_time(root: Path, tmp_path: Path) -
 def test_the_demo_is_varied_and_its_bad_files_have_their_reasons(results) -> None:
     good = [r for r in results if isinstance(r, Motion)]
     bad = Counter(r.reason for r in results if isinstance(r, Rejection))
-    assert len(good) == 25  # the one that teleports is sound as a file
+    assert len(good) == 25  # the take that teleports is a valid file
     assert bad == {Reason.MISSING_KEYS: 1, Reason.UNREADABLE: 1, Reason.NOT_MOTION: 1}
     assert {m.family for m in good} == {"smplh"}
     assert {m.fps for m in good} == {60.0, 120.0, 59.94}
@@ -74,7 +74,7 @@ def test_hashed_subjects_of_the_demo_fill_every_split(root: Path) -> None:
     assert set(found) == {"train", "val", "test"}
 
 
-def test_made_people_stand_on_the_floor_and_move_smoothly(results) -> None:
+def test_synthetic_people_are_on_the_floor_and_move_smoothly(results) -> None:
     for motion in (r for r in results if isinstance(r, Motion) and "teleport" not in r.recording.name):
         name, p = motion.recording.name, joints(motion)
         assert abs(p[:, [7, 8], 2].min() - gait.ANKLE) < 0.02, name
@@ -87,7 +87,7 @@ def test_made_people_stand_on_the_floor_and_move_smoothly(results) -> None:
         assert np.linalg.norm(motion.poses, axis=-1).max() <= np.pi + 1e-6
 
 
-def test_who_walks_goes_where_the_body_faces_with_planted_feet_and_arms_against_the_legs(results) -> None:
+def test_walks_go_where_the_body_faces_with_planted_feet_and_arms_against_the_legs(results) -> None:
     walks = [r for r in results if isinstance(r, Motion) and r.action == "walk"]
     assert len(walks) >= 8
     for motion in walks:
@@ -97,7 +97,7 @@ def test_who_walks_goes_where_the_body_faces_with_planted_feet_and_arms_against_
         facing /= np.linalg.norm(facing, axis=1, keepdims=True)
         step = np.diff(p[:, 0], axis=0) * motion.fps
         assert ((step * facing[1:]).sum(1) > 0.4).all(), motion.recording.name
-        # Whichever foot carries stands nearly still.
+        # The foot on the floor is nearly still.
         feet = np.linalg.norm(np.diff(p[:, [7, 8], :2], axis=0), axis=-1) * motion.fps
         assert np.median(feet.min(axis=1)) < 0.12, motion.recording.name
         legs = ((p[:, 7] - p[:, 8]) * facing).sum(1)

@@ -1,4 +1,4 @@
-"""The stand-ins: made of plain numbers, shaped like a person, the same bytes every time."""
+"""The stand-ins: made from plain numbers, shaped like a person, the same bytes every time."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_a_real_model_is_never_replaced(tmp_path: Path) -> None:
     path = tmp_path / "smplh" / "SMPLH_MALE.npz"
     np.savez(path, v_template=np.zeros(3))
     before = path.read_bytes()
-    with pytest.raises(ValueError, match=r"SMPLH_MALE\.npz: is a model already, not a stand-in"):
+    with pytest.raises(ValueError, match=r"SMPLH_MALE\.npz: already exists and is not a stand-in"):
         write_standin(tmp_path, families=["smplh"], genders=["male"])
     assert path.read_bytes() == before
 
@@ -60,7 +60,7 @@ def test_the_mesh_is_closed_and_faces_outwards(family: str) -> None:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_weights_share_each_vertex_among_joints(family: str) -> None:
+def test_weights_of_each_vertex_sum_to_one(family: str) -> None:
     arrays = standin_arrays(family=family, gender="male")
     weights = arrays["weights"]
     assert weights.min() >= 0
@@ -77,7 +77,9 @@ def test_body_joints_agree_between_families_and_sides(standins: Path, gender: st
     for other in rest[1:]:
         np.testing.assert_allclose(other, rest[0], atol=1e-6)
     np.testing.assert_allclose(rest[0][list(MIRROR_BODY)] * (-1, 1, 1), rest[0], atol=1e-6)
-    assert np.linalg.norm(rest[0][0]) > 0.1  # nobody may mistake the pelvis for the origin
+    assert (
+        np.linalg.norm(rest[0][0]) > 0.1
+    )  # far enough from the origin to notice an error that confuses the two
 
 
 def test_genders_differ(standins: Path) -> None:
@@ -90,7 +92,7 @@ def test_genders_differ(standins: Path) -> None:
 
 
 def test_bones_point_along_their_rest_directions(standins: Path) -> None:
-    """As those of a person in a T-pose with the arms let down; the arms themselves point sideways."""
+    """Rest directions are those of a person with the arms down, but the stand-ins' arms point sideways (T-pose)."""
     rest = load_body(find(standins)["smpl", "neutral"], family="smpl", gender="neutral").rest_joints
     for j, name in enumerate(BODY_JOINTS[1:], start=1):
         bone = rest[j] - rest[PARENTS["smpl"][j]]
@@ -110,7 +112,7 @@ def test_shape_coefficients_change_the_joints_a_little(standins: Path) -> None:
     assert np.linalg.matrix_rank(model.shape_directions.reshape(-1, 16), tol=1e-5) >= 14
 
 
-def test_expression_would_be_noticed_if_it_were_taken_for_shape() -> None:
+def test_expression_used_as_shape_would_be_noticed() -> None:
     arrays = standin_arrays(family="smplx", gender="neutral")
     moved = np.einsum("jv,vkb->jkb", arrays["J_regressor"], arrays["shapedirs"][:, :, 10:])
     assert np.abs(moved).max(axis=(0, 1)).max() > 1e-4

@@ -1,4 +1,4 @@
-"""A small archive, stand-in bodies, and runs of the real command in processes of their own."""
+"""A small archive, stand-in bodies, and runs of the real command in separate processes."""
 
 from __future__ import annotations
 
@@ -9,19 +9,23 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from mocap_ray.dataset import manifest, receipts
 from mocap_ray.dataset.build import prepare
-from mocap_ray.dataset.recipe import RECIPE_NAME
-from mocap_ray.dataset.shards import make
+from mocap_ray.dataset.product import ClipBuild
 from mocap_ray.demo.archive import write_demo
 from mocap_ray.demo.standin import write_standin
 from mocap_ray.runs.extract import ExtractConfig
+from mocap_ray.shards import recipe
+from mocap_ray.shards.making import make
+from mocap_ray.shards.running import InProcess, Silent
+from mocap_ray.shards.running import run as run_plainly
+from mocap_ray.storage import place
 
 HERE = Path(__file__).resolve().parent
 COMMAND = [sys.executable, "-m", "mocap_ray.cli"]
@@ -43,13 +47,13 @@ def _archive_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def archive(_archive_once: Path, tmp_path: Path) -> Path:
-    """An archive of its own for each test, to add to and damage."""
+    """A copy of the archive for each test, which may change it."""
     return Path(shutil.copytree(_archive_once, tmp_path / "archive"))
 
 
 @pytest.fixture(scope="session")
 def data_set(_archive_once: Path, bodies: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished data set with poses, to read from only."""
+    """A finished data set with poses, read-only."""
     out = tmp_path_factory.mktemp("data") / "set"
     Run(_archive_once, bodies, out).plain()
     return out
@@ -79,22 +83,24 @@ class Run:
     def plain(
         self, *, prune: bool = False, overwrite: bool = False, shards: int | None = None
     ) -> dict[str, Any]:
-        """The same steps as `distributed.extract`, one after the other, without Ray; only some of the shards."""
+        """The same run as `distributed.extract` in this process, without Ray; or only some of the shards."""
         config = self.config()
-        build = prepare(
-            config.source, config.body, config.motion, config.output, prune=prune, overwrite=overwrite
-        )
-        build.out.remove(manifest.NAME)
-        build.out.publish(json.dumps(build.recipe, indent=1, sort_keys=True).encode(), RECIPE_NAME)
-        for group in build.todo[:shards]:
-            make(group, build.plan, build.out, recipe_hash=build.recipe_hash, metadata=build.metadata)
-        if shards is not None:
-            return {}
-        for path in build.superseded:
-            build.out.remove(path)
-        there = receipts.read_all(build.out)
-        made = [there[g.name] for g in build.groups]
-        return manifest.finish(build.out, made, build.recipe, build.recipe_hash, build.plan.archive)
+
+        def prepared() -> ClipBuild:
+            return prepare(
+                config.source, config.body, config.motion, config.output, prune=prune, overwrite=overwrite
+            )
+
+        if shards is None:
+            out = place(config.output.root)
+            return run_plainly(
+                prepared, lambda: nullcontext(InProcess()), out=out, callback=Silent()
+            ).manifest
+        build = prepared()
+        recipe.write(build.out, build.recipe)
+        for shard in build.todo[:shards]:
+            make(shard, build.job())
+        return {}
 
     def arguments(self) -> list[str]:
         path = self.out.parent / f"{self.out.name}.yaml"
@@ -118,7 +124,7 @@ class Run:
         return out + err
 
     def files(self) -> dict[str, str]:
-        """Path -> sha256 of everything that must not differ between runs."""
+        """Path -> sha256 of all files that must be equal between runs."""
         return {
             str(p.relative_to(self.out)): hashlib.sha256(p.read_bytes()).hexdigest()
             for p in sorted(self.out.rglob("*"))
@@ -130,7 +136,7 @@ class Run:
         return found
 
     def rejected(self) -> dict[str, str]:
-        """Recording -> reason of what was left out."""
+        """Rejected recording -> reason."""
         import pyarrow.parquet as pq
 
         return {r["recording"]: r["reason"] for r in pq.read_table(self.out / "rejected.parquet").to_pylist()}

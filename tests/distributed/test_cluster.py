@@ -1,4 +1,4 @@
-"""Whom the workers of a Ray of our own talk to."""
+"""Which Ray instance the workers of a local one talk to."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ time.sleep(200)
 OURS = """
 import ray
 from ray.util.state import list_actors
-from mocap_ray.config import RayOptions
+from mocap_ray.runs.ray import RayOptions
 from mocap_ray.distributed.cluster import connected
 
 class Marker:
@@ -31,13 +31,13 @@ def seen():
 
 with connected(RayOptions(workers=2), dashboard=True):
     marker = ray.remote(num_cpus=0)(Marker).remote()
-    mine = ray.get(marker.here.remote())
-    print("own" if mine in ray.get(ray.remote(num_cpus=0)(seen).remote()) else "somebody else's")
+    own = ray.get(marker.here.remote())
+    print("own" if own in ray.get(ray.remote(num_cpus=0)(seen).remote()) else "another")
 """
 
 
 @pytest.mark.ray
-def test_workers_beside_another_ray_ask_the_state_of_their_own(
+def test_workers_use_the_state_api_of_their_own_ray(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     """Ray Train frees the CPUs of a trial that ended when its State API says so (`distributed/cluster.py`)."""

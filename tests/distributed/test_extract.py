@@ -15,7 +15,7 @@ import pytest
 
 from mocap_ray.dataset.build import prepare
 from mocap_ray.distributed.cluster import connected
-from mocap_ray.distributed.tasks import Setup, on_ray_data
+from mocap_ray.distributed.shards import RayEngine
 from mocap_ray.runs.ray import RayOptions
 from tests.archives.damage import damaged_files
 from tests.distributed.conftest import COMMAND, Run
@@ -52,7 +52,7 @@ def _title(pid: int) -> str:
 
 
 def _working(pid: int) -> list[int]:
-    """Workers below a driver that make a shard just now."""
+    """Workers of a driver that are writing a shard."""
     return [p for p in _descendants(pid) if _title(p).startswith("ray::MapBatches")]
 
 
@@ -67,11 +67,14 @@ def _shards(job: Run) -> int:
     return len(list((job.out / "receipts").glob("*.json"))) if (job.out / "receipts").is_dir() else 0
 
 
-@pytest.fixture
-def plain(run: Runs) -> Run:
-    """The undisturbed data set, by the plain path."""
-    job = run("plain", archive_name=TRAP, output={"shard_mb": 0.5})
-    job.plain()
+@pytest.fixture(scope="module")
+def plain(_archive_once: Path, bodies: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """The undisturbed data set, by the plain path, for comparison."""
+    out = tmp_path_factory.mktemp("plain") / "out"
+    job = Run(_archive_once, bodies, out, source=TRAP, extra={"output": {"shard_mb": 0.5}})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(Path(__file__).parent))
+        job.plain()
     return job
 
 
@@ -80,7 +83,9 @@ def _trap_importable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
 
 
-def test_ray_and_the_plain_path_make_the_same_bytes_and_again_is_a_no_op(run: Runs, plain: Run) -> None:
+def test_ray_and_the_plain_path_give_the_same_bytes_and_a_second_run_is_a_no_op(
+    run: Runs, plain: Run
+) -> None:
     job = run("ray", archive_name=TRAP, output={"shard_mb": 0.5})
     text = job.command()
     assert "clips by dataset and split" in text
@@ -101,7 +106,7 @@ def test_a_killed_worker_changes_nothing(run: Runs, plain: Run) -> None:
     assert job.files() == plain.files()
 
 
-def test_a_killed_driver_goes_on_where_it_was(run: Runs, plain: Run) -> None:
+def test_a_killed_driver_resumes_where_it_was(run: Runs, plain: Run) -> None:
     job = run("ray", archive_name=TRAP, output={"shard_mb": 0.5})
     process = job.start(TRAP_SLEEP_S="0.1")
     _wait(lambda: _shards(job) >= 2)
@@ -120,7 +125,7 @@ def test_a_killed_driver_goes_on_where_it_was(run: Runs, plain: Run) -> None:
 
 
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_stopped_run_says_so_and_the_same_command_goes_on(
+def test_a_stopped_run_says_so_and_the_same_command_resumes(
     run: Runs, plain: Run, sent: signal.Signals, code: int
 ) -> None:
     job = run("ray", archive_name=TRAP, output={"shard_mb": 0.5})
@@ -137,7 +142,7 @@ def test_a_stopped_run_says_so_and_the_same_command_goes_on(
     assert job.files() == plain.files()
 
 
-def test_a_recording_that_kills_its_worker_is_rejected_by_name(run: Runs, archive: Path) -> None:
+def test_a_recording_that_kills_its_worker_is_rejected(run: Runs, archive: Path) -> None:
     victims = sorted(archive.rglob("*_poses.npz"))
     killer = shutil.copy(victims[4], victims[4].with_name("00_kill_poses.npz"))
     name = Path(killer).relative_to(archive).as_posix().removesuffix(".npz")
@@ -180,7 +185,7 @@ def test_an_io_error_is_retried_then_fails_its_shard_but_never_the_data(
     assert not any("flaky" in name or "mended" in name for name in job.rejected())
 
 
-def test_damaged_inputs_end_as_rejections_and_good_ones_come_through(run: Runs, archive: Path) -> None:
+def test_damaged_inputs_are_rejected_and_good_ones_are_kept(run: Runs, archive: Path) -> None:
     good = run("good", output={"shard_mb": 0.5}, source={"split": "none"})
     good.plain()
     damage = damaged_files(archive / "Damaged" / "S1")
@@ -195,21 +200,20 @@ def test_damaged_inputs_end_as_rejections_and_good_ones_come_through(run: Runs, 
     lost = names - rejected.keys()
     counts = {r["dataset"]: r for r in job.manifest()["counts"]}["Damaged"]
     assert counts["recordings"] == len(names)
-    # What is not rejected was damaged where nothing is read, and is a clip.
+    # Inputs that are not rejected are damaged in unused parts, and become clips.
     assert counts["clips"] == len(lost)
 
 
-def test_reports_that_are_closed_early_leave_no_executor_running(run: Runs) -> None:
-    """It would use Ray after its end, which ends the process before it says why."""
+def test_closing_the_reports_early_leaves_no_executor_running(run: Runs) -> None:
+    """A running executor would use Ray after its shutdown, which kills the process without a message."""
     config = run(output={"shard_mb": 0.3}).config()
     build = prepare(config.source, config.body, config.motion, config.output)
-    setup = Setup(build.plan, build.out, build.recipe_hash, build.metadata, False)
 
     def executors() -> list[str]:
         return [t.name for t in threading.enumerate() if t.name.startswith("StreamingExecutor")]
 
     with connected(RayOptions(workers=2)) as cluster:
-        reports = on_ray_data(build.todo, setup, cluster, per_task=1)
+        reports = RayEngine(cluster).make(build.todo, build.job(), per_task=1)
         assert next(reports).ok
         assert executors()
         reports.close()

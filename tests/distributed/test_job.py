@@ -1,4 +1,4 @@
-"""The job as a lab operator starts it: `ray start --head`, then `ray job submit` of jobs/extract.py."""
+"""A submitted job: `ray start --head`, then `ray job submit` of jobs/extract.py."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _free_port() -> int:
 
 
 def _answers(port: int) -> None:
-    """Wait until something listens."""
+    """Wait until the port is open."""
     end = time.monotonic() + 60
     while True:
         try:
@@ -41,7 +41,7 @@ def _answers(port: int) -> None:
 
 @pytest.fixture
 def cluster() -> Iterator[dict[str, str]]:
-    """A head node of our own on loopback; yields the environment in which `ray` finds it."""
+    """A private head node on loopback; yields the environment in which `ray` finds it."""
     with tempfile.TemporaryDirectory(prefix="mr-", ignore_cleanup_errors=True) as folder:
         token = Path(folder) / "token"
         token.write_text("a-token-for-this-test-only-0123456789abcdef")
@@ -57,7 +57,7 @@ def cluster() -> Iterator[dict[str, str]]:
             [
                 RAY, "start", "--head", "--block", "--num-cpus=2", f"--port={port}", "--node-ip-address=127.0.0.1",
                 f"--dashboard-port={dashboard}", "--dashboard-host=127.0.0.1", f"--temp-dir={folder}/ray",
-                # A killed driver's agent holds the usual port for a minute, and without an agent no job is taken.
+                # The agent of a killed driver keeps the default port for a minute; without an agent, jobs fail.
                 "--object-store-memory=200000000", f"--dashboard-agent-listen-port={agent}",
             ],
             env=environment,
@@ -69,12 +69,12 @@ def cluster() -> Iterator[dict[str, str]]:
             _answers(dashboard)
             yield environment
         finally:
-            # The whole process group, which is ours alone: `ray stop` would stop everybody's Ray.
+            # Only the process group of this test: `ray stop` would stop every Ray instance.
             os.killpg(head.pid, signal.SIGKILL)
             head.wait(timeout=30)
 
 
-def test_a_submitted_job_makes_the_same_data_set(
+def test_a_submitted_job_writes_the_same_data_set(
     cluster: dict[str, str], run: Callable[..., Run], tmp_path: Path
 ) -> None:
     plain = run("plain")

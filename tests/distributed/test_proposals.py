@@ -1,4 +1,4 @@
-"""What Optuna proposes: every combination of the grids in turn, and after a kill what stands in the folders."""
+"""What Optuna proposes: every combination of the grids in turn, and after a kill the trials in the folders."""
 
 from __future__ import annotations
 
@@ -63,17 +63,17 @@ def test_optuna_walks_the_grids_by_number_and_proposes_the_rest_under_their_cond
     assert len({f["training.learning_rate"] for f in found}) == 6
 
 
-def test_what_began_after_the_last_journal_is_proposed_again_with_its_number(tmp_path: Path) -> None:
+def test_trials_missing_in_the_journal_are_proposed_again_with_their_numbers(tmp_path: Path) -> None:
     before = _proposals(tmp_path)
     early = _suggest(before, 2)
     before.on_trial_complete("id0", {"val_loss": 0.5, "training_iteration": 3})
     before.save(str(tmp_path / "journal"))
     late = _suggest(before, 2, first=2)
     _write(tmp_path, early + late)
-    # A process that knows nothing yet, as Tune makes one.
+    # A new searcher without state, as Tune creates it.
     after = _proposals(tmp_path / "elsewhere")
     after.restore(str(tmp_path / "journal"))
-    assert [t.value for t in after._ot_study.trials[:1]] == [0.5], "what was learned is known"
+    assert [t.value for t in after._ot_study.trials[:1]] == [0.5], "earlier results are kept"
     again = _suggest(after, 3, first=2)
     assert again[:2] == late
     assert again[2]["number"] == 4

@@ -1,4 +1,4 @@
-"""What stands on disk after a run depends on the archive and the recipe alone, not on how one got there."""
+"""The files of a data set depend only on the archive and the recipe, not on the history of runs."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from pathlib import Path
 import pytest
 
 from mocap_ray.dataset.build import prepare
-from mocap_ray.dataset.shards import Replaced, make
 from mocap_ray.lock import Locked, lock
+from mocap_ray.shards.making import make
+from mocap_ray.shards.recipe import Replaced
 from mocap_ray.storage import place
 from tests.distributed.conftest import Run
 
 Runs = Callable[..., Run]
 
 
-def test_a_then_b_equals_a_and_b_at_once(run: Runs, archive: Path) -> None:
+def test_a_then_b_equals_a_and_b_together(run: Runs, archive: Path) -> None:
     both = run("both", source={"split": "none"})
     both.plain()
     names = sorted(p.relative_to(archive).as_posix().removesuffix(".npz") for p in archive.rglob("*.npz"))
@@ -28,12 +29,12 @@ def test_a_then_b_equals_a_and_b_at_once(run: Runs, archive: Path) -> None:
     assert half.files() != both.files()
     run("parts", source={"split": "none"}).plain()
     assert half.files() == both.files()
-    # A narrower selection than last time takes nothing away.
+    # A smaller selection than in the last run removes nothing.
     half.plain()
     assert half.files() == both.files()
 
 
-def test_new_and_changed_recordings_are_taken_up_and_the_rest_is_kept(run: Runs, archive: Path) -> None:
+def test_new_and_changed_recordings_are_processed_and_the_rest_is_kept(run: Runs, archive: Path) -> None:
     job = run(source={"split": "none"})
     job.plain()
     before = {p: p.stat().st_mtime_ns for p in job.out.rglob("*.parquet") if "clips" in p.parts}
@@ -49,7 +50,7 @@ def test_new_and_changed_recordings_are_taken_up_and_the_rest_is_kept(run: Runs,
     assert job.files() == fresh.files()
 
 
-def test_a_vanished_recording_is_refused_until_pruned(run: Runs, archive: Path) -> None:
+def test_a_missing_recording_is_refused_until_pruned(run: Runs, archive: Path) -> None:
     job = run(source={"split": "none"})
     job.plain()
     gone = sorted(archive.rglob("*_poses.npz"))[3]
@@ -64,7 +65,7 @@ def test_a_vanished_recording_is_refused_until_pruned(run: Runs, archive: Path) 
     assert job.files() == fresh.files()
 
 
-def test_another_recipe_is_refused_with_what_differs(run: Runs) -> None:
+def test_another_recipe_is_refused_with_its_differences(run: Runs) -> None:
     run().plain()
     with pytest.raises(
         ValueError, match=r"motion.profile: 'humanml3d' there, 'flowmimic' now[\s\S]*--overwrite"
@@ -72,12 +73,12 @@ def test_another_recipe_is_refused_with_what_differs(run: Runs) -> None:
         run(motion={"profile": "flowmimic"}).plain()
 
 
-def test_overwriting_replaces_all_and_goes_on_when_killed(run: Runs) -> None:
+def test_overwriting_replaces_everything_and_resumes_after_a_kill(run: Runs) -> None:
     run().plain()
     other = run(motion={"profile": "flowmimic"})
     other.plain(overwrite=True, shards=2)
     done = {p: p.stat().st_mtime_ns for p in (other.out / "receipts").iterdir()}
-    # Killed here; the same command goes on, with or without the flag.
+    # Killed here; the same command resumes, with or without the flag.
     other.plain(overwrite=True)
     kept = [p for p in (other.out / "receipts").iterdir() if p.stat().st_mtime_ns == done[p]]
     assert len(kept) == 2
@@ -86,14 +87,14 @@ def test_overwriting_replaces_all_and_goes_on_when_killed(run: Runs) -> None:
     assert other.files() == fresh.files()
 
 
-def test_a_worker_that_outlives_its_run_writes_nothing_into_the_next_recipes_data_set(run: Runs) -> None:
+def test_a_worker_that_outlives_its_run_does_not_write_to_the_next_data_set(run: Runs) -> None:
     old, new = run(), run(motion={"profile": "flowmimic"})
     config = old.config()
     stale = prepare(config.source, config.body, config.motion, config.output)
     new.plain()
     before = new.files()
     with pytest.raises(Replaced, match="with another recipe"):
-        make(stale.todo[0], stale.plan, stale.out, recipe_hash=stale.recipe_hash, metadata=stale.metadata)
+        make(stale.todo[0], stale.job())
     assert new.files() == before
 
 
@@ -106,7 +107,7 @@ def test_a_foreign_folder_is_refused(run: Runs) -> None:
     assert (job.out / "thesis.tex").read_text() == "precious"
 
 
-def test_half_written_files_of_a_killed_run_are_cleaned_up(run: Runs) -> None:
+def test_partial_files_of_a_killed_run_are_removed(run: Runs) -> None:
     job = run()
     job.plain()
     before = job.files()
@@ -119,7 +120,7 @@ def test_half_written_files_of_a_killed_run_are_cleaned_up(run: Runs) -> None:
     assert job.files() == before
 
 
-def test_a_shard_whose_file_is_short_is_made_again(run: Runs) -> None:
+def test_a_truncated_shard_is_written_again(run: Runs) -> None:
     job = run()
     job.plain()
     before = job.files()
@@ -135,7 +136,7 @@ def test_one_run_at_a_time(tmp_path: Path) -> None:
         pass
 
 
-def test_a_refused_run_leaves_no_empty_folder(tmp_path: Path) -> None:
+def test_a_refused_run_does_not_leave_an_empty_folder(tmp_path: Path) -> None:
     with lock(place(tmp_path / "typo")):
         pass
     assert list(tmp_path.iterdir()) == []

@@ -1,4 +1,4 @@
-"""The stream: each row once per epoch in an order of the seed, read ahead across epochs, and nothing left running."""
+"""The stream: each row once per epoch in an order of the seed, prefetched across epochs, and nothing left running."""
 
 from __future__ import annotations
 
@@ -14,15 +14,17 @@ import pytest
 import torch
 
 from mocap_ray.dataset.poses import read_poses
-from mocap_ray.distributed import stream
 from mocap_ray.distributed.cluster import connected
+from mocap_ray.distributed.stream import RayDataReader
 from mocap_ray.runs.ray import RayOptions
 from mocap_ray.runs.train import TrainConfig
-from mocap_ray.training.feeds import Feeds
-from mocap_ray.training.fit import Team
+from mocap_ray.training import shuffle
+from mocap_ray.training.loaders import Loaders
+from mocap_ray.training.streaming import stream_loaders
+from mocap_ray.training.team import Team
 from tests.dataset.made import make
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow]
+pytestmark = pytest.mark.ray
 
 
 @pytest.fixture(scope="module")
@@ -40,23 +42,24 @@ def _ray() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _small_buffer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Smaller than an epoch, so that reading goes on while batches are taken."""
-    monkeypatch.setattr(stream, "BUFFER_ROWS", 100)
+    """Smaller than an epoch, so that reading continues while batches are consumed."""
+    monkeypatch.setattr(shuffle, "BUFFER_ROWS", 100)
 
 
-def _config(made: Path, **training: Any) -> TrainConfig:
-    return TrainConfig.model_validate(
+def _loaders(made: Path, **data: Any) -> Loaders:
+    config = TrainConfig.model_validate(
         {
             "model": {"kind": "joint_flow"},
-            "data": {"root": str(made), "batch_size": 32, "feed": "stream"},
-            "training": {"max_epochs": 3, "seed": 5, **training},
+            "data": {"root": str(made), "batch_size": 32, "feed": "stream", **data},
+            "training": {"max_epochs": 3, "seed": 5},
             "output": {"root": "unused"},
         }
     )
+    return stream_loaders(config.setup(), Team(), RayDataReader())
 
 
-def _rows(feeds: Feeds, epoch: int) -> np.ndarray:
-    return torch.cat([batch.data for batch in feeds.train(epoch)]).numpy().reshape(-1, 165)
+def _rows(loaders: Loaders, epoch: int) -> np.ndarray:
+    return torch.cat([batch.data for batch in loaders.train(epoch)]).numpy().reshape(-1, 165)
 
 
 def _ours() -> list[str]:
@@ -71,44 +74,42 @@ def _wait_until_still() -> None:
         time.sleep(0.05)
 
 
-def test_every_row_comes_once_per_epoch_and_epochs_differ(made: Path) -> None:
-    feeds = stream.stream_feeds(_config(made), Team())
+def test_every_row_occurs_once_per_epoch_and_epochs_differ(made: Path) -> None:
+    loaders = _loaders(made)
     expected = read_poses(made, split="train").rotvecs.reshape(-1, 165)
-    epochs = [_rows(feeds, k) for k in range(3)]
+    epochs = [_rows(loaders, k) for k in range(3)]
     for found in epochs:
-        assert len(found) == len(expected) == feeds.rows
+        assert len(found) == len(expected) == loaders.rows
         assert np.array_equal(np.sort(found, axis=0), np.sort(expected, axis=0))
     assert not np.array_equal(epochs[0], epochs[1])
     _wait_until_still()  # nothing is read beyond the last epoch
 
 
-def test_the_order_is_of_seed_and_epoch_wherever_a_training_starts(made: Path) -> None:
-    whole, resumed = (stream.stream_feeds(_config(made), Team()) for _ in range(2))
+def test_the_order_depends_on_seed_and_epoch_wherever_a_training_starts(made: Path) -> None:
+    whole, resumed = (_loaders(made) for _ in range(2))
     _rows(whole, 0)
     assert np.array_equal(_rows(whole, 1), _rows(resumed, 1))
     assert np.array_equal(_rows(whole, 1), _rows(resumed, 1)), "an epoch can be taken again"
-    for feeds in (whole, resumed):
-        feeds.close()
+    for loaders in (whole, resumed):
+        loaders.close()
     _wait_until_still()
 
 
-def test_the_next_epoch_is_read_while_nobody_takes_batches(made: Path) -> None:
-    feeds = stream.stream_feeds(_config(made), Team())
-    _rows(feeds, 0)
+def test_the_next_epoch_is_prefetched_without_a_consumer(made: Path) -> None:
+    loaders = _loaders(made)
+    _rows(loaders, 0)
     assert "mocap-ray-prefetch" in _ours()
-    feeds.close()
+    loaders.close()
     _wait_until_still()
 
 
-def test_validation_is_the_same_each_time_beside_a_running_epoch(made: Path) -> None:
-    feeds = stream.stream_feeds(_config(made), Team())
-    assert feeds.val is not None
-    _rows(feeds, 0)
-    first, second = (torch.cat(list(feeds.val())).numpy() for _ in range(2))
-    feeds.close()
-    tight = _config(made)  # no memory to keep the validation poses in
-    tight = tight.model_copy(update={"data": tight.data.model_copy(update={"memory_share": 1e-12})})
-    streamed = stream.stream_feeds(tight, Team())
+def test_validation_is_the_same_each_time_during_an_epoch(made: Path) -> None:
+    loaders = _loaders(made)
+    assert loaders.val is not None
+    _rows(loaders, 0)
+    first, second = (torch.cat(list(loaders.val())).numpy() for _ in range(2))
+    loaders.close()
+    streamed = _loaders(made, memory_share=1e-12)  # no memory for the validation poses
     assert streamed.val is not None
     third, fourth = (torch.cat(list(streamed.val())).numpy() for _ in range(2))
     expected = read_poses(made, split="val").rotvecs
@@ -116,23 +117,23 @@ def test_validation_is_the_same_each_time_beside_a_running_epoch(made: Path) -> 
         assert np.array_equal(found, expected)
 
 
-def test_who_stops_within_an_epoch_stops_the_reading(made: Path) -> None:
-    feeds = stream.stream_feeds(_config(made), Team())
-    batches = iter(feeds.train(0))
+def test_stopping_within_an_epoch_stops_the_reading(made: Path) -> None:
+    loaders = _loaders(made)
+    batches = iter(loaders.train(0))
     next(batches)
     batches.close()  # type: ignore[attr-defined]
     _wait_until_still()
-    assert len(_rows(feeds, 0)) == feeds.rows
-    feeds.close()
+    assert len(_rows(loaders, 0)) == loaders.rows
+    loaders.close()
     _wait_until_still()
 
 
-def test_a_file_that_vanishes_is_an_error_of_the_training(made: Path, tmp_path: Path) -> None:
+def test_a_missing_file_is_an_error_of_the_training(made: Path, tmp_path: Path) -> None:
     shutil.copytree(made, tmp_path / "set")
-    feeds = stream.stream_feeds(_config(tmp_path / "set"), Team())
+    loaders = _loaders(tmp_path / "set")
     for file in (tmp_path / "set" / "clips").rglob("*.parquet"):
         file.unlink()
     with pytest.raises(Exception, match=r"parquet|No such file"):
-        _rows(feeds, 0)
+        _rows(loaders, 0)
     _wait_until_still()
-    feeds.close()
+    loaders.close()

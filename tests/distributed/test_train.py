@@ -1,4 +1,4 @@
-"""Training on Ray: what it gives does not depend on kills, nor, within rounding, on the number of workers."""
+"""Training on Ray: the result does not depend on kills, nor, within rounding, on the number of workers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mocap_ray.distributed.train import Capacity, Share, share
+from mocap_ray.distributed.resources import Capacity, Share, share
 from mocap_ray.runs.train import TrainRay
 from tests.distributed.training import (
     EPOCHS,
@@ -17,6 +17,7 @@ from tests.distributed.training import (
     losses,
     rows,
     start,
+    train_here,
     wait_for,
     workers,
     write_base,
@@ -24,8 +25,30 @@ from tests.distributed.training import (
 
 
 @pytest.fixture(scope="module")
+def local(data_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A training by this process, without Ray."""
+    return train_here(write_base(tmp_path_factory.mktemp("local") / "run.yaml", data_set))
+
+
+@pytest.mark.ray
+def test_a_killed_and_resumed_driver_equals_one_process_without_ray(
+    local: Path, data_set: Path, tmp_path: Path
+) -> None:
+    base = write_base(tmp_path / "run.yaml", data_set)
+    out = base.with_suffix("")
+    process = start("train", base)
+    wait_for(lambda: len(rows(out)) >= 2, process)
+    process.kill()
+    process.communicate()
+    assert len(rows(out)) < EPOCHS, "killed too late to show anything"
+    assert "resuming after epoch" in command("train", base, "--resume")
+    assert losses(out) == losses(local)
+    assert not list(out.glob(".ray-train*"))
+
+
+@pytest.fixture(scope="module")
 def undisturbed(data_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A training by one worker that nobody kills."""
+    """A training by one worker without kills."""
     base = write_base(tmp_path_factory.mktemp("alone") / "run.yaml", data_set)
     text = command("train", base)
     assert "mocap-ray evaluate" in text, "the next command"
@@ -34,7 +57,7 @@ def undisturbed(data_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_a_killed_worker_and_a_killed_driver_leave_no_trace_in_the_curve(
+def test_a_killed_worker_and_a_killed_driver_do_not_change_the_losses(
     undisturbed: Path, data_set: Path, tmp_path: Path
 ) -> None:
     base = write_base(tmp_path / "run.yaml", data_set)
@@ -51,20 +74,19 @@ def test_a_killed_worker_and_a_killed_driver_leave_no_trace_in_the_curve(
     assert len(rows(out)) < EPOCHS, "killed too late to show anything"
     # What a kill within a write and a run of Ray Train leave behind.
     (out / "checkpoints" / ".tmp-0123").write_bytes(b"half")
-    assert "holds a training already" in command("train", base, expect=2)
-    assert "going on after epoch" in command("train", base, "--resume")
+    assert "already contains a training" in command("train", base, expect=2)
+    assert "resuming after epoch" in command("train", base, "--resume")
     assert losses(out) == losses(undisturbed)
     assert sorted(p.name for p in (out / "checkpoints").iterdir()) == ["best.pt", "last.pt"]
     assert not list(out.glob(".ray-train*"))
 
 
 @pytest.mark.ray
-@pytest.mark.slow
-def test_two_workers_train_as_one(undisturbed: Path, data_set: Path, tmp_path: Path) -> None:
+def test_two_workers_train_like_one(local: Path, data_set: Path, tmp_path: Path) -> None:
     base = write_base(tmp_path / "run.yaml", data_set, ray={"workers": 2})
     command("train", base)
     out = base.with_suffix("")
-    found, alone = rows(out), rows(undisturbed)
+    found, alone = rows(out), rows(local)
     assert [r["step"] for r in found] == [r["step"] for r in alone]
     for name in ("loss", "val_loss"):
         one, two = ([float(r[name]) for r in x] for x in (alone, found))
@@ -75,7 +97,7 @@ def test_two_workers_train_as_one(undisturbed: Path, data_set: Path, tmp_path: P
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_a_stream_trains_as_memory_does(undisturbed: Path, data_set: Path, tmp_path: Path) -> None:
+def test_a_stream_trains_like_memory(undisturbed: Path, data_set: Path, tmp_path: Path) -> None:
     base = write_base(tmp_path / "run.yaml", data_set, data={"feed": "stream"}, ray={"workers": 2})
     command("train", base, "--override", "training.max_epochs=2")
     out = base.with_suffix("")
@@ -83,35 +105,37 @@ def test_a_stream_trains_as_memory_does(undisturbed: Path, data_set: Path, tmp_p
     assert summary["feed"] == "Ray Data"
     for name in ("rows", "val_rows", "active", "degenerate"):
         assert summary[name] == memory[name], name
-    # Another order of the same rows; the coordinates are those of the same sample, as all of it was taken.
+    # The same rows in another order; the coordinates are equal because the sample is the complete split.
     found, alone = (float(rows(x)[0]["val_loss"]) for x in (out, undisturbed))
     assert abs(found - alone) < 0.1
 
 
 @pytest.mark.ray
 @pytest.mark.slow
-def test_a_fault_that_repeats_ends_the_run_with_its_sentence(data_set: Path, tmp_path: Path) -> None:
+def test_an_error_that_a_retry_cannot_fix_ends_the_run_with_its_message(
+    data_set: Path, tmp_path: Path
+) -> None:
     base = write_base(tmp_path / "run.yaml", data_set, training={"learning_rate": 1e30, "grad_clip": None})
     text = command("train", base, expect=1)
-    assert "the norm of its gradient" in text
+    assert "its gradient norm is" in text
     assert "Traceback" not in text
 
 
-def test_more_workers_than_a_cluster_can_give_are_refused() -> None:
+def test_more_workers_than_the_cluster_has_room_for_are_refused() -> None:
     has = Capacity(cpus=4, gpus=2)
-    with pytest.raises(ValueError, match=r"ray.workers 5: .* more than 4 workers of 1 CPU each"):
+    with pytest.raises(ValueError, match=r"ray.workers 5: .* at most 4 workers with 1 CPU each"):
         share(TrainRay(workers=5, gpus_per_worker=0), has)
-    with pytest.raises(ValueError, match=r"more than 2 workers of 1 CPU and 1 GPU each"):
+    with pytest.raises(ValueError, match=r"at most 2 workers with 1 CPU and 1 GPU each"):
         share(TrainRay(workers=3), has)
     with pytest.raises(ValueError, match="device cuda"):
         share(TrainRay(), Capacity(4, 0), device="cuda")
 
 
-def test_auto_takes_what_the_cluster_has() -> None:
+def test_auto_uses_the_resources_of_the_cluster() -> None:
     assert share(TrainRay(workers="auto"), Capacity(4, 2)) == Share(2, 1, 1)
     assert share(TrainRay(workers="auto"), Capacity(4, 0)) == Share(4, 1, 0)
     assert share(TrainRay(workers="auto"), Capacity(4, 2), device="cpu") == Share(4, 1, 0)
     assert share(TrainRay(workers="auto", gpus_per_worker=0.5), Capacity(4, 1)) == Share(2, 1, 0.5)
     assert share(TrainRay(workers=1), Capacity(4, 0), whole=True) == Share(1, 4, 0), (
-        "a Ray of our own is ours"
+        "a local Ray instance is used by one run only"
     )

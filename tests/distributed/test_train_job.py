@@ -1,4 +1,4 @@
-"""Training and search as a lab operator starts them: `ray job submit` on a cluster that is not ours."""
+"""Training and search as a lab operator starts them: `ray job submit` on a running cluster."""
 
 from __future__ import annotations
 

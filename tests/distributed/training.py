@@ -1,4 +1,4 @@
-"""Trainings by the real command in a process of their own, their workers, and what they left."""
+"""Trainings by the real command in separate processes, their workers and their files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
+
+from mocap_ray.config import load
+from mocap_ray.runs.train import TrainConfig
+from mocap_ray.training.session import train_locally
 
 COMMAND = [sys.executable, "-m", "mocap_ray.cli"]
 EPOCHS = 14
@@ -33,6 +38,15 @@ def write_base(path: Path, data_set: Path, **sections: dict[str, Any]) -> Path:
     return path
 
 
+def train_here(path: Path) -> Path:
+    """The training of a config in this process, without Ray and undisturbed; returns its folder."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    train_locally(load(str(path), TrainConfig, kind="train").setup())
+    torch.set_num_threads(before)
+    return path.with_suffix("")
+
+
 def start(*arguments: str | Path) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [*COMMAND, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
@@ -48,7 +62,7 @@ def command(*arguments: str | Path, expect: int = 0, seconds: float = 280) -> st
 
 
 def wait_for(what: Callable[[], bool], process: subprocess.Popen[str], *, seconds: float = 200) -> None:
-    """Until something holds, as long as the process runs."""
+    """Wait for a condition while the process runs."""
     end = time.monotonic() + seconds
     while not what():
         if process.poll() is not None:
@@ -58,18 +72,18 @@ def wait_for(what: Callable[[], bool], process: subprocess.Popen[str], *, second
 
 
 def rows(out: Path) -> list[dict[str, str]]:
-    """Of metrics.csv; none before the first epoch."""
+    """Rows of metrics.csv; empty before the first epoch."""
     path = out / "metrics.csv"
     return list(csv.DictReader(path.read_text().splitlines())) if path.is_file() else []
 
 
 def losses(out: Path) -> list[tuple[str, ...]]:
-    """Epoch, step and both losses as written: all that must not depend on luck or time."""
+    """Epoch, step and both losses as written: the columns that must be reproducible."""
     return [(r["epoch"], r["step"], r["loss"], r["val_loss"]) for r in rows(out)]
 
 
 def workers(driver: int) -> list[int]:
-    """The processes of Ray Train below a driver that do the training."""
+    """The worker processes of Ray Train of a driver."""
     parents, names = {}, {}
     for folder in Path("/proc").iterdir():
         if not folder.name.isdigit():

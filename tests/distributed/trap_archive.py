@@ -1,6 +1,6 @@
-"""An archive of one's own, as `source.archive: trap_archive:ARCHIVE`: AMASS files, and traps on the way.
+"""A custom archive, as `source.archive: trap_archive:ARCHIVE`: AMASS files, and traps on the way.
 
-What a recording does when it is read stands in its name: `..._kill...` ends the process that reads it,
+What a recording does when it is read is in its name: `..._kill...` ends the process that reads it,
 `..._flaky...` fails twice with an I/O error, `..._broken...` always does, and `TRAP_SLEEP_S` slows every read.
 """
 
@@ -19,7 +19,7 @@ from mocap_ray.records import Recording, Rejection
 from mocap_ray.storage import Place
 
 
-def read(place: Place, recording: Recording, *, fps: float | None = None) -> Motion | Rejection:
+def read(place: Place, recording: Recording, *, fps: float | None = None) -> Motion | Rejection[Recording]:
     name = recording.name.rpartition("/")[2]
     time.sleep(float(os.environ.get("TRAP_SLEEP_S", "0")))
     if "_kill" in name:

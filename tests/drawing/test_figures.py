@@ -1,4 +1,4 @@
-"""Pictures show the motion that they were given, wherever it stood and faced."""
+"""Pictures show the motion that they are given, at any place and facing."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import xml.etree.ElementTree as ET
 import numpy as np
 import pytest
 
-from mocap_ray.drawing import figures
+from mocap_ray.drawing import figures, stick
 from mocap_ray.skeleton import MIRROR_BODY
 from tests.dataset.made import walker
 
@@ -29,11 +29,11 @@ def decoded(data: dict[str, float | int | str]) -> np.ndarray:
 def test_place_and_facing_do_not_matter(degrees: float) -> None:
     joints = walker(50)
     other = moved(joints, degrees=degrees, by=(3.0, 0.7, -8.0))
-    np.testing.assert_allclose(figures.grounded(other), figures.grounded(joints), atol=1e-9)
+    np.testing.assert_allclose(stick.grounded(other), stick.grounded(joints), atol=1e-9)
 
 
 def test_grounded_stands_on_the_floor_over_the_origin_facing_z() -> None:
-    p = figures.grounded(moved(walker(50), degrees=-120, by=(1.0, -4.0, 2.0)))
+    p = stick.grounded(moved(walker(50), degrees=-120, by=(1.0, -4.0, 2.0)))
     assert p[..., 1].min() == 0
     np.testing.assert_allclose(p[0, 0, [0, 2]], 0, atol=1e-12)
     assert p[0, 1, 0] > p[0, 2, 0]  # the left hip is at +X
@@ -57,10 +57,10 @@ def test_a_film_strip_is_well_formed_and_has_a_pose_for_each_moment() -> None:
 def test_the_mirrored_motion_is_drawn_as_the_mirror_image() -> None:
     joints = walker(30)
     mirrored = (joints * (-1, 1, 1))[:, MIRROR_BODY]
-    a, b = (figures.grounded(j) for j in (joints, mirrored))
+    a, b = (stick.grounded(j) for j in (joints, mirrored))
     np.testing.assert_allclose(b[:, 7], a[:, 8] * (-1, 1, 1), atol=1e-12)
-    assert figures.side(7) == "l"
-    assert figures.side(8) == "r"
+    assert stick.side(7) == "l"
+    assert stick.side(8) == "r"
 
 
 def test_nearer_limbs_are_thicker_and_drawn_later() -> None:
@@ -94,13 +94,13 @@ def test_the_player_gets_the_motion_to_a_millimetre() -> None:
     joints = moved(walker(80), degrees=50, by=(0, 1, 0))
     data = figures.player_data(joints, fps=20.0)
     assert data["frames"] == 80
-    np.testing.assert_allclose(decoded(data), figures.grounded(joints), atol=0.00051)
+    np.testing.assert_allclose(decoded(data), stick.grounded(joints), atol=0.00051)
 
 
 def test_a_figure_that_walks_far_does_not_overflow() -> None:
     joints = walker(1000, speed=0.2)  # 200 m
     np.testing.assert_allclose(
-        decoded(figures.player_data(joints, fps=20.0)), figures.grounded(joints), atol=0.004
+        decoded(figures.player_data(joints, fps=20.0)), stick.grounded(joints), atol=0.004
     )
 
 
@@ -124,5 +124,5 @@ def test_what_cannot_be_drawn_is_refused() -> None:
 
 
 def test_a_figure_without_a_facing_keeps_its_direction() -> None:
-    assert np.isfinite(figures.grounded(np.zeros((2, 22, 3)))).all()
+    assert np.isfinite(stick.grounded(np.zeros((2, 22, 3)))).all()
     assert "nan" not in figures.film_strip(np.zeros((2, 22, 3)), fps=20.0, label="x")

@@ -34,7 +34,7 @@ def smooth(seed: int, frames: int, joints: int) -> np.ndarray:
 def motion(
     poses: np.ndarray, *, trans: np.ndarray | None = None, fps: float = 120.0, first_frame: int = 0
 ) -> Motion:
-    """A motion of the family that has so many joints, at rest at the origin unless said."""
+    """A motion of the family with this many joints; by default at rest at the origin."""
     family = next(name for name, parents in PARENTS.items() if len(parents) == poses.shape[1])
     return Motion(
         recording=RECORDING,
@@ -51,7 +51,7 @@ def motion(
 
 
 def as_in_a_file(array: np.ndarray) -> np.ndarray:
-    """The same numbers as a stored zip member holds them: read-only and aligned to nothing."""
+    """The same numbers as in a stored zip member: read-only and unaligned."""
     data = b"abc" + np.ascontiguousarray(array).tobytes()
     view = np.frombuffer(data, array.dtype, array.size, 3).reshape(array.shape)
     assert not view.flags.aligned

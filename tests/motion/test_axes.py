@@ -35,13 +35,13 @@ def test_to_y_up_turns_the_root_about_its_rest_pelvis(A):
     np.testing.assert_allclose(after, before @ A.T, atol=1e-12)
 
 
-def test_a_motion_with_y_up_stays_as_it_is():
+def test_a_motion_with_y_up_is_returned_unchanged():
     m = replace(motion(rotvecs(2, 5, 52)), R_yup_source=np.eye(3))
     assert to_y_up(m, np.ones(3)) is m
 
 
 @pytest.mark.parametrize("axes_", [np.diag([1.0, 1.0, -1.0]), 2 * np.eye(3), np.full((3, 3), np.nan)])
-def test_axes_that_are_no_rotation_are_refused(axes_):
+def test_axes_that_are_not_a_rotation_are_refused(axes_):
     m = replace(motion(rotvecs(2, 5, 52)), R_yup_source=axes_)
     with pytest.raises(ValueError, match="Expected a rotation matrix"):
         to_y_up(m, np.ones(3))
@@ -69,7 +69,7 @@ def test_smplx_poses_are_the_same_rotations_with_angles_up_to_pi(family, dtype):
     np.testing.assert_array_equal(found[:, rest], 0)
 
 
-def test_zero_rotations_stay_exactly_zero_and_small_angles_as_they_are():
+def test_zero_rotations_stay_exactly_zero_and_small_angles_unchanged():
     poses = rotvecs(5, 50, 52)
     poses[:, 10:] = 0
     poses[:, :10] *= 0.9 * np.pi / np.maximum(np.linalg.norm(poses[:, :10], axis=-1, keepdims=True), np.pi)

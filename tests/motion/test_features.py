@@ -93,7 +93,7 @@ def test_float32_joints_are_computed_in_float64():
     assert encode(joints).tobytes() == encode(joints.astype(np.float64)).tobytes()
 
 
-def test_views_of_joints_equal_their_copy_and_stay_as_they_are():
+def test_views_of_joints_give_the_same_and_are_not_changed():
     joints = person(5, 120)
     assert encode(joints[::2]).tobytes() == encode(joints[::2].copy()).tobytes()
     assert encode(as_in_a_file(joints)).tobytes() == encode(joints).tobytes()
@@ -109,7 +109,7 @@ def test_an_empty_batch_has_no_features(profile):
 
 
 @pytest.mark.parametrize("profile", PROFILES)
-def test_features_do_not_depend_on_where_a_clip_stands_or_faces(profile):
+def test_features_do_not_depend_on_position_and_heading(profile):
     joints = person(6, 50)
     angle = 2.3
     turn = np.array([np.cos(angle / 2), 0, np.sin(angle / 2), 0])

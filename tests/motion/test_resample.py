@@ -40,7 +40,7 @@ def test_stride_keeps_every_nth_frame_with_its_quirk(source, target, stride, fps
     ("source", "target", "stride"), [(120, 20, 6), (60, 30, 2), (90, 30, 3), (30, 30, 1)]
 )
 @pytest.mark.parametrize("method", ["stride", "interpolate"])
-def test_whole_ratios_take_frames_as_they_are_without_a_copy(source, target, stride, method):
+def test_integer_ratios_return_views_of_the_frames(source, target, stride, method):
     m = moving(50, float(source))
     found = resample(replace(m, poses=as_in_a_file(m.poses)), fps=float(target), method=method)
     assert found.fps == target
@@ -68,7 +68,7 @@ def test_interpolation_equals_slerp_and_pchip(frames, source, target):
         assert (turns(found.poses[:, j]) * expected.inv()).magnitude().max() < 1e-9
 
 
-def test_interpolation_of_any_rotations_takes_the_shortest_arc():
+def test_interpolation_follows_the_shortest_arc():
     poses = rotvecs(8, 2, 400 * 52).reshape(2, 400, 52, 3).swapaxes(0, 1)
     for k in range(0, 400, 8):
         m = motion(as_in_a_file(poses[k]), fps=10.0)
@@ -87,7 +87,7 @@ def test_interpolation_of_any_rotations_takes_the_shortest_arc():
         )
 
 
-def test_frames_of_the_source_on_the_grid_are_taken_exactly():
+def test_frames_of_the_source_on_the_grid_are_copied_exactly():
     m = moving(101, 100.0)
     found = resample(m, fps=30.0)
     np.testing.assert_array_equal(found.poses[::3], m.poses[::10])
@@ -102,7 +102,7 @@ def test_interpolated_joints_at_rest_stay_exactly_at_rest():
 
 @pytest.mark.parametrize("frames", [0, 1])
 @pytest.mark.parametrize("method", ["stride", "interpolate"])
-def test_one_frame_or_none_stays(frames, method):
+def test_one_frame_or_none_is_not_interpolated(frames, method):
     m = moving(frames, 100.0)
     found = resample(m, fps=30.0, method=method)
     np.testing.assert_array_equal(found.poses, m.poses)
@@ -126,7 +126,20 @@ def test_positions_are_interpolated_by_pchip(frames, kind):
     np.testing.assert_array_equal(found[::6], p)
 
 
-def test_nonsense_rates_and_methods_are_named():
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_positions_that_are_not_finite_are_refused(wrong):
+    p = np.zeros((5, 22, 3))
+    p[2, 3, 1] = wrong
+    with pytest.raises(ValueError, match="positions hold numbers that are not finite"):
+        interpolate_positions(p, 5.0, 30.0)
+
+
+def test_the_last_frame_of_the_source_is_copied_exactly():
+    p = np.cumsum(np.random.default_rng(0).normal(size=(41, 22, 3)), 0) + 0.1
+    np.testing.assert_array_equal(interpolate_positions(p, 100.0, 250.0)[-1], p[-1])
+
+
+def test_invalid_rates_and_methods_are_refused():
     m = moving(5, 100.0)
     for fps in (0.0, -1.0, np.nan, np.inf):
         with pytest.raises(ValueError, match="Expected frames per second above 0"):

@@ -54,7 +54,7 @@ def test_mirrored_features_equal_the_naive_twin():
         ("", ""),
     ],
 )
-def test_mirrored_texts_exchange_whole_words(text, mirrored):
+def test_mirrored_texts_swap_whole_words(text, mirrored):
     assert mirror_text(text) == mirrored
 
 
@@ -83,7 +83,7 @@ def test_stick_lines_join_the_named_joints():
 
 
 @given(st.integers(0, 200), st.integers(1, 50), st.integers(1, 60), st.integers(0, 20))
-def test_windows_are_whole_evenly_spaced_and_all_there_is(rows, length, stride, start):
+def test_windows_are_complete_and_evenly_spaced(rows, length, stride, start):
     found = windows.windows(rows, length=length, stride=stride, start=start)
     for k, window in enumerate(found):
         assert window == slice(start + k * stride, start + k * stride + length)

@@ -1,4 +1,4 @@
-"""The page is one file that reaches for nothing, tells the manifest's numbers and can be read by everyone."""
+"""The page is one file without network access, shows the numbers of the manifest and is accessible."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ from mocap_ray.dataset import reader
 from mocap_ray.dataset.snippets import snippets
 from mocap_ray.dataset.views import DataSetError
 from mocap_ray.drawing import figures as pictures
+from mocap_ray.drawing import stick, templates
 from mocap_ray.motion import features
 from mocap_ray.pages import columns as charts
 from mocap_ray.pages import dataset as page
 from tests.dataset.made import make
 
-VOID = {"meta", "link", "input", "br", "line", "circle", "polygon", "rect", "ellipse"}
+VOID = {"meta", "link", "input", "br"}
 
 
 class Reader(HTMLParser):
@@ -31,6 +32,7 @@ class Reader(HTMLParser):
         super().__init__()
         self.open: list[str] = []
         self.elements: list[tuple[str, dict[str, str]]] = []
+        self.inside: list[bool] = []  # of each element: whether it is a part of a picture
         self.words: list[str] = []
         self.blocks: dict[str, str] = {}
         self.feed(html)
@@ -39,10 +41,12 @@ class Reader(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.elements.append((tag, {k: v or "" for k, v in attrs}))
+        self.inside.append("svg" in self.open)
         if tag not in VOID:
             self.open.append(tag)
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.inside.append("svg" in self.open)
         self.elements.append((tag, {k: v or "" for k, v in attrs}))
 
     def handle_endtag(self, tag: str) -> None:
@@ -99,7 +103,8 @@ def test_names_from_files_are_text_not_markup(html: str) -> None:
 
 def test_every_picture_has_words_and_every_control_a_name(html: str) -> None:
     parsed = Reader(html)
-    pictures_ = [a for t, a in parsed.elements if t in ("svg", "canvas") or a.get("role") == "img"]
+    outermost = [e for e, inside in zip(parsed.elements, parsed.inside, strict=True) if not inside]
+    pictures_ = [a for t, a in outermost if t in ("svg", "canvas") or a.get("role") == "img"]
     assert len(pictures_) == 1 + 6 + 6 + 1 + 7  # hero, strips, players, histogram, feature groups
     assert all(len(a["aria-label"]) > 10 for a in pictures_)
     assert all(a.get("aria-label") for t, a in parsed.elements if t == "input")
@@ -108,19 +113,30 @@ def test_every_picture_has_words_and_every_control_a_name(html: str) -> None:
     assert all(a["aria-labelledby"] in ids for _, a in parsed.elements if "aria-labelledby" in a)
 
 
+def test_every_player_can_be_zoomed_and_slowed_down(html: str) -> None:
+    parsed = Reader(html)
+    players = sum(tag == "canvas" for tag, _ in parsed.elements)
+    assert players == 6
+    for control, name in (("button", "Zoom in on"), ("button", "Zoom out of"), ("select", "Speed of")):
+        found = [a.get("aria-label", "") for tag, a in parsed.elements if tag == control]
+        assert sum(label.startswith(name) for label in found) == players
+    speeds = {float(a["value"]) for tag, a in parsed.elements if tag == "option"}
+    assert min(speeds) < 1 < max(speeds)
+    normal = [a["value"] for tag, a in parsed.elements if tag == "option" and "selected" in a]
+    assert normal == ["1"] * players
+
+
 def test_the_players_hold_the_clips_that_are_named(html: str, tmp_path: Path) -> None:
     make(tmp_path / "set")
     ds = reader.open(tmp_path / "set")
-    motions = json.loads(Reader(html).blocks["script motions"])["motions"]
+    motions = json.loads(Reader(html).blocks["script data"])["motions"]
     chosen = page.chosen_clips(ds.index, count=page.CLIPS)
     assert len(motions) == len(chosen) == 6
     for motion, clip_id in zip(motions, chosen, strict=True):
         joints = ds.joints(ds.clip(clip_id))
         start, stop = pictures.excerpt(joints, fps=20.0, seconds=page.SECONDS)
         steps = np.frombuffer(base64.b64decode(motion["data"]), "<i2").reshape(-1, 22, 3)
-        np.testing.assert_allclose(
-            steps * motion["unit"], pictures.grounded(joints[start:stop]), atol=0.00051
-        )
+        np.testing.assert_allclose(steps * motion["unit"], stick.grounded(joints[start:stop]), atol=0.00051)
 
 
 def test_the_same_data_set_gives_the_same_page(html: str, tmp_path: Path) -> None:
@@ -142,7 +158,7 @@ def test_the_page_shows_the_snippets_of_the_card_which_are_run_there(html: str, 
 @pytest.mark.parametrize(("profile", "standin"), [("flowmimic", False), ("humanml3d", True)])
 def test_features_alone_are_enough_for_a_page(tmp_path: Path, profile: str, standin: bool) -> None:
     make(tmp_path / "set", profile=profile, columns=("features",), standin=standin)
-    text = Reader(page.page(reader.open(tmp_path / "set"))).text
+    text = Reader(page.dataset_page(reader.open(tmp_path / "set"))).text
     assert f"{profile} profile" in text
     assert ("Stand-in body." in text) == standin
 
@@ -153,9 +169,9 @@ def test_a_data_set_without_clips_has_a_page(tmp_path: Path) -> None:
     totals = {"recordings": 3, "clips": 0, "frames": 0, "seconds": 0.0, "rejected": {}}
     manifest |= {"shards": [], "counts": [], "totals": totals}
     (tmp_path / "set" / "manifest.json").write_text(json.dumps(manifest))
-    text = Reader(page.page(reader.open(tmp_path / "set"))).text
+    text = Reader(page.dataset_page(reader.open(tmp_path / "set"))).text
     assert "There are no clips to show." in text
-    assert "Nothing: every recording came through." in text
+    assert "Nothing: all recordings were used." in text
 
 
 def test_an_object_store_is_no_place_for_a_page(tmp_path: Path) -> None:
@@ -186,8 +202,10 @@ def test_clips_are_chosen_across_actions_without_mirrored_twins() -> None:
 def test_the_histogram_counts_each_clip_once(seconds: list[float]) -> None:
     found = charts.lengths(np.array(seconds))
     assert found is not None
-    assert sum(count for _, count, _ in found.bars) == len(seconds)
-    assert max(share for _, _, share in found.bars) == 1
+    assert sum(count for _, count in found.bars) == len(seconds)
+    assert found.svg.count("<rect") == len(found.bars)
+    heights = [float(h) for h in re.findall(r'<rect[^>]* height="([\d.]+)"', found.svg)]
+    assert heights[int(np.argmax([count for _, count in found.bars]))] == max(heights) > 900
     assert len(found.bars) <= 24
     assert charts.lengths(np.zeros(0)) is None
 
@@ -205,7 +223,7 @@ def luminance(colour: str) -> float:
 
 @pytest.mark.parametrize("scheme", [0, 1])
 def test_colours_have_the_contrast_that_wcag_asks_for(scheme: int) -> None:
-    css = (Path(page.__file__).parent / "templates" / "page.css").read_text()
+    css = templates.asset(f"{templates.SHARED}/base.css")
     blocks = re.findall(r":root \{(.*?)\}", css, flags=re.DOTALL)
     colour = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{3,6})", blocks[scheme]))
 

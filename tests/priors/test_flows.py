@@ -8,67 +8,123 @@ from typing import Any
 import pytest
 import torch
 
+from mocap_ray.priors import MODELS
+from mocap_ray.priors.flow import Flow
 from mocap_ray.priors.hand_vae import PACE
 from tests.priors.made import VARIANTS, poses, prior, reference
 
-FLOWS = [(k, o) for k in ("joint_flow", "global_flow") for o in VARIANTS[k]]
+FLOWS = [(k, o) for k, (_, model) in MODELS.items() if issubclass(model, Flow) for o in VARIANTS[k]]
 FLOW_IDS = [f"{k}-{'-'.join(map(str, o.values()))}" for k, o in FLOWS]
 each_flow = pytest.mark.parametrize(("kind", "options"), FLOWS, ids=FLOW_IDS)
 SOME_JOINTS = ["pelvis", "left_hip", "left_knee", "spine1", "jaw", "left_index1", "left_index2"]
 
 
-def to_noise(model: Any, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """z [B, D] and log |det| [B], for both flows."""
-    if hasattr(model, "_spread"):
-        z, log_scales = model.to_noise(model._spread(x))
-        return model._gather(z), log_scales.sum((0, 2))
-    return model.to_noise(x)
+def flow(kind: str, options: dict[str, Any], **more: Any) -> Flow:
+    model = prior(kind, options, **more)
+    assert isinstance(model, Flow)
+    return model
 
 
-def from_noise(model: Any, z: torch.Tensor) -> torch.Tensor:
-    return (
-        model._gather(model.from_noise(model._spread(z)))
-        if hasattr(model, "_spread")
-        else model.from_noise(z)
-    )
+def degenerate_poses(n: int) -> torch.Tensor:
+    """Two joints with one and with two constant axes."""
+    train = poses(n)
+    train[:, 4, 1] = 0
+    train[:, 22, [0, 2]] = 0
+    return train
+
+
+def normal(n: int, D: int, *, seed: int = 1) -> torch.Tensor:
+    return torch.randn(n, D, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+def conditions(model: Flow, n: int) -> list[torch.Tensor | None]:
+    """None, and numbers where the flow takes some."""
+    return [None, normal(n, model.condition_dim, seed=7)] if model.condition_dim else [None]
+
+
+def test_both_flows_are_members_and_one_takes_a_condition() -> None:
+    assert {kind for kind, _ in FLOWS} == {"joint_flow", "global_flow"}
+    assert any(o.get("condition_dim") for _, o in FLOWS)
 
 
 @each_flow
 @pytest.mark.parametrize("whole", [True, False])
 def test_the_inverse_inverts(kind: str, options: dict[str, Any], whole: bool) -> None:
-    train = poses(200)
-    if not whole:
-        train[:, 4, 1] = 0
-        train[:, 22, [0, 2]] = 0
-    model = prior(kind, options, train=train, joints=SOME_JOINTS)
+    model = flow(kind, options, train=poses(200) if whole else degenerate_poses(200), joints=SOME_JOINTS)
     D = model.coordinates.active
     assert 21 - (0 if whole else 3) == D
-    x = 1.5 * torch.randn(50, D, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    assert torch.allclose(from_noise(model, to_noise(model, x)[0]), x, atol=1e-8)
-    assert torch.allclose(to_noise(model, from_noise(model, x))[0], x, atol=1e-8)
-    assert not torch.allclose(to_noise(model, x)[0], x, atol=0.1)
+    x = 1.5 * normal(50, D)
+    for c in conditions(model, 50):
+        assert torch.allclose(model.inverse(model.transform(x, c)[0], c), x, atol=1e-8)
+        assert torch.allclose(model.transform(model.inverse(x, c), c)[0], x, atol=1e-8)
+        assert not torch.allclose(model.transform(x, c)[0], x, atol=0.1)
 
 
 @each_flow
-def test_the_log_determinant_is_that_of_the_jacobian(kind: str, options: dict[str, Any]) -> None:
-    train = poses(200)
-    train[:, 4, 1] = 0
-    model = prior(kind, options, train=train, joints=SOME_JOINTS)
-    x = torch.randn(
-        3, model.coordinates.active, dtype=torch.float64, generator=torch.Generator().manual_seed(1)
-    )
-    _, log_det = to_noise(model, x)
-    for row, expected in zip(x, log_det, strict=True):
-        J = torch.autograd.functional.jacobian(lambda v: to_noise(model, v[None])[0][0], row)
-        assert torch.allclose(torch.linalg.slogdet(J)[1], expected, atol=1e-8)
+@pytest.mark.parametrize("whole", [True, False])
+def test_the_log_determinant_is_that_of_the_jacobian(kind: str, options: dict[str, Any], whole: bool) -> None:
+    model = flow(kind, options, train=poses(200) if whole else degenerate_poses(200), joints=SOME_JOINTS)
+    x = normal(3, model.coordinates.active)
+    for c in conditions(model, 3):
+        _, log_det = model.transform(x, c)
+        for k, (row, expected) in enumerate(zip(x, log_det, strict=True)):
+            one = None if c is None else c[k : k + 1]
+            J = torch.autograd.functional.jacobian(
+                lambda v, one=one: model.transform(v[None], one)[0][0], row
+            )
+            assert torch.allclose(torch.linalg.slogdet(J)[1], expected, atol=1e-8)
+
+
+@each_flow
+@pytest.mark.parametrize("whole", [True, False])
+def test_the_density_is_the_base_density_and_the_log_determinant(
+    kind: str, options: dict[str, Any], whole: bool
+) -> None:
+    model = flow(kind, options, train=poses(200) if whole else degenerate_poses(200), joints=SOME_JOINTS)
+    for rows in (0, 1, 6):
+        x = normal(rows, model.coordinates.active)
+        for c in conditions(model, rows):
+            z, log_det = model.transform(x, c)
+            exact = torch.distributions.Normal(0.0, 1.0).log_prob(z).sum(-1) + log_det
+            assert torch.allclose(model.log_density(x, condition=c), exact, atol=1e-9)
+            assert exact.shape == (rows,)
 
 
 @each_flow
 def test_draws_are_the_inverse_of_the_noise_that_the_density_sees(kind: str, options: dict[str, Any]) -> None:
-    model = prior(kind, options)
-    x = model.draw(20, torch.Generator().manual_seed(1))
-    e = torch.randn(20, 165, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-    assert torch.allclose(to_noise(model, x)[0], e, atol=1e-8)
+    model = flow(kind, options)
+    for c in conditions(model, 20):
+        x = model.draw(20, torch.Generator().manual_seed(1), c)
+        assert torch.allclose(model.transform(x, c)[0], normal(20, 165), atol=1e-8)
+
+
+@each_flow
+def test_the_inverse_has_gradients_for_every_parameter(kind: str, options: dict[str, Any]) -> None:
+    """Reparameterised draws: a loss on samples trains the flow too."""
+    model = flow(kind, options)
+    condition = conditions(model, 16)[-1]
+    model.draw(16, torch.Generator().manual_seed(1), condition).square().sum().backward()
+    for name, p in model.named_parameters():
+        assert p.grad is not None, name
+        assert torch.isfinite(p.grad).all(), name
+        assert p.grad.abs().max() > 0, name
+
+
+@each_flow
+def test_a_condition_of_another_shape_is_refused(kind: str, options: dict[str, Any]) -> None:
+    model = flow(kind, options)
+    words = r"expected \[4, 3\]" if model.condition_dim else f"this {kind} takes no condition"
+    calls = [
+        lambda c: model.transform(normal(4, 165), c),
+        lambda c: model.inverse(normal(4, 165), c),
+        lambda c: model.log_density(normal(4, 165), condition=c),
+        lambda c: model.log_prob(poses(4), condition=c),
+        lambda c: model.energy(poses(4), condition=c),
+        lambda c: model.sample(4, None, c),
+    ]
+    for call in calls:
+        with pytest.raises(ValueError, match=words):
+            call(torch.ones(4, 2, dtype=torch.float64))
 
 
 def test_joint_flow_equals_the_naive_twin_with_its_weights() -> None:
@@ -221,8 +277,14 @@ def test_a_condition_changes_the_density_and_its_absence_is_zero() -> None:
     assert torch.equal(model.log_prob(some), model.log_prob(some, condition=zero))
     one = torch.ones(2, 2, 3, dtype=torch.float64)
     assert not torch.allclose(model.log_prob(some), model.log_prob(some, condition=one))
-    x = model.draw(4, torch.Generator().manual_seed(0), torch.ones(4, 3, dtype=torch.float64))
-    assert torch.isfinite(x).all()
+    assert torch.equal(model.energy(some, condition=one), -model.log_prob(some, condition=one))
+    drawn = [
+        model.sample(4, torch.Generator().manual_seed(0), c)
+        for c in (None, zero.expand(4, 3), one[0, :1].expand(4, 3))
+    ]
+    assert torch.isfinite(drawn[2]).all()
+    assert torch.equal(drawn[0], drawn[1])
+    assert not torch.allclose(drawn[0], drawn[2])
     with pytest.raises(ValueError, match=r"expected \[4, 3\]"):
         model.log_prob(some, condition=torch.ones(4))
 

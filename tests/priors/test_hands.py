@@ -64,14 +64,14 @@ def trained(data_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("trained")
     for name, (kind, _) in TRAININGS.items():
         config = load(kind, TrainConfig, kind="train", overrides=settings(name, data_set, root / name))
-        train_locally(config)
+        train_locally(config.setup())
     return root
 
 
 def test_a_trained_hand_vae_knows_more_than_a_gaussian(trained: Path) -> None:
     report = evaluate([trained / name for name in TRAININGS], options=OPTIONS)
     gaussian, *vaes = (p.judgement for p in report.priors)
-    exact_noise = np.log(NOISE) + 0.5 * np.log(2 * np.pi * np.e)  # nobody can know the noise
+    exact_noise = np.log(NOISE) + 0.5 * np.log(2 * np.pi * np.e)  # the noise cannot be predicted
     for vae in vaes:
         assert vae.likelihood.active == 90
         assert vae.likelihood.bound

@@ -15,8 +15,11 @@ import mocap_ray
 from mocap_ray import priors
 from mocap_ray.priors import Coordinates
 from mocap_ray.priors.gaussian_prior import GaussianConfig
+from mocap_ray.priors.task import WORDS
 from mocap_ray.storage import place
-from mocap_ray.training.checkpoint import ABOUT, CheckpointError, Checkpoints, export
+from mocap_ray.training.checkpoint import CheckpointError, Checkpoints, export
+
+ABOUT = WORDS.description
 
 
 @pytest.fixture
@@ -28,7 +31,7 @@ def trained(tmp_path: Path) -> Path:
     out = tmp_path / "run"
     state = {"model": prior.state_dict(), "ema": None}
     Checkpoints(place(out / "checkpoints"), about=prior.export()).save(state, best=True)
-    export(place(out / "export"), tensors=prior.state_dict(), about=prior.export())
+    export(place(out / "export"), tensors=prior.state_dict(), about=prior.export(), description=ABOUT)
     return out
 
 
@@ -62,7 +65,7 @@ def test_a_path_relative_to_the_current_folder_works(trained: Path, monkeypatch:
 
 
 def test_nothing_and_something_else_are_told_apart(trained: Path, tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="there is nothing"):
+    with pytest.raises(CheckpointError, match="there is no such file or folder"):
         mocap_ray.load_prior(tmp_path / "nowhere")
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "a.txt").write_text("")
@@ -81,8 +84,8 @@ def test_nothing_and_something_else_are_told_apart(trained: Path, tmp_path: Path
         ("model", {"kind": "diffusion"}, "does not know"),
         ("model", {"kind": "gaussian_prior", "depth": 3}, "does not know"),
         ("model", None, "does not know"),
-        ("coordinates", {}, "do not make a prior"),
-        ("coordinates", None, "do not make a prior"),
+        ("coordinates", {}, "description do not match"),
+        ("coordinates", None, "description do not match"),
     ],
 )
 def test_a_description_that_was_tampered_with_is_a_sentence(
@@ -95,7 +98,7 @@ def test_a_description_that_was_tampered_with_is_a_sentence(
         mocap_ray.load_prior(trained / "export")
     del about[key]
     path.write_text(json.dumps(about))
-    with pytest.raises(CheckpointError, match="do not make a prior"):
+    with pytest.raises(CheckpointError, match="description do not match"):
         mocap_ray.load_prior(trained / "export")
 
 
@@ -104,7 +107,7 @@ def test_numbers_of_another_model_are_refused(trained: Path) -> None:
     about = json.loads(path.read_text())
     about["coordinates"]["active"] = about["coordinates"]["active"][:-1]
     path.write_text(json.dumps(about))
-    with pytest.raises(CheckpointError, match="do not make a prior"):
+    with pytest.raises(CheckpointError, match="description do not match"):
         mocap_ray.load_prior(trained / "export")
 
 

@@ -68,6 +68,8 @@ def test_leading_shapes_agree(kind: str, options: dict[str, Any]) -> None:
     flat = seeded_log_prob(model, some)
     assert flat.shape == (6,)
     assert torch.equal(seeded_log_prob(model, some.reshape(2, 3, 55, 3)), flat.reshape(2, 3))
+    assert seeded_log_prob(model, some[:0]).shape == (0,)
+    assert model.sample(0).shape == (0, 55, 3)
     one = seeded_log_prob(model, some[:1])
     assert one.shape == (1,)
     assert torch.allclose(seeded_log_prob(model, some[0]), one[0], atol=1e-9)

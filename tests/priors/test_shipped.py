@@ -45,7 +45,7 @@ def test_shipped_flows_beat_the_shipped_gaussian_on_subjects_they_have_not_seen(
             f"output.root={tmp_path / kind}",
             "training.max_epochs=1",
         ]
-        summary = train_locally(load(kind, TrainConfig, kind="train", overrides=overrides))
+        summary = train_locally(load(kind, TrainConfig, kind="train", overrides=overrides).setup())
         losses[kind] = summary["best_loss"]
         assert summary["active"] == 54
         # CMU's feet rest at exactly 0 in half of the poses; its collars never move.

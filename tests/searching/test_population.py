@@ -1,4 +1,4 @@
-"""A population: values move within their ranges, clones go on as their donors would, no best is lost."""
+"""Population based training: values stay in range, clones continue like their donors, the best is never lost."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mocap_ray.runs.train import TrainConfig
 from mocap_ray.searching.population import (
     Clone,
     Record,
@@ -25,9 +24,11 @@ from mocap_ray.searching.population import (
 from mocap_ray.searching.results import read_trial
 from mocap_ray.searching.space import parse_space
 from mocap_ray.storage import place
-from mocap_ray.training.adopt import adopt, epochs_of
 from mocap_ray.training.checkpoint import read
-from mocap_ray.training.session import prepare, run, train_locally
+from mocap_ray.training.exploit import epochs_of, exploit
+from mocap_ray.training.prepare import prepare
+from mocap_ray.training.session import run, train_locally
+from mocap_ray.training.task import TrainingSetup
 from tests.dataset.made import make
 from tests.training.small import Log
 from tests.training.test_session import config
@@ -43,7 +44,7 @@ SPACE = parse_space(
 
 
 @given(st.integers(0, 2**32 - 1))
-def test_values_move_by_a_fifth_or_to_a_neighbour_or_are_drawn_anew_and_stay_in_their_ranges(
+def test_values_are_perturbed_by_a_fifth_or_to_a_neighbour_or_resampled_within_their_ranges(
     seed: int,
 ) -> None:
     rng = np.random.default_rng(seed)
@@ -59,7 +60,7 @@ def test_values_move_by_a_fifth_or_to_a_neighbour_or_are_drawn_anew_and_stay_in_
     assert new["training.grad_clip"] in (0.5, 1.0, None)
 
 
-def test_three_of_four_values_are_moved_from_where_they_were() -> None:
+def test_three_of_four_values_are_perturbed_and_not_resampled() -> None:
     space = {"training.learning_rate": SPACE["training.learning_rate"]}
     old = {"training.learning_rate": 1e-3}
     found = [mutate(space, old, np.random.default_rng(k))["training.learning_rate"] for k in range(400)]
@@ -78,22 +79,22 @@ def test_what_a_population_cannot_search_is_refused_with_what_to_do() -> None:
             "model.dropout": {"uniform": [0, 0.3]},
         }
     )
-    problems = refusals(space)
+    problems = refusals(space, ("training.learning_rate", "training.gamma", "model.dropout"))
     assert len(problems) == 3
     assert "model.hidden must stay as it is; set it under fixed" in problems[0]
-    assert "write choice in place of grid" in problems[1]
+    assert "use choice instead of grid" in problems[1]
     assert "remove when" in problems[2]
 
 
-def test_a_record_reads_back_as_itself_and_tells_which_values_held_when(tmp_path: Path) -> None:
+def test_a_record_round_trips_and_gives_the_values_of_each_epoch(tmp_path: Path) -> None:
     out = place(tmp_path)
     mine = Record(1, {"a": 1}, (Stage(1, 0, {"a": 1}, {}),))
-    begun = mine.begun(
+    begun = mine.with_pending(
         Clone("x", 0, 0, 3, {"a": 3}), Stage(1, 0, {"a": 3}, {"row": {"epoch": 2}, "values": {"a": 1}})
     )
     begun.write(out)
     assert read_record(out, 1) == begun
-    done = begun.done(Record(0, {"a": 2}, (Stage(0, 0, {"a": 2}, {}),)), 4)
+    done = begun.with_clone(Record(0, {"a": 2}, (Stage(0, 0, {"a": 2}, {}),)), 4)
     done.write(out)
     assert read_record(out, 1) == done
     assert done.pending is None
@@ -109,27 +110,27 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def _train(training: TrainConfig, epochs: int) -> None:
-    """As far as so many epochs, of which the schedule knows nothing."""
+def _train(training: TrainingSetup[Any], epochs: int) -> None:
+    """Train this many epochs, independent of the schedule."""
     prepare(training, overwrite=True)
     with pytest.raises(KeyboardInterrupt):
-        run(training, listener=Log(stop_after=epochs))
+        run(training, callback=Log(stop_after=epochs))
 
 
 def _losses(out: Path) -> list[str]:
     return [row["loss"] for row in csv.DictReader((out / "metrics.csv").read_text().splitlines())]
 
 
-def _config(made: Path, out: Path, **training: Any) -> TrainConfig:
+def _config(made: Path, out: Path, **training: Any) -> TrainingSetup[Any]:
     return config(made, out, training={"max_epochs": 4, "patience": 2, **training})
 
 
-def test_a_clone_with_the_values_of_its_donor_goes_on_as_the_donor_does(made: Path, tmp_path: Path) -> None:
+def test_a_clone_with_the_values_of_its_donor_trains_like_the_donor(made: Path, tmp_path: Path) -> None:
     donor = _config(made, tmp_path / "donor")
     _train(donor, 2)
     clone = _config(made, tmp_path / "clone")
     _train(_config(made, tmp_path / "clone", learning_rate=1e-6), 3)
-    epoch, step = adopt(place(tmp_path / "clone"), place(tmp_path / "donor"), clone)
+    epoch, step = exploit(place(tmp_path / "clone"), place(tmp_path / "donor"), clone)
     assert (epoch, step) == (2, _counters(tmp_path / "donor", "last.pt")["step"])
     assert epochs_of(place(tmp_path / "clone")) == 2
     for each in (donor, clone):
@@ -143,7 +144,7 @@ def test_a_clone_trains_with_its_own_values_and_fresh_patience(made: Path, tmp_p
     donor = _config(made, tmp_path / "donor")
     _train(donor, 2)
     clone = _config(made, tmp_path / "clone", weight_decay=0.5, learning_rate=1e-5)
-    adopt(place(tmp_path / "clone"), place(tmp_path / "donor"), clone)
+    exploit(place(tmp_path / "clone"), place(tmp_path / "donor"), clone)
     state = read(place(tmp_path / "clone" / "checkpoints"), "last.pt")["state"]
     assert state["counters"]["waited"] == 0
     prepare(clone, resume=True)
@@ -161,10 +162,10 @@ def test_a_clone_inherits_the_best_epoch_unless_its_own_was_better(made: Path, t
         best[name] = _counters(tmp_path / name, "best.pt")
     good, poor = sorted(best, key=lambda name: float(best[name]["best_loss"]))
     assert best[good]["best_loss"] < best[poor]["best_loss"]
-    adopt(place(tmp_path / good), place(tmp_path / poor), _config(made, tmp_path / good))
+    exploit(place(tmp_path / good), place(tmp_path / poor), _config(made, tmp_path / good))
     assert _counters(tmp_path / good, "best.pt") == best[good]
     assert _counters(tmp_path / good, "last.pt")["best_loss"] == best[good]["best_loss"]
-    adopt(place(tmp_path / "new"), place(tmp_path / poor), _config(made, tmp_path / "new"))
+    exploit(place(tmp_path / "new"), place(tmp_path / poor), _config(made, tmp_path / "new"))
     assert _counters(tmp_path / "new", "best.pt") == best[poor]
 
 
@@ -173,10 +174,10 @@ def _counters(out: Path, name: str) -> dict[str, float]:
     return found
 
 
-def test_a_finished_training_that_is_replaced_is_finished_no_more(made: Path, tmp_path: Path) -> None:
+def test_a_replaced_training_is_no_longer_finished(made: Path, tmp_path: Path) -> None:
     mine, donor = _config(made, tmp_path / "mine", max_epochs=1), _config(made, tmp_path / "donor")
     train_locally(mine)
     _train(donor, 1)
-    adopt(place(tmp_path / "mine"), place(tmp_path / "donor"), _config(made, tmp_path / "mine"))
+    exploit(place(tmp_path / "mine"), place(tmp_path / "donor"), _config(made, tmp_path / "mine"))
     assert not read_trial(place(tmp_path / "mine"), 0).finished
     assert not (tmp_path / "mine" / "export" / "prior.json").exists()

@@ -1,4 +1,4 @@
-"""What trials left becomes a table, a CSV and a page; broken and unstarted ones are in all three."""
+"""Results of trials as table and CSV; failed and unstarted trials are in both."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import csv
 import math
 from pathlib import Path
 
-from mocap_ray.pages.searches import page
 from mocap_ray.runs.search import SearchConfig
 from mocap_ray.searching.population import Clone, Stage
 from mocap_ray.searching.results import Trial, ranked, read_trials, table, write_csv
@@ -40,14 +39,14 @@ def _trials() -> list[Trial]:
     ]
 
 
-def test_best_first_and_those_without_a_value_last() -> None:
+def test_trials_are_sorted_best_first_and_without_value_last() -> None:
     assert [t.number for t in ranked(_trials(), "val_loss", "min")] == [1, 0, 2, 3]
     assert [t.number for t in ranked(_trials(), "val_loss", "max")] == [0, 1, 2, 3]
     states = [row[1] for row in table(_trials(), list(CONFIG.space), "val_loss", "min")]
     assert states == ["stopped", "finished", "failed", "not started"]
 
 
-def test_the_csv_holds_the_values_in_full(tmp_path: Path) -> None:
+def test_the_csv_has_full_precision(tmp_path: Path) -> None:
     write_csv(place(tmp_path), _trials(), list(CONFIG.space), "val_loss", "min")
     found = list(csv.DictReader((tmp_path / "trials.csv").read_text().splitlines()))
     assert [r["val_loss"] for r in found] == ["0.5", "1.0", "", ""]
@@ -55,28 +54,13 @@ def test_the_csv_holds_the_values_in_full(tmp_path: Path) -> None:
     assert found[2]["error"] == "<b>the loss is nan</b>"
 
 
-def test_the_page_needs_no_network_runs_no_text_and_draws_each_trial_with_a_value_twice() -> None:
-    html = page(_trials(), CONFIG, where="out")
-    assert html.count("<polyline") == 4
-    assert "<b>the loss" not in html
-    assert "&lt;b&gt;the loss" in html
-    assert "http" not in html.replace("http-equiv", "")
-    assert "nan" not in html.replace("the loss is nan", "").lower().replace("name", "")
-
-
-def test_a_search_without_any_value_has_a_page_too() -> None:
-    html = page(_trials()[2:], CONFIG, where="out")
-    assert "No trial came to a val_loss" in html
-    assert "<polyline" not in html
-
-
-def test_an_empty_folder_is_a_trial_not_started(tmp_path: Path) -> None:
+def test_an_empty_folder_is_a_trial_that_did_not_start(tmp_path: Path) -> None:
     (trial,) = read_trials(place(tmp_path), 1, {0: "its process died"})
     assert (trial.rows, trial.state, trial.error) == ([], "failed", "its process died")
 
 
 def _clone() -> Trial:
-    """Took over trial 0 after its third epoch, and was better itself before."""
+    """A clone of trial 0 after its third epoch; its own weights were better before."""
     old, new = {"training.learning_rate": 1e-3}, {"training.learning_rate": 8e-4}
     left = {"row": {"epoch": 2, "val_loss": 0.2}, "values": {"training.learning_rate": 5e-3}}
     rows = [{"epoch": k + 1.0, "val_loss": v} for k, v in enumerate((2.0, 1.0, 0.9, 0.8))]
@@ -86,7 +70,7 @@ def _clone() -> Trial:
     )
 
 
-def test_a_clone_is_judged_by_its_weights_and_by_those_that_it_gave_up(tmp_path: Path) -> None:
+def test_a_clone_is_ranked_by_its_weights_and_its_replaced_weights(tmp_path: Path) -> None:
     trial = _clone()
     assert trial.best("val_loss", "min") == (0.2, 2)
     assert trial.best_values("val_loss", "min") == {"training.learning_rate": 5e-3}
@@ -99,11 +83,3 @@ def test_a_clone_is_judged_by_its_weights_and_by_those_that_it_gave_up(tmp_path:
     assert found[0]["lineage"] == "000, 001 from epoch 3"
     assert found[0]["training.learning_rate"] == "0.005"
     assert found[1]["lineage"] == ""
-
-
-def test_the_page_tells_who_went_on_as_whom() -> None:
-    html = page([_clone(), *_trials()], CONFIG, where="out")
-    assert html.count("<circle") == 1
-    assert "Who went on as whom" in html
-    assert "<td>001</td><td>000</td><td>2</td><td>0.0008</td>" in html
-    assert "Who went on as whom" not in page(_trials(), CONFIG, where="out")

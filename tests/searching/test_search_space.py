@@ -1,4 +1,4 @@
-"""The space of a search: draws stay inside, follow from the seed, and every problem is named before the first trial."""
+"""The search space: samples stay in range, depend on the seed, and problems are reported before the first trial."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mocap_ray.config import ConfigError, load
-from mocap_ray.runs.search import SearchConfig, check, trial_config
+from mocap_ray.runs.search import SearchConfig, check_search, trial_config
 from mocap_ray.searching.space import combinations, draw_trials, parse_space
 
 SPACE = {
@@ -23,7 +23,7 @@ SPACE = {
 
 
 @given(st.integers(0, 2**32 - 1))
-def test_draws_stay_inside_and_conditional_keys_appear_with_their_condition_alone(seed: int) -> None:
+def test_samples_stay_in_range_and_conditional_keys_only_occur_with_their_condition(seed: int) -> None:
     space = parse_space(SPACE)
     drawn = draw_trials(space, {}, trials=8, seed=seed)
     for values in drawn:
@@ -36,7 +36,7 @@ def test_draws_stay_inside_and_conditional_keys_appear_with_their_condition_alon
     assert draw_trials(space, {}, trials=3, seed=seed) == drawn[:3], "more trials begin with the same ones"
 
 
-def test_a_range_covers_its_whole_width() -> None:
+def test_samples_cover_the_whole_range() -> None:
     drawn = draw_trials(parse_space(SPACE), {}, trials=400, seed=0)
     rates = sorted(v["training.learning_rate"] for v in drawn)
     assert rates[0] < 2e-4
@@ -45,7 +45,7 @@ def test_a_range_covers_its_whole_width() -> None:
     assert {v["data.batch_size"] for v in drawn} >= {8, 64}
 
 
-def test_a_grid_is_walked_whole_and_conditions_leave_no_duplicates() -> None:
+def test_a_grid_is_walked_completely_and_without_duplicates() -> None:
     space = parse_space(
         {
             "a": {"grid": [1, 2]},
@@ -60,7 +60,7 @@ def test_a_grid_is_walked_whole_and_conditions_leave_no_duplicates() -> None:
         draw_trials(space, {}, trials=3, seed=0)
 
 
-def test_every_problem_of_a_space_is_named_with_its_key() -> None:
+def test_every_problem_of_a_space_is_reported_with_its_key() -> None:
     tree = {
         "a": {"log_unifrom": [1, 2]},
         "b": {"log_uniform": [0, 1]},
@@ -75,7 +75,7 @@ def test_every_problem_of_a_space_is_named_with_its_key() -> None:
         parse_space(tree)
     text = str(caught.value)
     for part in ("b: log_uniform takes numbers above 0", "c: uniform takes a finite low below", "d: int takes whole",
-                 "e: choice names a value twice", "put g first", "h: expected a range"):  # fmt: skip
+                 "e: choice has a value twice", "put g before it", "h: expected a range"):  # fmt: skip
         assert part in text
 
 
@@ -95,8 +95,8 @@ def _config(base: Path, **settings: Any) -> SearchConfig:
     )
 
 
-def test_both_ends_of_each_range_are_tried_on_the_base(base: Path) -> None:
-    check(_config(base))
+def test_both_ends_of_each_range_are_validated_with_the_base(base: Path) -> None:
+    check_search(_config(base))
     space = {
         "training.learning_rate": {"uniform": [-1.0, 1.0]},
         "training.max_epoch": {"int": [1, 5]},
@@ -104,7 +104,7 @@ def test_both_ends_of_each_range_are_tried_on_the_base(base: Path) -> None:
         "output.root": {"choice": ["a"]},
     }
     with pytest.raises(ConfigError) as caught:
-        check(_config(base, space=space))
+        check_search(_config(base, space=space))
     text = str(caught.value)
     assert "space.training.learning_rate: -1.0" in text
     assert "Did you mean 'max_epochs'" in text
@@ -140,25 +140,25 @@ RATE = {"training.learning_rate": {"uniform": [1e-4, 1e-3]}}
         ),
     ],
 )
-def test_what_does_not_work_is_refused(base: Path, settings: dict[str, Any], text: str) -> None:
+def test_invalid_searches_are_refused(base: Path, settings: dict[str, Any], text: str) -> None:
     with pytest.raises(ValueError, match=text):
-        check(_config(base, **settings))
+        check_search(_config(base, **settings))
 
 
 def test_a_population_whose_trials_would_never_be_compared_is_refused(base: Path) -> None:
     config = _config(base, space=RATE, scheduler="pbt", fixed={"training": {"max_epochs": 5}})
     with pytest.raises(ConfigError, match="perturb_epochs 5: a training has 5 epochs"):
-        check(config)
+        check_search(config)
 
 
 @pytest.mark.parametrize("searcher", ["random", "optuna"])
 def test_fewer_trials_than_combinations_of_the_grids_are_refused(base: Path, searcher: str) -> None:
     space = {"data.batch_size": {"grid": [8, 16, 32]}, **RATE}
     with pytest.raises(ConfigError, match="trials 2 is less than the 3 combinations"):
-        check(_config(base, space=space, trials=2, searcher=searcher))
+        check_search(_config(base, space=space, trials=2, searcher=searcher))
 
 
-def test_a_written_search_reads_back_as_itself(base: Path, tmp_path: Path) -> None:
+def test_a_search_config_round_trips_through_yaml(base: Path, tmp_path: Path) -> None:
     import yaml
 
     config = _config(base)
@@ -171,9 +171,9 @@ CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "search"
 
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda p: p.stem)
-def test_shipped_searches_fit_their_bases(path: Path) -> None:
+def test_shipped_searches_are_valid_for_their_bases(path: Path) -> None:
     config = load(str(path), SearchConfig, kind="search")
-    assert check(config).model.kind == config.base
+    assert check_search(config).model.kind == config.base
     header = path.read_text().split("\n\n")[0]
     for word in ("Purpose", "Needs", "Command", "On Ray", "Size"):
         assert word in header

@@ -1,4 +1,4 @@
-"""A small model with a loss, and its batches: what the tests train."""
+"""A small model with a loss, and its batches, for the tests."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from mocap_ray.storage import place
 from mocap_ray.training import checkpoint
+from mocap_ray.training.batch import Batch
+from mocap_ray.training.callbacks import Callback, EpochReport
 from mocap_ray.training.checkpoint import Checkpoints
-from mocap_ray.training.fit import Batch, FitResult, fit
-from mocap_ray.training.listener import EpochReport, Listener
+from mocap_ray.training.fit import FitResult, fit
 from mocap_ray.training.options import TrainingOptions
 
 
@@ -29,23 +30,23 @@ class Line(nn.Module):
         return error, {"mse": error.detach()}
 
 
-class Log(Listener):
-    """Remembers what it heard."""
+class Log(Callback):
+    """Records its calls."""
 
     def __init__(self, *, stop_after: int | None = None) -> None:
         self.reports: list[EpochReport] = []
         self.notes: list[str] = []
         self.stop_after, self.ended = stop_after, False
 
-    def epoch(self, report: EpochReport, model: nn.Module) -> None:
+    def on_epoch_saved(self, report: EpochReport, model: nn.Module) -> None:
         self.reports.append(report)
         if report.epoch == self.stop_after:
             raise KeyboardInterrupt
 
-    def note(self, text: str) -> None:
+    def on_note(self, text: str) -> None:
         self.notes.append(text)
 
-    def finished(self) -> None:
+    def on_end(self) -> None:
         self.ended = True
 
     @property
@@ -54,7 +55,7 @@ class Log(Listener):
 
     @property
     def figures(self) -> list[tuple[Any, ...]]:
-        """All of the reports that does not depend on the clock."""
+        """The parts of the reports that do not depend on time."""
         return [
             (r.epoch, r.step, r.train, r.val, r.best, r.best_loss, r.best_epoch, r.learning_rate, r.grad_norm)
             for r in self.reports
@@ -68,7 +69,7 @@ def rows(count: int = 40, *, seed: int = 0) -> Tensor:
 
 
 def batches(data: Tensor | None = None, size: int = 10) -> Callable[[int], list[Batch]]:
-    """The same batches each epoch, each with a clip of its own."""
+    """The same batches each epoch, each with its own clip."""
     data = rows() if data is None else data
     return lambda epoch: [Batch(part, (lambda k=k: [f"clip{k}"])) for k, part in enumerate(data.split(size))]
 
@@ -84,7 +85,7 @@ def validation(model: Line, data: Tensor) -> Callable[[], dict[str, float]]:
 
 
 def run(folder: Any, log: Log, *, resume: bool = False, **settings: Any) -> tuple[Line, FitResult]:
-    """A training of a `Line` with checkpoints in `folder`, as a fresh process would start it."""
+    """A training of a `Line` with checkpoints in `folder`, as in a new process."""
     model = line()
     where = place(folder)
     state = checkpoint.read(where, checkpoint.LAST)["state"] if resume else None
@@ -94,7 +95,7 @@ def run(folder: Any, log: Log, *, resume: bool = False, **settings: Any) -> tupl
         options=TrainingOptions(**{"learning_rate": 0.02, "max_epochs": 8, "patience": None, **settings}),
         validate=validation(model, rows(30, seed=1)),
         checkpoints=Checkpoints(where, about={"kind": "line"}),
-        listener=log,
+        callback=log,
         resume=state,
     )
     return model, result

@@ -1,4 +1,4 @@
-"""The loop: equal seeds give equal losses, a resumed training is the uninterrupted one, and it knows when to stop."""
+"""The loop: equal seeds give equal losses, a resumed training equals an uninterrupted one, and stopping."""
 
 from __future__ import annotations
 
@@ -13,9 +13,12 @@ from torch import Tensor, nn
 
 from mocap_ray.storage import place
 from mocap_ray.training import checkpoint
-from mocap_ray.training.fit import Batch, Team, fit
+from mocap_ray.training.batch import Batch
+from mocap_ray.training.finite import NonFinite
+from mocap_ray.training.fit import fit
 from mocap_ray.training.options import TrainingOptions
-from mocap_ray.training.watch import NonFinite
+from mocap_ray.training.task import TaskWords
+from mocap_ray.training.team import Team
 from tests.training.small import Log, batches, line, rows, run
 
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -27,12 +30,12 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("name", SETTINGS)
-def test_a_resumed_training_is_the_uninterrupted_one_bit_for_bit(tmp_path: Path, name: str) -> None:
+def test_a_resumed_training_equals_an_uninterrupted_one_bit_for_bit(tmp_path: Path, name: str) -> None:
     whole, first, second = Log(), Log(stop_after=4), Log()
     expected, _ = run(tmp_path / "whole", whole, **SETTINGS[name])
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "halves", first, **SETTINGS[name])
-    torch.rand(7)  # whatever else the process drew in between
+    torch.rand(7)  # other random numbers of the process in between
     found, result = run(tmp_path / "halves", second, resume=True, **SETTINGS[name])
     assert first.figures + second.figures == whole.figures
     assert len(second.reports) == 4
@@ -44,7 +47,7 @@ def test_a_resumed_training_is_the_uninterrupted_one_bit_for_bit(tmp_path: Path,
         assert all(torch.equal(states[0]["model"][k], states[1]["model"][k]) for k in states[0]["model"])
 
 
-def test_equal_seeds_give_equal_losses_and_others_give_others(tmp_path: Path) -> None:
+def test_equal_seeds_give_equal_losses_and_other_seeds_give_other_losses(tmp_path: Path) -> None:
     logs = [Log(), Log(), Log()]
     for k, (log, seed) in enumerate(zip(logs, (3, 3, 4), strict=True)):
         run(tmp_path / str(k), log, seed=seed)
@@ -52,7 +55,7 @@ def test_equal_seeds_give_equal_losses_and_others_give_others(tmp_path: Path) ->
     assert logs[0].losses != logs[2].losses
 
 
-def test_the_callers_random_numbers_are_left_alone(tmp_path: Path) -> None:
+def test_the_random_state_of_the_caller_is_restored(tmp_path: Path) -> None:
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
@@ -60,7 +63,7 @@ def test_the_callers_random_numbers_are_left_alone(tmp_path: Path) -> None:
     assert torch.equal(torch.rand(3), expected)
 
 
-def test_training_lowers_the_loss_and_says_how(tmp_path: Path) -> None:
+def test_training_lowers_the_loss_and_reports_it(tmp_path: Path) -> None:
     log = Log()
     _, result = run(tmp_path, log, max_epochs=30, scheduler="none")
     assert log.losses[-1] < 0.7 * log.losses[0]
@@ -127,13 +130,13 @@ def test_the_gradient_norm_is_reported_before_clipping() -> None:
     norm = float(torch.cat([g.ravel() for g in expected]).norm())
     model.net[2].p = 0.0
     options = TrainingOptions(max_epochs=1, grad_clip=norm / 1e6, scheduler="none", learning_rate=1e-3)
-    fit(model, batches(size=40), options=options, listener=log)
+    fit(model, batches(size=40), options=options, callback=log)
     assert log.reports[0].grad_norm == pytest.approx(norm, rel=1e-6)
     assert any(not torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
 
 
 @pytest.mark.parametrize("resumable", [True, False])
-def test_a_loss_that_is_not_finite_stops_with_its_clips_and_keeps_the_last_good_checkpoint(
+def test_a_non_finite_loss_stops_naming_its_clips_and_keeps_the_last_good_checkpoint(
     tmp_path: Path, resumable: bool
 ) -> None:
     log, model, folder = Log(), line(), place(tmp_path)
@@ -142,7 +145,7 @@ def test_a_loss_that_is_not_finite_stops_with_its_clips_and_keeps_the_last_good_
     def feed(epoch: int) -> list[Batch]:
         found = good(epoch)
         if epoch == 2:
-            found[1] = Batch(found[1].data * math.inf, found[1].clips)
+            found[1] = Batch(found[1].data * math.inf, found[1].items)
         return found
 
     with pytest.raises(NonFinite) as error:
@@ -151,21 +154,28 @@ def test_a_loss_that_is_not_finite_stops_with_its_clips_and_keeps_the_last_good_
             feed,
             options=TrainingOptions(max_epochs=5, learning_rate=0.02, precision="fp32", grad_clip=None),
             checkpoints=checkpoint.Checkpoints(folder, about={}) if resumable else None,
-            listener=log,
+            callback=log,
+            words=TaskWords(item="clip", leave_out="source.exclude of the extraction"),
         )
-    assert (error.value.clips, error.value.epoch, error.value.step) == (("clip1",), 3, 9)
-    for words in ("clip1", "nan", "training.learning_rate=", "training.grad_clip=1.0", "source.exclude"):
+    assert (error.value.items, error.value.epoch, error.value.step) == (("clip1",), 3, 9)
+    for words in (
+        "a batch with the clip clip1",
+        "nan",
+        "training.learning_rate=",
+        "training.grad_clip=1.0",
+        "source.exclude",
+    ):
         assert words in str(error.value)
     assert all(torch.isfinite(p).all() for p in model.parameters())
     assert log.ended
     again = pickle.loads(pickle.dumps(error.value))
-    assert (str(again), again.clips, again.step) == (str(error.value), ("clip1",), 9)
+    assert (str(again), again.items, again.step) == (str(error.value), ("clip1",), 9)
     if resumable:
         assert tmp_path.name in str(error.value)
         assert checkpoint.read(folder, checkpoint.LAST)["state"]["counters"]["epoch"] == 2
 
 
-def test_a_gradient_that_is_not_finite_stops_too() -> None:
+def test_a_non_finite_gradient_stops_the_training() -> None:
     class Root(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -174,26 +184,26 @@ def test_a_gradient_that_is_not_finite_stops_too() -> None:
         def loss(self, batch: Tensor, *, epoch: float = 0.0) -> tuple[Tensor, dict[str, Tensor]]:
             return self.w.sqrt().sum(), {}  # finite, with a gradient that is not
 
-    with pytest.raises(NonFinite, match="gradient inf") as error:
+    with pytest.raises(NonFinite, match="gradient norm is inf") as error:
         fit(Root(), lambda epoch: [torch.ones(2)], options=TrainingOptions(max_epochs=1))
-    assert error.value.clips == ()
+    assert error.value.items == ()
 
 
-def test_a_validation_that_is_not_finite_is_never_the_best(tmp_path: Path) -> None:
+def test_a_non_finite_validation_is_never_the_best(tmp_path: Path) -> None:
     log, model = Log(), line()
     found = iter([math.nan, 2.0, math.inf])
     options = TrainingOptions(max_epochs=3)
-    result = fit(model, batches(), options=options, validate=lambda: {"loss": next(found)}, listener=log)
+    result = fit(model, batches(), options=options, validate=lambda: {"loss": next(found)}, callback=log)
     assert (result.best_epoch, result.best_loss) == (2, 2.0)
     assert len(log.notes) == 2
 
 
-def test_an_empty_feed_is_refused() -> None:
+def test_an_empty_loader_is_refused() -> None:
     with pytest.raises(ValueError, match="no batch"):
         fit(line(), lambda epoch: [], options=TrainingOptions(max_epochs=1))
 
 
-def test_time_ends_a_training_after_the_epoch_with_a_validation_and_a_checkpoint(tmp_path: Path) -> None:
+def test_max_minutes_stops_after_an_epoch_with_validation_and_checkpoint(tmp_path: Path) -> None:
     log = Log()
     _, result = run(tmp_path, log, max_minutes=1e-9, val_every=5)
     assert (result.reason, result.epochs) == ("max_minutes", 1)
@@ -201,7 +211,7 @@ def test_time_ends_a_training_after_the_epoch_with_a_validation_and_a_checkpoint
     assert checkpoint.read(place(tmp_path), checkpoint.LAST)["state"]["counters"]["epoch"] == 1
 
 
-def test_a_resumed_training_may_go_further(tmp_path: Path) -> None:
+def test_a_resumed_training_may_have_more_epochs(tmp_path: Path) -> None:
     run(tmp_path, Log(), max_epochs=2, scheduler="none")
     again, log, whole = Log(), Log(), Log()
     _, result = run(tmp_path, again, resume=True, max_epochs=2, scheduler="none")
@@ -211,7 +221,7 @@ def test_a_resumed_training_may_go_further(tmp_path: Path) -> None:
     assert log.losses == whole.losses[2:]
 
 
-def test_bf16_and_another_team_reach_the_loss_through_the_wrapped_module(tmp_path: Path) -> None:
+def test_bf16_and_process_groups_call_the_loss_through_the_wrapped_module(tmp_path: Path) -> None:
     seen: list[torch.dtype] = []
 
     class Small(nn.Module):
@@ -233,14 +243,14 @@ def test_bf16_and_another_team_reach_the_loss_through_the_wrapped_module(tmp_pat
     team = Team(rank=1, world=2, wrap=wrap, mean=lambda values: {k: v + 1 for k, v in values.items()})
     log = Log()
     options = TrainingOptions(max_epochs=1, precision="bf16")
-    fit(Small(), lambda epoch: [torch.ones(3, 4)], options=options, listener=log, team=team)
+    fit(Small(), lambda epoch: [torch.ones(3, 4)], options=options, callback=log, team=team)
     assert seen == [torch.bfloat16]
     assert len(wrapped) == 1
-    assert log.reports[0].train["loss"] > 1  # the mean over the team, as its hook gives it
+    assert log.reports[0].train["loss"] > 1  # the mean over the team, as the hook returns it
 
 
-class Told(nn.Module):
-    """Notes how far it was told that the training is, and warms up by it."""
+class RecordsEpochs(nn.Module):
+    """Records the epochs it gets, and uses them for a warm-up."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -252,18 +262,18 @@ class Told(nn.Module):
         return min(1.0, epoch / 2) * self.net(batch).square().mean(), {}
 
 
-def test_a_model_is_told_how_many_epochs_are_done_with_the_part_of_the_present_one() -> None:
-    model, data = Told(), [torch.ones(2, 5)] * 4
+def test_a_model_gets_the_fractional_epoch() -> None:
+    model, data = RecordsEpochs(), [torch.ones(2, 5)] * 4
     options = TrainingOptions(max_epochs=2)
     fit(model, lambda epoch: data, options=options)
     assert model.epochs == [0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75]
-    unsized = Told()
+    unsized = RecordsEpochs()
     fit(unsized, lambda epoch: iter(data), options=options)
     assert unsized.epochs == [0.0] * 4 + [1.0] * 4
 
 
 @pytest.mark.slow
-def test_a_compiled_loss_is_not_compiled_again_as_the_training_goes_on() -> None:
+def test_a_compiled_loss_is_not_recompiled_during_training() -> None:
     from torch._dynamo.utils import counters
 
     class Warming(nn.Module):

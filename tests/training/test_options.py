@@ -24,7 +24,7 @@ def _problems(text: str, folder: Path, *overrides: str) -> str:
 
 
 @pytest.mark.parametrize("kind", MODELS)
-def test_every_model_has_a_shipped_config_of_its_name(kind: str) -> None:
+def test_every_model_has_a_shipped_config(kind: str) -> None:
     config = load(kind, TrainConfig, kind="train")
     assert config.model.kind == kind
     assert config.data.joints == ("hands" if kind == "hand_vae" else "all")
@@ -38,7 +38,7 @@ def test_overrides_reach_the_models_section_and_exponents_without_a_dot_are_numb
     assert config.training.learning_rate == 1e-4
 
 
-def test_all_problems_are_told_at_once_with_what_was_meant(tmp_path: Path) -> None:
+def test_all_problems_are_reported_together_with_suggestions(tmp_path: Path) -> None:
     text = (
         "model: {kind: joint_flow, hiden: 3, K: 0}\n"
         "data: {root: x, batchsize: 3, joints: [left_knee, lft_hip]}\n"
@@ -59,7 +59,7 @@ def test_all_problems_are_told_at_once_with_what_was_meant(tmp_path: Path) -> No
         assert line in found, found
 
 
-def test_an_unknown_model_is_named_with_the_nearest_and_a_missing_one_with_all(tmp_path: Path) -> None:
+def test_an_unknown_model_suggests_the_nearest_and_a_missing_one_lists_all(tmp_path: Path) -> None:
     rest = "data: {root: x}\noutput: {root: y}\n"
     assert "model.kind: 'joint_flo' does not exist. Did you mean 'joint_flow'?" in _problems(
         "model: {kind: joint_flo}\n" + rest, tmp_path
@@ -71,10 +71,10 @@ def test_an_unknown_model_is_named_with_the_nearest_and_a_missing_one_with_all(t
 
 def test_validation_on_the_training_split_is_refused(tmp_path: Path) -> None:
     text = "model: {kind: gaussian_prior}\ndata: {root: x, val: train}\noutput: {root: y}\n"
-    assert "memory test" in _problems(text, tmp_path)
+    assert "measures memorization" in _problems(text, tmp_path)
 
 
-def test_a_config_written_down_reads_back_equal() -> None:
+def test_a_config_round_trips_through_yaml() -> None:
     for kind in MODELS:
         config = load(kind, TrainConfig, kind="train")
         assert TrainConfig.model_validate(config.plain()) == config

@@ -1,4 +1,4 @@
-"""Batches made ahead: the same ones in the same order, errors where they belong, and no thread left behind."""
+"""Prefetching: the same batches in the same order, errors in the right place, and no thread left behind."""
 
 from __future__ import annotations
 
@@ -11,18 +11,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
-from mocap_ray.training import feeds
-from mocap_ray.training.feed import InMemory
+from mocap_ray.training import loaders
+from mocap_ray.training.callbacks import EpochReport
+from mocap_ray.training.finite import NonFinite
 from mocap_ray.training.fit import fit
+from mocap_ray.training.in_memory import InMemoryLoader
 from mocap_ray.training.options import TrainingOptions
 from mocap_ray.training.prefetch import Prefetched
-from mocap_ray.training.watch import NonFinite
+from mocap_ray.training.rows import ArrayRows
+from mocap_ray.training.team import Team
 from tests.training.small import line, rows
 
 
 class Source:
-    """Counts what was asked of it, and notes whether and where it was closed."""
+    """Counts its items, and records whether and in which thread it was closed."""
 
     def __init__(self, count: int, *, fails_at: int | None = None) -> None:
         self.count, self.fails_at = count, fails_at
@@ -52,7 +56,7 @@ def _threads() -> int:
 
 
 @pytest.mark.parametrize("depth", [1, 3, 100])
-def test_the_items_come_in_their_order_and_end(depth: int) -> None:
+def test_prefetched_items_keep_their_order(depth: int) -> None:
     source = Source(20)
     ahead = Prefetched(source, depth=depth)
     assert list(ahead) == list(range(20))
@@ -60,16 +64,16 @@ def test_the_items_come_in_their_order_and_end(depth: int) -> None:
     assert source.closed_in == ["mocap-ray-prefetch"]
 
 
-def test_items_are_made_ahead_but_not_without_bound() -> None:
+def test_prefetching_is_bounded() -> None:
     source = Source(1000)
     with Prefetched(source, depth=4) as ahead:
-        _until(lambda: source.made == 5)  # four wait, one is in hand
+        _until(lambda: source.made == 5)  # four are ready, one waits for room
         assert next(ahead) == 0
         _until(lambda: source.made == 6)
     assert source.made == 6
 
 
-def test_an_error_comes_after_the_items_before_it_and_once() -> None:
+def test_an_error_is_raised_once_after_the_items_before_it() -> None:
     ahead = Prefetched(Source(9, fails_at=2), depth=8)
     assert [next(ahead), next(ahead)] == [0, 1]
     with pytest.raises(OSError, match="disk away"):
@@ -77,7 +81,7 @@ def test_an_error_comes_after_the_items_before_it_and_once() -> None:
     assert list(ahead) == []
 
 
-def test_who_stops_early_leaves_no_thread_and_closes_the_source() -> None:
+def test_stopping_early_ends_the_thread_and_closes_the_source() -> None:
     before, source = _threads(), Source(1000)
     ahead = Prefetched(source, depth=2)
     next(ahead)
@@ -88,7 +92,7 @@ def test_who_stops_early_leaves_no_thread_and_closes_the_source() -> None:
     assert list(ahead) == []
 
 
-def test_a_forgotten_one_ends_its_thread() -> None:
+def test_a_collected_iterator_ends_its_thread() -> None:
     before, source = _threads(), Source(1000)
     ahead = Prefetched(source, depth=2)
     next(ahead)
@@ -98,65 +102,64 @@ def test_a_forgotten_one_ends_its_thread() -> None:
     assert source.closed_in
 
 
-def _memory(ahead: bool) -> InMemory:
+def _memory(ahead: bool, *, broken: int | None = None) -> InMemoryLoader:
     data = rows(101).numpy().astype(np.float64)
-    index = np.arange(101, dtype=np.int32)
-    return InMemory(
-        data,
-        index,
-        [f"clip{k}" for k in index],
-        batch_size=7,
-        seed=3,
-        device=torch.device("cpu"),
-        ahead=ahead,
-    )
+    if broken is not None:
+        data[broken] = np.nan
+    array = ArrayRows(data, np.arange(101, dtype=np.int32), [f"clip{k}" for k in range(101)])
+    return InMemoryLoader(array, batch_size=7, seed=3, team=Team(), ahead=ahead)
 
 
-def test_batches_of_memory_are_the_same_ahead_and_not() -> None:
+def test_batches_are_the_same_with_and_without_prefetching() -> None:
     for epoch in range(2):
         plain, ahead = (list(_memory(a).epoch(epoch)) for a in (False, True))
         assert len(plain) == len(ahead) == 15
         for a, b in zip(plain, ahead, strict=True):
             assert torch.equal(a.data, b.data)
-            assert a.clips() == b.clips()
+            assert a.items() == b.items()
 
 
-def test_a_training_that_fails_leaves_no_thread() -> None:
-    feed, before = _memory(True), _threads()
-    feed.rows[50] = torch.nan
+def test_a_failed_training_leaves_no_thread() -> None:
+    feed, before = _memory(True, broken=50), _threads()
     with pytest.raises(NonFinite) as error:
         fit(line(), feed.epoch, options=TrainingOptions(max_epochs=1))
-    assert "clip50" in error.value.clips
+    assert "clip50" in error.value.items
     assert _threads() == before
 
 
-def test_validation_batches_are_copied_ahead_and_all_of_them() -> None:
+def test_validation_batches_are_prefetched_completely() -> None:
     before, parts = _threads(), list(rows(50).split(8))
-    found = list(feeds.copied_ahead(parts, torch.device("cpu")))
+    found = list(loaders.copied_ahead(parts, torch.device("cpu")))
     assert torch.equal(torch.cat(found), torch.cat(parts))
-    stopped = feeds.copied_ahead(parts, torch.device("cpu"))
+    stopped = loaders.copied_ahead(parts, torch.device("cpu"))
     next(stopped)
     stopped.close()  # type: ignore[attr-defined]
     assert _threads() == before
 
 
-def test_the_feeds_are_closed_however_a_training_ends(tmp_path: Path) -> None:
-    from dataclasses import replace
-
-    from mocap_ray.training.session import memory_feeds, prepare, run
+def test_prefetching_stops_however_a_training_ends(tmp_path: Path) -> None:
+    from mocap_ray.training.prepare import prepare
+    from mocap_ray.training.session import run
+    from mocap_ray.training.streaming import PlainReader
     from tests.dataset.made import make
     from tests.training.test_session import Kill, config
 
     make(tmp_path / "data", clips={("CMU", "train"): 2, ("CMU", "val"): 1})
-    chosen = config(tmp_path / "data", tmp_path / "out", data={"feed": "stream"})
-    closed: list[bool] = []
+    few = {"feed": "stream", "batch_size": 4}  # small batches, so that not all epochs are prefetched
+    chosen = config(tmp_path / "data", tmp_path / "out", data=few, training={"max_epochs": 8})
+    before, during = _threads(), []
 
-    def stream(c: object, team: object) -> feeds.Feeds:
-        return replace(memory_feeds(chosen, team), close=lambda: closed.append(True))  # type: ignore[arg-type]
+    class Looking(Kill):
+        """Stopped after an epoch, while the next one is read."""
+
+        def on_epoch_saved(self, report: EpochReport, model: nn.Module) -> None:
+            during.append(_threads() - before)
+            super().on_epoch_saved(report, model)
 
     prepare(chosen)
     with pytest.raises(KeyboardInterrupt):
-        run(chosen, stream=stream, listener=Kill(1))
-    assert closed == [True]
-    run(chosen, stream=stream)
-    assert closed == [True, True]
+        run(chosen, reader=PlainReader, callback=Looking(1))
+    assert during == [1]
+    assert _threads() == before
+    run(chosen, reader=PlainReader)
+    assert _threads() == before

@@ -26,7 +26,7 @@ def test_none_is_constant() -> None:
     assert set(_rates(_schedule(scheduler="none"), 5, epochs=4)) == {0.1}
 
 
-def test_cosine_and_step_agree_with_torchs() -> None:
+def test_cosine_and_step_agree_with_torch() -> None:
     parameter = torch.nn.Parameter(torch.zeros(1))
     for name in ("cosine", "step"):
         optimiser = torch.optim.SGD([parameter], lr=0.1)
@@ -60,24 +60,24 @@ def test_warm_up_rises_in_equal_steps_to_the_schedules_own_rate(scheduler: str) 
     assert warm[8:] == cold[8:]
 
 
-def test_plateau_decays_after_patience_validations_without_enough_of_a_fall() -> None:
+def test_plateau_decays_after_patience_validations_without_improvement() -> None:
     schedule = _schedule(scheduler="plateau", plateau_patience=1, gamma=0.5, min_delta=0.1)
     decays = []
     for loss in (1.0, 0.95, 0.92, 0.8, 0.79, math.nan, 0.78, 0.78):
-        schedule.judged(loss)
+        schedule.record(loss)
         decays.append(schedule.decay)
     assert decays == [1, 1, 0.5, 0.5, 0.5, 0.25, 0.25, 0.125]
 
 
-def test_a_restored_plateau_goes_on_alike() -> None:
+def test_a_restored_plateau_continues_equally() -> None:
     losses = [1.0, 1.0, 1.0, 0.5, 0.5, 0.5, 0.5]
     whole, first, second = (_schedule(scheduler="plateau", plateau_patience=1) for _ in range(3))
     for loss in losses:
-        whole.judged(loss)
+        whole.record(loss)
     for loss in losses[:3]:
-        first.judged(loss)
+        first.record(loss)
     second.restore(first.state())
     for loss in losses[3:]:
-        second.judged(loss)
+        second.record(loss)
     assert second.state() == whole.state()
     assert whole.decay < 1

@@ -1,4 +1,4 @@
-"""A training from its config to its exported prior: what it writes, how it goes on, what it refuses."""
+"""A training from its config to its exported prior: what it writes, resuming, and what it refuses."""
 
 from __future__ import annotations
 
@@ -17,13 +17,18 @@ import mocap_ray
 from mocap_ray.config import load, read_yaml
 from mocap_ray.dataset.poses import read_poses
 from mocap_ray.dataset.views import DataSetError
+from mocap_ray.priors.task import WORDS
 from mocap_ray.runs.train import TrainConfig
 from mocap_ray.storage import place
-from mocap_ray.training import session
-from mocap_ray.training.checkpoint import ABOUT, CheckpointError, read
-from mocap_ray.training.fit import Team
-from mocap_ray.training.listener import EpochReport, Listener
-from mocap_ray.training.session import check, prepare, run, train_locally
+from mocap_ray.training.callbacks import Callback, EpochReport
+from mocap_ray.training.checkpoint import CheckpointError, read
+from mocap_ray.training.loaders import memory_loaders
+from mocap_ray.training.prepare import check_data, prepare
+from mocap_ray.training.rows import TrainingDataError
+from mocap_ray.training.session import run, train_locally
+from mocap_ray.training.streaming import PlainReader
+from mocap_ray.training.task import TrainingSetup
+from mocap_ray.training.team import Team
 from tests.dataset.made import make
 from tests.training.small import Log
 
@@ -42,7 +47,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def config(made: Path, out: Path, *, kind: str = "joint_flow", **changes: dict[str, Any]) -> TrainConfig:
+def config(
+    made: Path, out: Path, *, kind: str = "joint_flow", **changes: dict[str, Any]
+) -> TrainingSetup[Any]:
     """A small training of a shipped config."""
     plain = load(kind, TrainConfig, kind="train").plain()
     plain["data"] |= {"root": str(made), "batch_size": 64}
@@ -50,11 +57,11 @@ def config(made: Path, out: Path, *, kind: str = "joint_flow", **changes: dict[s
     plain["output"] |= {"root": str(out), "tensorboard": False}
     for section, values in [*SMALL[kind].items(), *changes.items()]:
         plain[section] |= values
-    return TrainConfig.model_validate(plain)
+    return TrainConfig.model_validate(plain).setup()
 
 
 @pytest.mark.parametrize("kind", SMALL)
-def test_a_training_ends_with_files_that_load_alike(made: Path, tmp_path: Path, kind: str) -> None:
+def test_the_files_of_a_training_load_to_the_same_prior(made: Path, tmp_path: Path, kind: str) -> None:
     log = Log()
     summary = train_locally(config(made, tmp_path, kind=kind), log)
     assert json.loads((tmp_path / "summary.json").read_text()) == summary
@@ -98,23 +105,23 @@ def test_the_closed_form_is_the_maximum_likelihood(made: Path, tmp_path: Path) -
     x = prior.coordinates.encode(poses)[0].double()
     assert torch.allclose(prior.mean.double(), x.mean(0), atol=1e-5)  # type: ignore[operator,union-attr]
     assert torch.allclose(prior.log_variance.double().exp(), x.var(0, correction=0), rtol=1e-4)  # type: ignore[operator,union-attr]
-    with pytest.raises(ValueError, match=r"training\.closed_form: joint_flow has none"):
+    with pytest.raises(ValueError, match=r"training\.closed_form: joint_flow has no closed-form solution"):
         train_locally(config(made, tmp_path / "other", training={"closed_form": True}))
 
 
-class Kill(Listener):
-    """Ends the training like Ctrl-C, after an epoch."""
+class Kill(Callback):
+    """Stops the training like Ctrl-C, after an epoch."""
 
     def __init__(self, epoch: int) -> None:
         self.at = epoch
 
-    def epoch(self, report: EpochReport, model: nn.Module) -> None:
+    def on_epoch_saved(self, report: EpochReport, model: nn.Module) -> None:
         if report.epoch == self.at:
             raise KeyboardInterrupt
 
 
 @pytest.mark.parametrize("kind", ["joint_flow", "hand_vae"])
-def test_a_killed_training_goes_on_where_it_was(made: Path, tmp_path: Path, kind: str) -> None:
+def test_a_killed_training_resumes_where_it_was(made: Path, tmp_path: Path, kind: str) -> None:
     whole = config(made, tmp_path / "whole", kind=kind, training={"ema": 0.9})
     halves = config(made, tmp_path / "halves", kind=kind, training={"ema": 0.9})
     expected = train_locally(whole)
@@ -134,10 +141,10 @@ def test_a_killed_training_goes_on_where_it_was(made: Path, tmp_path: Path, kind
     assert all(torch.equal(weights[0][k], weights[1][k]) for k in weights[0])
 
 
-def test_a_training_that_stands_there_is_not_overwritten_unasked(made: Path, tmp_path: Path) -> None:
+def test_an_existing_training_is_only_replaced_with_overwrite(made: Path, tmp_path: Path) -> None:
     chosen = config(made, tmp_path, training={"max_epochs": 1})
     train_locally(chosen)
-    with pytest.raises(ValueError, match=r"holds a training already.*--resume.*--overwrite"):
+    with pytest.raises(ValueError, match=r"already contains a training.*--resume.*--overwrite"):
         train_locally(chosen)
     (tmp_path / "mine.txt").write_text("kept")
     train_locally(config(made, tmp_path, kind="gaussian_prior"), overwrite=True)
@@ -157,18 +164,18 @@ def test_resuming_another_training_is_refused_with_every_difference(made: Path, 
     assert "max_epochs: " not in str(error.value)
     again = tmp_path / "elsewhere"
     make(again, clips={("CMU", "train"): 3, ("CMU", "val"): 1})
-    with pytest.raises(CheckpointError, match=r"another data set.*whose statistics it holds"):
+    with pytest.raises(CheckpointError, match=r"another data set.*uses its statistics"):
         train_locally(config(again, tmp_path), resume=True)
 
 
-def test_more_epochs_may_be_asked_for_at_a_resume(made: Path, tmp_path: Path) -> None:
+def test_max_epochs_may_grow_when_resuming(made: Path, tmp_path: Path) -> None:
     train_locally(config(made, tmp_path, training={"max_epochs": 1}))
     log = Log()
     assert train_locally(config(made, tmp_path, training={"max_epochs": 2}), log, resume=True)["epochs"] == 2
     assert [r.epoch for r in log.reports] == [2]
 
 
-def test_without_a_validation_split_the_training_loss_judges_and_says_so(tmp_path: Path) -> None:
+def test_without_a_validation_split_the_training_loss_decides_with_a_note(tmp_path: Path) -> None:
     make(tmp_path / "data", clips={("CMU", "train"): 3})
     log = Log()
     summary = train_locally(config(tmp_path / "data", tmp_path / "out"), log)
@@ -216,10 +223,10 @@ def test_two_ranks_see_each_row_once_and_score_the_whole_validation_split(made: 
     chosen = config(made, tmp_path)
     seen, sums = [], {"total": 0.0, "rows": 0.0}
     for rank in range(2):
-        feeds = session.memory_feeds(chosen, Team(rank=rank, world=2))
-        seen += [batch.data for batch in feeds.train(0)]
-        assert feeds.val is not None
-        sums["rows"] += sum(len(b) for b in feeds.val())
+        loaders = memory_loaders(chosen, Team(rank=rank, world=2))
+        seen += [batch.data for batch in loaders.train(0)]
+        assert loaders.val is not None
+        sums["rows"] += sum(len(b) for b in loaders.val())
     rows = torch.cat(seen).reshape(-1, 165).numpy()
     expected = read_poses(made, split="train").rotvecs.reshape(-1, 165)
     assert np.array_equal(np.unique(rows, axis=0), np.unique(expected, axis=0))
@@ -227,38 +234,40 @@ def test_two_ranks_see_each_row_once_and_score_the_whole_validation_split(made: 
     assert sums["rows"] == len(read_poses(made, split="val"))
 
 
-def test_data_that_does_not_fit_is_streamed_by_whom_it_was_given(made: Path, tmp_path: Path) -> None:
+def test_data_that_does_not_fit_is_streamed_with_the_given_reader(made: Path, tmp_path: Path) -> None:
     chosen = config(made, tmp_path, data={"memory_share": 1e-12})
-    with pytest.raises(DataSetError, match=r"streamed.*needs Ray"):
+    with pytest.raises(TrainingDataError, match=r"GB of poses must be streamed.*needs Ray"):
         train_locally(chosen)
-    asked: list[Team] = []
+    readers: list[PlainReader] = []
 
-    def stream(c: TrainConfig, team: Team) -> Any:
-        asked.append(team)
-        return session.memory_feeds(c, team)
+    def reader() -> PlainReader:
+        readers.append(PlainReader())
+        return readers[-1]
 
-    assert run(chosen, stream=stream)["epochs"] == 3
-    assert len(asked) == 1
+    found = run(chosen, reader=reader)
+    assert found["epochs"] == 3
+    assert found["feed"] == "disk"
+    assert len(readers) == 1
 
 
-def test_the_manifest_tells_how_much_there_is(made: Path, tmp_path: Path) -> None:
-    facts = check(config(made, tmp_path))
+def test_the_size_of_the_data_comes_from_the_manifest(made: Path, tmp_path: Path) -> None:
+    facts = check_data(config(made, tmp_path))
     assert facts.rows >= len(read_poses(made, split="train"))
     assert facts.size >= 660 * (facts.rows + facts.val_rows)
 
 
-def test_a_checkpoint_holds_what_the_training_knew(made: Path, tmp_path: Path) -> None:
+def test_a_checkpoint_describes_its_training(made: Path, tmp_path: Path) -> None:
     train_locally(config(made, tmp_path))
     about = read(place(tmp_path / "checkpoints"), "last.pt")["about"]
     assert about["manifest_hash"] == read_poses(made, split="val").manifest_hash
     assert about["config"]["training"]["max_epochs"] == 3
     assert about["coordinates"]["joints"]
-    exported = json.loads((tmp_path / "export" / ABOUT).read_text())
+    exported = json.loads((tmp_path / "export" / WORDS.description).read_text())
     assert exported["coordinates"] == about["coordinates"]
 
 
 def test_cuda_without_a_gpu_is_refused(made: Path, tmp_path: Path) -> None:
     if torch.cuda.is_available():
         pytest.skip("there is one")
-    with pytest.raises(ValueError, match=r"training\.device cuda: torch sees no GPU"):
+    with pytest.raises(ValueError, match=r"training\.device cuda: torch finds no GPU"):
         train_locally(config(made, tmp_path, training={"device": "cuda"}))

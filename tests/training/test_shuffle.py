@@ -43,32 +43,32 @@ def _blocks(sizes: list[int]) -> list[Rows]:
 
 
 @given(st.lists(st.integers(1, 30), min_size=1, max_size=8), st.integers(1, 60), st.integers(1, 12))
-def test_shuffled_batches_hold_each_row_once_whatever_the_buffer(
+def test_shuffled_batches_have_each_row_once_for_any_buffer(
     sizes: list[int], capacity: int, steps: int
 ) -> None:
     wanted = even(sum(sizes), min(steps, sum(sizes)))
     batches = list(shuffled(_blocks(sizes), wanted, capacity=capacity, rng=generator(0, 0)))
     assert [len(b) for b in batches] == wanted
-    rows = np.concatenate([b.poses[:, 0] for b in batches]).astype(int)
+    rows = np.concatenate([b.data[:, 0] for b in batches]).astype(int)
     assert sorted(rows) == list(range(sum(sizes)))
-    clips = np.concatenate([b.clip for b in batches])
-    np.testing.assert_array_equal(clips, rows)
+    items = np.concatenate([b.item for b in batches])
+    np.testing.assert_array_equal(items, rows)
     again = shuffled(_blocks(sizes), wanted, capacity=capacity, rng=generator(0, 0))
-    np.testing.assert_array_equal(np.concatenate([b.clip for b in again]), clips)
+    np.testing.assert_array_equal(np.concatenate([b.item for b in again]), items)
 
 
-def test_a_batch_mixes_what_the_buffer_holds() -> None:
+def test_a_batch_mixes_rows_of_the_whole_buffer() -> None:
     batches = list(shuffled(_blocks([100] * 20), even(2000, 40), capacity=1000, rng=generator(0, 1)))
     spread = [len(np.unique(b.shard)) for b in batches]
     assert np.median(spread) >= 8, "50 rows of a batch come from most of the ten shards in the buffer"
     other = next(shuffled(_blocks([100] * 20), even(2000, 40), capacity=1000, rng=generator(0, 2)))
-    assert set(other.clip) != set(batches[0].clip)
+    assert set(other.item) != set(batches[0].item)
 
 
 def test_pieces_of_one_process_are_whole_shards() -> None:
     assert pieces({3: 2, 5: 4}, [5, 3], rank=0, world=1) == [Piece(5, 0, 4), Piece(3, 0, 2)]
 
 
-def test_an_epoch_without_enough_rows_is_an_error_and_not_a_short_one() -> None:
+def test_an_epoch_without_enough_rows_is_an_error() -> None:
     with pytest.raises(RuntimeError):
         list(shuffled(_blocks([3]), [2, 2], capacity=10, rng=generator(0, 0)))

@@ -1,4 +1,4 @@
-"""TensorBoard files: the curves of the run, resumed without doubling, and pictures with somebody in them."""
+"""TensorBoard files: curves, which have no duplicates after a resume, and pictures."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import torch
 from mocap_ray import priors
 from mocap_ray.priors import Coordinates
 from mocap_ray.priors.gaussian_prior import GaussianConfig
-from mocap_ray.training.listener import EpochReport, Start
-from mocap_ray.training.tensorboard import HEIGHT, WIDTH, TensorBoardFiles, lines, sheet
+from mocap_ray.training.callbacks import EpochReport, TrainStart
+from mocap_ray.training.tensorboard import TensorBoardFiles
 
 
 def _report(epoch: int) -> EpochReport:
@@ -24,8 +24,8 @@ def _report(epoch: int) -> EpochReport:
     )  # fmt: skip
 
 
-def _start(epoch: int) -> Start:
-    return Start(epoch=epoch, step=10 * epoch, epochs=9, parameters=5, device="CPU", world=1)
+def _start(epoch: int) -> TrainStart:
+    return TrainStart(epoch=epoch, step=10 * epoch, epochs=9, parameters=5, device="CPU", world=1)
 
 
 def _read(folder: Path) -> Any:
@@ -42,13 +42,17 @@ def prior() -> Any:
     return priors.build(GaussianConfig(), Coordinates.fit(poses))
 
 
-def test_a_resumed_training_goes_on_in_the_same_curves(tmp_path: Path, prior: Any) -> None:
-    for first, last in ((1, 5), (3, 6)):  # the checkpoint is of epoch 2; the epochs after it come again
-        files = TensorBoardFiles(tmp_path, pictures=2)
-        files.started(_start(first - 1))
+def test_a_resumed_training_continues_the_same_curves(tmp_path: Path, prior: Any) -> None:
+    def picture(model: Any) -> np.ndarray:
+        assert model is prior
+        return np.zeros((4, 6, 3), np.uint8)
+
+    for first, last in ((1, 5), (3, 6)):  # the checkpoint is of epoch 2; later epochs are repeated
+        files = TensorBoardFiles(tmp_path, picture=picture)
+        files.on_start(_start(first - 1))
         for epoch in range(first, last):
-            files.judged(_report(epoch), prior)
-        files.finished()
+            files.on_epoch_end(_report(epoch), prior)
+        files.on_end()
     found = _read(tmp_path)
     points = found.Scalars("train/loss")
     assert [p.step for p in points] == [10, 20, 30, 40, 50]
@@ -58,25 +62,3 @@ def test_a_resumed_training_goes_on_in_the_same_curves(tmp_path: Path, prior: An
     )
     assert found.Tags()["images"] == ["samples"]
     assert "mean" in found.Tags()["distributions"]
-
-
-def test_pictures_of_bodies_and_hands_show_left_and_right() -> None:
-    poses = np.zeros((3, 55, 3), np.float32)
-    poses[2, 0, 0] = np.nan
-    for hands in (False, True):
-        picture = sheet(poses, hands=hands)
-        assert picture.shape == (HEIGHT, 3 * WIDTH, 3)
-        left, right = ((picture == colour).all(-1) for colour in ((0, 114, 178), (213, 94, 0)))
-        assert left[:, :WIDTH].sum() > 50
-        assert right[:, :WIDTH].sum() > 50
-        assert np.array_equal(picture[:, :WIDTH], picture[:, WIDTH : 2 * WIDTH])
-        assert (picture[:, 2 * WIDTH :] == 255).all()  # not finite: empty
-
-
-def test_a_line_covers_what_is_near_it() -> None:
-    picture = lines(
-        np.array([[5.0, 5.0], [15.0, 5.0]]), [(0, 1)], [(0, 0, 0)], height=10, width=20, thick=1.0
-    )
-    assert (picture[4:6, 5:15] == 0).all()
-    assert (picture[:3] == 255).all()
-    assert (picture[4, :3] == 255).all()

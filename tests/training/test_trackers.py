@@ -1,7 +1,8 @@
-"""Trackers: what they store of a training, in one run across a resume, and that none of their faults ends one."""
+"""Trackers: what they log, in one run across a resume, and that their errors do not stop a training."""
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import threading
@@ -12,12 +13,12 @@ from typing import Any
 import pytest
 from pyarrow import fs as pafs
 
-from mocap_ray.runs.train import TrainConfig
 from mocap_ray.storage import Place, place
 from mocap_ray.training import trackers
-from mocap_ray.training.listener import Listeners, MetricsFile
+from mocap_ray.training.callbacks import CallbackList, MetricsFile
 from mocap_ray.training.options import TrainOutput
 from mocap_ray.training.session import train_locally
+from mocap_ray.training.task import TrainingSetup
 from mocap_ray.training.trackers import Tracker, check_trackers
 from tests.dataset.made import make
 from tests.training.small import Log, run
@@ -32,19 +33,19 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Memory:
-    """A backend that keeps what it is given, and may fail or hang."""
+    """A backend that records its calls, and may fail or hang."""
 
     def __init__(self, *, fails: str = "", hangs: threading.Event | None = None) -> None:
         self.fails, self.hangs = fails, hangs
         self.rows: list[tuple[int, dict[str, float]]] = []
-        self.known: list[str | None] = []
+        self.run_ids: list[str | None] = []
         self.summaries: list[Mapping[str, Any] | None] = []
 
-    def open(self, known: str | None) -> tuple[str, int]:
+    def open(self, run_id: str | None) -> tuple[str, int]:
         if self.fails == "open":
             raise ConnectionError("no way to https://me:secret@host/x\nand more")
-        self.known.append(known)
-        return known or "run1", max((epoch for epoch, _ in self.rows), default=0)
+        self.run_ids.append(run_id)
+        return run_id or "run1", max((epoch for epoch, _ in self.rows), default=0)
 
     def log(self, epoch: int, figures: Mapping[str, float]) -> None:
         if self.fails == "log":
@@ -59,11 +60,11 @@ class Memory:
 
 def _train(folder: Path, backend: Memory, *, resume: bool = False, stop_after: int | None = None) -> Log:
     log = Log(stop_after=stop_after)
-    tracker = Tracker("mlflow", backend, place(folder), log.note)
-    listener = Listeners([MetricsFile(place(folder)), tracker, log])
+    tracker = Tracker("mlflow", backend, place(folder), log.on_note)
+    callback = CallbackList([MetricsFile(place(folder)), tracker, log])
     summary = None
     try:
-        run(folder, listener, resume=resume, max_epochs=4)  # type: ignore[arg-type]
+        run(folder, callback, resume=resume, max_epochs=4)  # type: ignore[arg-type]
         summary = {"best": 1}
     except KeyboardInterrupt:
         pass
@@ -72,19 +73,19 @@ def _train(folder: Path, backend: Memory, *, resume: bool = False, stop_after: i
     return log
 
 
-def test_each_epoch_is_told_once_in_one_run_across_a_resume(tmp_path: Path) -> None:
+def test_each_epoch_is_logged_once_in_one_run_across_a_resume(tmp_path: Path) -> None:
     backend = Memory()
     _train(tmp_path, backend, stop_after=2)
     assert backend.summaries == [None]
     log = _train(tmp_path, backend, resume=True)
     assert [epoch for epoch, _ in backend.rows] == [1, 2, 3, 4]
-    assert backend.known == [None, "run1"]
+    assert backend.run_ids == [None, "run1"]
     assert backend.summaries == [None, {"best": 1}]
     assert not log.notes
     assert {"loss", "mse", "val_loss", "learning_rate", "samples_per_s"} <= set(backend.rows[0][1])
 
 
-def test_a_tracker_that_is_chosen_later_gets_the_epochs_before(tmp_path: Path) -> None:
+def test_a_tracker_that_is_enabled_later_gets_earlier_epochs(tmp_path: Path) -> None:
     _train(tmp_path, Memory(fails="open"), stop_after=2)
     backend = Memory()
     _train(tmp_path, backend, resume=True)
@@ -94,30 +95,32 @@ def test_a_tracker_that_is_chosen_later_gets_the_epochs_before(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("fails", ["open", "log"])
-def test_a_tracker_that_fails_is_told_once_without_passwords_and_the_training_goes_on(
+def test_a_failing_tracker_is_reported_once_without_passwords_and_the_training_continues(
     tmp_path: Path, fails: str
 ) -> None:
     log = _train(tmp_path, Memory(fails=fails))
     assert len(log.reports) == 4
     (note,) = log.notes
     assert note.startswith("output.tracker mlflow: ")
-    assert note.endswith("goes on.")
+    assert note.endswith("continues without it.")
     assert "secret" not in note
 
 
-def test_a_tracker_that_hangs_holds_nobody_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tracker_that_hangs_does_not_block_the_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(trackers, "WAIT_S", 0.2)
     hangs = threading.Event()
     log = _train(tmp_path, Memory(hangs=hangs))
     hangs.set()
     assert len(log.reports) == 4
-    assert "did not answer within" in log.notes[0]
+    assert "no answer within" in log.notes[0]
 
 
 def test_a_training_that_never_starts_has_no_run(tmp_path: Path) -> None:
     backend = Memory()
     Tracker("mlflow", backend, place(tmp_path), print).close(None)
-    assert not backend.known
+    assert not backend.run_ids
     assert not list(tmp_path.iterdir())
 
 
@@ -135,11 +138,11 @@ def test_a_missing_package_is_refused_before_anything_is_written(
 def test_without_a_tracker_neither_package_is_imported(made: Path, tmp_path: Path) -> None:
     chosen = config(made, tmp_path / "out", training={"max_epochs": 1})
     text = tmp_path / "config.json"
-    text.write_text(chosen.model_dump_json())
+    text.write_text(json.dumps(chosen.plain))
     code = (
         "import sys; from pathlib import Path; from mocap_ray.runs.train import TrainConfig; "
         "from mocap_ray.training import session; "
-        f"session.train_locally(TrainConfig.model_validate_json(Path({str(text)!r}).read_text())); "
+        f"session.train_locally(TrainConfig.model_validate_json(Path({str(text)!r}).read_text()).setup()); "
         "print({'mlflow', 'wandb'} & set(sys.modules))"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
@@ -153,10 +156,10 @@ def test_a_database_beside_a_bucket_is_refused(made: Path, monkeypatch: pytest.M
     bucket = Place(pafs._MockFileSystem(), "bucket/out", "s3://bucket/out")
     chosen = config(made, Path("out"), output={"tracker": "mlflow"})
     with pytest.raises(ValueError, match=r"s3://bucket/out is no local folder.* MLFLOW_TRACKING_URI"):
-        check_trackers(chosen, bucket)
+        check_trackers(chosen.output, bucket)
 
 
-def test_trackers_are_one_or_several_and_named_after_the_folder() -> None:
+def test_one_or_several_trackers_with_the_folder_as_run_name() -> None:
     assert TrainOutput(root="a/b/").trackers == ()
     assert TrainOutput(root="a/b/", tracker="wandb").trackers == ("wandb",)
     both = TrainOutput(root="s3://bucket/a/b/", tracker=("mlflow", "wandb", "mlflow"))
@@ -165,7 +168,7 @@ def test_trackers_are_one_or_several_and_named_after_the_folder() -> None:
     assert TrainOutput(root="a", run_name="mine").title == "mine"
 
 
-def _halves(made: Path, out: Path, tracker: str) -> TrainConfig:
+def _halves(made: Path, out: Path, tracker: str) -> TrainingSetup[Any]:
     """A training that was stopped after its first epoch and resumed."""
     chosen = config(made, out, training={"max_epochs": 3}, output={"tracker": tracker, "experiment": "tests"})
     with pytest.raises(KeyboardInterrupt):
@@ -200,7 +203,7 @@ def test_wandb_offline_keeps_one_id_across_a_resume(
     monkeypatch.setenv("WANDB_MODE", "offline")
     _halves(made, tmp_path, "wandb")
     names = [p.name for p in (tmp_path / "wandb").glob("offline-run-*")]
-    # offline-run-DATE-ID, and a number behind it where two start within a second.
+    # offline-run-DATE-ID, followed by a number if two start within a second.
     assert len(names) == 2
     assert len({name.split("-")[3] for name in names}) == 1
     assert list((tmp_path / "wandb").rglob("*.wandb"))

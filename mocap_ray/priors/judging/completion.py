@@ -1,8 +1,7 @@
-"""Completion: hide some joints of a pose, and let a prior find them by its energy."""
+"""Completion: hide some joints of a pose and recover them with the energy of a prior."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -27,21 +26,21 @@ LIMBS: dict[str, tuple[tuple[int, ...], ...]] = {
     "a leg": tuple(_named(*(f"{s}_{n}" for n in ("hip", "knee", "ankle"))) for s in _SIDES),
     "a finger": tuple(_named(*(f"{s}_{f}{k}" for k in (1, 2, 3))) for f in _FINGERS for s in _SIDES),
 }
-"""What is hidden -> its variants, which the poses get in turn. Feet are left out: AMASS hardly moves them."""
+"""Hidden part -> its variants, which poses use in turn. Feet are excluded: they hardly move in AMASS."""
 HALF = "half of the joints"
 SHOWN = 4
-"""Completed poses that are kept to look at."""
+"""Completed poses that are kept for display."""
 
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """How well hidden joints were found.
+    """How well hidden joints were recovered.
 
     Attributes:
-        hidden: what was hidden.
-        poses: how many poses.
+        hidden: the hidden part.
+        poses: number of poses.
         error_deg: mean geodesic error of the prior's completion over hidden joints.
-        mean_pose_deg: that of putting the mean training pose there.
+        mean_pose_deg: the same error with the mean training pose as completion.
     """
 
     hidden: str
@@ -52,13 +51,13 @@ class Completion:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Examples:
-    """A few of the completed poses, to look at: evenly spaced among all, so not chosen.
+    """A few completed poses for display, evenly spaced among all, not hand-picked.
 
     Attributes:
-        hidden: what was hidden.
+        hidden: the hidden part.
         truth, found: [S, 55, 3] the pose, and the prior's completion.
-        mean: [S, 55, 3] the pose with the mean training pose where joints are hidden.
-        visible: [S, 55] which joints were not.
+        mean: [S, 55, 3] the pose with its hidden joints from the mean training pose.
+        visible: [S, 55] mask of the joints that were not hidden.
         error_deg, mean_pose_deg: [S] mean geodesic error over the hidden joints.
     """
 
@@ -80,54 +79,56 @@ def complete(
     steps: int = 200,
     step_size: float = 0.05,
 ) -> Float[Tensor, "N 55 3"]:
-    """Fill the hidden joints so that the energy of the whole pose is low; visible ones stay bit for bit.
+    """Fill in the hidden joints by minimising the energy of the whole pose; visible joints keep their bits.
 
-    Adam on rotation vectors of the hidden joints, all poses at once, with a step size that falls to zero. It
-    finds the nearest low valley from `start`, not the best one. The prior's own parameters are not touched.
+    Runs Adam on the rotation vectors of the hidden joints, all poses in one batch, with a step size that decays to
+    zero. It finds a local minimum near `start`, not the global one. The prior's parameters do not change.
 
     Args:
         prior: in eval mode.
         poses: axis-angle; hidden joints are not read.
-        visible: which joints to keep.
-        start: where the hidden joints begin, such as the mean pose.
-        steps: of the optimiser.
-        step_size: of its first step, rad.
+        visible: mask of the joints to keep.
+        start: initial values of the hidden joints, such as the mean pose.
+        steps: number of optimiser steps.
+        step_size: initial step size, rad.
     """
     hidden = ~visible[..., None]
     free = start.expand_as(poses).clone().requires_grad_()
     optimiser = torch.optim.Adam([free], lr=step_size)
-    for step in range(steps):
-        optimiser.param_groups[0]["lr"] = 0.5 * step_size * (1 + math.cos(math.pi * step / steps))
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+    for _ in range(steps):
         energy = prior.energy(torch.where(hidden, free, poses)).sum()
         (free.grad,) = torch.autograd.grad(energy, [free])
-        # A pose whose energy has left the numbers must not take the others of the batch with it.
+        # A pose whose energy is not finite must not affect the others in the batch.
         free.grad.nan_to_num_(nan=0.0, posinf=0.0, neginf=0.0)
         optimiser.step()
+        schedule.step()
     return torch.where(hidden, free.detach(), poses)
 
 
 def hide(
     task: str, *, count: int, joints: Sequence[int], generator: torch.Generator
 ) -> Bool[Tensor, "count 55"] | None:
-    """Which joints stay visible in each of `count` poses; None where a prior of these joints cannot be asked.
+    """Mask of the joints that stay visible in each of `count` poses; None if the task does not apply to `joints`.
 
     Args:
         task: a key of `LIMBS`, or `HALF`: a random half of the joints, rounded up, different in every pose.
-        count: how many poses.
-        joints: those that the prior sees.
-        generator: of the halves.
+        count: number of poses.
+        joints: the joints that the prior models.
+        generator: random generator of the halves.
     """
     visible = torch.ones(count, 55, dtype=torch.bool)
-    seen = torch.tensor(sorted(joints))
+    modelled = torch.tensor(sorted(joints))
+    half = (len(modelled) + 1) // 2
     if task == HALF:
-        if len(seen) < 2:
+        if len(modelled) < 2:
             return None
-        order = torch.rand(count, len(seen), generator=generator).argsort(dim=1)[:, : (len(seen) + 1) // 2]
-        return visible.scatter(1, seen[order], False)
-    # Joints of a limb that never move in the data are no part of the question.
+        order = torch.rand(count, len(modelled), generator=generator).argsort(dim=1)[:, :half]
+        return visible.scatter(1, modelled[order], False)
+    # Joints of a limb that never move in the data are not hidden.
     variants = [sorted(set(limb) & set(joints)) for limb in LIMBS[task]]
     variants = [v for v, limb in zip(variants, LIMBS[task], strict=True) if len(v) >= 0.7 * len(limb)]
-    if not variants or len(variants[0]) == len(seen):
+    if not variants or len(variants[0]) == len(modelled):
         return None
     for row in range(count):
         visible[row, variants[row % len(variants)]] = False
@@ -142,7 +143,7 @@ def completions(
     generator: torch.Generator,
     steps: int = 200,
 ) -> tuple[list[Completion], list[Examples]]:
-    """All tasks that make sense for the prior's joints, and some poses of each to look at."""
+    """Run all tasks that apply to the prior's joints; also return some completed poses of each for display."""
     found, examples = [], []
     for task in (*LIMBS, HALF):
         visible = hide(task, count=len(poses), joints=prior.coordinates.active_joints, generator=generator)
@@ -158,7 +159,7 @@ def completions(
 
 
 def _examples(task: str, truth: Tensor, found: Tensor, mean: Tensor, visible: Tensor) -> Examples:
-    # An odd stride: limbs of both sides, which the poses get in turn, are among them.
+    # The stride is odd, so that the examples include limbs of both sides, which alternate.
     stride = max(1, (len(truth) // SHOWN - 1) | 1)
     rows = torch.arange(0, len(truth), stride, device=truth.device)[:SHOWN]
     truth, found, mean, visible = (x[rows] for x in (truth, found, mean, visible))

@@ -1,26 +1,30 @@
-"""From trained priors on disk to their figures: which poses they are asked about, and what to mind."""
+"""Evaluate trained priors on disk: read them, choose the poses, compute the figures, note their limits."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
+from pydantic import JsonValue
 
 from mocap_ray.dataset.poses import Poses, manifest_hash, read_poses
 from mocap_ray.dataset.reader import open
+from mocap_ray.errors import UserError
 from mocap_ray.priors.judging.judge import judge
 from mocap_ray.priors.judging.judgement import Judgement, JudgeOptions
-from mocap_ray.priors.load import prior_of, read_trained
+from mocap_ray.priors.load import prior_of
+from mocap_ray.priors.task import WORDS
+from mocap_ray.training.trained import read_trained
+from mocap_ray.wording import counted
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Judged:
-    """One prior of a report: a short name of its own, the file it came from, and its figures."""
+    """One prior of an evaluation: its short name, the file it was read from, and its figures."""
 
     name: str
     where: str
@@ -28,15 +32,15 @@ class Judged:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Report:
-    """What `evaluate` found.
+class Evaluation:
+    """The result of `evaluate`.
 
     Attributes:
-        priors: in the order asked for.
-        root, split, train: the data set and the splits judged on and trained on.
-        poses, clips: how many the judged split has; `JudgeOptions` says how many were drawn.
-        notes: what to mind when reading the figures, most serious first.
-        real: [S, 55, 3] a few of the held-out poses, to look at beside the samples.
+        priors: in the order of the paths.
+        root, split, train: the data set, its held-out split and its training split.
+        poses, clips: size of the held-out split; `JudgeOptions` says how many poses were drawn.
+        notes: caveats about the figures, most serious first.
+        real: [S, 55, 3] a few of the held-out poses, to show beside the samples.
     """
 
     priors: list[Judged]
@@ -48,13 +52,13 @@ class Report:
     notes: list[str]
     real: Float[np.ndarray, "S 55 3"]
 
-    def summary(self) -> dict[str, Any]:
-        """Plain JSON values: all figures without the curves."""
+    def summary(self) -> dict[str, JsonValue]:
+        """All figures without the curves, as plain JSON values."""
         return {
             "data": {"root": self.root, "split": self.split, "train": self.train},
             "poses": self.poses,
             "clips": self.clips,
-            "notes": self.notes,
+            "notes": list(self.notes),
             "priors": {p.name: {"where": p.where, **p.judgement.summary()} for p in self.priors},
         }
 
@@ -68,32 +72,32 @@ def evaluate(
     options: JudgeOptions | None = None,
     device: str = "cpu",
     progress: Callable[[str], None] | None = None,
-) -> Report:
-    """Judge one or several priors on the same poses.
+) -> Evaluation:
+    """Judge one or more priors on the same poses.
 
     Args:
-        paths: folders of trainings, checkpoints or exports, as `mocap_ray.load_prior` takes them.
-        root: the data set; None: the one that the first prior was trained on, where it lies now.
-        split: None: `test` where the data set has one, else the split that the training validated on.
-        dataset: only this sub-dataset; None: what the first prior was trained on.
-        options: how much is computed.
-        device: where.
-        progress: told what comes next.
+        paths: folders of trainings, checkpoints or exports, as for `mocap_ray.load_prior`.
+        root: the data set; None: the one that the first prior was trained on.
+        split: the held-out split; None: `test` if the data set has one, else the validation split of the training.
+        dataset: only this sub-dataset; None: the one that the first prior was trained on.
+        options: how much to compute.
+        device: device to compute on.
+        progress: called with the name of each step before it starts.
 
     Raises:
         CheckpointError: a path without a trained prior.
         DataSetError: no data set, no such split, no poses.
-        ValueError: no paths, no such device, or a prior that cannot be judged.
+        UserError: no paths, no such device, or a prior that cannot be judged.
     """
     if not paths:
-        raise ValueError("No priors to judge. Expected folders of trainings, checkpoints or exports.")
+        raise UserError("No priors to judge. Expected folders of trainings, checkpoints or exports.")
     check_device(device)
-    loaded = [read_trained(path) for path in paths]
-    names = short_names([str(path) for path in paths], [about["model"]["kind"] for _, about, _ in loaded])
-    data = loaded[0][1].get("config", {}).get("data", {})
+    loaded = [read_trained(path, WORDS) for path in paths]
+    names = short_names([str(path) for path in paths], [each.about["model"]["kind"] for each in loaded])
+    data = _trained_on(loaded[0].about)
     if root is None and "root" not in data:
-        raise ValueError(
-            f"{loaded[0][2]}: does not say what it was trained on. Name the data set with --data."
+        raise UserError(
+            f"{loaded[0].where}: does not record the data set it was trained on. Name the data set with --data."
         )
     root = str(root if root is not None else data["root"])
     dataset = dataset if dataset is not None else data.get("dataset")
@@ -103,10 +107,10 @@ def evaluate(
     held_out = read_poses(root, split=split, dataset=dataset)
     train = read_poses(root, split=train_split, dataset=dataset)
     judged = []
-    for name, (tensors, about, where) in zip(names, loaded, strict=True):
-        prior = prior_of(about, tensors, where=where).to(device)
+    for name, each in zip(names, loaded, strict=True):
+        prior = prior_of(each).to(device)
 
-        def tell(text: str, name: str = name) -> None:
+        def report(text: str, name: str = name) -> None:
             if progress is not None:
                 progress(f"{name}: {text}")
 
@@ -116,11 +120,11 @@ def evaluate(
             held_out=torch.as_tensor(held_out.rotvecs),
             clips=torch.as_tensor(held_out.clip_index),
             options=options,
-            progress=tell,
+            progress=report,
         )
-        judged.append(Judged(name, where, judgement))
-    notes = _notes(judged, [about for _, about, _ in loaded], manifest=manifest_hash(source), split=split)
-    return Report(
+        judged.append(Judged(name, each.where, judgement))
+    notes = _notes(judged, [each.about for each in loaded], manifest=manifest_hash(source), split=split)
+    return Evaluation(
         priors=judged,
         root=root,
         split=split,
@@ -133,18 +137,18 @@ def evaluate(
 
 
 def check_device(device: str) -> None:
-    """Raise ValueError, with what to do, for a device that torch cannot compute on here."""
+    """Raise UserError for a device that torch cannot use on this machine."""
     if device.partition(":")[0] not in ("cpu", "cuda"):
-        raise ValueError(f"device {device!r}: expected cpu, cuda or cuda:N.")
+        raise UserError(f"device {device!r}: expected cpu, cuda or cuda:N.")
     try:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
         first = str(error).split("\n")[0]
-        raise ValueError(f"device {device!r}: torch cannot use it here ({first}). Choose cpu.") from error
+        raise UserError(f"device {device!r}: torch cannot use it here ({first}). Choose cpu.") from error
 
 
 def _spread(poses: Poses, seed: int, *, count: int = 24) -> Float[np.ndarray, "S 55 3"]:
-    """A few poses, from different clips where there are enough."""
+    """A few poses, from different clips if there are enough."""
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(poses))
     _, first = np.unique(poses.clip_index[order], return_index=True)
@@ -155,7 +159,7 @@ def _spread(poses: Poses, seed: int, *, count: int = 24) -> Float[np.ndarray, "S
 
 
 def short_names(paths: Sequence[str], kinds: Sequence[str]) -> list[str]:
-    """A name for each path: the training's folder; made different by the file, or by a number.
+    """A unique name for each path: the training's folder, with the checkpoint or a number if needed.
 
     >>> short_names(["runs/flow", "runs/flow/checkpoints/last.pt", "x/export"], ["joint_flow"] * 3)
     ['flow', 'flow last', 'x']
@@ -172,45 +176,47 @@ def short_names(paths: Sequence[str], kinds: Sequence[str]) -> list[str]:
 
 
 def _notes(
-    judged: Sequence[Judged], abouts: Sequence[dict[str, Any]], *, manifest: str, split: str
+    judged: Sequence[Judged], abouts: Sequence[Mapping[str, JsonValue]], *, manifest: str, split: str
 ) -> list[str]:
     notes = []
-    loose = {joint: why for p in judged for joint, why in p.judgement.unbounded.items()}
-    if loose:
-        listed = "; ".join(f"{joint.replace('_', ' ')}: {why}" for joint, why in loose.items())
+    unbounded = {joint: reason for p in judged for joint, reason in p.judgement.unbounded.items()}
+    if unbounded:
+        listed = "; ".join(f"{joint.replace('_', ' ')}: {reason}" for joint, reason in unbounded.items())
         notes.append(
-            "The likelihood has no bound on some joints, so NLLs of flows mean little here. "
+            "The likelihood is unbounded on some joints, so NLLs of flows mean little here. "
             f"{listed}. Train without them (data.joints with a list of names) to compare NLLs."
         )
     if len({p.judgement.index for p in judged}) > 1:
         text = ", ".join(f"{p.name} {p.judgement.likelihood.active}" for p in judged)
         notes.append(
-            f"The priors are densities over different numbers ({text}), so their NLLs and what is averaged over "
-            "joints do not compare. Train them with the same data.joints."
+            f"The priors are densities over different axes ({text}), so their NLLs and averages over joints are "
+            "not comparable. Train them with the same data.joints."
         )
     if any(p.judgement.likelihood.bound for p in judged):
-        k = judged[0].judgement.options.importance
+        samples = counted(judged[0].judgement.options.importance, "importance sample")
         notes.append(
-            f"The NLL of a VAE is an upper bound, by {k} importance samples a pose; its energy, used everywhere "
-            "else, is the ELBO of one sample."
+            f"The NLL of a VAE is an upper bound, from {samples} per pose; its energy, used for all other figures, "
+            "is the ELBO with one sample."
         )
     others = [p.name for p, a in zip(judged, abouts, strict=True) if a.get("manifest_hash") != manifest]
     if others:
         notes.append(
-            f"Trained on another data set, or another state of it: {', '.join(others)}. Subjects of this split may "
-            "have been among the training poses."
+            f"Trained on another data set, or on another version of it: {', '.join(others)}. Subjects of this split "
+            "may have been in the training data."
         )
-    chosen = [p.name for p, a in zip(judged, abouts, strict=True) if _validated_on(a) == split]
+    chosen = [p.name for p, a in zip(judged, abouts, strict=True) if _trained_on(a).get("val") == split]
     if chosen:
         notes.append(
-            f"The split {split} chose the best epoch of {', '.join(chosen)}, so its figures are a little too good."
+            f"The split {split} chose the best epoch of {', '.join(chosen)}, so its figures are slightly optimistic."
         )
     broken = [f"{p.name} {p.judgement.samples.broken}" for p in judged if p.judgement.samples.broken]
     if broken:
-        notes.append(f"Samples that are not finite, left out of all figures: {', '.join(broken)}.")
+        notes.append(f"Samples with non-finite values, excluded from all figures: {', '.join(broken)}.")
     return notes
 
 
-def _validated_on(about: dict[str, Any]) -> str | None:
-    found = about.get("config", {}).get("data", {}).get("val")
-    return found if isinstance(found, str) else None
+def _trained_on(about: Mapping[str, JsonValue]) -> dict[str, str]:
+    """The string values of the `data` section in the description of a prior; empty if it has no such section."""
+    config = about.get("config")
+    data = config.get("data") if isinstance(config, dict) else None
+    return {k: v for k, v in data.items() if isinstance(v, str)} if isinstance(data, dict) else {}

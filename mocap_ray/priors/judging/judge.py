@@ -1,7 +1,7 @@
-"""Judging a pose prior by held-out poses: what it says of them, and what it makes up.
+"""Judge a pose prior: its likelihood and energy on held-out poses, its completions and its samples.
 
-Every figure has its naive answer beside it, because none means anything alone: a Gaussian's NLL, AUROC 0.5, the
-mean pose, the distance of held-out poses to the training poses. Equal seeds and poses give equal figures.
+Every figure has a baseline, because no figure means anything alone: a Gaussian's NLL, AUROC 0.5, the mean pose, the
+distance of held-out poses to the training poses. Equal seeds and poses give equal figures.
 """
 
 from __future__ import annotations
@@ -10,13 +10,15 @@ import copy
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from mocap_ray.errors import UserError
+from mocap_ray.priors.bound import ImportanceWeighted
+from mocap_ray.priors.flow import Flow
 from mocap_ray.priors.judging import metrics
 from mocap_ray.priors.judging.completion import completions
 from mocap_ray.priors.judging.judgement import (
@@ -31,9 +33,10 @@ from mocap_ray.priors.judging.judgement import (
 from mocap_ray.priors.prior import Prior
 from mocap_ray.priors.rotations import canonical
 from mocap_ray.skeleton import SMPLX_JOINTS
+from mocap_ray.wording import counted
 
 FLAT = 1e-4
-"""rad; a standard deviation below it counts as none."""
+"""rad; a standard deviation below it counts as zero."""
 _BATCH = 1024
 
 
@@ -46,46 +49,47 @@ def judge(
     options: JudgeOptions | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Judgement:
-    """All figures of a prior.
+    """Compute all figures of a prior.
 
     Args:
-        prior: put into eval mode, otherwise left as it is.
+        prior: set to eval mode, otherwise unchanged.
         train: the poses it was trained on, rad.
         held_out: poses of other subjects.
-        clips: the clip of each held-out pose; None: each pose stands alone, and the error is too small.
-        options: how much is computed.
-        progress: told what comes next.
+        clips: the clip of each held-out pose; None: poses count as independent, and the standard error is too small.
+        options: how much to compute.
+        progress: called with the name of each step before it starts.
 
     Raises:
-        ValueError: fewer than two poses on either side.
+        UserError: fewer than two training or held-out poses, or a prior without a finite sample.
     """
     options = options or JudgeOptions()
-    tell = progress or (lambda text: None)
+    report = progress or (lambda text: None)
     for name, poses in (("training", train), ("held-out", held_out)):
         if len(poses) < 2:
-            raise ValueError(f"{len(poses)} {name} poses. Judging needs at least two; choose another split.")
+            found = counted(len(poses), f"{name} pose")
+            raise UserError(f"{found}. Judging needs at least two; choose another split.")
     prior.eval()
     device = prior.coordinates.mean.device
 
     def draw(stage: int) -> torch.Generator:
-        """Each stage draws for itself, so that all priors are asked the same questions."""
+        """Each stage has its own generator, so that all priors get the same draws."""
         return torch.Generator().manual_seed(options.seed * 10 + stage)
 
     chosen = _some(len(held_out), options.poses, draw(0))
     clips = torch.arange(len(held_out)) if clips is None else clips
     held_out, clips = held_out[chosen].to(device), clips[chosen]
     train = train[_some(len(train), options.train, draw(1))].to(device)
-    # A VAE draws from torch's own generators; what was drawn before must not matter, nor what comes after.
+    # A VAE draws from torch's global generators: earlier draws must not change the figures, nor these later draws.
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(options.seed)
-        tell("likelihood")
+        report("likelihood")
         likelihood = _likelihood(prior, train, held_out, clips, options)
         flow = flow_check(prior, held_out)
-        tell("calibration")
+        report("calibration")
         energies = calibration(prior, held_out, generator=draw(2))
-        tell("samples")
+        report("samples")
         samples, curves = _samples(prior, train, held_out, energies, draw(3), options)
-        tell("completion")
+        report("completion")
         hidden = held_out[_some(len(held_out), options.completed, draw(4))]
         mean = metrics.mean_pose(train)
         completed, examples = completions(prior, hidden, mean=mean, generator=draw(5), steps=options.steps)
@@ -108,15 +112,15 @@ def judge(
 
 
 def _some(available: int, wanted: int, generator: torch.Generator) -> Int[Tensor, "_"]:
-    """At most so many of the indices, drawn without replacement, in rising order."""
+    """At most `wanted` indices, drawn without replacement, in ascending order."""
     return torch.randperm(available, generator=generator)[:wanted].sort().values
 
 
 def unbounded(train: Float[Tensor, "T 55 3"], index: Sequence[int]) -> dict[str, str]:
-    """Joints whose active axes do not fill space in the training poses: joint -> what is wrong with it.
+    """Joints whose active axes do not fill space in the training poses: joint -> reason.
 
-    A density can rise for ever on a value that repeats (feet at rest) and on a line or plane that axes never
-    leave (a hinge that is not along an axis), so a flow's NLL can fall for ever and means nothing.
+    A density can grow without bound on a value that repeats (feet at rest) and on a line or plane that the axes never
+    leave (a hinge that is not aligned with an axis), so a flow's NLL can decrease without bound and means nothing.
     """
     found: dict[str, str] = {}
     for joint in sorted({k // 3 for k in index}):
@@ -136,7 +140,7 @@ def unbounded(train: Float[Tensor, "T 55 3"], index: Sequence[int]) -> dict[str,
 
 @torch.no_grad()
 def energies_of(prior: Prior, poses: Float[Tensor, "N 55 3"]) -> Float[Tensor, "N"]:
-    """Energies per active dimension, in pieces of bounded memory."""
+    """Energies per active dimension, computed in batches."""
     return torch.cat([prior.energy(piece) for piece in torch.split(poses, _BATCH)]) / prior.coordinates.active
 
 
@@ -158,38 +162,36 @@ def _likelihood(
 
 
 def _gaussian_nll(prior: Prior, train: Tensor, held_out: Tensor) -> float:
-    """On rotation vectors, whatever coordinates the prior works in: the same answer beside all priors of a table."""
+    """NLL of a Gaussian on rotation vectors, in any coordinates of the prior: the same baseline for all priors."""
     index = list(prior.coordinates.index_list)
     x, y = (canonical(poses).flatten(1)[:, index].double() for poses in (train, held_out))
     mean, variance = x.mean(0), x.var(0, correction=0)
     if not bool((variance > 0).all()):
-        return math.nan  # an axis that these training poses do not move
+        return math.nan  # an axis does not vary in these training poses
     return float(0.5 * ((y - mean) ** 2 / variance + (2 * math.pi * variance).log()).mean())
 
 
 @torch.no_grad()
 def _nll(prior: Prior, poses: Tensor, importance: int) -> Float[Tensor, "N"]:
-    """Per active dimension; of a bound the importance-weighted one (Burda et al., 2016)."""
-    if not prior.bound:
+    """NLL per active dimension; the importance-weighted bound (Burda et al., 2016) of priors that only have bounds."""
+    if not isinstance(prior, ImportanceWeighted):
         return energies_of(prior, poses)
-    tighter: Any = prior
-    pieces = [-tighter.log_prob(piece, samples=importance) for piece in torch.split(poses, _BATCH)]
+    pieces = [-prior.log_prob(piece, samples=importance) for piece in torch.split(poses, _BATCH)]
     return torch.cat(pieces) / prior.coordinates.active
 
 
 def flow_check(prior: Prior, poses: Float[Tensor, "N 55 3"], *, differentiated: int = 4) -> FlowCheck | None:
-    """Round trip and log-determinant of a prior with `transform` and `inverse`; None for one without."""
-    if not (hasattr(prior, "transform") and hasattr(prior, "inverse")):
+    """Check round trip and log-determinant of a flow; None for other priors."""
+    if not isinstance(prior, Flow):
         return None
-    flow: Any = prior
     with torch.no_grad():
         x = prior.coordinates.encode(poses[:_BATCH])[0]
-        z, _ = flow.transform(x)
-        off = (flow.inverse(z) - x).abs().flatten()
-    exact: Any = copy.deepcopy(prior).double()
+        z, _ = prior.transform(x)
+        off = (prior.inverse(z) - x).abs().flatten()
+    exact = copy.deepcopy(prior).double()
     worst = 0.0
     for row in x[:differentiated].double():
-        # The rows of the Jacobian in one backward pass: as many copies of x as there are outputs.
+        # All rows of the Jacobian in one backward pass: one copy of x for each output.
         many = row.expand(len(row), -1).clone().requires_grad_()
         z, log_det = exact.transform(many)
         (jacobian,) = torch.autograd.grad(z.diagonal().sum(), many)
@@ -200,7 +202,7 @@ def flow_check(prior: Prior, poses: Float[Tensor, "N 55 3"], *, differentiated: 
 def calibration(
     prior: Prior, poses: Float[Tensor, "N 55 3"], *, generator: torch.Generator
 ) -> dict[float, Float[np.ndarray, "N"]]:
-    """Energies per active dimension of poses (key 0) and of the same poses with each joint turned by so much."""
+    """Energies per active dimension of poses (key 0) and of the same poses with all joints turned by `DEGREES`."""
     joints = torch.tensor(prior.coordinates.active_joints, device=poses.device)
     found = {0.0: energies_of(prior, poses).cpu().numpy()}
     for degrees in DEGREES:
@@ -220,17 +222,17 @@ def _samples(
     joints = torch.tensor(prior.coordinates.active_joints, device=train.device)
     real = held_out[_some(len(held_out), options.samples, generator)]
     drawn = prior.sample(options.samples, generator)
-    whole = torch.isfinite(drawn).flatten(1).all(1)
-    broken = int((~whole).sum())
-    drawn = drawn[whole]
+    finite = torch.isfinite(drawn).flatten(1).all(1)
+    broken = int((~finite).sum())
+    drawn = drawn[finite]
     if not len(drawn):
-        raise ValueError(
-            f"All {broken} samples hold numbers that are not finite: the prior is broken. Train again."
+        raise UserError(
+            f"{counted(broken, 'sample')} drawn, none with finite values: the prior is broken. Train again."
         )
-    made, true, known = (poses[:, joints] for poses in (drawn, real, train))
-    nearest, true_nearest = metrics.nearest_deg(made, known), metrics.nearest_deg(true, known)
+    made, true, seen = (poses[:, joints] for poses in (drawn, real, train))
+    nearest, true_nearest = metrics.nearest_deg(made, seen), metrics.nearest_deg(true, seen)
     marginals = metrics.marginal_distance_deg(made, true)
-    middle = metrics.mean_pose(known)
+    middle = metrics.mean_pose(seen)
     angles = [metrics.geodesic_deg(poses, middle.expand_as(poses)).cpu().numpy() for poses in (made, true)]
     summary = Samples(
         count=len(drawn) + broken,
@@ -241,7 +243,7 @@ def _samples(
         held_out_nearest_deg=float(true_nearest.median()),
         copies=float((nearest < torch.quantile(true_nearest, 0.05)).float().mean()),
         marginal_deg=float(marginals.mean()),
-        train_marginal_deg=float(metrics.marginal_distance_deg(known, true).mean()),
+        train_marginal_deg=float(metrics.marginal_distance_deg(seen, true).mean()),
     )
     curves = Curves(
         energies=energies,

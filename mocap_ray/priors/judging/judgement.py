@@ -1,31 +1,32 @@
-"""What judging a prior finds: its figures as types, and as plain JSON."""
+"""The figures of a judged prior, as types and as plain JSON."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float
+from pydantic import JsonValue
 
 from mocap_ray.priors.judging.completion import Completion, Examples
 
 DEGREES = (5.0, 10.0, 20.0)
-"""By how much every joint is turned to disturb a pose."""
+"""Angles by which every joint is turned to perturb a pose."""
 
 
 @dataclass(frozen=True, slots=True)
 class JudgeOptions:
-    """How much is computed; the defaults take some seconds to a minute on two CPU cores.
+    """How much to compute; the defaults take some seconds to a minute on two CPU cores.
 
     Attributes:
-        seed: of everything that is drawn.
-        poses: held-out poses, drawn without replacement where there are more.
-        train: training poses, likewise: those among which neighbours are looked for.
-        samples: poses drawn from the prior.
-        completed: poses whose joints are hidden and found again.
-        steps: of the optimiser that finds them.
+        seed: seed of all random draws.
+        poses: number of held-out poses, drawn without replacement if there are more.
+        train: number of training poses, drawn likewise; nearest neighbours are searched among them.
+        samples: number of poses drawn from the prior.
+        completed: number of poses whose joints are hidden and recovered.
+        steps: optimiser steps of a completion.
         importance: samples per pose of the importance-weighted bound (VAE).
     """
 
@@ -45,11 +46,11 @@ class Likelihood:
     Attributes:
         nll, bits: per active dimension.
         error: standard error of `nll`, with clips as the independent observations; nan for fewer than two clips.
-        train_nll: the same on training poses; the gap to `nll` is what does not generalise.
-        gaussian_nll: `nll` of an independent Gaussian per active axis of rotation vectors, fitted to these training
-            poses: the naive answer.
-        active: number of active dimensions; only equal ones compare.
-        bound: an upper bound of the NLL (VAE), by `importance` samples a pose.
+        train_nll: the same on training poses; the difference to `nll` is the generalisation gap.
+        gaussian_nll: the baseline: `nll` of an independent Gaussian per active axis of rotation vectors, fitted to
+            these training poses.
+        active: number of active dimensions; NLLs over different axes are not comparable.
+        bound: whether `nll` is an upper bound (VAE), from `importance` samples per pose.
         importance: samples of the bound; 0 where the density is exact.
     """
 
@@ -65,11 +66,11 @@ class Likelihood:
 
 @dataclass(frozen=True, slots=True)
 class FlowCheck:
-    """Whether a flow is what it claims to be, on held-out poses.
+    """Numerical checks of a flow on held-out poses.
 
     Attributes:
         round_trip_median, round_trip_max: |x - inverse(transform(x))| in float32, in its own coordinates.
-        log_det: largest difference to the log-determinant by automatic differentiation, float64.
+        log_det: largest difference to the log-determinant from automatic differentiation, float64.
     """
 
     round_trip_median: float
@@ -79,16 +80,16 @@ class FlowCheck:
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """What the prior makes up, in degrees of mean geodesic distance over its joints.
+    """Figures of the prior's samples, in degrees of mean geodesic distance over its joints.
 
     Attributes:
         count: samples drawn.
-        broken: those with a number that is not finite; left out of the rest.
-        diversity_deg: mean distance of two samples; `held_out_diversity_deg` that of two held-out poses.
-        nearest_deg: median distance to the nearest training pose; `held_out_nearest_deg` that of held-out poses.
-        copies: share of samples nearer to a training pose than 95 % of the held-out poses are; 0.05 is honest.
+        broken: samples with non-finite values; excluded from the other figures.
+        diversity_deg: mean distance of two samples; `held_out_diversity_deg`: of two held-out poses.
+        nearest_deg: median distance to the nearest training pose; `held_out_nearest_deg`: of held-out poses.
+        copies: share of samples nearer to a training pose than 95 % of the held-out poses are; 0.05 is expected.
         marginal_deg: Wasserstein-1 distance of samples to held-out poses, mean over joints;
-            `train_marginal_deg` that of training poses, which have other subjects.
+            `train_marginal_deg`: of training poses, which have other subjects.
     """
 
     count: int
@@ -104,16 +105,16 @@ class Samples:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Curves:
-    """What the page draws.
+    """The data of the page's charts and pictures.
 
     Attributes:
-        energies: per active dimension, of real poses (`0`) and of those perturbed by so many degrees.
+        energies: degrees of perturbation -> energies per active dimension; 0: of real poses.
         nearest, held_out_nearest: distances to the nearest training pose, degrees.
         angles, held_out_angles: [N, K] angle of each joint from its mean rotation, degrees.
         joints: names of the K joints.
         marginals: [K] Wasserstein-1 distance, degrees.
         shown: [S, 55, 3] the first samples.
-        completed: some poses of each way of hiding joints.
+        completed: some completed poses of each task.
     """
 
     energies: dict[float, Float[np.ndarray, "_"]]
@@ -132,13 +133,13 @@ class Judgement:
     """All figures of one prior; `summary` is plain JSON.
 
     Attributes:
-        kind: of the model.
-        parameters: how many numbers were learned.
+        kind: kind of the model.
+        parameters: number of parameters.
         options: how much was computed.
-        held_out, train: how many poses of each were used.
-        unbounded: joints on which a density can grow without bound -> why; the NLL means little with any.
+        held_out, train: number of poses used of each split.
+        unbounded: joints on which a density can grow without bound -> reason; with any, the NLL means little.
         auroc: degrees of noise -> AUROC.
-        index: the active axes, 3 joint + axis; only NLLs of equal ones compare.
+        index: the active axes, 3 joint + axis; NLLs over different axes are not comparable.
     """
 
     kind: str
@@ -155,7 +156,7 @@ class Judgement:
     curves: Curves
     index: tuple[int, ...]
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> dict[str, JsonValue]:
         """Every figure, without the curves; nan becomes null."""
         return {
             "kind": self.kind,
@@ -164,7 +165,7 @@ class Judgement:
             "held_out_poses": self.held_out,
             "train_poses": self.train,
             "likelihood": _plain(asdict(self.likelihood)),
-            "unbounded": self.unbounded,
+            "unbounded": dict(self.unbounded),
             "flow": None if self.flow is None else _plain(asdict(self.flow)),
             "auroc": {f"{d:g}": v for d, v in self.auroc.items()},
             "completion": [asdict(c) for c in self.completions],
@@ -173,5 +174,5 @@ class Judgement:
         }
 
 
-def _plain(values: dict[str, Any]) -> dict[str, Any]:
+def _plain(values: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
     return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}

@@ -1,4 +1,4 @@
-"""The table of one or several judged priors, as texts: for the page and for the terminal."""
+"""The table of one or more judged priors as text, for the page and for the terminal."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mocap_ray.priors.judging.judgement import DEGREES
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A line of the table: text per prior, the index of the best one, and the naive answer."""
+    """A line of the table: a text per prior, the index of the best one, and the baseline."""
 
     title: str
     note: str
@@ -23,7 +23,7 @@ class Row:
 
 
 def rows(priors: Sequence[Judged]) -> list[Row]:
-    """The table: every figure with its naive answer; the best of several priors is marked."""
+    """The table: every figure with its baseline; the best of several priors is marked."""
     judgements = [p.judgement for p in priors]
     comparable = len({j.index for j in judgements}) == 1
     likelihoods = [j.likelihood for j in judgements]
@@ -39,7 +39,7 @@ def rows(priors: Sequence[Judged]) -> list[Row]:
         _row("", "bits per dimension", [f"{x.bits:.3f}" for x in likelihoods], [], ""),
         _row(
             "train NLL",
-            "the gap above it does not generalise",
+            "a lower value than held out: overfitting",
             [f"{x.train_nll:.3f}" for x in likelihoods],
             [],
             "",
@@ -54,14 +54,14 @@ def rows(priors: Sequence[Judged]) -> list[Row]:
         each = [next((c for c in j.completions if c.hidden == hidden), None) for j in judgements]
         errors = [f"{c.error_deg:.1f}°" if c else "" for c in each]
         naive = next(c.mean_pose_deg for c in each if c)
-        worth = [c.error_deg if c else np.inf for c in each] if comparable else []
+        ranked = [c.error_deg if c else np.inf for c in each] if comparable else []
         title = "completion" if k == 0 else ""
-        found.append(_row(title, f"error of {hidden}", errors, worth, f"{naive:.1f}° (mean pose)"))
+        found.append(_row(title, f"error of {hidden}", errors, ranked, f"{naive:.1f}° (mean pose)"))
     samples = [j.samples for j in judgements]
     found += [
         _row(
             "samples",
-            "mean distance of two: diversity",
+            "diversity: mean distance of two",
             [f"{s.diversity_deg:.1f}°" for s in samples],
             [abs(s.diversity_deg - s.held_out_diversity_deg) for s in samples] if comparable else [],
             f"{first.held_out_diversity_deg:.1f}° (held out)",
@@ -108,7 +108,7 @@ def _error(value: float) -> str:
     return f" ± {value:.3f}" if np.isfinite(value) else ""
 
 
-def _row(title: str, note: str, cells: list[str], worth: Sequence[float], naive: str) -> Row:
-    """`worth` is low where a prior is good; empty: nothing to win."""
-    best = int(np.argmin(worth)) if len(worth) > 1 and np.isfinite(worth).any() else None
+def _row(title: str, note: str, cells: list[str], ranked: Sequence[float], naive: str) -> Row:
+    """A row of the table; the lowest of `ranked` is the best prior; empty: none is marked."""
+    best = int(np.argmin(ranked)) if len(ranked) > 1 and np.isfinite(ranked).any() else None
     return Row(title, note, cells, best, naive)

@@ -16,12 +16,12 @@ from torch import Tensor
 from mocap_ray import priors
 from mocap_ray.cli.main import main
 from mocap_ray.config import load
-from mocap_ray.pages.priors import page
+from mocap_ray.pages.priors import priors_page
 from mocap_ray.priors import Coordinates, Prior, PriorConfig
 from mocap_ray.priors.gaussian_prior import GaussianConfig
 from mocap_ray.priors.global_flow import GlobalFlow, GlobalFlowConfig
 from mocap_ray.priors.judging import completion, metrics
-from mocap_ray.priors.judging.evaluate import Judged, Report, evaluate
+from mocap_ray.priors.judging.evaluate import Evaluation, Judged, evaluate
 from mocap_ray.priors.judging.judge import flow_check, judge, unbounded
 from mocap_ray.priors.judging.judgement import JudgeOptions
 from mocap_ray.runs.train import TrainConfig
@@ -33,7 +33,7 @@ QUICK = JudgeOptions(poses=400, train=400, samples=200, completed=12, steps=60, 
 
 
 def moving(n: int, seed: int, *, spread: float = 0.15) -> Float[Tensor, "n 55 3"]:
-    """Bodies whose joints all follow three hidden numbers, with a little noise: limbs tell of one another."""
+    """Bodies whose joints all follow three latent numbers, with a little noise, so that limbs depend on each other."""
     rng = np.random.default_rng(0)
     mixing, mean = rng.normal(size=(3, 63)), 0.3 * rng.normal(size=63)
     drawn = np.random.default_rng(seed)
@@ -179,8 +179,8 @@ def test_all_priors_are_shown_completing_the_same_poses_each_with_its_own_error(
                     found[row : row + 1], truth[row : row + 1], ~visible[row : row + 1]
                 )
                 assert e.error_deg[row] == pytest.approx(error, rel=1e-4)
-    report = Report(judged, "root", "test", "train", 400, 400, [], held_out[:24].numpy())
-    html = page(report)
+    report = Evaluation(judged, "root", "test", "train", 400, 400, [], held_out[:24].numpy())
+    html = priors_page(report)
     shown = html[html.index('id="completion-h"') : html.index('id="memory-h"')]
     # Three tasks, four poses: the pose, two priors and the mean pose.
     assert shown.count("<svg") == 3 * 4 * 4
@@ -250,7 +250,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         plain["model"] |= model
         plain["training"] |= {"max_epochs": 2}
         plain["output"] |= {"root": str(root / kind), "tensorboard": False}
-        train_locally(TrainConfig.model_validate(plain))
+        train_locally(TrainConfig.model_validate(plain).setup())
     return root
 
 
@@ -278,9 +278,9 @@ def test_a_report_is_the_same_every_time_and_names_are_escaped(trained: Path, tm
     odd = tmp_path / "a<b>&"
     odd.symlink_to(trained / "gaussian_prior")
     report = evaluate([odd], options=QUICK)
-    assert page(report) == page(evaluate([odd], options=QUICK))
-    assert "a<b>" not in page(report)
-    assert "a&lt;b&gt;&amp;" in page(report)
+    assert priors_page(report) == priors_page(evaluate([odd], options=QUICK))
+    assert "a<b>" not in priors_page(report)
+    assert "a&lt;b&gt;&amp;" in priors_page(report)
 
 
 def test_sample_writes_what_load_prior_would_draw(trained: Path, tmp_path: Path) -> None:
@@ -327,5 +327,5 @@ def test_what_cannot_be_judged_says_so(trained: Path) -> None:
     with pytest.raises(ValueError, match=r"config\.yaml: a file that is neither a checkpoint"):
         evaluate([trained / "gaussian_prior" / "config.yaml"])
     one = moving(1, 1)
-    with pytest.raises(ValueError, match=r"1 held-out poses\. Judging needs at least two"):
+    with pytest.raises(ValueError, match=r"1 held-out pose\. Judging needs at least two"):
         judge(gaussian(moving(50, 1)), train=moving(50, 1), held_out=one)

@@ -64,12 +64,12 @@ def test_a_prior_of_other_poses_does_not_help_as_much(example: ModuleType) -> No
     train, shifted = bodies(500, 1), bodies(500, 1)
     shifted[:, 1:22] += 0.5
     config = GaussianConfig()
-    priors = {
+    found = {
         name: priors.build(config, priors.fit_coordinates(config, poses, joints="body")).eval()
         for name, poses in (("right", train), ("wrong", shifted))
     }
     fits = example.compare(
-        priors, body=pictures.figure_body(), tune=bodies(8, 2), test=bodies(16, 3),
+        found, body=pictures.figure_body(), tune=bodies(8, 2), test=bodies(16, 3),
         start=metrics.mean_pose(train), steps=60,
     )  # fmt: skip
     assert fits[1].degrees < 0.8 * fits[2].degrees

@@ -1,0 +1,180 @@
+"""Motion clips as a product of shards: a shard's table and sums, and the files that are made from all shards."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+
+from mocap_ray.dataset import schema
+from mocap_ray.dataset.card import card
+from mocap_ray.dataset.process import Plan, process
+from mocap_ray.motion.clip import Clip, Reason
+from mocap_ray.motion.features import column_names
+from mocap_ray.motion.statistics import RULES, Moments
+from mocap_ray.records import Recording, Rejection
+from mocap_ray.shards.build import Build
+from mocap_ray.shards.layout import Layout, ProductWords, Record, Sums
+from mocap_ray.shards.product import Product, Resources
+from mocap_ray.shards.receipts import Receipt
+from mocap_ray.storage import Place
+
+
+class FeatureSums(Record):
+    """Moments of a shard's features as plain numbers; JSON preserves float64 exactly."""
+
+    count: int
+    mean: tuple[float, ...]
+    m2: tuple[float, ...]
+
+    @staticmethod
+    def of(moments: Moments) -> FeatureSums:
+        """Convert to plain numbers."""
+        return FeatureSums(
+            count=moments.count, mean=tuple(moments.mean.tolist()), m2=tuple(moments.m2.tolist())
+        )
+
+    def moments(self) -> Moments:
+        """Convert back to arrays."""
+        return Moments(count=self.count, mean=np.array(self.mean), m2=np.array(self.m2))
+
+
+class ClipSums(Sums):
+    """The sums of a shard's clips.
+
+    Attributes:
+        frames: rows of `features`.
+        seconds: seconds of motion.
+        other_gender_body: number of recordings that used a body model of another gender than their own.
+        moments: moments of the features, for the statistics of the training split.
+    """
+
+    AMOUNTS: ClassVar[tuple[str, ...]] = ("frames", "seconds")
+
+    frames: int
+    seconds: float
+    other_gender_body: int
+    moments: FeatureSums
+
+    def merge(self, other: ClipSums) -> ClipSums:
+        """The sums of both."""
+        return ClipSums(
+            frames=self.frames + other.frames,
+            seconds=self.seconds + other.seconds,
+            other_gender_body=self.other_gender_body + other.other_gender_body,
+            moments=FeatureSums.of(self.moments.moments().merge(other.moments.moments())),
+        )
+
+    def counts(self) -> dict[str, int | float]:
+        """All but the moments."""
+        return {**super().counts(), "other_gender_body": self.other_gender_body}
+
+
+CLIPS = Layout(
+    folder="clips",
+    keys=("dataset", "split"),
+    reasons=Reason,
+    sums=ClipSums,
+    words=ProductWords(input="recording", inputs="recordings", rows="clips", start="first_frame"),
+    schema_version=schema.SCHEMA_VERSION,
+    rejected_keys=("dataset",),
+)
+"""The layout of a data set of clips; `docs/data-format.md` describes its files."""
+
+
+@dataclass(frozen=True)
+class ClipProduct(Product[Recording, Clip, ClipSums]):
+    """Clips with their features, from recordings of an archive.
+
+    Attributes:
+        plan: how to process a recording.
+        recipe: the settings that change rows, for the manifest and the card.
+        gpus: GPUs of a worker, for vertices.
+    """
+
+    layout = CLIPS
+
+    plan: Plan
+    recipe: Mapping[str, Any]
+    gpus: float = 0.0
+
+    @property
+    def resources(self) -> Resources:
+        """One CPU, and `gpus` GPUs for vertices."""
+        return Resources(gpus=self.gpus)
+
+    def process(self, input: Recording) -> list[Clip | Rejection[Recording]]:
+        """See `mocap_ray.dataset.process.process`."""
+        return process(input, self.plan)
+
+    def table(self, items: Sequence[Clip]) -> pa.Table:
+        """Clips as Arrow columns."""
+        return schema.to_table(items, schema.schema(self.plan.columns))
+
+    def encode(self, table: pa.Table) -> pa.Buffer:
+        """Parquet with byte-stream split floats, about 100 clips per row group."""
+        return schema.to_parquet(table)
+
+    def sums(self, items: Sequence[Clip]) -> ClipSums:
+        """Counts of the clips, and moments of their features."""
+        moments = Moments.empty()
+        for clip in items:
+            moments = moments.merge(Moments.of_features(clip.features))
+        return ClipSums(
+            frames=sum(c.num_frames for c in items),
+            seconds=sum(c.num_frames / c.fps for c in items),
+            other_gender_body=len({c.recording.name for c in items if c.body_gender != c.gender}),
+            moments=FeatureSums.of(moments),
+        )
+
+    def metadata(self) -> dict[str, str]:
+        """The profile, which a reader needs to decode the features."""
+        return {"profile": self.plan.motion.profile}
+
+    def finish(
+        self, out: Place, receipts: Sequence[Receipt[ClipSums]], manifest: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Write statistics.npz and the data card, README.md."""
+        profile, archive = self.plan.motion.profile, self.plan.archive
+        out.write_atomic(_statistics(receipts, profile), "statistics.npz")
+        extended = {
+            **manifest,
+            "profile": profile,
+            "columns": [c for c in schema.OPTIONAL_COLUMNS if c in self.recipe["columns"]],
+            "standin_body": any(m["standin"] for m in self.recipe["body"]["models"].values()),
+        }
+        source = (archive.title, archive.licence, archive.citation, archive.url)
+        sources = {row["dataset"]: source for row in extended["counts"]}
+        out.write_atomic(card(extended, sources).encode(), "README.md")
+        return extended
+
+
+ClipBuild = Build[Recording, Clip, ClipSums]
+"""The plan of an extraction."""
+
+
+def _statistics(receipts: Sequence[Receipt[ClipSums]], profile: str) -> bytes:
+    """statistics.npz: statistics of the train split, merged in the order of the shards' paths."""
+    split = CLIPS.keys.index("split")
+    moments = Moments.empty()
+    for receipt in receipts:
+        if receipt.group[split] == "train":
+            moments = moments.merge(receipt.sums.moments.moments())
+    results: dict[str, tuple[np.ndarray, np.ndarray]] = {name: rule(moments) for name, rule in RULES.items()}
+    mean, std = results[profile]
+    arrays: dict[str, Any] = {f"std_{name}": s.astype(np.float32) for name, (_, s) in results.items()}
+    sink = io.BytesIO()
+    np.savez(
+        sink,
+        mean=mean.astype(np.float32),
+        std=std.astype(np.float32),
+        count=np.int64(moments.count),
+        profile=np.array(profile),
+        columns=np.array(column_names()),
+        **arrays,
+    )
+    return sink.getvalue()

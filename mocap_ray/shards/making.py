@@ -1,0 +1,168 @@
+"""Make one shard in one process: process its inputs, publish the file, write the receipt."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Generic, TypeVar
+
+import pyarrow as pa
+
+from mocap_ray.errors import UserError
+from mocap_ray.records import Rejection
+from mocap_ray.shards import recipe
+from mocap_ray.shards.cutting import InputT, Shard
+from mocap_ray.shards.layout import SumsT
+from mocap_ray.shards.product import ItemT, Product
+from mocap_ray.shards.receipts import Left, Listed, Receipt
+from mocap_ray.storage import Place
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """How often, and after how long, a failed read or write is retried.
+
+    Attributes:
+        times: attempts in all.
+        wait_s: seconds before the second attempt; doubled after each further one.
+    """
+
+    times: int = 3
+    wait_s: float = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Job(Generic[InputT, ItemT, SumsT]):
+    """What a worker needs besides the shards; sent once per execution, and as large as the product.
+
+    Attributes:
+        product: what to make.
+        out: root of the data set.
+        recipe_hash: of the run, for files and receipts.
+        metadata: of each file's schema.
+        strict: whether to raise on the first rejection.
+        retry: how reads and writes are retried.
+    """
+
+    product: Product[InputT, ItemT, SumsT]
+    out: Place
+    recipe_hash: str
+    metadata: Mapping[str, str]
+    strict: bool = False
+    retry: Retry = Retry()
+
+    def ready(self) -> Job[InputT, ItemT, SumsT]:
+        """The job with its product set up; called once in each worker, before its first shard."""
+        return replace(self, product=self.product.setup())
+
+
+class FirstRejection(Exception):
+    """The first rejection, which ends a run with `--strict`."""
+
+
+class ProcessingError(Exception):
+    """A product raised an unexpected exception, which is a bug; names the input. The cause is chained."""
+
+
+def make(
+    shard: Shard[InputT], job: Job[InputT, ItemT, SumsT], *, dead: Mapping[str, str] | None = None
+) -> Receipt[SumsT]:
+    """Make one shard: process its inputs, publish the file atomically, then write its receipt.
+
+    Args:
+        shard: the inputs.
+        job: what to make from them, and where; already set up (`Job.ready`).
+        dead: inputs that killed their worker -> what is known; they are rejected without being read.
+
+    Raises:
+        OSError: an input could not be read, or a file could not be written, after all retries.
+        FirstRejection: with `strict`, the first rejection.
+        UserError: the run cannot continue.
+        Replaced: another run has replaced the data set's recipe; nothing was written.
+        ProcessingError: a bug of the product.
+    """
+    product, out, retry = job.product, job.out, job.retry
+    items: list[ItemT] = []
+    rejections: list[Rejection[InputT]] = []
+    for input in shard.inputs:
+        for item in _processed(input, job, dead or {}):
+            if not isinstance(item, Rejection):
+                items.append(item)
+            elif job.strict:
+                raise FirstRejection(f"{input.source}: {item.reason}: {item.detail}")
+            else:
+                rejections.append(item)
+    data: pa.Buffer | None = None
+    _retried(lambda: recipe.require_current(out, job.recipe_hash), retry, f"reading {recipe.NAME}")
+    if items:
+        data = product.encode(_with_metadata(product.table(items), job))
+        _retried(lambda: out.write_atomic(data, shard.path), retry, f"writing {shard.path}")
+    else:
+        out.remove(shard.path)
+    receipt = _receipt(shard, product.sums(items), len(items), rejections, data, job.recipe_hash)
+    _retried(lambda: receipt.write_atomic(out, product.layout), retry, f"writing the receipt of {shard.path}")
+    return receipt
+
+
+def _processed(
+    input: InputT, job: Job[InputT, ItemT, SumsT], dead: Mapping[str, str]
+) -> Sequence[ItemT | Rejection[InputT]]:
+    """The items and rejections of an input; an input in `dead` is rejected without being read."""
+    reasons = job.product.layout.reasons
+    if input.name in dead:
+        return [Rejection(input, job.product.layout.worker_died, dead[input.name])]
+    try:
+        results = _retried(lambda: job.product.process(input), job.retry, f"reading {input.source}")
+    except (OSError, UserError):
+        raise
+    except Exception as error:
+        raise ProcessingError(f"{input.source}: {type(error).__name__}: {error}") from error
+    for item in results:
+        if isinstance(item, Rejection) and not isinstance(item.reason, reasons):
+            raise ProcessingError(f"{input.source}: {item.reason!r} is not a reason of {reasons.__name__}.")
+    return results
+
+
+def _with_metadata(table: pa.Table, job: Job[Any, Any, Any]) -> pa.Table:
+    values = {**job.metadata, "recipe_hash": job.recipe_hash}
+    return table.replace_schema_metadata({f"mocap_ray.{key}": value for key, value in values.items()})
+
+
+def _receipt(
+    shard: Shard[InputT],
+    sums: SumsT,
+    rows: int,
+    rejections: Sequence[Rejection[InputT]],
+    data: pa.Buffer | None,
+    recipe_hash: str,
+) -> Receipt[SumsT]:
+    """The receipt of a shard: what it holds and what it was made from."""
+    return Receipt(
+        shard=shard.name,
+        path=shard.path,
+        group=shard.group,
+        recipe_hash=recipe_hash,
+        inputs=tuple(Listed.of(i) for i in shard.inputs),
+        sha256=hashlib.sha256(data).hexdigest() if data is not None else None,
+        bytes=data.size if data is not None else 0,
+        rows=rows,
+        rejections=tuple(Left.of(r, shard.group) for r in rejections),
+        sums=sums,
+    )
+
+
+Result = TypeVar("Result")
+
+
+def _retried(call: Callable[[], Result], retry: Retry, doing: str) -> Result:
+    """`call()`, retried after an OSError with growing waits. Raises the last OSError; the message says `doing`."""
+    for attempt in range(retry.times):
+        try:
+            return call()
+        except OSError as error:
+            if attempt + 1 == retry.times:
+                raise OSError(f"{doing}: {error} ({retry.times} attempts)") from error
+            time.sleep(retry.wait_s * 2**attempt)
+    raise AssertionError("unreachable: retry.times is at least 1")

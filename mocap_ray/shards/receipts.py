@@ -1,0 +1,176 @@
+"""Receipts prove that shards are finished: one small JSON file per shard, read when a run resumes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Generic
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic_core import from_json, to_json
+
+from mocap_ray.records import Rejection
+from mocap_ray.shards.cutting import Group
+from mocap_ray.shards.layout import Input, Layout, Record, SumsT
+from mocap_ray.storage import Place
+
+FOLDER = "receipts"
+
+
+class Listed(Record):
+    """An input as it was listed when the shard was made."""
+
+    source: str
+    name: str
+    size: int
+    fingerprint: str
+
+    @staticmethod
+    def of(input: Input) -> Listed:
+        """The listing of an input."""
+        return Listed(source=input.source, name=input.name, size=input.size, fingerprint=input.fingerprint)
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """An input, or a piece of one, that was left out: a row of `rejected.parquet`."""
+
+    group: Group
+    name: str
+    start: int
+    reason: str
+    detail: str
+
+    @staticmethod
+    def of(rejection: Rejection[Any], group: Group) -> Left:
+        """The rejection as a row."""
+        return Left(
+            group=group,
+            name=rejection.input.name,
+            start=rejection.start,
+            reason=str(rejection.reason),
+            detail=rejection.detail,
+        )
+
+    def row(self, layout: Layout[Any]) -> dict[str, Any]:
+        """The row as plain values, under the product's own names."""
+        where = dict(zip(layout.keys, self.group, strict=True))
+        return {
+            **{key: where[key] for key in rejected_keys(layout)},
+            layout.words.input: self.name,
+            layout.words.start: self.start,
+            "reason": self.reason,
+            "detail": self.detail,
+        }
+
+
+def rejected_keys(layout: Layout[Any]) -> tuple[str, ...]:
+    """The keys of a group that are columns of `rejected.parquet`."""
+    return layout.keys if layout.rejected_keys is None else layout.rejected_keys
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt(Generic[SumsT]):
+    """A finished shard. `sha256` is None if every input was rejected, so that there is no file."""
+
+    shard: str
+    path: str
+    group: Group
+    recipe_hash: str
+    inputs: tuple[Listed, ...]
+    sha256: str | None
+    bytes: int
+    rows: int
+    rejections: tuple[Left, ...]
+    sums: SumsT
+
+    def write_atomic(self, out: Place, layout: Layout[SumsT]) -> None:
+        """Write the receipt below `receipts/` atomically."""
+        out.write_atomic(to_json(_values(self, layout)), FOLDER, f"{self.shard}.json")
+
+
+class _Head(BaseModel):
+    """The part of a receipt that is the same for every product."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    shard: str
+    path: str
+    recipe_hash: str
+    inputs: tuple[Listed, ...]
+    sha256: str | None
+    bytes: int
+    rows: int
+
+
+def _values(receipt: Receipt[Any], layout: Layout[Any]) -> dict[str, Any]:
+    """The receipt as one flat object: amounts after the number of rows, other sums at the end."""
+    sums = receipt.sums.model_dump()
+    amounts = {name: sums.pop(name) for name in receipt.sums.AMOUNTS}
+    return {
+        "shard": receipt.shard,
+        "path": receipt.path,
+        **dict(zip(layout.keys, receipt.group, strict=True)),
+        "recipe_hash": receipt.recipe_hash,
+        "inputs": receipt.inputs,
+        "sha256": receipt.sha256,
+        "bytes": receipt.bytes,
+        "rows": receipt.rows,
+        **amounts,
+        "rejections": [left.row(layout) for left in receipt.rejections],
+        **sums,
+    }
+
+
+def _parsed(data: bytes, layout: Layout[SumsT]) -> Receipt[SumsT]:
+    """Parse a receipt. Raises ValueError, KeyError or TypeError if this version did not write it."""
+    values: dict[str, Any] = from_json(data)
+    head = _Head.model_validate(values)
+    group = tuple(str(values[key]) for key in layout.keys)
+    not_sums = {*_Head.model_fields, *layout.keys, "rejections"}
+    sums = layout.sums.model_validate({k: v for k, v in values.items() if k not in not_sums})
+    return Receipt(
+        shard=head.shard,
+        path=head.path,
+        group=group,
+        recipe_hash=head.recipe_hash,
+        inputs=head.inputs,
+        sha256=head.sha256,
+        bytes=head.bytes,
+        rows=head.rows,
+        rejections=tuple(_left(row, group, layout) for row in values["rejections"]),
+        sums=sums,
+    )
+
+
+def _left(row: Mapping[str, Any], group: Group, layout: Layout[Any]) -> Left:
+    words = layout.words
+    left = Left(
+        group=group,
+        name=str(row[words.input]),
+        start=int(row[words.start]),
+        reason=str(row["reason"]),
+        detail=str(row["detail"]),
+    )
+    if left.row(layout) != row:
+        raise ValueError(f"a rejection with other keys than {sorted(left.row(layout))}")
+    return left
+
+
+def read_all(out: Place, layout: Layout[SumsT]) -> dict[str, Receipt[SumsT]]:
+    """All readable receipts of a data set, by shard name.
+
+    A receipt that cannot be parsed proves nothing and is ignored: its shard is made again.
+    """
+    names = [out.relative(i.path) for i in out.files(FOLDER) if i.path.endswith(".json")]
+
+    def read(name: str) -> Receipt[SumsT] | None:
+        try:
+            return _parsed(out.read(name), layout)
+        except (ValidationError, ValueError, KeyError, TypeError):
+            return None
+
+    with ThreadPoolExecutor(16) as pool:
+        receipts = [r for r in pool.map(read, names) if r is not None]
+    return {r.shard: r for r in receipts}

@@ -1,0 +1,104 @@
+"""Checks before a training: its data, and what its output folder already contains."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mocap_ray.config import dump_yaml
+from mocap_ray.errors import UserError
+from mocap_ray.options import differences
+from mocap_ray.storage import place
+from mocap_ray.training import checkpoint
+from mocap_ray.training.checkpoint import CHECKPOINTS, LAST, CheckpointError
+from mocap_ray.training.task import Facts, TrainingSetup
+from mocap_ray.training.trackers import check_trackers
+
+FREE = ("max_epochs", "max_minutes", "patience", "min_delta", "val_every", "device", "compile")
+"""Keys of `training` that may change when a training is resumed."""
+FREE_DATA = ("root", "feed", "memory_share")
+"""Keys of `data` that may change: where the rows are, and how they are loaded."""
+HASH = "manifest_hash"
+"""Key of `Facts.source_hash` in the description of a checkpoint."""
+WRITTEN = (
+    "config.yaml",
+    "checkpoints",
+    "export",
+    "metrics.csv",
+    "tensorboard",
+    "summary.json",
+    "trackers.json",
+    "wandb",
+)
+
+
+def check_data(setup: TrainingSetup[Any]) -> Facts:
+    """Check that the training can start, without reading its rows.
+
+    Raises:
+        UserError: the data cannot be trained on, or a tracker cannot be used.
+    """
+    check_trackers(setup.output, place(setup.output.root))
+    return setup.task.check()
+
+
+def prepare(setup: TrainingSetup[Any], *, resume: bool = False, overwrite: bool = False) -> Facts:
+    """Check the data and the output folder, remove an overwritten training, and write config.yaml.
+
+    Args:
+        setup: the training.
+        resume: resume from the last checkpoint; without a checkpoint the training starts from the beginning.
+        overwrite: remove the training in `output.root` first.
+
+    Raises:
+        UserError: the data cannot be trained on; `output.root` contains a training and neither resume nor overwrite
+            is set; or it contains another training than the one to resume.
+    """
+    facts = check_data(setup)
+    out = place(setup.output.root)
+    if out.exists("manifest.json"):
+        raise UserError(f"output.root {out.uri}: is a data set. Choose another folder for the training.")
+    has_training = out.exists("checkpoints", LAST)
+    if has_training and not (resume or overwrite):
+        raise UserError(
+            f"output.root {out.uri}: already contains a training. Resume it with --resume, replace it with "
+            "--overwrite, or choose another folder with --override output.root=..."
+        )
+    if overwrite:
+        for info in out.files():
+            if out.relative(info.path).split("/")[0] in WRITTEN:
+                out.remove(out.relative(info.path))
+    elif has_training:
+        compare(
+            checkpoint.read(out.folder(CHECKPOINTS), LAST)["about"],
+            setup,
+            facts.source_hash,
+            where=out.uri,
+        )
+    out.write_atomic(dump_yaml(setup.plain).encode(), "config.yaml")
+    return facts
+
+
+def compare(about: Mapping[str, Any], setup: TrainingSetup[Any], source_hash: str, *, where: str) -> None:
+    """Check that a checkpoint belongs to this training. Raises CheckpointError with every difference."""
+    if about.get(HASH) != source_hash:
+        raise CheckpointError(
+            f"{where}: was trained on another data set (manifest {str(about.get(HASH))[:12]}; "
+            f"{setup.data.root} is {source_hash[:12]}) and uses its statistics. Choose another output.root, or use "
+            "--overwrite."
+        )
+    old, new = (_fixed(plain) for plain in (about["config"], setup.plain))
+    lines = differences(old, new)
+    if lines:
+        listed = "".join(f"\n  {line}" for line in lines)
+        raise CheckpointError(
+            f"{where}: cannot be resumed with other settings:{listed}\nRestore them, choose another "
+            f"output.root, or use --overwrite. These may change: training.{', training.'.join(FREE)}."
+        )
+
+
+def _fixed(plain: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that affect the losses."""
+    data = {k: v for k, v in plain["data"].items() if k not in FREE_DATA}
+    training = {k: v for k, v in plain["training"].items() if k not in FREE}
+    return {"model": plain["model"], "data": data, "training": training}

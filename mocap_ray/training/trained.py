@@ -1,0 +1,84 @@
+"""Load the result of a training from its folder, a checkpoint or an export."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from mocap_ray.storage import Place, place
+from mocap_ray.training import checkpoint
+from mocap_ray.training.checkpoint import BEST, CHECKPOINTS, EXPORT, LAST, WEIGHTS, CheckpointError
+from mocap_ray.training.task import TaskWords
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Trained:
+    """The weights of a trained model, and its description.
+
+    Attributes:
+        tensors: the weights by name, on the CPU.
+        about: the description, plain JSON values.
+        where: the file they were loaded from.
+    """
+
+    tensors: dict[str, Tensor]
+    about: dict[str, Any]
+    where: str
+
+
+def read_trained(path: str | os.PathLike[str], words: TaskWords) -> Trained:
+    """Read the output folder of a training (its best checkpoint), a checkpoint, or an export.
+
+    Args:
+        path: path or URI of any of these.
+        words: nouns of the task.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, not a checkpoint, or of a newer format; says what to do.
+    """
+    folder, name = _find(path, words)
+    try:
+        if name == words.description:
+            tensors, about = checkpoint.read_export(folder, description=name)
+        else:
+            loaded = checkpoint.read(folder, name)
+            tensors, about = checkpoint.weights(loaded["state"]), loaded["about"]
+    except FileNotFoundError:
+        missing = WEIGHTS if name == words.description else name
+        raise CheckpointError(
+            f"{folder.uri}/{missing}: there is no such file. Copy the folder again."
+        ) from None
+    return Trained(tensors, about, f"{folder.uri}/{name}")
+
+
+def _find(path: str | os.PathLike[str], words: TaskWords) -> tuple[Place, str]:
+    """Folder and name of the file to load: a checkpoint, or the description of an export."""
+    about = words.description
+    text = str(path).rstrip("/")
+    head, _, last = text.rpartition("/")
+    if last in (about, WEIGHTS):
+        return place(head or "."), about
+    if last.endswith(".pt"):
+        return place(head or "."), last
+    if os.path.isfile(text):
+        raise CheckpointError(
+            f"{text}: a file that is neither a checkpoint (.pt) nor part of an export ({about}, {WEIGHTS}). "
+            "Expected the output folder of `mocap-ray train`, or a checkpoint in it."
+        )
+    root = place(text)
+    for folder, name in (("", about), (CHECKPOINTS, BEST), (EXPORT, about), ("", BEST), ("", LAST)):
+        if root.exists(*filter(None, (folder, name))):
+            return place(f"{text}/{folder}" if folder else text), name
+    if not root.exists():
+        raise CheckpointError(
+            f"{text}: there is no such file or folder. Expected the output folder of `mocap-ray train`."
+        )
+    names = sorted({root.relative(i.path).split("/")[0] for i in root.files()})
+    found = ", ".join(names[:5]) or "nothing"
+    raise CheckpointError(
+        f"{text}: no trained {words.result} (found {found}). Expected checkpoints/{BEST} or {about} in it; a "
+        "training writes its checkpoints after the first epoch."
+    )

@@ -1,0 +1,228 @@
+"""What an extraction says: its config, its archive, its output, and recordings that it leaves out."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+
+from mocap_ray.lock import lock
+from mocap_ray.storage import place
+from tests.archives import rawzip
+from tests.wording.scenes import House, scene, take_with
+
+
+@scene
+def config_with_several_problems(house: House) -> str:
+    text = "source: {rot: a}\nbody: {root: b, gender: any}\noutput: {root: c, columns: [joints]}\n"
+    path = house.written("my.yaml", text)
+    return house.typed("extract", path, "-o", "motion.mirror", "ray.workers=0")
+
+
+@scene
+def config_with_one_problem(house: House) -> str:
+    return house.extract(motion__mirrored="true")
+
+
+@scene
+def config_that_is_not_there(house: House) -> str:
+    return house.typed("extract", "humanml")
+
+
+@scene
+def config_with_a_key_twice(house: House) -> str:
+    return house.typed("extract", house.written("twice.yaml", "source: {root: a}\nsource: {root: b}\n"))
+
+
+@scene
+def override_that_is_no_yaml(house: House) -> str:
+    return house.extract(motion__mirror="[1")
+
+
+@scene
+def output_inside_the_archive(house: House) -> str:
+    text = "source: {root: DIR}\nbody: {root: b}\noutput: {root: DIR/out}\n"
+    return house.typed("extract", house.written("in.yaml", text))
+
+
+@scene
+def archive_of_an_unknown_name(house: House) -> str:
+    return house.extract(source__archive="amas")
+
+
+@scene
+def archive_of_a_module_that_is_not_there(house: House) -> str:
+    return house.extract(source__archive="my_archive:ARCHIVE")
+
+
+@scene
+def archive_that_is_not_there(house: House) -> str:
+    return house.extract(source__root=house.root / "nowhere")
+
+
+@scene
+def archive_still_packed(house: House) -> str:
+    house.written("packed/CMU.tar.bz2", "")
+    return house.extract(source__root=house.root / "packed")
+
+
+@scene
+def address_of_an_unknown_kind(house: House) -> str:
+    return house.extract(source__root="ftp://data/amass")
+
+
+@scene
+def address_of_one_file(house: House) -> str:
+    return house.extract(source__root=house.archive / "DemoStroll" / "s01" / "shape.npz")
+
+
+@scene
+def selection_without_a_recording(house: House) -> str:
+    return house.extract("--include", "CMU/*")
+
+
+@scene
+def split_without_a_recording(house: House) -> str:
+    return house.extract(source__split="amass")
+
+
+@scene
+def split_that_is_unknown(house: House) -> str:
+    return house.extract(source__split="subjects")
+
+
+@scene
+def split_lists_that_name_one_subject_twice(house: House) -> str:
+    lists = house.written("twice_lists.yaml", "train: [DemoGym/s03]\nval: [DemoGym/s03]\n")
+    return house.extract(source__split=lists)
+
+
+@scene
+def segments_that_are_not_there(house: House) -> str:
+    return house.extract(source__segments=house.root / "index.csv")
+
+
+@scene
+def body_model_missing(house: House) -> str:
+    (house.root / "none").mkdir(exist_ok=True)
+    return house.extract(body__root=house.root / "none")
+
+
+@scene
+def body_model_of_another_gender_missing(house: House) -> str:
+    return house.extract(body__gender="humanml3d")
+
+
+@scene
+def another_recipe(house: House) -> str:
+    house.extracted  # noqa: B018 - made here
+    return house.extract(out="extracted", motion__mirror="true", motion__profile="flowmimic")
+
+
+@scene
+def output_with_one_foreign_file(house: House) -> str:
+    house.written("thesis/thesis.tex", "precious")
+    return house.extract(out="thesis")
+
+
+@scene
+def output_that_is_a_file(house: House) -> str:
+    house.written("a_file", "")
+    return house.extract(out="a_file")
+
+
+@scene
+def one_recording_that_vanished(house: House) -> str:
+    house.extracted  # noqa: B018 - made here
+    smaller = house.root / "smaller"
+    shutil.copytree(house.archive, smaller, dirs_exist_ok=True)
+    (smaller / "DemoGym" / "s03" / "003_run_in_place_poses.npz").unlink()
+    return house.extract(out="extracted", source__root=smaller)
+
+
+@scene
+def data_set_in_use(house: House) -> str:
+    house.written("used/kept", "")
+    with lock(place(house.root / "used")):
+        return house.extract(out="used")
+
+
+@scene
+def dry_run(house: House) -> str:
+    return house.extract("--dry-run", out="dry")
+
+
+@scene
+def dry_run_with_one_recording_that_no_list_names(house: House) -> str:
+    lists = house.written(
+        "one_less.yaml", "train: [DemoGym, DemoStroll, DemoPark/s02]\nval: [DemoPark/s05]\n"
+    )
+    return house.extract("--dry-run", out="dry", source__split=lists)
+
+
+@scene
+def extraction_with_nothing_to_make(house: House) -> str:
+    house.extracted  # noqa: B018 - made here
+    return house.extract(out="extracted")
+
+
+@scene
+def recording_without_a_frame_rate(house: House) -> str:
+    return house.rejection("a_poses.npz", rawzip.npz(take_with(mocap_framerate=None)))
+
+
+@scene
+def recording_cut_short(house: House) -> str:
+    return house.rejection("b_poses.npz", rawzip.npz(take_with())[:100_000])
+
+
+@scene
+def recording_of_one_byte(house: House) -> str:
+    return house.rejection("one_poses.npz", b"P")
+
+
+@scene
+def recording_that_is_no_archive(house: House) -> str:
+    return house.rejection("c_poses.npz", b"<html>404 Not Found</html>")
+
+
+@scene
+def recording_that_teleports(house: House) -> str:
+    trans = np.zeros((300, 3))
+    trans[150:] = (1.0, 0.0, 0.0)
+    return house.rejection("d_poses.npz", rawzip.npz(take_with(trans=trans)))
+
+
+@scene
+def recording_whose_last_frame_is_broken(house: House) -> str:
+    trans = np.zeros((300, 3))
+    trans[299] = (1.0, 0.0, 0.0)
+    return house.rejection("last_poses.npz", rawzip.npz(take_with(trans=trans)))
+
+
+@scene
+def recording_that_is_too_short(house: House) -> str:
+    poses, trans = take_with()["poses"][:100], take_with()["trans"][:100]
+    return house.rejection("e_poses.npz", rawzip.npz(take_with(poses=poses, trans=trans)))
+
+
+@scene
+def recording_with_numbers_that_are_not_finite(house: House) -> str:
+    poses = take_with()["poses"]
+    poses[7, 4] = np.nan
+    return house.rejection("f_poses.npz", rawzip.npz(take_with(poses=poses)))
+
+
+@scene
+def recording_whose_arrays_do_not_fit(house: House) -> str:
+    return house.rejection("g_poses.npz", rawzip.npz(take_with(trans=np.zeros((299, 3)))))
+
+
+@scene
+def recording_that_would_run_code(house: House) -> str:
+    return house.rejection("h_poses.npz", rawzip.npz(take_with(poses=np.array([print], dtype=object))))
+
+
+@scene
+def inspection_of_a_file_that_is_not_there(house: House) -> str:
+    return house.typed("inspect", house.root / "nowhere.npz")

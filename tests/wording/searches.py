@@ -1,0 +1,180 @@
+"""What a search says before Ray runs, and views of trainings and searches as their lines stand in a log."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import yaml
+
+from mocap_ray.cli.training_view import SearchView, TrainView, print_search
+from mocap_ray.distributed.cluster import Cluster
+from mocap_ray.distributed.resources import Share
+from mocap_ray.distributed.search import SearchResult
+from mocap_ray.priors.task import WORDS
+from mocap_ray.runs.search import SearchConfig
+from mocap_ray.searching.results import Trial
+from mocap_ray.training.callbacks import EpochReport, TrainStart
+from tests.wording.scenes import House, printed, scene
+
+
+def _values(house: House, **settings: Any) -> dict[str, Any]:
+    base = house.written("base.yaml", yaml.safe_dump(house.training_values(house.root / "unused")))
+    return {
+        "base": str(base),
+        "space": {"training.learning_rate": {"grid": [0.001, 0.01]}},
+        "output": {"root": str(house.root / "search")},
+        **settings,
+    }
+
+
+def _search(house: House, *words: str, **settings: Any) -> str:
+    """Type `mocap-ray search`; what it refuses ends it before Ray starts."""
+    path = house.written("search.yaml", yaml.safe_dump(_values(house, **settings)))
+    return house.typed("search", path, *words)
+
+
+@scene
+def search_with_problems_in_its_space(house: House) -> str:
+    space = {
+        "training.learning_rate": {"log_uniform": [0, 1]},
+        "training.seed": {"int": [0.5, 2]},
+        "training.gamma": {"choice": []},
+        "training.patience": 3,
+    }
+    return _search(house, space=space, trials=2)
+
+
+@scene
+def search_over_values_that_the_base_does_not_take(house: House) -> str:
+    space = {"training.learning_rate": {"uniform": [-1, 1]}, "model.hiden": {"choice": [1]}}
+    return _search(house, space=space, trials=2)
+
+
+@scene
+def search_with_one_problem(house: House) -> str:
+    return _search(house, space={"training.schedule": {"grid": ["step"]}})
+
+
+@scene
+def search_over_nothing(house: House) -> str:
+    return _search(house, space={})
+
+
+@scene
+def search_over_where_trials_write(house: House) -> str:
+    return _search(house, space={"output.root": {"grid": ["a", "b"]}})
+
+
+@scene
+def search_without_an_end(house: House) -> str:
+    return _search(house, space={"training.learning_rate": {"uniform": [0.1, 0.2]}})
+
+
+@scene
+def search_with_fewer_trials_than_its_grids(house: House) -> str:
+    return _search(house, trials=1)
+
+
+@scene
+def search_with_a_fault_in_what_is_fixed(house: House) -> str:
+    return _search(house, fixed={"training": {"max_epochs": 0}})
+
+
+@scene
+def search_of_a_population_that_cannot_be(house: House) -> str:
+    return _search(house, scheduler="pbt", searcher="optuna", trials=1)
+
+
+@scene
+def search_of_a_base_that_is_not_there(house: House) -> str:
+    return _search(house, base="joint_flows")
+
+
+@scene
+def search_by_a_metric_that_is_never_measured(house: House) -> str:
+    return _search(house, fixed={"data": {"val": "validation"}})
+
+
+@scene
+def search_where_there_is_one_already(house: House) -> str:
+    house.written("search/search.yaml", yaml.safe_dump(_values(house)))
+    return _search(house)
+
+
+@scene
+def search_resumed_with_other_settings(house: House) -> str:
+    there = {"root": str(house.root / "another_search")}
+    theirs = SearchConfig.model_validate(_values(house, output=there)).model_dump(mode="json")
+    house.written("another_search/search.yaml", yaml.safe_dump(theirs))
+    return _search(house, "--resume", output=there, metric="loss", seed=4)
+
+
+@scene
+def search_to_resume_that_is_not_there(house: House) -> str:
+    return _search(house, "--resume", output={"root": str(house.root / "no_search")})
+
+
+@scene
+def search_into_a_folder_in_use(house: House) -> str:
+    house.written("notes/notes.txt", "precious")
+    return _search(house, output={"root": str(house.root / "notes")})
+
+
+def _report(epoch: int) -> EpochReport:
+    return EpochReport(
+        epoch, 2, 31 * epoch, {"loss": 1.25}, {"loss": 1.5}, 1.5, True, 1.5, epoch, 1e-3, 1.0, 2.0, 1234.5, 0.1,
+        60.0, 61.0,
+    )  # fmt: skip
+
+
+@scene
+def training_in_a_log(house: House) -> str:
+    def show(console: Any) -> None:
+        with TrainView(console, WORDS) as view:
+            view.on_cluster(Cluster(workers=1, nodes=1, own=False, whole=False), Share(1, 1.0, 0.0))
+            view.on_start(TrainStart(epoch=1, step=31, epochs=2, parameters=1, device="cpu", world=1))
+            view.on_note("There is no split 'val': the training loss decides which epoch is the best.")
+            view.on_epoch_saved(_report(2))
+
+    return printed(show)
+
+
+@scene
+def search_in_a_log(house: House) -> str:
+    config = SearchConfig.model_validate(_values(house))
+
+    def show(console: Any) -> None:
+        with SearchView(console, config) as view:
+            view.on_cluster(
+                Cluster(workers=2, nodes=1, own=False, whole=False),
+                Share(1, 1.0, 0.0),
+                concurrency=2,
+                trials=2,
+            )
+            view.logged = float("-inf")
+            view.on_trial(0, "epoch", {"val_loss": 0.5})
+            view.on_trial(1, "failed", "Epoch 1, step 3: the loss is nan. " + "It goes on. " * 40)
+
+    return printed(show)
+
+
+@scene
+def search_that_ended(house: House) -> str:
+    config = SearchConfig.model_validate(_values(house))
+    rows = [{"epoch": 1.0, "val_loss": 0.5}]
+    trials = [
+        Trial(0, {"training.learning_rate": 0.001}, rows, started=True, finished=True),
+        Trial(1, {"training.learning_rate": 0.01}, [], started=True, finished=False, error="the loss is nan"),
+    ]
+    outcome = SearchResult("searches/small", trials, trials[0], run_s=61.0, words=WORDS)
+    return printed(lambda console: print_search(console, outcome, config, most=1))
+
+
+@scene
+def search_of_one_trial_that_ended(house: House) -> str:
+    config = SearchConfig.model_validate(_values(house))
+    trial = Trial(
+        0, {"training.learning_rate": 0.001}, [{"epoch": 1.0, "val_loss": 0.5}], started=True, finished=True
+    )
+    outcome = SearchResult("searches/small", [trial], trial, run_s=1.0, words=WORDS)
+    return printed(lambda console: print_search(console, outcome, config))
