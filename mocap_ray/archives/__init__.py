@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-
 from mocap_ray.archives import amass
 from mocap_ray.archives.archive import Archive, Published, last_part
 from mocap_ray.archives.splits import RULES
+from mocap_ray.custom import find_named
 from mocap_ray.errors import UserError
 
 __all__ = ["ARCHIVES", "Archive", "find_archive", "named_split", "published_split", "short_title"]
@@ -21,23 +20,7 @@ def find_archive(name: str) -> Archive:
     Raises:
         UserError: there is no such archive.
     """
-    if name in ARCHIVES:
-        return ARCHIVES[name]
-    module, _, attribute = name.partition(":")
-    if not attribute:
-        raise UserError(
-            f"No archive {name!r}. Expected one of {', '.join(sorted(ARCHIVES))}, or package.module:NAME of an "
-            "Archive of your own."
-        )
-    try:
-        found = getattr(import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise UserError(
-            f"No archive {name!r}: {error}. Expected package.module:NAME of an importable module."
-        ) from error
-    if not isinstance(found, Archive):
-        raise UserError(f"{name} is a {type(found).__name__}. Expected a mocap_ray.archives.Archive.")
-    return found
+    return find_named(name, ARCHIVES, Archive, what="archive")
 
 
 def named_split(archive: Archive, split: str) -> bool:

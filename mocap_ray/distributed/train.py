@@ -13,13 +13,14 @@ import threading
 import time
 import uuid
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from pyarrow import fs as pafs
 from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 
-from mocap_ray.distributed.cluster import Cluster, connected
+from mocap_ray.distributed.callbacks import TrainCallback
+from mocap_ray.distributed.cluster import connected
 from mocap_ray.distributed.events import EventQueue
 from mocap_ray.distributed.resources import Share, capacity, share
 from mocap_ray.distributed.worker import work
@@ -27,7 +28,6 @@ from mocap_ray.lock import lock
 from mocap_ray.runs.ray import RayOptions
 from mocap_ray.runs.train import TrainConfig
 from mocap_ray.storage import Place, place
-from mocap_ray.training.callbacks import EpochReport, Progress, TrainStart
 from mocap_ray.training.prepare import prepare
 from mocap_ray.wording import counted
 
@@ -43,25 +43,6 @@ HEALTH_S = 0.2
 
 class TrainingFailed(RuntimeError):
     """The training could not finish; its last checkpoint is kept, and `--resume` continues from it."""
-
-
-class TrainCallback(Protocol):
-    """Callback of a training on Ray: a terminal, a log, or a trial of a search."""
-
-    def on_cluster(self, cluster: Cluster, part: Share) -> None:
-        """Called when Ray is connected, with the resources of each worker."""
-
-    def on_start(self, start: TrainStart) -> None:
-        """Called before the first step, and again after a lost worker."""
-
-    def on_progress(self, progress: Progress) -> None:
-        """Called about once a second within an epoch."""
-
-    def on_epoch_saved(self, report: EpochReport) -> None:
-        """Called after an epoch and its checkpoints."""
-
-    def on_note(self, text: str) -> None:
-        """Called with a message for the user."""
 
 
 def train(
@@ -149,13 +130,13 @@ def team_run(
     try:
         while True:
             ended = not thread.is_alive()
-            for kind, value in events.get_all():
-                if kind == "failed":
+            for name, value in events.get_all():
+                if name == "failed":
                     raise TrainingFailed(value)
-                if kind == "done":
+                if name == "done":
                     summary = value
                 else:
-                    getattr(callback, kind)(value)
+                    getattr(callback, name)(value)
             if ended:
                 break
             time.sleep(POLL_S)

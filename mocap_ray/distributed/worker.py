@@ -12,36 +12,16 @@ import ray.train.torch
 import torch
 from torch import nn
 
-from mocap_ray.distributed.events import EventQueue
+from mocap_ray.distributed.callbacks import ForwardToDriver
 from mocap_ray.lock import lock
 from mocap_ray.runs.train import TrainConfig
 from mocap_ray.storage import place
 from mocap_ray.training import session
-from mocap_ray.training.callbacks import Callback, EpochReport, Progress, TrainStart
 from mocap_ray.training.streaming import ShardReader
 from mocap_ray.training.team import Team
 
 LEAVE_S = 60.0
 """How long to wait for the workers of a stopped trial to exit."""
-
-
-class _ForwardToDriver(Callback):
-    """Forwards the callbacks of rank 0 to the driver."""
-
-    def __init__(self, events: EventQueue) -> None:
-        self.events = events
-
-    def on_start(self, start: TrainStart) -> None:
-        self.events.put("on_start", start)
-
-    def on_progress(self, progress: Progress) -> None:
-        self.events.put("on_progress", progress)
-
-    def on_epoch_saved(self, report: EpochReport, model: nn.Module) -> None:
-        self.events.put("on_epoch_saved", report)
-
-    def on_note(self, text: str) -> None:
-        self.events.put("on_note", text)
 
 
 def work(task: dict[str, Any]) -> None:
@@ -52,7 +32,7 @@ def work(task: dict[str, Any]) -> None:
     context = ray.train.get_context()
     team = _team(context.get_world_rank(), context.get_world_size(), ray.train.torch.get_device())
     try:
-        forward = _ForwardToDriver(events) if team.rank == 0 else None
+        forward = ForwardToDriver(events) if team.rank == 0 else None
         # When Tune restarts a trial, its old and its new run must not write at the same time.
         out = place(config.output.root) if task["trial"] and team.rank == 0 else None
         with nullcontext() if out is None else lock(out, wait_s=LEAVE_S):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from markupsafe import Markup
 
+from mocap_ray.archives import short_title
 from mocap_ray.dataset.card import settings
 from mocap_ray.dataset.reader import DataSet, open
 from mocap_ray.dataset.snippets import snippets
@@ -82,8 +83,8 @@ def write_page(root: str | os.PathLike[str], out: str | os.PathLike[str]) -> Pat
 def dataset_page(ds: DataSet) -> str:
     """The page of an open data set as HTML."""
     loaded = [_joints(ds, clip_id) for clip_id in chosen_clips(ds.index, count=CLIPS)]
-    ending = shared_ending(ds.index["recording"].to_pylist())
-    shown = [_shown(clip, joints, ending) for clip, joints in loaded]
+    archive = str(ds.manifest["recipe"]["archive"])
+    shown = [_shown(clip, joints, archive) for clip, joints in loaded]
     seconds = np.asarray(ds.index["num_frames"], float) / np.asarray(ds.index["fps"], float)
     totals, names = ds.manifest["totals"], heading(ds.datasets)
     return templates.render_page(
@@ -96,7 +97,7 @@ def dataset_page(ds: DataSet) -> str:
         totals=totals,
         heading=names,
         counts=by_dataset(ds.manifest["counts"]),
-        hero=_hero(loaded, ending),
+        hero=_hero(loaded, archive),
         shown=shown,
         lengths=columns.lengths(seconds),
         groups=columns.feature_groups(ds.statistics) if "train" in ds.splits else [],
@@ -153,26 +154,14 @@ def _joints(ds: DataSet, clip_id: str) -> tuple[ClipView, np.ndarray]:
     return clip, ds.joints(clip)
 
 
-def shared_ending(recordings: Iterable[str]) -> str:
-    """The last word of all recordings' names if they share it, so that titles can omit it; else empty.
-
-    >>> shared_ending(["CMU/01/run_poses", "CMU/02/walk_fast_poses"]), shared_ending(["CMU/01/run", "CMU/02/jump"])
-    ('_poses', '')
-    """
-    names = {recording.rpartition("/")[2] for recording in recordings}
-    endings = {name.rpartition("_")[2] if name.rpartition("_")[0] else "" for name in names}
-    return f"_{endings.pop()}" if len(names) > 1 and len(endings) == 1 and "" not in endings else ""
+def _title(clip: ClipView, archive: str) -> str:
+    return (clip.action or short_title(archive, clip.recording)).replace("_", " ")
 
 
-def _title(clip: ClipView, ending: str) -> str:
-    name = clip.recording.rpartition("/")[2].removesuffix(ending)
-    return (clip.action or name).replace("_", " ")
-
-
-def _shown(clip: ClipView, joints: np.ndarray, ending: str) -> Shown:
+def _shown(clip: ClipView, joints: np.ndarray, archive: str) -> Shown:
     start, stop = figures.excerpt(joints, fps=clip.fps, seconds=SECONDS)
     part = joints[start:stop]
-    title = _title(clip, ending)
+    title = _title(clip, archive)
     about = f"{clip.dataset} · {clip.split} · {duration(clip.num_frames / clip.fps)} at {clip.fps:g} fps"
     if stop - start < len(joints):
         about += f" · from {start / clip.fps:.1f} s"
@@ -186,14 +175,14 @@ def _shown(clip: ClipView, joints: np.ndarray, ending: str) -> Shown:
     return Shown(clip.clip_id, title, about, caption, strip, figures.player_data(part, fps=clip.fps))
 
 
-def _hero(loaded: list[tuple[ClipView, np.ndarray]], ending: str) -> Markup:
+def _hero(loaded: list[tuple[ClipView, np.ndarray]], archive: str) -> Markup:
     """The clip that travels farthest, as one picture; the first of equals; empty if there are no clips."""
     best, farthest = Markup(), -1.0
     for clip, joints in loaded:
         start, stop = figures.excerpt(joints, fps=clip.fps, seconds=5.0)
         travel = round(float(np.linalg.norm((joints[stop - 1, 0] - joints[start, 0])[[0, 2]])), 3)
         if travel > farthest:
-            label = f"Successive poses of the clip {_title(clip, ending)}"
+            label = f"Successive poses of the clip {_title(clip, archive)}"
             best = figures.chronophotograph(joints[start:stop], label=label, poses=16, standalone=False)
             farthest = travel
     return best

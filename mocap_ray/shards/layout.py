@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import ClassVar, Generic, Protocol, TypeVar, runtime_checkable
@@ -43,15 +44,15 @@ class Record(BaseModel):
 _Own = TypeVar("_Own", bound=Record)
 
 
-class Sums(Record):
+class Sums(Record, ABC):
     """The sums of a shard, stored in its receipt: small, so that no shard has to be read again."""
 
     AMOUNTS: ClassVar[tuple[str, ...]] = ()
     """Fields that say how much the shard holds; progress is counted in the first one (`frames`)."""
 
+    @abstractmethod
     def merge(self: _Own, other: _Own) -> _Own:
         """The sums of both; called in the order of the shards' paths."""
-        raise NotImplementedError
 
     def counts(self) -> dict[str, int | float]:
         """Further columns of the manifest's `counts`, besides inputs, rows and rejections."""

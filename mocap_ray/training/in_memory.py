@@ -13,6 +13,7 @@ from torch import Tensor
 from mocap_ray.training.batch import Batch
 from mocap_ray.training.prefetch import Prefetched, depth, on_device
 from mocap_ray.training.rows import HeldRows
+from mocap_ray.training.shuffle import steps_per_epoch
 from mocap_ray.training.task import TaskWords, too_few
 from mocap_ray.training.team import Team
 
@@ -60,7 +61,7 @@ class InMemoryLoader:
         self.ahead = self.home.type != team.device.type if ahead is None else ahead
         self.batch_size, self.seed, self.team = batch_size, seed, team
         self.depth = depth(batch_size, row_bytes)
-        self.steps = max(1, min(-(-len(rows) // batch_size), len(rows) // team.world))
+        self.steps = steps_per_epoch(len(rows), batch_size=batch_size, world=team.world)
 
     def epoch(self, epoch: int) -> Epoch:
         """The batches of an epoch, counted from 0."""

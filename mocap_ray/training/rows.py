@@ -106,15 +106,17 @@ class ArrayRows(HeldRows):
 
 
 class RowSource(ABC):
-    """The rows of a split, read shard by shard. Picklable: it is sent to the processes that read.
+    """The rows of a split, read shard by shard. Picklable: it is sent to the processes that read."""
 
-    Attributes:
-        shape: shape of a row.
-        dtype: dtype of a row.
-    """
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, ...]:
+        """Shape of a row."""
 
-    shape: tuple[int, ...]
-    dtype: np.dtype
+    @property
+    @abstractmethod
+    def dtype(self) -> np.dtype:
+        """Dtype of a row."""
 
     @property
     @abstractmethod

@@ -84,6 +84,15 @@ def pieces(counts: Mapping[int, int], order: Iterable[int], *, rank: int, world:
     return found
 
 
+def steps_per_epoch(rows: int, *, batch_size: int, world: int) -> int:
+    """Number of steps in which all ranks together see each row once; every rank gets a row in each of them.
+
+    >>> steps_per_epoch(10, batch_size=4, world=1), steps_per_epoch(3, batch_size=1, world=2)
+    (3, 1)
+    """
+    return max(1, min(-(-rows // batch_size), rows // world))
+
+
 def even(rows: int, steps: int) -> list[int]:
     """Split `rows` into `steps` batch sizes that differ by at most one.
 

@@ -22,7 +22,16 @@ from mocap_ray.training.loaders import Loaders, copied_ahead, val_batch
 from mocap_ray.training.memory import fits_in_memory
 from mocap_ray.training.prefetch import Prefetched, depth, on_device
 from mocap_ray.training.rows import RowSource, not_finite
-from mocap_ray.training.shuffle import Piece, Rows, buffer_rows, even, generator, pieces, shuffled
+from mocap_ray.training.shuffle import (
+    Piece,
+    Rows,
+    buffer_rows,
+    even,
+    generator,
+    pieces,
+    shuffled,
+    steps_per_epoch,
+)
 from mocap_ray.training.task import TrainingSetup, too_few
 from mocap_ray.training.team import Team
 
@@ -187,8 +196,7 @@ class StreamLoader:
         """`counts` has the number of rows of each shard; nothing is read ahead beyond `epochs` epochs."""
         self.source, self.counts, self.reader, self.seed, self.team = source, counts, reader, seed, team
         self.batch_size, self.epochs = batch_size, epochs
-        total = sum(counts.values())
-        self.steps = max(1, min(-(-total // batch_size), total // team.world))
+        self.steps = steps_per_epoch(sum(counts.values()), batch_size=batch_size, world=team.world)
         self._ahead: Prefetched[Batch | None] | None = None
         self._next = 0
 

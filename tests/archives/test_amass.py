@@ -371,7 +371,9 @@ def test_the_error_for_an_unknown_archive_lists_the_known_ones() -> None:
     assert find_archive("mocap_ray.archives.amass:ARCHIVE") is ARCHIVES["amass"]
     with pytest.raises(ValueError, match="importable"):
         find_archive("mocap_ray.archives.amass:NONE")
-    with pytest.raises(ValueError, match="is a function"):
+    with pytest.raises(
+        ValueError, match=r"is of type function\. Expected a mocap_ray\.archives\.archive\.Archive"
+    ):
         find_archive("mocap_ray.archives.amass:read")
 
 

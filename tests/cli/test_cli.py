@@ -211,7 +211,7 @@ def test_recordings_in_no_split_list_are_counted(
     [
         ("file", "file: a file exists where a folder is needed"),
         ("file/below", "file/below: a part of this path is a file"),
-        ("work/archive/out", "lies in source.root"),
+        ("work/archive/out", "is inside source.root"),
         ("full", "holds 1 file that no extraction wrote"),
         ("x" * 300, "the path is too long"),
     ],

@@ -208,4 +208,4 @@ def test_the_real_command_makes_a_data_set_without_any_body_model(archive: Path,
     assert manifest["recipe"]["split"] == "joints"
     assert manifest["recipe"]["body"]["models"] == {}
     shown = _command("inspect", str(archive / "Lab" / "s1_0.npy"), "--archive", name)
-    assert "joints as they are" in shown
+    assert "joints of the source" in shown

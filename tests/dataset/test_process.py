@@ -478,10 +478,10 @@ def test_a_rebuild_is_exported_under_humanml3ds_names(tmp_path: Path, demo: Path
     (texts / "014615.txt").write_text("he turns left#he/PRON turns/VERB left/ADJ#0.0#0.0\n")
     build = prepared(root, bodies, rows, motion=REBUILD, texts=str(texts))
     assert [r.name for s in build.shards for r in s.inputs] == ["CMU/01/01_01_poses", "HDM05/bd/b_poses"]
-    assert [n.split(": ")[-1].split(" such")[0] for n in build.notes] == [
-        "1 rows of humanact12 are ignored; it is no part of AMASS.",
-        "1 rows name 1 recordings that the archive does not have,",
-        f"1 recordings without a row in {root}/index/index.csv are left out.",
+    assert [n.removeprefix(f"{root}/index/index.csv: ") for n in build.notes] == [
+        "ignored 1 row of humanact12, which is not part of AMASS.",
+        "ignored 1 row of 1 recording that the archive does not have, such as KIT/3/kick.",
+        f"Left out, because {root}/index/index.csv has no row for them: 1 recording.",
     ]
     made = [make(s, build.job()) for s in build.shards]
     manifest.finish(build.out, made, build.product, recipe=build.recipe, recipe_hash=build.recipe_hash)

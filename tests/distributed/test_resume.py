@@ -56,7 +56,7 @@ def test_a_missing_recording_is_refused_until_pruned(run: Runs, archive: Path) -
     gone = sorted(archive.rglob("*_poses.npz"))[3]
     gone.unlink()
     before = job.files()
-    with pytest.raises(ValueError, match=r"1 recordings .*--prune"):
+    with pytest.raises(ValueError, match=r"1 recording that .*--prune"):
         job.plain()
     assert job.files() == before
     job.plain(prune=True)

@@ -37,6 +37,7 @@ def _killed_and_resumed(path: Path, data_set: Path, *, after: int, **sections: d
     return out
 
 
+@pytest.mark.slow
 def test_a_killed_stream_on_two_workers_resumes_and_finishes(made: Path, tmp_path: Path) -> None:
     # Small batches, so that the epochs are long enough for a kill.
     sections = {

@@ -87,7 +87,7 @@ class WindowRows(RowSource):
         return {name: getattr(self, name) for name in ("root", "split", "length", "stride")}
 
     @property
-    def shape(self) -> tuple[int, ...]:  # type: ignore[override]
+    def shape(self) -> tuple[int, ...]:
         return self.length, 263
 
     @cached_property

@@ -304,7 +304,7 @@ def test_sample_writes_what_load_prior_would_draw(trained: Path, tmp_path: Path)
             "is an address. Expected a path on this machine.",
         ),
         (("sample", "{}", "--out", "s3://bucket/a.npz"), "is an address. Expected a path on this machine."),
-        (("sample", "{}", "--pictures", "."), ".: a folder. Expected the HTML file to write."),
+        (("sample", "{}", "--pictures", "."), ".: is a folder. Expected the HTML file to write."),
         (("evaluate", "{}", "--device", "cudda"), "device 'cudda': expected cpu, cuda or cuda:N."),
     ],
 )
