@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # file names may not be valid text
     # Imported here, so that `--help` does not wait for numpy and pyarrow.
-    from mocap_ray.cli.screen import complain, explained, is_usage
+    from mocap_ray.cli.screen import explained, is_usage, print_error
     from mocap_ray.lock import Locked
     from mocap_ray.storage import without_secrets
 
@@ -51,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         arguments = list(arguments) if arguments is not None else None
         code = app(arguments, prog_name="mocap-ray", standalone_mode=False)
     except (ValueError, Locked, OSError) as error:
-        complain(explained(error))
+        print_error(explained(error))
         code = 2 if is_usage(error) else 1
     except (
         typer.exceptions.TyperException
