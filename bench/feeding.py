@@ -30,7 +30,7 @@ from mocap_ray.distributed.train import train
 from mocap_ray.runs.extract import ExtractConfig
 from mocap_ray.runs.ray import RayOptions
 from mocap_ray.runs.train import TrainConfig
-from mocap_ray.shards.running import InProcess, Silent, run
+from mocap_ray.shards.running import InProcess, NoCallback, run
 from mocap_ray.storage import place
 from mocap_ray.training.callbacks import Callback, EpochReport, Progress, TrainStart
 from mocap_ray.training.fit import fit
@@ -88,7 +88,7 @@ def _data_set(folder: Path, *, copies: int) -> Path:
         lambda: prepare(config.source, config.body, config.motion, config.output),
         lambda: nullcontext(InProcess()),
         out=place(out),
-        callback=Silent(),
+        callback=NoCallback(),
     )
     return out
 

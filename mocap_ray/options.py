@@ -85,7 +85,7 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any], *, prefix: str =
         if isinstance(a, Mapping) and isinstance(b, Mapping):
             lines += differences(a, b, prefix=f"{prefix}{key}.")
         elif a != b:
-            lines.append(f"{prefix}{key}: {_short(a)} there, {_short(b)} now")
+            lines.append(f"{prefix}{key}: was {_short(a)}, is now {_short(b)}")
     return lines
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from pyarrow import fs as pafs
 
-from mocap_ray.npz import BadNpz, open_npz
+from mocap_ray.npz import NpzError, open_npz
 from mocap_ray.npz.directory import DIRECTORY_LIMIT
 from mocap_ray.npz.sources import TAIL, WHOLE_FILE
 from mocap_ray.storage import Place, place
@@ -180,7 +180,7 @@ def test_no_handle_stays_open_after_the_views_are_deleted(tmp_path: Path) -> Non
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(50):
         read_all(where)
-    with pytest.raises(BadNpz):
+    with pytest.raises(NpzError):
         open_npz(write(tmp_path, b"nothing"), "f.npz")
     assert len(os.listdir("/proc/self/fd")) == before
 
@@ -194,7 +194,7 @@ def test_headers_can_be_listed_without_reading_the_numbers(tmp_path: Path) -> No
         assert file.describe("gender").dtype.kind == "U"
         assert "a" in file
         assert file.keys == "a, gender"
-        with pytest.raises(BadNpz, match="checksum of 'a'"):
+        with pytest.raises(NpzError, match="checksum of 'a'"):
             file.read("a")
 
 
@@ -202,7 +202,7 @@ def test_the_error_for_a_missing_member_lists_those_that_exist(tmp_path: Path) -
     where = write(tmp_path, rawzip.npz({"b": A, "a": A}))
     with (
         open_npz(where, "f.npz") as file,
-        pytest.raises(BadNpz, match=r"no 'poses' \(keys: a, b\)") as caught,
+        pytest.raises(NpzError, match=r"no 'poses' \(keys: a, b\)") as caught,
     ):
         file.read("poses")
     assert caught.value.kind == "missing_keys"
@@ -216,7 +216,7 @@ def test_thousands_of_members_are_read_and_millions_are_refused(tmp_path: Path) 
             assert int(file.read("member05999")) == 5999
             assert len(file.keys) < 1000
     long = [Part("x" * 60_000 + f"{k}.npy", b"") for k in range(DIRECTORY_LIMIT // 60_000 + 1)]
-    with pytest.raises(BadNpz, match="its directory has"):
+    with pytest.raises(NpzError, match="its directory has"):
         open_npz(write(tmp_path, rawzip.archive(long)), "f.npz")
 
 
@@ -227,7 +227,7 @@ def test_a_size_that_changed_since_the_listing_is_an_io_error(tmp_path: Path) ->
     for each in (where, not_local(where)):
         with pytest.raises(OSError, match="it changed since"):
             open_npz(each, "f.npz", size=(tmp_path / "f.npz").stat().st_size + 9)
-        with pytest.raises(BadNpz):
+        with pytest.raises(NpzError):
             open_npz(each, "f.npz", size=(tmp_path / "f.npz").stat().st_size)
 
 
@@ -249,7 +249,7 @@ def test_a_missing_file_is_an_io_error(tmp_path: Path) -> None:
 def test_every_truncation_is_unreadable(size: int, tmp_path: Path) -> None:
     data = rawzip.npz({"a": A})[:size]
     for where in (write(tmp_path, data), not_local(place(tmp_path))):
-        with pytest.raises(BadNpz) as caught:
+        with pytest.raises(NpzError) as caught:
             open_npz(where, "f.npz")
         assert caught.value.kind == "unreadable"
 
@@ -269,5 +269,5 @@ def test_remote_ranges_give_the_same_arrays(large: bool, tmp_path: Path) -> None
 
 
 def test_errors_can_be_pickled() -> None:
-    back = pickle.loads(pickle.dumps(BadNpz("unsafe", "a sentence")))
+    back = pickle.loads(pickle.dumps(NpzError("unsafe", "a sentence")))
     assert (back.kind, str(back)) == ("unsafe", "a sentence")

@@ -21,7 +21,7 @@ from mocap_ray.archives.actions import action_of
 from mocap_ray.archives.archive import Archive, last_part
 from mocap_ray.errors import UserError
 from mocap_ray.motion.clip import Motion, Reason
-from mocap_ray.npz import BadNpz, NpzFile, open_npz
+from mocap_ray.npz import NpzError, NpzFile, open_npz
 from mocap_ray.records import Recording, Rejection
 from mocap_ray.storage import Place
 from mocap_ray.wording import counted
@@ -121,7 +121,7 @@ def read(place: Place, recording: Recording, *, fps: float | None = None) -> Mot
     try:
         with open_npz(place, recording.source, size=recording.size) as file:
             return _motion(file, recording, fps)
-    except BadNpz as error:
+    except NpzError as error:
         reason, detail = Reason(error.kind), error.message
     except layouts.Unusable as error:
         reason, detail = error.reason, error.detail

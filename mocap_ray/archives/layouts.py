@@ -23,7 +23,7 @@ import numpy as np
 from jaxtyping import Float
 
 from mocap_ray.motion.clip import Reason
-from mocap_ray.npz import BadNpz, NpzFile
+from mocap_ray.npz import NpzError, NpzFile
 
 COLUMNS: dict[int, str] = {156: "smplh", 165: "smplx", 162: "smplx", 72: "smpl"}
 JOINTS: dict[str, int] = {"smpl": 24, "smplh": 52, "smplx": 55}
@@ -86,7 +86,7 @@ def motion_arrays(file: NpzFile) -> tuple[str, np.ndarray, np.ndarray]:
 
     Raises:
         Unusable: missing or inconsistent arrays, or no frames.
-        BadNpz: damaged members.
+        NpzError: damaged members.
     """
     poses = None
     if "poses" in file:
@@ -209,7 +209,7 @@ def text(file: NpzFile, name: str) -> str | None:
         return None
     try:
         array = file.read(name)
-    except BadNpz as error:
+    except NpzError as error:
         if error.kind == "unsafe":
             return None
         raise
@@ -243,7 +243,7 @@ def _count(file: NpzFile, name: str) -> int | None:
         return None
     try:
         array = file.read(name)
-    except BadNpz as error:
+    except NpzError as error:
         if error.kind == "unsafe":
             return None
         raise

@@ -11,7 +11,7 @@ import numpy as np
 
 from mocap_ray import pickles
 from mocap_ray.errors import UserError
-from mocap_ray.npz import BadNpz, NpzFile, open_npz
+from mocap_ray.npz import NpzError, NpzFile, open_npz
 from mocap_ray.storage import place
 
 STANDIN_KEY = "mocap_ray_standin"
@@ -51,7 +51,7 @@ def read_arrays(
         # Not np.load: what zipfile and numpy raise on damaged files is many things, with advice to load unsafely.
         with open_npz(place(path.parent), path.name) as archive:
             return _members(archive, names)
-    except BadNpz as error:
+    except NpzError as error:
         raise UserError(
             f"{path}: cannot be read as a body model ({error}). Expected a complete NPZ or PKL file of the SMPL "
             "family; download it again if it may be truncated."
@@ -75,7 +75,7 @@ def _sound_text(key: str, array: np.ndarray[Any, np.dtype[Any]]) -> np.ndarray[A
     if array.dtype.kind == "U":
         points = np.ascontiguousarray(array).reshape(-1).view(array.dtype.byteorder.replace("|", "=") + "u4")
         if points.size and int(points.max()) > 0x10FFFF:
-            raise BadNpz("unreadable", f"'{key}' holds text that is no Unicode")
+            raise NpzError("unreadable", f"'{key}' holds text that is no Unicode")
     return array
 
 

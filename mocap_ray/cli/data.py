@@ -86,8 +86,8 @@ def run_extraction(
 ) -> None:
     """Extract and show the progress; called by `mocap-ray extract` and `mocap-ray demo`."""
     # Ray takes a second to import, so only the commands that compute import it.
-    from mocap_ray.cli.extraction_view import ExtractView, print_outcome
-    from mocap_ray.cli.screen import complain, console
+    from mocap_ray.cli.extraction_view import ExtractView, print_result
+    from mocap_ray.cli.screen import console, print_error
     from mocap_ray.distributed.extract import extract as run
     from mocap_ray.shards.running import RunFailed
 
@@ -102,9 +102,9 @@ def run_extraction(
         text = str(error)
         if text.startswith("writing"):
             text = f"{settings.output.root}: {text}. Fix this, and run the same command again to resume."
-        complain(text)
+        print_error(text)
         raise typer.Exit(1) from error
-    print_outcome(out, outcome)
+    print_result(out, outcome)
 
 
 def _dry_run(settings: ExtractConfig, *, overwrite: bool, prune: bool) -> None:
@@ -157,7 +157,7 @@ def inspect(
         fps=settings.source.fps,
     )
     print_inspection(console(), file, inspection)
-    raise typer.Exit(0 if inspection.taken else 1)
+    raise typer.Exit(0 if inspection.usable else 1)
 
 
 @app.command(

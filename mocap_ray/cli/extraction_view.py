@@ -86,7 +86,7 @@ class ExtractView(View):
         self.log(f"{self.recordings:,} of {counted(self.total, 'recording')}, {figures}")
 
 
-def print_outcome(out: Console, outcome: RunResult) -> None:
+def print_result(out: Console, outcome: RunResult) -> None:
     """Print the summary of a run: a table by dataset and split, the rejections, and the next commands."""
     totals = outcome.manifest["totals"]
     show(out, counts_table(out, outcome.manifest))

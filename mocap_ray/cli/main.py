@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # file names may not be valid text
     # Imported here, so that `--help` does not wait for numpy and pyarrow.
-    from mocap_ray.cli.screen import complain, explained, is_usage
+    from mocap_ray.cli.screen import explained, is_usage, print_error
     from mocap_ray.lock import Locked
     from mocap_ray.storage import without_secrets
 
@@ -60,10 +60,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except typer.Exit as done:
         code = done.exit_code
     except (ValueError, Locked, OSError) as error:
-        complain(explained(error))
+        print_error(explained(error))
         code = 2 if is_usage(error) else 1
     except KeyboardInterrupt as error:  # outside of a run, which has a message of its own
-        complain("stopped.")
+        print_error("stopped.")
         code = exit_code(error)
     except (
         typer.exceptions.TyperException

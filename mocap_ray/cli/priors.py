@@ -13,7 +13,7 @@ from rich.console import Console
 
 from mocap_ray import config as configs
 from mocap_ray.cli.options import More, Overrides, assignments, local_file
-from mocap_ray.cli.screen import complain, console, say
+from mocap_ray.cli.screen import console, print_error, say
 from mocap_ray.cli.stopping import stoppable
 from mocap_ray.errors import UserError
 from mocap_ray.wording import counted
@@ -110,7 +110,7 @@ def _exit_codes(failure: type[Exception], kept: str) -> Iterator[None]:
         with stoppable(kept):
             yield
     except failure as error:
-        complain(str(error))
+        print_error(str(error))
         raise typer.Exit(1) from error
 
 

@@ -46,7 +46,7 @@ def say(out: Console, text: str, *, style: str | None = None) -> None:
     out.print(text, style=style, soft_wrap=True)
 
 
-def complain(text: str) -> None:
+def print_error(text: str) -> None:
     """Print an error to stderr, without the secrets of addresses in it."""
     out = console(stderr=True)
     out.print("mocap-ray: ", style="red", end="", soft_wrap=True)

@@ -42,11 +42,11 @@ def stoppable(kept: str) -> Iterator[None]:
     """
     import typer
 
-    from mocap_ray.cli.screen import complain
+    from mocap_ray.cli.screen import print_error
 
     try:
         yield
     except KeyboardInterrupt as error:
         how = "stopped by SIGTERM" if isinstance(error, Terminated) else "stopped"
-        complain(f"{how}. {kept}")
+        print_error(f"{how}. {kept}")
         raise typer.Exit(exit_code(error)) from None

@@ -122,7 +122,7 @@ def print_inspection(out: Console, file: str, found: Inspection) -> None:
             ("clip", f"{clip.clip_id}: {counted(clip.num_frames, 'row')} at {clip.fps:g} fps, {body}")
         )
     rows += [(str(r.reason), r.detail) for r in found.rejections]
-    usable = "yes" if found.taken else "no"
+    usable = "yes" if found.usable else "no"
     if not found.complete:
         usable += ", as far as can be checked without body models (--body FOLDER)"
     show(out, simple_table(file, ("", ""), [*rows, ("usable", usable)]))

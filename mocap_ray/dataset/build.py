@@ -20,7 +20,7 @@ from mocap_ray.errors import UserError
 from mocap_ray.motion.clip import Motion
 from mocap_ray.options import digest
 from mocap_ray.records import Recording, Rejection
-from mocap_ray.shards.build import earlier, survey
+from mocap_ray.shards.build import earlier, plan_run
 from mocap_ray.shards.receipts import Receipt
 from mocap_ray.storage import Place, place
 from mocap_ray.wording import counted
@@ -95,7 +95,7 @@ def prepare(
             f"Left out, because no list of source.split names them: {counted(unlisted, 'recording')}."
         )
     _need_bodies(recordings, plan)
-    return survey(
+    return plan_run(
         ClipProduct(plan, settings, gpus),
         recordings,
         {r.name: (r.dataset, splits[r.name]) for r in recordings},

@@ -42,7 +42,7 @@ class Inspection:
     frames_kept: int
 
     @property
-    def taken(self) -> bool:
+    def usable(self) -> bool:
         """Whether a run would make at least one clip from the file, as far as was checked."""
         return bool(self.clips) if self.complete else self.frames_kept > 0
 

@@ -174,7 +174,7 @@ def _check_output(config: SearchConfig, out: Place, *, resume: bool, overwrite: 
         new, old = config.model_dump(mode="json"), yaml.safe_load(out.read(CONFIG_NAME))
         differ = [k for k in new if k in old and k not in MAY_DIFFER and old[k] != new[k]]
         if differ:
-            lines = "".join(f"\n  {k}: {old[k]!r} there, {new[k]!r} now" for k in differ)
+            lines = "".join(f"\n  {k}: was {old[k]!r}, is now {new[k]!r}" for k in differ)
             raise ConfigError(
                 f"{out.uri}: contains a search with other settings:{lines}\nRestore them, choose another "
                 "output.root, or use --overwrite."

@@ -22,6 +22,7 @@ from ray.data import ActorPoolStrategy, DataContext, TaskPoolStrategy
 from ray.exceptions import NodeDiedError, OutOfMemoryError, WorkerCrashedError
 
 from mocap_ray.distributed.cluster import Cluster, connected
+from mocap_ray.errors import UserError
 from mocap_ray.runs.ray import RayOptions
 from mocap_ray.shards.reports import ShardReport, bug, report
 from mocap_ray.shards.running import TASK_RETRIES, AnyJob, AnyShard, Engine
@@ -170,8 +171,6 @@ class KeptWorker:
 
 
 def _setup_failed(shard: AnyShard, error: Exception) -> ShardReport:
-    from mocap_ray.errors import UserError
-
     text = str(error) if isinstance(error, UserError) else bug(f"{shard.path}: setup: {error}")
     return ShardReport(shard.name, ok=False, error=text, fatal=True)
 

@@ -5,13 +5,13 @@ numbers; it copies stored members and cannot read ranges of a remote object. So 
 directory are parsed here. Every size that a file declares is checked against its real size before memory is
 allocated, and object arrays are refused, never unpickled.
 
-Invalid content raises `BadNpz`; failures of the disk or the network raise OSError, which the caller may retry.
+Invalid content raises `NpzError`; failures of the disk or the network raise OSError, which the caller may retry.
 """
 
 from __future__ import annotations
 
-from mocap_ray.npz.errors import BadNpz
+from mocap_ray.npz.errors import NpzError
 from mocap_ray.npz.npy import Header
 from mocap_ray.npz.reader import NpzFile, open_npz
 
-__all__ = ["BadNpz", "Header", "NpzFile", "open_npz"]
+__all__ = ["Header", "NpzError", "NpzFile", "open_npz"]

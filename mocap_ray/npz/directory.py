@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-from mocap_ray.npz.errors import BadNpz
+from mocap_ray.npz.errors import NpzError
 from mocap_ray.npz.sources import TAIL, ByteSource
 from mocap_ray.wording import counted
 
@@ -49,12 +49,12 @@ def directory(source: ByteSource) -> dict[str, Member]:
     """All .npy members by name, in the order of their position in the file.
 
     Raises:
-        BadNpz: the archive is inconsistent.
+        NpzError: the archive is inconsistent.
         OSError: the file cannot be read.
     """
     count, first, stop = _end_records(source)
     if stop - first > DIRECTORY_LIMIT:
-        raise BadNpz("unreadable", f"its directory has {stop - first} bytes: no motion file needs as much")
+        raise NpzError("unreadable", f"its directory has {stop - first} bytes: no motion file needs as much")
     if first + TAIL < source.size <= WHOLE_LIMIT:
         # Thousands of members: the tail does not hold the directory. One request for the file instead of several.
         source.fetch([(0, source.size)])
@@ -64,9 +64,9 @@ def directory(source: ByteSource) -> dict[str, Member]:
         limit = members[k + 1].offset if k + 1 < len(members) else first
         least = member.offset + _LOCAL.size + len(member.raw_name) + member.packed
         if least > limit:
-            raise BadNpz("unreadable", f"'{member.name}' reaches into what follows it: overlapping members")
+            raise NpzError("unreadable", f"'{member.name}' reaches into what follows it: overlapping members")
         if member.name in found:
-            raise BadNpz("unreadable", f"it has two members '{member.name}'")
+            raise NpzError("unreadable", f"it has two members '{member.name}'")
         if member.raw_name.endswith(b".npy"):
             # The local header ends in an extra field of at most 65,535 bytes, whose length is not known yet.
             found[member.name] = member._replace(end=min(limit, least + 0xFFFF))
@@ -77,28 +77,28 @@ def packed_bytes(source: ByteSource, member: Member) -> memoryview:
     """The bytes of a member as stored in the file, compressed or not.
 
     Raises:
-        BadNpz: its local header contradicts the directory, or its compression method is not one that numpy uses.
+        NpzError: its local header contradicts the directory, or its compression method is not one that numpy uses.
     """
     window = source.block(member.offset, member.end)
     if len(window) < _LOCAL.size or window[:4].tobytes() != b"PK\x03\x04":
-        raise BadNpz("unreadable", f"'{member.name}' has no local header where the directory says")
+        raise NpzError("unreadable", f"'{member.name}' has no local header where the directory says")
     *_, named, extra = _LOCAL.unpack_from(window)
     start = _LOCAL.size + named + extra
     if window[_LOCAL.size : _LOCAL.size + named].tobytes() != member.raw_name:
-        raise BadNpz("unreadable", f"the local header of '{member.name}' has another name")
+        raise NpzError("unreadable", f"the local header of '{member.name}' has another name")
     if start + member.packed > len(window):
-        raise BadNpz("unreadable", f"'{member.name}' reaches into what follows it: overlapping members")
+        raise NpzError("unreadable", f"'{member.name}' reaches into what follows it: overlapping members")
     if member.flags & _ENCRYPTED:
-        raise BadNpz("unreadable", f"'{member.name}' is encrypted")
+        raise NpzError("unreadable", f"'{member.name}' is encrypted")
     if member.method not in (STORED, DEFLATED):
-        raise BadNpz(
+        raise NpzError(
             "unreadable", f"'{member.name}' is packed by method {member.method}. Expected stored or deflate"
         )
     if member.method == STORED and member.packed != member.size:
-        raise BadNpz("unreadable", f"'{member.name}' is stored, yet its two sizes differ")
+        raise NpzError("unreadable", f"'{member.name}' is stored, yet its two sizes differ")
     # Deflate cannot do better than 1032 : 1.
     if member.method == DEFLATED and member.size > min(INFLATED_LIMIT, 1032 * member.packed + 64):
-        raise BadNpz(
+        raise NpzError(
             "unreadable", f"'{member.name}' claims to inflate from {member.packed} to {member.size} bytes"
         )
     return window[start : start + member.packed]
@@ -115,7 +115,7 @@ def _end_records(source: ByteSource) -> tuple[int, int, int]:
     if at < 0:
         is_zip = source.block(0, min(4, size)).tobytes() == b"PK\x03\x04"
         what = "a zip archive without its end, cut short" if is_zip else "not a zip archive"
-        raise BadNpz(
+        raise NpzError(
             "unreadable", f"{counted(size, 'byte')}, {what}. Expected an .npz file; copy or download it again"
         )
     _, _, _, _, count, length, first, _ = _END.unpack_from(tail, at)
@@ -123,7 +123,7 @@ def _end_records(source: ByteSource) -> tuple[int, int, int]:
     if count == 0xFFFF or _FULL in (length, first):
         count, length, first, stop = _end64(tail, at, start)
     if first + length != stop or count * _ENTRY.size > length:
-        raise BadNpz("unreadable", "its end record contradicts its size: bytes are missing or too many")
+        raise NpzError("unreadable", "its end record contradicts its size: bytes are missing or too many")
     return count, first, stop
 
 
@@ -136,7 +136,7 @@ def _end64(tail: memoryview, at: int, start: int) -> tuple[int, int, int, int]:
             sign, *_, count, length, first = _END64.unpack_from(tail, stop - start)
             if sign == b"PK\x06\x06":
                 return count, length, first, stop
-    raise BadNpz("unreadable", "its zip64 end record is missing")
+    raise NpzError("unreadable", "its zip64 end record is missing")
 
 
 def _commented_end(tail: bytes) -> int:
@@ -154,7 +154,7 @@ def _entries(block: memoryview, count: int) -> list[Member]:
     at = 0
     for _ in range(count):
         if at + _ENTRY.size > len(block) or block[at : at + 4].tobytes() != b"PK\x01\x02":
-            raise BadNpz("unreadable", "its directory is damaged")
+            raise NpzError("unreadable", "its directory is damaged")
         (_, _, _, flags, method, _, _, crc, packed, size, named, extra, comment, _, _, _, offset) = (
             _ENTRY.unpack_from(block, at)
         )
@@ -168,7 +168,7 @@ def _entries(block: memoryview, count: int) -> list[Member]:
         text = raw.decode("utf-8" if flags & _UTF8 else "cp437", errors="replace")
         members.append(Member(text.removesuffix(".npy"), raw, offset, 0, packed, size, crc, method, flags))
     if at != len(block):
-        raise BadNpz("unreadable", "its directory is damaged")
+        raise NpzError("unreadable", "its directory is damaged")
     return members
 
 
@@ -181,4 +181,4 @@ def _wide(extra: bytes, *fields: int) -> list[int]:
             numbers = iter(struct.unpack_from(f"<{len(wide) // 8}Q", wide))
             return [next(numbers) if field == _FULL else field for field in fields]
         extra = extra[4 + length :]
-    raise BadNpz("unreadable", "its directory lacks the 64-bit sizes of a member")
+    raise NpzError("unreadable", "its directory lacks the 64-bit sizes of a member")

@@ -7,7 +7,7 @@ from typing import Literal
 Kind = Literal["unreadable", "unsafe", "missing_keys", "bad_shape"]
 
 
-class BadNpz(ValueError):
+class NpzError(ValueError):
     """The content of the file, or of the requested member, is invalid.
 
     Attributes:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mocap_ray.npz.errors import BadNpz
+from mocap_ray.npz.errors import NpzError
 from mocap_ray.wording import counted
 
 HEADER_LIMIT = 10_000
@@ -33,19 +33,21 @@ def header(name: str, content: memoryview, size: int) -> Header:
     """Parse the header of a member of `size` bytes, of which `content` holds at least the header.
 
     Raises:
-        BadNpz: the header is unreadable, or its shape contradicts the size. Nothing was allocated.
+        NpzError: the header is unreadable, or its shape contradicts the size. Nothing was allocated.
     """
     if len(content) < 12 or content[:6].tobytes() != b"\x93NUMPY" or content[6] not in (1, 2, 3):
-        raise BadNpz("unreadable", f"'{name}' is not a .npy array")
+        raise NpzError("unreadable", f"'{name}' is not a .npy array")
     start = 10 if content[6] == 1 else 12
     length = int.from_bytes(content[8:start], "little")
     if length > HEADER_LIMIT or start + length > len(content):
-        raise BadNpz("unreadable", f"the .npy header of '{name}' is damaged or too long")
+        raise NpzError("unreadable", f"the .npy header of '{name}' is damaged or too long")
     text = content[start : start + length].tobytes().decode("latin-1")
     dtype, fortran, shape = _fields(name, text)
     found = size - start - length
     if not dtype.hasobject and (dtype.itemsize == 0 or math.prod(shape) * dtype.itemsize != found):
-        raise BadNpz("bad_shape", f"'{name}' declares {shape} of {dtype} but holds {counted(found, 'byte')}")
+        raise NpzError(
+            "bad_shape", f"'{name}' declares {shape} of {dtype} but holds {counted(found, 'byte')}"
+        )
     return Header(dtype, shape, fortran, start + length)
 
 
@@ -53,10 +55,10 @@ def array(name: str, content: memoryview, head: Header) -> np.ndarray:
     """A read-only view of a member's numbers.
 
     Raises:
-        BadNpz: the numbers are pickled objects (unsafe), or have too many axes (bad_shape).
+        NpzError: the numbers are pickled objects (unsafe), or have too many axes (bad_shape).
     """
     if head.dtype.hasobject:
-        raise BadNpz("unsafe", f"'{name}' holds pickled objects, which are not loaded")
+        raise NpzError("unsafe", f"'{name}' holds pickled objects, which are not loaded")
     try:
         if 0 in head.shape:
             result = np.zeros(head.shape, head.dtype)
@@ -64,7 +66,7 @@ def array(name: str, content: memoryview, head: Header) -> np.ndarray:
             result = np.frombuffer(content, head.dtype, math.prod(head.shape), head.start)
             result = result.reshape(head.shape, order="F" if head.fortran else "C")
     except ValueError as error:  # more axes than numpy has
-        raise BadNpz("bad_shape", f"'{name}' declares the shape {head.shape}: {error}") from error
+        raise NpzError("bad_shape", f"'{name}' declares the shape {head.shape}: {error}") from error
     result.flags.writeable = False
     return result
 
@@ -80,12 +82,12 @@ def _fields(name: str, text: str) -> tuple[np.dtype[Any], bool, tuple[int, ...]]
         fields = ast.literal_eval(text.strip())
         descr, fortran, shape = fields["descr"], fields["fortran_order"], fields["shape"]
         if isinstance(descr, list):
-            raise BadNpz("bad_shape", f"'{name}' is a table of named columns. Expected numbers or text")
+            raise NpzError("bad_shape", f"'{name}' is a table of named columns. Expected numbers or text")
         valid = isinstance(descr, str) and isinstance(fortran, bool) and isinstance(shape, tuple)
         if valid and all(type(side) is int and side >= 0 for side in shape):
             return np.dtype(descr), fortran, shape
-    except BadNpz:
+    except NpzError:
         raise
     except (ValueError, TypeError, KeyError, SyntaxError, MemoryError, RecursionError):
         pass  # not a literal, not a dictionary, or an unknown dtype
-    raise BadNpz("unreadable", f"the .npy header of '{name}' is damaged")
+    raise NpzError("unreadable", f"the .npy header of '{name}' is damaged")

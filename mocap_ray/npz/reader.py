@@ -10,7 +10,7 @@ import numpy as np
 
 from mocap_ray.npz import npy
 from mocap_ray.npz.directory import DEFLATED, Member, directory, packed_bytes
-from mocap_ray.npz.errors import BadNpz
+from mocap_ray.npz.errors import NpzError
 from mocap_ray.npz.sources import ByteSource, Mapped, Remote
 from mocap_ray.storage import Place
 
@@ -62,7 +62,7 @@ class NpzFile:
         """Dtype and shape of a member from its header; the numbers are neither read nor checked.
 
         Raises:
-            BadNpz: no such member, or its header is damaged or contradicts its size.
+            NpzError: no such member, or its header is damaged or contradicts its size.
             OSError: the disk or the network failed.
         """
         member = self._member(name)
@@ -77,7 +77,7 @@ class NpzFile:
         after the file is closed.
 
         Raises:
-            BadNpz: missing_keys (no such member), unreadable (checksum, deflate stream, not .npy), unsafe
+            NpzError: missing_keys (no such member), unreadable (checksum, deflate stream, not .npy), unsafe
                 (object array), bad_shape (the declared shape contradicts the number of bytes).
             OSError: the disk or the network failed; a retry may help.
         """
@@ -87,15 +87,15 @@ class NpzFile:
             self.describe(name)  # checks the sizes before memory is allocated for the whole member
             content = _inflate(member, content, member.size + 1)
             if len(content) != member.size:
-                raise BadNpz("unreadable", f"'{name}' does not inflate to its declared {member.size} bytes")
+                raise NpzError("unreadable", f"'{name}' does not inflate to its declared {member.size} bytes")
         if zlib.crc32(content) != member.crc:
-            raise BadNpz("unreadable", f"the checksum of '{name}' does not fit its bytes: it is damaged")
+            raise NpzError("unreadable", f"the checksum of '{name}' does not fit its bytes: it is damaged")
         return npy.array(name, content, npy.header(name, content, member.size))
 
     def _member(self, name: str) -> Member:
         member = self.members.get(name)
         if member is None:
-            raise BadNpz("missing_keys", f"no '{name}' (keys: {self.keys})")
+            raise NpzError("missing_keys", f"no '{name}' (keys: {self.keys})")
         return member
 
 
@@ -111,7 +111,7 @@ def open_npz(place: Place, source: str, *, size: int | None = None) -> NpzFile:
         size: listed size in bytes; raises OSError if the file has another size now.
 
     Raises:
-        BadNpz: the file is not a valid zip archive.
+        NpzError: the file is not a valid zip archive.
         OSError: the file cannot be opened or read, or has changed since it was listed.
     """
     local = place.local
@@ -130,4 +130,4 @@ def _inflate(member: Member, packed: memoryview, most: int) -> memoryview:
     try:
         return memoryview(zlib.decompressobj(-zlib.MAX_WBITS).decompress(packed, most))
     except zlib.error as error:
-        raise BadNpz("unreadable", f"the deflate stream of '{member.name}' is damaged: {error}") from error
+        raise NpzError("unreadable", f"the deflate stream of '{member.name}' is damaged: {error}") from error

@@ -12,7 +12,7 @@ from mocap_ray.shards.cutting import Group, InputT, Shard, cut
 from mocap_ray.shards.layout import Layout, SumsT
 from mocap_ray.shards.making import Job
 from mocap_ray.shards.product import ItemT, Product
-from mocap_ray.shards.receipts import Listed, Receipt
+from mocap_ray.shards.receipts import InputListing, Receipt
 from mocap_ray.storage import Place
 from mocap_ray.version import __version__
 
@@ -65,7 +65,7 @@ def earlier(out: Place, layout: Layout[SumsT], *, recipe_hash: str) -> dict[str,
     return {n: r for n, r in receipts.read_all(out, layout).items() if r.recipe_hash == recipe_hash}
 
 
-def survey(
+def plan_run(
     product: Product[InputT, ItemT, SumsT],
     inputs: Iterable[InputT],
     groups: Mapping[str, Group],
@@ -124,7 +124,7 @@ def _valid(
         receipt = old.get(shard.name)
         if (
             receipt is not None
-            and receipt.inputs == tuple(Listed.of(i) for i in shard.inputs)
+            and receipt.inputs == tuple(InputListing.of(i) for i in shard.inputs)
             and (receipt.sha256 is None or sizes.get(receipt.path) == receipt.bytes)
         ):
             valid[shard.name] = receipt

@@ -16,7 +16,7 @@ from mocap_ray.shards import recipe
 from mocap_ray.shards.cutting import InputT, Shard
 from mocap_ray.shards.layout import SumsT
 from mocap_ray.shards.product import ItemT, Product
-from mocap_ray.shards.receipts import Left, Listed, Receipt
+from mocap_ray.shards.receipts import InputListing, Receipt, RejectedRow
 from mocap_ray.storage import Place
 
 
@@ -144,11 +144,11 @@ def _receipt(
         path=shard.path,
         group=shard.group,
         recipe_hash=recipe_hash,
-        inputs=tuple(Listed.of(i) for i in shard.inputs),
+        inputs=tuple(InputListing.of(i) for i in shard.inputs),
         sha256=hashlib.sha256(data).hexdigest() if data is not None else None,
         bytes=data.size if data is not None else 0,
         rows=rows,
-        rejections=tuple(Left.of(r, shard.group) for r in rejections),
+        rejections=tuple(RejectedRow.of(r, shard.group) for r in rejections),
         sums=sums,
     )
 

@@ -18,7 +18,7 @@ from mocap_ray.storage import Place
 FOLDER = "receipts"
 
 
-class Listed(Record):
+class InputListing(Record):
     """An input as it was listed when the shard was made."""
 
     source: str
@@ -27,13 +27,15 @@ class Listed(Record):
     fingerprint: str
 
     @staticmethod
-    def of(input: Input) -> Listed:
+    def of(input: Input) -> InputListing:
         """The listing of an input."""
-        return Listed(source=input.source, name=input.name, size=input.size, fingerprint=input.fingerprint)
+        return InputListing(
+            source=input.source, name=input.name, size=input.size, fingerprint=input.fingerprint
+        )
 
 
 @dataclass(frozen=True, slots=True)
-class Left:
+class RejectedRow:
     """An input, or a piece of one, that was left out: a row of `rejected.parquet`."""
 
     group: Group
@@ -43,9 +45,9 @@ class Left:
     detail: str
 
     @staticmethod
-    def of(rejection: Rejection[Any], group: Group) -> Left:
+    def of(rejection: Rejection[Any], group: Group) -> RejectedRow:
         """The rejection as a row."""
-        return Left(
+        return RejectedRow(
             group=group,
             name=rejection.input.name,
             start=rejection.start,
@@ -78,11 +80,11 @@ class Receipt(Generic[SumsT]):
     path: str
     group: Group
     recipe_hash: str
-    inputs: tuple[Listed, ...]
+    inputs: tuple[InputListing, ...]
     sha256: str | None
     bytes: int
     rows: int
-    rejections: tuple[Left, ...]
+    rejections: tuple[RejectedRow, ...]
     sums: SumsT
 
     def write_atomic(self, out: Place, layout: Layout[SumsT]) -> None:
@@ -98,7 +100,7 @@ class _Head(BaseModel):
     shard: str
     path: str
     recipe_hash: str
-    inputs: tuple[Listed, ...]
+    inputs: tuple[InputListing, ...]
     sha256: str | None
     bytes: int
     rows: int
@@ -144,9 +146,9 @@ def _parsed(data: bytes, layout: Layout[SumsT]) -> Receipt[SumsT]:
     )
 
 
-def _left(row: Mapping[str, Any], group: Group, layout: Layout[Any]) -> Left:
+def _left(row: Mapping[str, Any], group: Group, layout: Layout[Any]) -> RejectedRow:
     words = layout.words
-    left = Left(
+    left = RejectedRow(
         group=group,
         name=str(row[words.input]),
         start=int(row[words.start]),

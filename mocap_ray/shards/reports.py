@@ -85,7 +85,7 @@ def bug(where: str) -> str:
     return f"{where}\nThis is a bug in the code that makes the shard, not in the input:\n{traceback.format_exc()}"
 
 
-def killers(inputs: Sequence[InputT], dying: Callable[[Sequence[InputT]], set[str]]) -> dict[str, str]:
+def find_killers(inputs: Sequence[InputT], dying: Callable[[Sequence[InputT]], set[str]]) -> dict[str, str]:
     """The inputs that kill the process that reads them: name -> a sentence for the rejection.
 
     Args:

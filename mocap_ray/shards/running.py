@@ -14,7 +14,7 @@ from mocap_ray.shards import manifest, receipts, recipe
 from mocap_ray.shards.build import Build
 from mocap_ray.shards.cutting import Shard
 from mocap_ray.shards.making import Job
-from mocap_ray.shards.reports import ShardReport, killers, report
+from mocap_ray.shards.reports import ShardReport, find_killers, report
 from mocap_ray.shards.runlog import RunLog
 from mocap_ray.storage import Place
 from mocap_ray.wording import counted
@@ -77,7 +77,7 @@ class RunCallback(Protocol):
         """Called with a note for the user."""
 
 
-class Silent:
+class NoCallback:
     """A callback that does nothing."""
 
     def on_prepared(self, build: AnyBuild) -> None:
@@ -211,7 +211,7 @@ def _work(build: AnyBuild, engine: Engine, tally: _Tally, callback: RunCallback,
             f"{shard.path}: its workers died {TASK_RETRIES + 1} times; reading its {build.product.layout.words.inputs} "
             "one by one"
         )
-        dead = killers(shard.inputs, lambda inputs: engine.dying(inputs, job))
+        dead = find_killers(shard.inputs, lambda inputs: engine.dying(inputs, job))
         for name in dead:
             callback.on_note(f"{name}: kills the process that reads it; rejected")
         _make([shard], job, engine, tally, callback, dead=dead)

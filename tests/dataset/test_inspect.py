@@ -50,14 +50,14 @@ def test_a_file_is_usable_exactly_if_a_run_uses_it(tmp_path: Path, body: BodyOpt
         made = process(recording, plan)
         found = _look(tmp_path / recording.source, body=body)
         assert found.complete
-        assert found.taken == any(isinstance(m, Clip) for m in made), recording.source
+        assert found.usable == any(isinstance(m, Clip) for m in made), recording.source
         lost = [m for m in made if isinstance(m, Rejection)]
         assert [(r.reason, r.start) for r in found.rejections] == [(r.reason, r.start) for r in lost]
         for clip, other in zip(found.clips, (m for m in made if isinstance(m, Clip)), strict=True):
             assert np.array_equal(clip.features, other.features)
         seen |= {r.reason for r in lost}
         # Without body models, the result is the same for all checks that need none.
-        assert _look(tmp_path / recording.source).taken == found.taken
+        assert _look(tmp_path / recording.source).usable == found.usable
     assert seen == {
         Reason.MISSING_KEYS,
         Reason.NOT_MOTION,
@@ -82,7 +82,7 @@ def test_quality_figures_are_exact(tmp_path: Path) -> None:
     assert found.quality.angular_acceleration == pytest.approx(2 * 0.3 * fps**2, rel=1e-9)
     assert (found.quality.angular_frame, found.quality.angular_joint) == (40, left_elbow)
     assert not found.quality.bad.any()
-    assert found.taken
+    assert found.usable
     assert not found.complete  # no body models: facing and bones were not checked
 
 
@@ -90,12 +90,12 @@ def test_limits_of_the_options_are_used(tmp_path: Path, body: BodyOptions) -> No
     take = takes.smplh(600)
     take["trans"][300:] += (1.0, 0.0, 0.0)
     path = _written(tmp_path / "b_poses.npz", take)
-    assert not _look(path).taken
+    assert not _look(path).usable
     assert _look(path).complete  # a body could not change the result
     cut = MotionOptions.model_validate({"quality": {"cut": True}})
     for models in (None, body):
         found = _look(path, motion=cut, body=models)
-        assert found.taken
+        assert found.usable
         assert found.frames_kept == 598
         assert [r.reason for r in found.rejections] == [Reason.TELEPORT]
     assert len(_look(path, motion=cut, body=body).clips) == 2
@@ -109,9 +109,9 @@ def test_a_frame_rate_can_be_given(tmp_path: Path) -> None:
     take = takes.smplh(300)
     del take["mocap_framerate"]
     path = _written(tmp_path / "c_poses.npz", take)
-    assert not _look(path).taken
+    assert not _look(path).usable
     found = _look(path, fps=60.0)
-    assert found.taken
+    assert found.usable
     assert found.quality is not None
     assert found.quality.fps == 60.0
 
@@ -139,9 +139,9 @@ def test_the_real_takes_pass_and_the_suspect_ones_do_not(shared: Path) -> None:
     bad = sorted((shared / "data" / "amass_suspect").rglob("*.npz"))
     assert len(bad) == 2
     for path in good[::10]:
-        assert _look(path).taken, path
+        assert _look(path).usable, path
     for path in bad:
         found = _look(path)
-        assert not found.taken
+        assert not found.usable
         assert [r.reason for r in found.rejections] == [Reason.TELEPORT]
         assert found.rejections[0].input == found.recording

@@ -168,7 +168,7 @@ def test_joints_of_another_shape_are_an_error() -> None:
 def test_a_file_of_joints_is_inspected_completely_without_a_body(archive: Path) -> None:
     found = inspect(archive / "Lab" / "s1_0.npy", joints_archive.ARCHIVE)
     assert found.complete
-    assert found.taken
+    assert found.usable
     assert len(found.clips) == 1
 
 

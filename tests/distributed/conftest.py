@@ -23,7 +23,7 @@ from mocap_ray.demo.standin import write_standin
 from mocap_ray.runs.extract import ExtractConfig
 from mocap_ray.shards import recipe
 from mocap_ray.shards.making import make
-from mocap_ray.shards.running import InProcess, Silent
+from mocap_ray.shards.running import InProcess, NoCallback
 from mocap_ray.shards.running import run as run_plainly
 from mocap_ray.storage import place
 
@@ -94,7 +94,7 @@ class Run:
         if shards is None:
             out = place(config.output.root)
             return run_plainly(
-                prepared, lambda: nullcontext(InProcess()), out=out, callback=Silent()
+                prepared, lambda: nullcontext(InProcess()), out=out, callback=NoCallback()
             ).manifest
         build = prepared()
         recipe.write(build.out, build.recipe)

@@ -68,7 +68,7 @@ def test_a_missing_recording_is_refused_until_pruned(run: Runs, archive: Path) -
 def test_another_recipe_is_refused_with_its_differences(run: Runs) -> None:
     run().plain()
     with pytest.raises(
-        ValueError, match=r"motion.profile: 'humanml3d' there, 'flowmimic' now[\s\S]*--overwrite"
+        ValueError, match=r"motion.profile: was 'humanml3d', is now 'flowmimic'[\s\S]*--overwrite"
     ):
         run(motion={"profile": "flowmimic"}).plain()
 

@@ -22,10 +22,10 @@ import pyarrow as pa
 from mocap_ray.archives import amass
 from mocap_ray.motion.clip import JointMotion
 from mocap_ray.records import Recording, Rejection
-from mocap_ray.shards.build import Build, survey
+from mocap_ray.shards.build import Build, plan_run
 from mocap_ray.shards.layout import Layout, ProductWords, Sums
 from mocap_ray.shards.product import Product
-from mocap_ray.shards.running import InProcess, RunCallback, RunResult, Silent, run
+from mocap_ray.shards.running import InProcess, NoCallback, RunCallback, RunResult, run
 from mocap_ray.storage import Place, place
 
 EVERY = 30
@@ -146,7 +146,7 @@ def prepared(product: PoseProduct, out: Place, *, limit: int | None = None) -> B
     listed = amass.discover(product.archive)[:limit]
     groups = {r.name: ("val" if r.subject.endswith("2") else "train",) for r in listed}
     settings = {"product": "poses", "every": EVERY}
-    return survey(product, listed, groups, out=out, settings=settings, target=1_500_000)
+    return plan_run(product, listed, groups, out=out, settings=settings, target=1_500_000)
 
 
 def make_poses(
@@ -164,6 +164,6 @@ def make_poses(
         lambda: prepared(product, root, limit=limit),
         engine or (lambda: nullcontext(InProcess())),
         out=root,
-        callback=callback or Silent(),
+        callback=callback or NoCallback(),
         strict=strict,
     )

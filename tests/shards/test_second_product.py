@@ -21,8 +21,8 @@ from mocap_ray.records import Recording, Rejection
 from mocap_ray.shards import receipts, recipe
 from mocap_ray.shards.layout import Layout
 from mocap_ray.shards.making import make
-from mocap_ray.shards.reports import PROBES, ShardReport, killers
-from mocap_ray.shards.running import InProcess, RunFailed, Silent, run
+from mocap_ray.shards.reports import PROBES, ShardReport, find_killers
+from mocap_ray.shards.running import InProcess, NoCallback, RunFailed, run
 from mocap_ray.storage import place
 from tests.shards.poses import EVERY, PoseProduct, PoseReason, PoseSums, ScaledPoses, make_poses, prepared
 
@@ -130,7 +130,7 @@ def test_receipts_come_back_as_they_were_and_foreign_ones_prove_nothing(
 def test_another_recipe_and_a_second_run_at_once_are_refused(archive: Path, tmp_path: Path) -> None:
     make_poses(product(archive), tmp_path / "out")
     (tmp_path / "out" / "recipe.json").write_text('{"product": "poses", "every": 60}')
-    with pytest.raises(UserError, match=r"every: 60 there, 30 now[\s\S]*--overwrite"):
+    with pytest.raises(UserError, match=r"every: was 60, is now 30[\s\S]*--overwrite"):
         make_poses(product(archive), tmp_path / "out")
     with lock(place(tmp_path / "used")), pytest.raises(Locked):
         make_poses(product(archive), tmp_path / "used")
@@ -216,7 +216,7 @@ class Dying(InProcess):
         return {i.name for i in inputs if self.killing in i.name}
 
 
-class Notes(Silent):
+class Notes(NoCallback):
     def __init__(self) -> None:
         self.notes: list[str] = []
 
@@ -245,7 +245,7 @@ def test_an_input_that_kills_its_worker_is_found_and_rejected(archive: Path, tmp
 def test_an_input_that_kills_only_once_is_not_rejected() -> None:
     inputs = [Recording("D", f"D/{k}", "D/1", f"D/{k}.npz", 1, "1") for k in range(4)]
     answers = iter([{"D/1", "D/2"}, {"D/2"}])
-    assert killers(inputs, lambda suspects: next(answers)).keys() == {"D/2"}
+    assert find_killers(inputs, lambda suspects: next(answers)).keys() == {"D/2"}
 
 
 def test_setup_is_called_once_before_the_first_shard(archive: Path, tmp_path: Path) -> None:

@@ -159,8 +159,8 @@ def test_resuming_another_training_is_refused_with_every_difference(made: Path, 
     other = config(made, tmp_path, model={"hidden": 9}, training={"learning_rate": 0.5, "max_epochs": 9})
     with pytest.raises(CheckpointError) as error:
         train_locally(other, resume=True)
-    assert "model.hidden: 8 there, 9 now" in str(error.value)
-    assert "training.learning_rate: 0.001 there, 0.5 now" in str(error.value)
+    assert "model.hidden: was 8, is now 9" in str(error.value)
+    assert "training.learning_rate: was 0.001, is now 0.5" in str(error.value)
     assert "max_epochs: " not in str(error.value)
     again = tmp_path / "elsewhere"
     make(again, clips={("CMU", "train"): 3, ("CMU", "val"): 1})
