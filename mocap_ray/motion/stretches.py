@@ -13,7 +13,8 @@ from mocap_ray.records import Recording, Rejection
 from mocap_ray.skeleton import BODY_JOINTS
 from mocap_ray.wording import counted
 
-_NEAR = f"Expected metres, less than {FAR:,.0f}: subtract the place of the recording's first frame"
+_NEAR = f"Expected metres, less than {FAR:,.0f}; subtract the position of the first frame"
+_RAISE = "Leave it out, keep its good stretches with motion.quality.cut, or raise motion.quality.multiplier."
 
 
 def stretches(
@@ -36,8 +37,7 @@ def stretches(
     bad = quality.bad
     frames = len(bad)
     if bad.any() and not cut:
-        remedy = "Leave it out, keep its good stretches with motion.quality.cut, or raise motion.quality.multiplier."
-        return [_rejected(motion, quality, slice(0, frames), remedy, min_frames)]
+        return [_rejected(motion, quality, slice(0, frames), None, min_frames)]
     edges = np.flatnonzero(np.diff(np.concatenate([[True], bad, [True]])))
     good = [slice(int(a), int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True)]
     kept = [s for s in good if s.stop - s.start >= max(min_frames, 1)]
@@ -54,9 +54,13 @@ def stretches(
 
 
 def _rejected(
-    motion: Motion | JointMotion, quality: Quality, part: slice, remedy: str, least: int
+    motion: Motion | JointMotion, quality: Quality, part: slice, remedy: str | None, least: int
 ) -> Rejection[Recording]:
-    """The rejection of the frames `part`, with the reason of the first broken frame that says most."""
+    """The rejection of the frames `part`, with the reason of the first broken frame that says most.
+
+    Args:
+        remedy: what to do, or was done; None: what helps against the reason.
+    """
     start = motion.first_frame + part.start
     count = part.stop - part.start
     broken = part.start + np.flatnonzero(quality.bad[part])
@@ -78,6 +82,9 @@ def _rejected(
         kernels_poses.TURNING: _turning,
         kernels_poses.FAST: _fast,
     }[code](motion, quality, frame)
+    if remedy is None:
+        limited = code not in (kernels_poses.NON_FINITE, kernels_poses.BAD_VALUE)
+        remedy = _RAISE if limited else "Leave it out, or keep its good stretches with motion.quality.cut."
     where = f"{motion.recording.source}: frame {motion.first_frame + frame}"
     total = f"broken frames: {len(broken)} of {count}"
     return Rejection(motion.recording, REASONS[code], f"{where}: {what}; {total}. {remedy}", start)

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from mocap_ray.archives import ARCHIVES, find_archive
 from mocap_ray.archives.amass import R_YUP_AMASS, discover, read
 from mocap_ray.dataset.inspect import inspect
+from mocap_ray.dataset.options import SourceOptions
 from mocap_ray.errors import UserError
 from mocap_ray.motion.clip import Motion, Reason
 from mocap_ray.records import Recording, Rejection
@@ -175,6 +177,8 @@ def test_the_frame_rate_of_the_config_takes_precedence(tmp_path: Path) -> None:
     for fps in (-1.0, 0.0, 1e-9, 1e9):
         with pytest.raises(UserError, match=r"source\.fps .*: expected 1 to 10,000 frames per second"):
             one(tmp_path, takes.smplh(), fps=fps)
+        with pytest.raises(ValidationError, match="fps"):
+            SourceOptions(root="archive", fps=fps)
 
 
 @pytest.mark.parametrize("stored", [1e-9, 0.99, 10_001.0, -5.0, np.nan])
