@@ -29,13 +29,12 @@ myst_heading_anchors = 3
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
 autodoc_typehints = "signature"
-autodoc_class_signature = "separated"
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False
 napoleon_use_ivar = True
 python_maximum_signature_line_length = 80
 add_module_names = False
-smartquotes = False
+smartquotes_action = "D"  # dashes; `...` stays as it is, because it also stands in shapes
 
 html_theme = "furo"
 html_title = f"mocap_ray {__version__}"

@@ -46,7 +46,9 @@ def test_the_reference_has_every_command() -> None:
 def test_the_reference_has_every_config_and_key() -> None:
     import generated
 
-    keys = set(re.findall(r"^`([\w.]+)` \(", generated.keys(), re.MULTILINE))
+    text = generated.keys()
+    keys = set(re.findall(r"^`([\w.]+)` \(", text, re.MULTILINE))
+    assert re.findall(r"^`([\w.]+)` .*\n: *$", text, re.MULTILINE) == [], "keys without a docstring"
     example = {"source": {"root": "a"}, "body": {"root": "b"}, "output": {"root": "c"}}
     assert set(flat(ExtractConfig.model_validate(example).model_dump())) <= keys
     for kind in TASKS.values():
@@ -139,6 +141,8 @@ def test_the_site_loads_nothing_from_another_server(site: Path) -> None:
 @pytest.mark.slow
 def test_the_pages_of_the_site_say_what_they_are_for(site: Path) -> None:
     python = (site / "reference" / "python.html").read_text(encoding="utf-8")
+    # Sphinx takes the text before a colon in the first line of a property for its type.
+    assert ">Type<" not in python
     for name in ("mocap_ray.open", "mocap_ray.load_prior", "DataSet.torch", "Prior.energy"):
         assert f'id="{name}"' in python or f'{name}"' in python, name
     assert "mocap-ray extract amass" in (site / "reference" / "commands.html").read_text(encoding="utf-8")

@@ -26,7 +26,13 @@ def _process(app: Sphinx, what: str, name: str, obj: object, options: object, li
     lines[:] = [as_rst(line) for line in lines]
 
 
+def _no_arguments(app: Sphinx, what: str, *rest: object) -> tuple[str, None] | None:
+    """Readers meet classes as results of functions, or derive from them: how they are made is left out."""
+    return ("", None) if what == "class" else None
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Runs before napoleon (priority 500), which adds markup of its own."""
     app.connect("autodoc-process-docstring", _process, priority=400)
+    app.connect("autodoc-process-signature", _no_arguments)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -88,11 +88,12 @@ def _entries(
         if "properties" in inner:
             yield from _entries(inner, known, f"{prefix}{name}.")
             continue
-        needed = name in schema.get("required", ())
-        default = "needed" if needed else f"default `{json.dumps(field.get('default'))}`"
+        default = "needed" if name in schema.get("required", ()) else ""
+        if "default" in field:
+            default = f"default `{json.dumps(field['default'])}`"
         text = " ".join((field.get("description") or "").split())
         head = f"`{prefix}{name}` ({', '.join(filter(None, (kind_of(field, known), default)))})"
-        yield f"{head}\n: {text or '&nbsp;'}"
+        yield f"{head}\n: {text}"
 
 
 def _resolved(field: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
