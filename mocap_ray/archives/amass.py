@@ -33,8 +33,8 @@ R_YUP_AMASS = np.array([[-1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, 1.0, 0.0]])
 R_YUP_AMASS.setflags(write=False)
 
 REGISTER = (
-    "register at amass.is.tue.mpg.de, download the SMPL+H G (or SMPL-X G) files of the sub-datasets and unpack "
-    "them side by side: CMU/01/01_01_poses.npz"
+    "register at amass.is.tue.mpg.de, download the SMPL+H G files of the sub-datasets (or SMPL-X G, or SMPL-X N) and "
+    "unpack them side by side: CMU/01/01_01_poses.npz"
 )
 
 PUBLISHED: Mapping[str, str] = MappingProxyType(

@@ -20,8 +20,11 @@ class Fractions(Section):
     """Shares of the subjects in each split; they sum to 1."""
 
     train: Annotated[float, Field(ge=0, le=1)] = 0.8
+    """Share of the subjects in train."""
     val: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """Share of the subjects in val."""
     test: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """Share of the subjects in test."""
 
     @model_validator(mode="after")
     def _sum_to_one(self) -> Fractions:
@@ -49,6 +52,7 @@ class SourceOptions(Section):
     include: tuple[str, ...] = ()
     """Globs on recording names (`CMU/*`); empty selects all."""
     exclude: tuple[str, ...] = ()
+    """Globs on recording names to leave out; takes precedence over `include`."""
     limit: Annotated[int, Field(gt=0)] | None = None
     """Use only the first N recordings, for a trial."""
     segments: str | None = None
@@ -70,6 +74,8 @@ class BodyOptions(Section):
     """Local folder of the SMPL, SMPL+H and SMPL-X files; `mocap-ray body check ROOT` shows what is found.
     An archive of joints alone needs no models: use an empty folder."""
     gender: Literal["recorded", "neutral", "humanml3d"] = "recorded"
+    """The body of a recording: `recorded`, that of its own gender; `neutral`, the neutral one for all; `humanml3d`,
+    male for male and female for all others, as HumanML3D does."""
     families: tuple[Literal["smpl", "smplh", "smplx"], ...] = ("smpl", "smplh", "smplx")
     """Families to use; recordings of another are rejected. Naming them keeps the recipe unchanged when other models are
     added to root later."""
@@ -102,8 +108,11 @@ class MotionOptions(Section):
     """How motion becomes features."""
 
     profile: Literal["humanml3d", "flowmimic"] = "humanml3d"
+    """`humanml3d`: 20 fps, one skeleton for all; `flowmimic`: 30 fps, the bone lengths of each subject."""
     resample: Literal["stride", "interpolate"] = "interpolate"
+    """`interpolate`: the exact rate; `stride`: every n-th frame, as in the reference implementations."""
     yaw: Literal["continuous", "reference"] = "continuous"
+    """`continuous`: decodes exactly; `reference`: as published, with the wrong sign where a facing passes -Z."""
     mirror: bool = False
     """Add a left-right mirrored twin of each clip."""
     min_frames: Annotated[int, Field(ge=1)] = 20
@@ -138,6 +147,7 @@ class OutputOptions(Section):
     root: str
     """Folder of the data set: a path, or s3://..., gs://..."""
     columns: tuple[Column, ...] = ("features", "joints", "poses", "trans")
+    """Frame columns to write; features are always among them. See the data format for each."""
     shard_mb: Annotated[float, Field(gt=0)] = 32.0
     """Target size of a shard, in MB of source files; shards have at least half and at most twice this size."""
 

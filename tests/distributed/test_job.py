@@ -43,8 +43,11 @@ def _answers(port: int) -> None:
 def cluster() -> Iterator[dict[str, str]]:
     """A private head node on loopback; yields the environment in which `ray` finds it."""
     with tempfile.TemporaryDirectory(prefix="mr-", ignore_cleanup_errors=True) as folder:
-        token = Path(folder) / "token"
-        token.write_text("a-token-for-this-test-only-0123456789abcdef")
+        # As README says, in another home folder.
+        home = {**os.environ, "HOME": folder}
+        subprocess.run([RAY, "get-auth-token", "--generate"], env=home, check=True, capture_output=True)
+        token = Path(folder) / ".ray" / "auth_token"
+        assert token.is_file()
         port, dashboard, agent = _free_port(), _free_port(), _free_port()
         environment = {
             **os.environ,
