@@ -10,10 +10,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from mocap_ray.archives.splits import completed
 from mocap_ray.dataset.schema import OPTIONAL_COLUMNS
+from mocap_ray.errors import UserError
 from mocap_ray.motion.bounds import LEAST_FPS, MOST_FPS
 from mocap_ray.motion.quality import Limits
 from mocap_ray.options import Section
+from mocap_ray.wording import override
 
 
 class Fractions(Section):
@@ -30,7 +33,8 @@ class Fractions(Section):
     def _sum_to_one(self) -> Fractions:
         total = self.train + self.val + self.test
         if abs(total - 1) > 1e-6:
-            raise ValueError(f"train + val + test is {total:g}; expected 1")
+            pasted = override(completed(self.model_dump()))
+            raise UserError(f"train + val + test is {total:g}; expected 1. For example {pasted}")
         return self
 
 
@@ -41,18 +45,22 @@ class SourceOptions(Section):
     """A name of the archives table (`mocap-ray archives`), or `package.module:NAME` of your own `Archive`."""
     root: str
     """Folder of the archive: a path, or s3://..., gs://..."""
+    check_root: bool = True
+    """Stop with a question if root looks like a folder in the archive, or above it, and not like the archive."""
     dataset: str | None = None
     """Name of the sub-dataset if `root` is the folder of a single one; otherwise the first folder below root."""
     split: str = "subject"
     """`subject` (hash of the subject), `published` (by the archive's authors; also the archive's name, such as
-    `amass`), `none` (all train), or a path to a YAML file or a folder with train.txt, val.txt, test.txt."""
+    `amass`), `none` (all train), or lists: a YAML file, or a folder with train.txt, val.txt, test.txt
+    (docs/data-format.md, Splits)."""
     fractions: Fractions = Fractions()
     fps: Annotated[float, Field(ge=LEAST_FPS, le=MOST_FPS)] | None = None
     """Overrides the frame rate in the files."""
     include: tuple[str, ...] = ()
-    """Globs on recording names (`CMU/*`); empty selects all."""
+    """Names of recordings or folders (`CMU/01`), or globs on them (`CMU/0*`); empty selects all."""
     exclude: tuple[str, ...] = ()
-    """Globs on recording names to leave out; takes precedence over `include`."""
+    """Likewise; takes precedence over include. Recordings that the data set holds already stay in it: take these out
+    with `mocap-ray dataset exclude`."""
     limit: Annotated[int, Field(gt=0)] | None = None
     """Use only the first N recordings, for a trial."""
     segments: str | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -83,6 +84,18 @@ def test_a_submitted_job_writes_the_same_data_set(
     plain = run("plain")
     plain.plain()
     job = run("job")
+    lost = subprocess.run(
+        [
+            RAY, "job", "submit", "--working-dir", str(ROOT), "--", "python", "jobs/extract.py", "amass",
+            "--override", f"source.root={job.archive}", f"body.root={job.bodies}", "output.root=data/rel",
+        ],
+        env=cluster, capture_output=True, text=True, timeout=240, check=False,
+    )  # fmt: skip
+    assert lost.returncode != 0
+    assert re.search(
+        r"Ray's copy of the working directory, .* \(/\S*/_ray_pkg_[^)]*\): output.root is data/rel",
+        lost.stdout,
+    )
     overrides = [
         f"source.root={job.archive}", f"body.root={job.bodies}", f"output.root={job.out}", "output.shard_mb=2",
     ]  # fmt: skip
