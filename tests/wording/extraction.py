@@ -367,6 +367,7 @@ def result_of_a_run_with_remarks(house: House) -> str:
     return "\n".join([*one, *many])
 
 
+@scene
 def relative_paths_in_a_job(house: House) -> str:
     copy = house.root / "working_dir_files" / "_ray_pkg_0123"
     copy.mkdir(parents=True, exist_ok=True)
