@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
-from pathlib import Path
 from typing import Any
 
 from mocap_ray.archives import find_archive, named_split, published_split
@@ -22,7 +21,7 @@ from mocap_ray.options import digest
 from mocap_ray.records import Recording, Rejection
 from mocap_ray.shards.build import earlier, plan_run
 from mocap_ray.shards.receipts import Receipt
-from mocap_ray.storage import Place, place
+from mocap_ray.storage import Place, expand, place
 from mocap_ray.wording import counted
 
 PEEKS = 4
@@ -63,7 +62,7 @@ def prepare(
     if segments is not None:
         listed = [r for r in listed if r.name in segments]
     # Absolute, because workers that read a model for its vertices have another working directory.
-    bodies = Bodies.load(Path(body.root).expanduser().absolute(), gender=body.gender, families=body.families)
+    bodies = Bodies.load(expand(body.root).absolute(), gender=body.gender, families=body.families)
     out = place(output.root)
     published = published_split(archive, source.split) if lists is None else None
     split = published[0] if published else source.split

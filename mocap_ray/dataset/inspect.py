@@ -16,7 +16,7 @@ from mocap_ray.errors import UserError
 from mocap_ray.motion.clip import Clip, JointMotion, Motion
 from mocap_ray.motion.quality import Quality, measure, stretches
 from mocap_ray.records import Recording, Rejection
-from mocap_ray.storage import Place, place
+from mocap_ray.storage import Place, place, require_readable_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +97,7 @@ def inspect(
 
 def _located(file: str, archive: Archive) -> tuple[Place, Recording]:
     """The folder of a file, and the file as a recording directly in it."""
+    require_readable_name(file)
     if "://" in file:
         address, question, query = file.partition("?")
         folder, _, name = address.rstrip("/").rpartition("/")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from pydantic import model_validator
 
 from mocap_ray.dataset.options import BodyOptions, MotionOptions, OutputOptions, SourceOptions
 from mocap_ray.errors import UserError
 from mocap_ray.options import Section
 from mocap_ray.runs.ray import RayOptions
+from mocap_ray.storage import expand
 
 
 class ExtractConfig(Section):
@@ -31,7 +30,7 @@ class ExtractConfig(Section):
             if not text.strip():
                 raise UserError(f"{key}.root is empty; expected a folder")
         if "://" not in self.source.root + self.output.root:
-            archive, out = (Path(p).expanduser().resolve() for p in (self.source.root, self.output.root))
+            archive, out = (expand(p).resolve() for p in (self.source.root, self.output.root))
             if out.is_relative_to(archive):
                 raise UserError(
                     f"output.root {self.output.root} is inside source.root {self.source.root}, so the next run would "

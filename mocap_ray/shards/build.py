@@ -28,7 +28,7 @@ class Build(Generic[InputT, ItemT, SumsT]):
         shards: of the finished data set.
         done: valid receipts of these shards, by shard name.
         superseded: paths of files that are not part of the finished data set.
-        complete: whether a manifest exists and nothing is left to do.
+        manifest: the manifest of an earlier run of this recipe; None if there is none, or a damaged one.
         notes: sentences about what is left out, to be printed.
     """
 
@@ -39,8 +39,13 @@ class Build(Generic[InputT, ItemT, SumsT]):
     shards: tuple[Shard[InputT], ...]
     done: dict[str, Receipt[SumsT]]
     superseded: tuple[str, ...]
-    complete: bool
+    manifest: dict[str, Any] | None
     notes: tuple[str, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is left to do."""
+        return self.manifest is not None and len(self.done) == len(self.shards) and not self.superseded
 
     @property
     def todo(self) -> list[Shard[InputT]]:
@@ -108,7 +113,7 @@ def plan_run(
         shards=tuple(shards),
         done=done,
         superseded=superseded,
-        complete=len(done) == len(shards) and not superseded and out.exists(manifest.NAME),
+        manifest=manifest.read(out, product.layout) if recipe.is_written(out, settings) else None,
         notes=tuple(notes),
     )
 
@@ -116,7 +121,7 @@ def plan_run(
 def _valid(
     shards: Sequence[Shard[InputT]], old: Mapping[str, Receipt[SumsT]], out: Place
 ) -> dict[str, Receipt[SumsT]]:
-    """Receipts whose inputs are unchanged and whose file exists with the expected size."""
+    """Receipts of these shards whose inputs are unchanged and whose file exists with the expected size."""
     folders = {s.folder for s in shards}
     sizes = {out.relative(i.path): i.size for folder in folders for i in out.files(folder)}
     valid = {}
@@ -124,6 +129,7 @@ def _valid(
         receipt = old.get(shard.name)
         if (
             receipt is not None
+            and (receipt.path, receipt.group) == (shard.path, shard.group)
             and receipt.inputs == tuple(InputListing.of(i) for i in shard.inputs)
             and (receipt.sha256 is None or sizes.get(receipt.path) == receipt.bytes)
         ):

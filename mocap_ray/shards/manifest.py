@@ -1,4 +1,4 @@
-"""The last step of a run: `rejected.parquet`, the product's own files and the manifest, made from the receipts."""
+"""The manifest: made from the receipts in the last step of a run, with `rejected.parquet`; and read back."""
 
 from __future__ import annotations
 
@@ -6,18 +6,75 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import reduce
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mocap_ray.shards.layout import Layout, SumsT
+from mocap_ray.documents import Document, parse
+from mocap_ray.errors import UserError
+from mocap_ray.shards.layout import Layout, Manifest, SumsT
 from mocap_ray.shards.product import Product
 from mocap_ray.shards.receipts import Receipt, rejected_keys
 from mocap_ray.storage import Place
 from mocap_ray.version import __version__
 
 NAME = "manifest.json"
+ManifestT = TypeVar("ManifestT", bound=Manifest)
+
+
+class _Versions(Document):
+    schema_version: int
+    package_version: str = "?"
+
+
+class _Damaged(UserError):
+    """The file is not a manifest."""
+
+
+def parse_manifest(
+    data: bytes, schema: type[ManifestT], *, version: int, out: Place, error: type[UserError] = UserError
+) -> ManifestT:
+    """Read the content of a manifest.
+
+    Args:
+        data: the content of the file.
+        schema: the class of the manifest.
+        version: the newest format that is supported.
+        out: root of the data set, for messages.
+        error: the class of the errors.
+
+    Raises:
+        UserError: of the class `error`; the content is edited, damaged, or of a newer format.
+    """
+    about: dict[str, Any] = {
+        "where": f"{out.uri}/{NAME}",
+        "what": "a manifest of a data set",
+        "remedy": "Copy the folder again, or run the command that made it again: finished shards are kept.",
+        "error": error,
+    }
+    found = parse(data, _Versions, **about)
+    if found.schema_version > version:
+        raise (UserError if error is _Damaged else error)(
+            f"{out.uri}: written in format {found.schema_version} by mocap_ray {found.package_version:.40}; "
+            f"this is mocap_ray {__version__}, which reads up to format {version}. Upgrade mocap_ray to read it."
+        )
+    return parse(data, schema, **about)
+
+
+def read(out: Place, layout: Layout[Any]) -> dict[str, Any] | None:
+    """The manifest as plain values; None if there is none, or a damaged one, which the next run replaces.
+
+    Raises:
+        UserError: it is of a newer format.
+        OSError: it cannot be read.
+    """
+    try:
+        data = out.read(NAME)
+        found = parse_manifest(data, layout.manifest, version=layout.schema_version, out=out, error=_Damaged)
+    except (FileNotFoundError, _Damaged):
+        return None
+    return found.model_dump(mode="json")
 
 
 def finish(

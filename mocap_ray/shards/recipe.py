@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from mocap_ray.documents import Document, parse
 from mocap_ray.errors import UserError
 from mocap_ray.options import differences, digest
 from mocap_ray.storage import Place
@@ -23,6 +24,30 @@ def write(out: Place, settings: Mapping[str, Any]) -> None:
     out.write_atomic(json.dumps(settings, indent=1, sort_keys=True).encode(), NAME)
 
 
+def read(out: Place) -> dict[str, Any]:
+    """The recipe of a data set.
+
+    Raises:
+        FileNotFoundError: there is none.
+        UserError: the file is edited or damaged.
+    """
+    return parse(
+        out.read(NAME),
+        Document,
+        where=f"{out.uri}/{NAME}",
+        what="the recipe of a data set",
+        remedy="Copy it again, pass --overwrite to replace the data set, or choose another output.root.",
+    ).others
+
+
+def is_written(out: Place, settings: Mapping[str, Any]) -> bool:
+    """Whether the data set has this recipe on disk, and not none, another or a damaged one."""
+    try:
+        return digest(read(out)) == digest(settings)
+    except (FileNotFoundError, UserError):
+        return False
+
+
 def require_same(out: Place, settings: Mapping[str, Any], *, overwrite: bool) -> None:
     """Raise unless the output is empty or was made by the same recipe.
 
@@ -31,8 +56,8 @@ def require_same(out: Place, settings: Mapping[str, Any], *, overwrite: bool) ->
             foreign files.
     """
     if out.exists(NAME):
-        lines = differences(json.loads(out.read(NAME)), settings)
-        if lines and not overwrite:
+        lines = [] if overwrite else differences(read(out), settings)
+        if lines:
             listing = "".join(f"\n  {line}" for line in lines)
             raise UserError(
                 f"{out.uri} was made by another recipe:{listing}\n"
@@ -54,7 +79,7 @@ def require_same(out: Place, settings: Mapping[str, Any], *, overwrite: bool) ->
 def require_current(out: Place, recipe_hash: str) -> None:
     """Raise Replaced if another run has replaced the recipe of the data set."""
     try:
-        current = digest(json.loads(out.read(NAME)))
+        current = digest(read(out))
     except FileNotFoundError:  # a single shard, made without a run
         return
     if current != recipe_hash:
