@@ -16,11 +16,16 @@ from pydantic.fields import FieldInfo
 
 from mocap_ray.errors import UserError
 from mocap_ray.options import Section
+from mocap_ray.storage import expand
 from mocap_ray.wording import counted
 
 _HERE = Path(__file__).resolve().parent
 CONFIGS = next((f for f in (_HERE / "configs", _HERE.parent / "configs") if f.is_dir()), _HERE / "configs")
 """The shipped configs: a wheel carries them inside the package, a checkout has them at its top."""
+
+
+UNREADABLE_SCALARS = (ValueError, TypeError, AttributeError, LookupError, OverflowError)
+"""What PyYAML raises, besides its own errors, for values such as the date 2024-13-45 or an empty `!!int`."""
 
 
 class ConfigError(UserError):
@@ -36,7 +41,7 @@ def find(name: str, *, kind: str) -> Path:
     Raises:
         ConfigError: there is none; the message lists those that exist.
     """
-    path = Path(name).expanduser()
+    path = expand(name)
     if path.is_file():
         return path
     folders = [Path("configs") / kind, CONFIGS / kind]
@@ -146,16 +151,27 @@ def load(name: str, schema: type[Model], *, kind: str, overrides: Sequence[str] 
 def read_yaml(path: Path) -> Any:
     """A YAML file as plain values; duplicate keys are errors. Raises ConfigError."""
     try:
-        return yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader) or {}
+        text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path}: not a YAML file: byte {error.start} is not UTF-8.") from error
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}. Expected a YAML file.") from error
+    return parse_yaml(text, where=str(path)) or {}
+
+
+def parse_yaml(text: str | bytes, *, where: str) -> Any:
+    """YAML as plain values; duplicate keys are errors. Raises ConfigError; `where` is the name of the file."""
+    try:
+        return yaml.load(text, Loader=_StrictLoader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or str(error).partition("\n")[0]
-        raise ConfigError(f"{path}{line}: not a YAML file: {problem}.") from error
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}. Expected a YAML file.") from error
+        raise ConfigError(f"{where}{line}: not a YAML file: {problem}.") from error
+    except RecursionError as error:
+        raise ConfigError(f"{where}: not a YAML file of settings: it is nested too deeply.") from error
+    except UNREADABLE_SCALARS as error:
+        raise ConfigError(f"{where}: not a YAML file: it has an invalid value ({error}).") from error
 
 
 def flow(values: Sequence[str]) -> str:
@@ -210,7 +226,7 @@ def _override(tree: dict[str, Any], text: str, schema: type[BaseModel]) -> str |
         # A path is text, even where YAML would parse 2024, on or @home as something else.
         plain = _is_text(schema, parts) and not value.startswith(('"', "'")) and value not in ("null", "~")
         node[parts[-1]] = value if plain else yaml.load(value, Loader=_StrictLoader)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError, *UNREADABLE_SCALARS) as error:
         problem = getattr(error, "problem", None) or "invalid YAML"
         return f"--override {key}: {value!r} is not a YAML value ({problem}). Quote it: '{key}=\"...\"'"
     return None

@@ -1,4 +1,4 @@
-"""One run at a time on a local data set, by a lock that the kernel releases when its process dies."""
+"""One run at a time in a local folder, by a lock that the kernel releases when its process dies."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from mocap_ray.storage import Place
 
 
 class Locked(RuntimeError):
-    """Another run holds the lock of the data set."""
+    """Another run holds the lock of the folder."""
 
 
 @contextmanager
-def lock(out: Place, *, wait_s: float = 0.0) -> Iterator[None]:
+def lock(out: Place, *, what: str, wait_s: float = 0.0) -> Iterator[None]:
     """Hold `<root>/.lock` while a run writes; does nothing on an object store.
 
     The lock is a kernel lock (flock), so a killed run does not leave it behind; the file says who holds it. On
@@ -26,11 +26,13 @@ def lock(out: Place, *, wait_s: float = 0.0) -> Iterator[None]:
     nothing breaks.
 
     Args:
-        out: root of the data set.
+        out: the folder that the run writes.
+        what: what the folder holds, for the message: `data set`, `training` or `search`.
         wait_s: seconds to wait for another run to release the lock.
 
     Raises:
         Locked: another run holds it; the message has its host and pid.
+        OSError: the folder cannot be written, or its file system has no locks.
     """
     root = out.local
     if root is None:
@@ -41,15 +43,11 @@ def lock(out: Place, *, wait_s: float = 0.0) -> Iterator[None]:
     with name.open("a+") as f:
         try:
             _take(f.fileno(), wait_s)
-        except OSError as error:
+        except BlockingIOError as error:
             f.seek(0)
-            try:
-                holder = json.loads(f.read())
-                who = f"pid {holder['pid']} on {holder['host']}"
-            except (ValueError, KeyError):
-                who = "another process"
+            who = _holder(f.read())
             raise Locked(
-                f"{root}: {who} is writing this data set. Wait for it, stop it, or choose another output.root."
+                f"{root}: {who} is writing this {what}. Wait for it, stop it, or choose another output.root."
             ) from error
         f.seek(0)
         f.truncate()
@@ -64,13 +62,22 @@ def lock(out: Place, *, wait_s: float = 0.0) -> Iterator[None]:
                 root.rmdir()
 
 
+def _holder(text: str) -> str:
+    """Who wrote the text of a lock file."""
+    try:
+        found = json.loads(text)
+        return f"pid {int(found['pid'])} on {found['host']!s:.100}"
+    except (ValueError, KeyError, TypeError, RecursionError):  # killed before it was written
+        return "another process"
+
+
 def _take(descriptor: int, wait_s: float) -> None:
-    """Take the lock. Raises OSError if another process still holds it after `wait_s`."""
+    """Take the lock. Raises BlockingIOError if another process still holds it after `wait_s`."""
     until = time.monotonic() + wait_s
     while True:
         try:
             return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             if time.monotonic() >= until:
                 raise
         time.sleep(0.05)

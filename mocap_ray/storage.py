@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,21 +46,26 @@ class Place:
 
     def exists(self, *parts: str) -> bool:
         """Whether a file or folder of this path exists."""
-        return bool(self.fs.get_file_info(self.join(*parts)).type != pafs.FileType.NotFound)
+        with self._valid_path():
+            return bool(self.fs.get_file_info(self.join(*parts)).type != pafs.FileType.NotFound)
 
     def files(self, *parts: str) -> list[pafs.FileInfo]:
         """All files below, sorted by path; empty if the folder does not exist.
 
         Raises:
-            UserError: a name is not UTF-8, which Arrow cannot represent.
+            UserError: a name is not UTF-8, which Arrow cannot represent, or Python cannot represent it here.
         """
         selector = pafs.FileSelector(self.join(*parts), recursive=True, allow_not_found=True)
         try:
-            infos = [i for i in self.fs.get_file_info(selector) if i.type == pafs.FileType.File]
+            with self._valid_path():
+                infos = [i for i in self.fs.get_file_info(selector) if i.type == pafs.FileType.File]
         except UnicodeDecodeError as error:
             raise UserError(
                 f"{self.uri}: the name of a file or folder in it is not UTF-8 ({error.object!r}). Rename it."
             ) from error
+        if self.local is not None and not _reads_utf8():
+            for info in infos:
+                require_readable_name(info.path)
         return sorted(infos, key=lambda i: i.path)
 
     def relative(self, path: str) -> str:
@@ -66,7 +74,7 @@ class Place:
 
     def read(self, *parts: str) -> bytes:
         """The whole file. Raises FileNotFoundError or another OSError."""
-        with self.fs.open_input_file(self.join(*parts)) as f:
+        with self._valid_path(), self.fs.open_input_file(self.join(*parts)) as f:
             return bytes(f.read())
 
     def write_atomic(self, data: bytes | pa.Buffer, *parts: str) -> None:
@@ -80,7 +88,7 @@ class Place:
         """
         path = self.join(*parts)
         if self.local is None:
-            with self.fs.open_output_stream(path) as out:
+            with self._valid_path(), self.fs.open_output_stream(path) as out:
                 # One call: an exception between two would publish half a file when the stream closes.
                 out.write(data)
             return
@@ -107,6 +115,17 @@ class Place:
         if self.exists(*parts):
             self.fs.delete_file(self.join(*parts))
 
+    @contextmanager
+    def _valid_path(self) -> Iterator[None]:
+        """Raise UserError where Arrow finds that a path cannot be one, such as `bucket//folder`."""
+        try:
+            yield
+        except pa.ArrowInvalid as error:
+            first = str(error).splitlines()[0]
+            raise UserError(
+                f"{self.uri}: {without_secrets(first).rstrip('.')}. Expected an address such as s3://bucket/folder."
+            ) from error
+
 
 def place(address: str | os.PathLike[str]) -> Place:
     """Resolve a local path or a URI (`s3://bucket/key`, `gs://...`) to a `Place`.
@@ -115,11 +134,12 @@ def place(address: str | os.PathLike[str]) -> Place:
     environment variables.
 
     Raises:
-        UserError: an address that `pyarrow.fs` does not support.
+        UserError: an address that `pyarrow.fs` does not support, or a path that cannot exist.
     """
     text = str(address)
     if "://" not in text:
-        return Place(pafs.LocalFileSystem(), str(Path(text).expanduser().absolute()), text)
+        return Place(pafs.LocalFileSystem(), str(expand(text).absolute()), text)
+    require_readable_name(text)
     try:
         filesystem, path = pafs.FileSystem.from_uri(text)
     except Exception as error:
@@ -128,6 +148,57 @@ def place(address: str | os.PathLike[str]) -> Place:
             "Expected a local path or an address such as s3://bucket/folder or gs://bucket/folder."
         ) from error
     return Place(filesystem, path.rstrip("/"), without_secrets(text))
+
+
+def expand(path: str | os.PathLike[str]) -> Path:
+    """A local path as it was typed, with the home folder for `~`.
+
+    Raises:
+        UserError: a path that cannot exist: a home folder of nobody, a NUL byte, or a name that is not UTF-8.
+    """
+    text = os.fspath(path)
+    require_readable_name(text)
+    try:
+        return Path(text).expanduser()
+    except RuntimeError as error:
+        raise UserError(f"{text}: {str(error).rstrip('.')}. Write the path without ~.") from error
+
+
+def require_readable_name(path: str) -> None:
+    """Check that Python and Arrow, which takes UTF-8, can both open a path.
+
+    Raises:
+        UserError: it has a NUL byte or a name that is not UTF-8, or this process does not read names as UTF-8.
+    """
+    if "\0" in path:
+        raise UserError(f"{path!r}: a path with a NUL byte. Remove it.")
+    if path.isascii():
+        return
+    if not _reads_utf8():
+        shown = os.fsencode(path).decode("utf-8", "backslashreplace") if _is_bytes(path) else path
+        raise UserError(
+            f"{shown}: this name has letters beyond ASCII, and Python reads file names as "
+            f"{sys.getfilesystemencoding()} here. Set the environment variable PYTHONUTF8=1, or a locale such as "
+            "LC_ALL=C.UTF-8, and run the command again."
+        )
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        raise UserError(f"{path!a}: the name of a file or folder in it is not UTF-8. Rename it.") from None
+
+
+def _reads_utf8() -> bool:
+    """Whether Python reads file names as UTF-8; it does in every locale that is UTF-8, C or POSIX."""
+    return sys.getfilesystemencoding().lower().replace("-", "") == "utf8"
+
+
+def _is_bytes(path: str) -> bool:
+    """Whether a path was read from the system: Python can encode it as it decoded it."""
+    try:
+        os.fsencode(path)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def without_secrets(text: str) -> str:

@@ -9,7 +9,43 @@ from pathlib import Path
 
 import pytest
 
+from mocap_ray.errors import UserError
 from mocap_ray.storage import place
+
+ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+
+@pytest.mark.parametrize("typed", [True, False], ids=["typed", "listed"])
+def test_a_name_that_python_reads_as_ascii_says_what_to_set(tmp_path: Path, typed: bool) -> None:
+    folder = tmp_path / "Müller"
+    folder.mkdir()
+    (folder / "Ü_poses.npz").write_bytes(b"")
+    root = folder if typed else tmp_path
+    code = (
+        "import sys\nfrom mocap_ray.storage import place\nfrom mocap_ray.errors import UserError\n"
+        "try:\n    place(sys.argv[1]).files()\nexcept UserError as error:\n    print(ascii(str(error)))"
+    )
+    command = [sys.executable, "-c", code, str(root)]
+    for environment, expected in ((ASCII, True), ({"LC_ALL": "C"}, False), ({"LANG": "C"}, False)):
+        others = {k: v for k, v in os.environ.items() if k not in (*ASCII, "LANG", "LC_CTYPE")}
+        done = subprocess.run(
+            command, env={**others, **environment}, capture_output=True, text=True, check=True
+        )
+        assert ("Set the environment variable PYTHONUTF8=1" in done.stdout) == expected, done.stdout
+        if expected:
+            assert "M\\xfcller" in done.stdout
+            assert "reads file names as ascii" in done.stdout
+
+
+def test_a_path_that_cannot_be_one_is_refused_with_a_sentence() -> None:
+    with pytest.raises(UserError, match="NUL byte"):
+        place("data/\0set")
+    with pytest.raises(UserError, match="Write the path without ~"):
+        place("~nobody-here/set")
+    with pytest.raises(UserError, match="is not UTF-8"):
+        place("data/\udcff")
+    with pytest.raises(UserError, match=r"s3://bucket//set.*Expected an address such as"):
+        place("s3://bucket//set?region=us-east-1&endpoint_override=127.0.0.1:1").read("x")
 
 
 def test_written_files_are_read_back(tmp_path: Path) -> None:

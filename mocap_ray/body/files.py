@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mocap_ray.errors import UserError
 from mocap_ray.skeleton import FAMILIES
+from mocap_ray.storage import expand
 
 GENDERS: tuple[str, ...] = ("neutral", "male", "female")
 
@@ -32,9 +33,9 @@ def find(root: str | Path) -> dict[tuple[str, str], Path]:
     root, then the names in this order, then the newest version.
 
     Raises:
-        UserError: `root` is not a folder.
+        UserError: `root` is not a folder, or cannot be one.
     """
-    root = Path(root).expanduser()
+    root = expand(root)
     if not root.is_dir():
         raise UserError(
             f"{root}: no such folder. Expected the folder that holds the body models "

@@ -192,7 +192,7 @@ def page(
         local = "://" not in root
         name = Path(root if local else root.partition("?")[0].rstrip("/").rpartition("/")[2])
         name = name.resolve() if name.name in ("", "..") else name
-        out = str(name.with_name(f"{name.name}.html"))
+        out = str(name.parent / f"{name.name or 'page'}.html")
     say(console(), f"{write_page(root, out)}: open it in a browser")
 
 

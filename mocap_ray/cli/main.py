@@ -48,6 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             stream.reconfigure(errors="backslashreplace")  # file names may not be valid text
     # Imported here, so that `--help` does not wait for numpy and pyarrow.
     from mocap_ray.cli.screen import explained, is_usage, print_error
+    from mocap_ray.errors import UserError, bug_report
     from mocap_ray.lock import Locked
     from mocap_ray.storage import without_secrets
 
@@ -60,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             command.invoke(context)
     except typer.Exit as done:
         code = done.exit_code
-    except (ValueError, Locked, OSError) as error:
+    except (UserError, Locked, OSError) as error:
         print_error(explained(error))
         code = 2 if is_usage(error) else 1
     except KeyboardInterrupt as error:  # outside of a run, which has a message of its own
@@ -73,6 +74,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         getattr(error, "show", lambda file: print(error, file=file))(message)
         sys.stderr.write(without_secrets(message.getvalue()))
         code = error.exit_code
+    except Exception as error:
+        print_error(bug_report(error))
+        code = 1
     sys.exit(code)
 
 

@@ -28,7 +28,7 @@ Split = Annotated[
     typer.Option(help="Split to evaluate on; default: test if it exists, else the validation split."),
 ]
 Sub = Annotated[str | None, typer.Option(help="Only this sub-dataset.")]
-Seed = Annotated[int, typer.Option(min=0, help="Random seed.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Random seed.")]
 Quick = Annotated[
     bool, typer.Option("--quick", help="Use a tenth of the samples: takes seconds, less precise.")
 ]

@@ -96,8 +96,10 @@ class SearchView(View):
         """Count the trials, and show errors."""
         self.seen.add(number)
         if event == "failed":
-            text = f"trial {number:03d} failed: {shorten(str(value), LONGEST, placeholder=' ... (more on the page)')}"
-            say(self.console, text, style="red")
+            # A bug has its traceback below the first line, and that is shown whole.
+            first, newline, trace = str(value).partition("\n")
+            short = shorten(first, LONGEST, placeholder=" ... (more on the page)")
+            say(self.console, f"trial {number:03d} failed: {short}{newline}{trace}", style="red")
         if event == "cloned":
             say(self.console, f"trial {number:03d} {value}")
             return

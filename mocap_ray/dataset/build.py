@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from mocap_ray.archives import Archive, find_archive, named_split, published_split
@@ -27,7 +26,7 @@ from mocap_ray.records import Recording, Rejection
 from mocap_ray.shards import exclusions
 from mocap_ray.shards.build import earlier, plan_run
 from mocap_ray.shards.exclusions import Exclusions
-from mocap_ray.storage import Place, place
+from mocap_ray.storage import Place, expand, place
 from mocap_ray.wording import counted
 
 PEEKS = 4
@@ -147,7 +146,7 @@ def load_sources(
             raise UserError(question)
     index = _segments(source, motion)
     # Absolute, because workers that read a model for its vertices have another working directory.
-    bodies = Bodies.load(Path(body.root).expanduser().absolute(), gender=body.gender, families=body.families)
+    bodies = Bodies.load(expand(body.root).absolute(), gender=body.gender, families=body.families)
     published = published_split(archive, source.split) if lists is None else None
     split = published[0] if published else source.split
     settings = recipe(source, body, motion, output, bodies, lists, index, split=split)

@@ -22,6 +22,7 @@ from mocap_ray.dataset import schema
 from mocap_ray.dataset.captions import captions, text_lines
 from mocap_ray.dataset.reader import DataSet, open
 from mocap_ray.dataset.views import ClipView, DataSetError
+from mocap_ray.documents import Document, parse
 from mocap_ray.storage import Place, place
 from mocap_ray.wording import counted
 
@@ -191,11 +192,19 @@ class _Job:
             out.remove(path)  # left by a run that was killed between writing and renaming
             del self._sizes[path]
         if MARK in self._sizes:
-            self._require_same(json.loads(out.read(MARK)), mark)
+            found = parse(
+                out.read(MARK),
+                Document,
+                where=f"{out.uri}/{MARK}",
+                what="the mark of an export",
+                remedy="Choose a new folder, or delete this one first.",
+                error=DataSetError,
+            )
+            self._require_same(found.others, mark)
         elif self._sizes:
-            found = ", ".join(sorted(self._sizes)[:3])
+            names = ", ".join(sorted(self._sizes)[:3])
             raise DataSetError(
-                f"{out.uri}: holds files that no export wrote ({found}). Choose a new or an empty folder."
+                f"{out.uri}: holds files that no export wrote ({names}). Choose a new or an empty folder."
             )
         else:
             self.write_atomic(json.dumps(mark, indent=1, sort_keys=True).encode(), MARK)
@@ -205,7 +214,7 @@ class _Job:
         if found == mark:
             return
         what = (
-            f"an export of kind {found.get('kind')}, and this one is {self.kind}"
+            f"an export of kind {found.get('kind')!s:.60}, and this one is {self.kind}"
             if found.get("kind") != self.kind
             else "an export of another data set, of an earlier state of this one, or with other options"
         )

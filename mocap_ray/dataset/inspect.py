@@ -19,7 +19,7 @@ from mocap_ray.motion.clip import Clip, JointMotion, Motion
 from mocap_ray.motion.quality import Quality, measure
 from mocap_ray.motion.stretches import stretches
 from mocap_ray.records import Recording, Rejection
-from mocap_ray.storage import Place, place
+from mocap_ray.storage import Place, place, require_readable_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +114,7 @@ def _person(
 
 def _located(file: str, archive: Archive) -> tuple[Place, Recording]:
     """The folder of a file, and the file as a recording directly in it."""
+    require_readable_name(file)
     if "://" in file:
         address, question, query = file.partition("?")
         folder, _, name = address.rstrip("/").rpartition("/")

@@ -71,7 +71,7 @@ class SourceOptions(Section):
     @model_validator(mode="after")
     def _texts(self) -> SourceOptions:
         if self.texts is not None and self.segments is None:
-            raise ValueError("texts without segments; set segments to HumanML3D's index.csv as well")
+            raise UserError("texts without segments; set segments to HumanML3D's index.csv as well")
         return self
 
 
@@ -139,9 +139,9 @@ class MotionOptions(Section):
     @model_validator(mode="after")
     def _windows(self) -> MotionOptions:
         if self.window_stride is not None and self.window is None:
-            raise ValueError("window_stride without window; set window as well")
+            raise UserError("window_stride without window; set window as well")
         if self.window is not None and self.window < self.min_frames:
-            raise ValueError(f"window {self.window} is shorter than min_frames {self.min_frames}")
+            raise UserError(f"window {self.window} is shorter than min_frames {self.min_frames}")
         return self
 
 
@@ -162,9 +162,9 @@ class OutputOptions(Section):
     @model_validator(mode="after")
     def _columns(self) -> OutputOptions:
         if "features" not in self.columns:
-            raise ValueError(
+            raise UserError(
                 f"columns without features; choose features and any of {', '.join(OPTIONAL_COLUMNS[1:])}"
             )
         if len(set(self.columns)) < len(self.columns):
-            raise ValueError(f"columns named twice in {list(self.columns)}")
+            raise UserError(f"columns named twice in {list(self.columns)}")
         return self

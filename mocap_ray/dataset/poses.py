@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 from mocap_ray.dataset.parquet import contiguous
 from mocap_ray.dataset.reader import DataSet, open
 from mocap_ray.dataset.views import DataSetError
-from mocap_ray.training.rows import ArrayRows, Block, RowSource
+from mocap_ray.training.rows import ArrayRows, Block, NoRows, RowSource
 
 COLUMN = "poses"
 SHAPE = (55, 3)
@@ -43,6 +43,10 @@ class Poses:
 
     def __len__(self) -> int:
         return len(self.rotvecs)
+
+
+class NoPoses(DataSetError, NoRows):
+    """A split in which no clip has poses."""
 
 
 @dataclass(frozen=True)
@@ -78,19 +82,20 @@ class PoseRows(RowSource):
         """
         numbers = self.source.selected(split=self.split, dataset=self.dataset)
         self.source.checked_columns([COLUMN])
-        entries = self.source.manifest["shards"]
-        return {k: int(entries[k]["frames"]) + int(entries[k]["rows"]) for k in numbers}
+        shards = self.source.shards
+        return {k: shards[k].frames + shards[k].rows for k in numbers}
 
     def blocks(self, shard: int) -> Iterator[Block]:
         """Row group after row group (about 100 clips each)."""
         with self.source.open_shard(shard) as file:
             for group in range(file.num_row_groups):
-                yield _block(file.read_row_group(group, columns=["clip_id", COLUMN]))
+                yield _block(file.read_row_group(group, ["clip_id", COLUMN]))
 
-    def empty(self) -> DataSetError:
+    def empty(self) -> NoPoses:
         """The error if no clip has poses."""
-        return DataSetError(
-            f"{self.source.place.uri}: no clip of split '{self.split}' has poses (mirrored twins and sources of "
+        of = f" of dataset '{self.dataset}'" if self.dataset else ""
+        return NoPoses(
+            f"{self.source.place.uri}: no clip of split '{self.split}'{of} has poses (mirrored twins and sources of "
             "joints alone have none). Choose another split, or extract recordings with pose parameters."
         )
 
@@ -134,9 +139,8 @@ def pose_rows(source: DataSet, *, split: str, dataset: str | None = None) -> int
     Raises:
         DataSetError: no such split or sub-dataset.
     """
-    entries = source.manifest["shards"]
     chosen = source.selected(split=split, dataset=dataset)
-    return sum(int(entries[k]["frames"]) + int(entries[k]["rows"]) for k in chosen)
+    return sum(source.shards[k].frames + source.shards[k].rows for k in chosen)
 
 
 def manifest_hash(source: DataSet) -> str:

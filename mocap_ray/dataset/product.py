@@ -5,16 +5,19 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
+from pydantic import Field
 
 from mocap_ray.dataset import schema
 from mocap_ray.dataset.card import card
+from mocap_ray.dataset.manifest import ClipManifest
 from mocap_ray.dataset.process import Plan, process
+from mocap_ray.documents import Amount, Count
 from mocap_ray.motion.clip import Clip, Reason
-from mocap_ray.motion.features import column_names
+from mocap_ray.motion.features import WIDTH, column_names
 from mocap_ray.motion.statistics import RULES, Moments
 from mocap_ray.records import Recording, Rejection
 from mocap_ray.shards.build import Build
@@ -27,9 +30,9 @@ from mocap_ray.storage import Place
 class FeatureSums(Record):
     """Moments of a shard's features as plain numbers; JSON preserves float64 exactly."""
 
-    count: int
-    mean: tuple[float, ...]
-    m2: tuple[float, ...]
+    count: Count
+    mean: Annotated[tuple[float, ...], Field(min_length=WIDTH, max_length=WIDTH)]
+    m2: Annotated[tuple[float, ...], Field(min_length=WIDTH, max_length=WIDTH)]
 
     @staticmethod
     def of(moments: Moments) -> FeatureSums:
@@ -58,12 +61,12 @@ class ClipSums(Sums):
 
     AMOUNTS: ClassVar[tuple[str, ...]] = ("frames", "seconds")
 
-    frames: int
-    seconds: float
-    other_gender_body: int
-    missing_body: int
-    other_rate: int
-    short_segments: int
+    frames: Count
+    seconds: Amount
+    other_gender_body: Count
+    missing_body: Count
+    other_rate: Count
+    short_segments: Count
     moments: FeatureSums
 
     def merge(self, other: ClipSums) -> ClipSums:
@@ -92,6 +95,7 @@ CLIPS = Layout(
     words=ProductWords(input="recording", inputs="recordings", rows="clips", start="first_frame"),
     schema_version=schema.SCHEMA_VERSION,
     rejected_keys=("dataset",),
+    manifest=ClipManifest,
 )
 """The layout of a data set of clips; `docs/data-format.md` describes its files."""
 

@@ -10,8 +10,6 @@ finished. Works on a local folder, `s3://` and `gs://`. `ds.torch(...)` returns 
 
 from __future__ import annotations
 
-import io
-import json
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,21 +21,29 @@ from urllib.parse import unquote
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from jaxtyping import Float
+from pydantic_core import from_json
 
 from mocap_ray.dataset import schema
-from mocap_ray.dataset.parquet import Shard, contiguous, group_of, owned
+from mocap_ray.dataset.manifest import ClipEntry, ClipManifest
+from mocap_ray.dataset.parquet import Shard, ShardFile, contiguous, group_of, owned
 from mocap_ray.dataset.views import ClipView, DataSetError, Statistics, not_written
+from mocap_ray.npz import NpzError, open_npz
+from mocap_ray.shards.manifest import NAME as MANIFEST
+from mocap_ray.shards.manifest import parse_manifest
 from mocap_ray.storage import Place, place
-from mocap_ray.version import __version__
-from mocap_ray.wording import counted
 
 if TYPE_CHECKING:
     from mocap_ray.dataset.tensors import ClipTensors
 
 PLAIN_COLUMNS: tuple[str, ...] = tuple(f.name for f in schema.schema(()))
 """Columns with one value per clip, in every data set."""
+
+
+STATISTICS_REMEDY = (
+    "Copy the data set again, or delete manifest.json and run the same extract command again: it writes "
+    "this file again."
+)
 
 
 def open(root: str | os.PathLike[str]) -> DataSet:
@@ -52,27 +58,11 @@ def open(root: str | os.PathLike[str]) -> DataSet:
     """
     where = place(root)
     try:
-        data = where.read("manifest.json")
+        data = where.read(MANIFEST)
     except (FileNotFoundError, NotADirectoryError):
         raise _no_manifest(where) from None
-    try:
-        manifest = json.loads(data)
-        version = int(manifest["schema_version"])
-        shards = (
-            tuple(_shard(entry) for entry in manifest["shards"]) if version <= schema.SCHEMA_VERSION else ()
-        )
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataSetError(
-            f"{where.uri}/manifest.json: not a manifest of a data set ({type(error).__name__}: {error}). "
-            "Copy the folder again, or run the same extract command again: finished shards are kept."
-        ) from error
-    if version > schema.SCHEMA_VERSION:
-        raise DataSetError(
-            f"{where.uri}: written in format {version} by mocap_ray {manifest.get('package_version', '?')}; "
-            f"this is mocap_ray {__version__}, which reads up to format {schema.SCHEMA_VERSION}. "
-            "Upgrade mocap_ray to read it."
-        )
-    return DataSet(where, manifest, shards)
+    found = parse_manifest(data, ClipManifest, version=schema.SCHEMA_VERSION, out=where, error=DataSetError)
+    return DataSet(where, from_json(data), tuple(_shard(entry) for entry in found.shards))
 
 
 def _no_manifest(where: Place) -> DataSetError:
@@ -94,13 +84,10 @@ def _no_manifest(where: Place) -> DataSetError:
     )
 
 
-def _shard(entry: dict[str, Any]) -> Shard:
+def _shard(entry: ClipEntry) -> Shard:
     """A manifest entry; dataset and split come from the Hive parts of its path."""
-    path = str(entry["path"])
-    if path.startswith("/") or ".." in path.split("/"):
-        raise ValueError(f"shard path {path!r} leaves the data set")
-    parts = dict(part.split("=", 1) for part in path.split("/") if "=" in part)
-    return Shard(path, unquote(parts["dataset"]), unquote(parts["split"]), int(entry["rows"]))
+    parts = dict(part.split("=", 1) for part in entry.path.split("/") if "=" in part)
+    return Shard(entry.path, unquote(parts["dataset"]), unquote(parts["split"]), entry.rows, entry.frames)
 
 
 @dataclass(frozen=True)
@@ -109,7 +96,7 @@ class DataSet:
 
     Attributes:
         place: root of the data set.
-        manifest: the content of `manifest.json`: counts, recipe, totals.
+        manifest: the content of `manifest.json`: counts, recipe, totals; checked by `ClipManifest`.
         shards: the files that the manifest lists, in its order.
     """
 
@@ -154,16 +141,26 @@ class DataSet:
 
     @cached_property
     def statistics(self) -> Statistics:
-        """Mean and std of the train split. Raises DataSetError if the data set has none."""
+        """Mean and std of the train split. Raises DataSetError if the data set has none, or damaged ones."""
+        name = "statistics.npz"
         try:
-            data = self.place.read("statistics.npz")
+            with open_npz(self.place, name) as arrays:
+                read = {key: np.array(arrays.read(key)) for key in ("mean", "std")}
         except FileNotFoundError:
             raise DataSetError(
                 f"{self.place.uri}: no statistics.npz. It is made from the train split; the splits here are "
                 f"{', '.join(self.splits) or 'none'}."
             ) from None
-        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-            return Statistics(arrays["mean"].astype(np.float32), arrays["std"].astype(np.float32))
+        except NpzError as error:
+            raise DataSetError(f"{self.place.uri}/{name}: damaged ({error}). {STATISTICS_REMEDY}") from error
+        width = schema.FRAME_COLUMNS["features"]
+        for key, array in read.items():
+            if array.shape != (width,) or array.dtype.kind != "f" or not np.isfinite(array).all():
+                raise DataSetError(
+                    f"{self.place.uri}/{name}: '{key}' is {array.dtype} of shape {array.shape}. Expected {width} "
+                    f"finite numbers. {STATISTICS_REMEDY}"
+                )
+        return Statistics(read["mean"].astype(np.float32), read["std"].astype(np.float32))
 
     def normalised(self, features: Float[np.ndarray, "*B 263"]) -> Float[np.ndarray, "*B 263"]:
         """(features - mean) / std, with 1 in place of a std of 0; float32."""
@@ -192,7 +189,7 @@ class DataSet:
         """The index's rows for one shard."""
         shard = self.shards[number]
         with self.open_shard(number) as file:
-            part = file.read(columns=list(self.plain_columns), use_threads=False)
+            part = file.read(self.plain_columns, use_threads=False)
         for name, value in (("dataset", shard.dataset), ("split", shard.split)):
             part = part.append_column(name, pa.repeat(pa.scalar(value), len(part)))
         return part.replace_schema_metadata(None)
@@ -223,28 +220,15 @@ class DataSet:
                 raise not_written(self.place.uri, name, self.columns)
         return tuple(columns)
 
-    def open_shard(self, number: int) -> pq.ParquetFile:
+    def open_shard(self, number: int) -> ShardFile:
         """Open shard `number` as a Parquet file and check it against the manifest; the caller closes it.
 
         Raises:
             DataSetError: the file is missing, damaged, or not the one that the manifest lists.
+            OSError: it cannot be read.
         """
-        shard = self.shards[number]
-        where = f"{self.place.uri}/{shard.path}"
-        remedy = "Copy the data set again, or run the same extract command again: it makes this shard again."
-        try:
-            file = pq.ParquetFile(self.place.join(shard.path), filesystem=self.place.fs, pre_buffer=True)
-        except FileNotFoundError:
-            raise DataSetError(f"{where}: listed in the manifest, but missing. {remedy}") from None
-        except pa.ArrowInvalid as error:
-            raise DataSetError(f"{where}: damaged ({error}). {remedy}") from error
-        if file.metadata.num_rows != shard.rows:
-            found = file.metadata.num_rows
-            file.close()
-            raise DataSetError(
-                f"{where}: {counted(found, 'row')}, but the manifest lists {shard.rows}. {remedy}"
-            )
-        return file
+        plain = [schema.NAME] if schema.NAME in self.plain_columns else []
+        return ShardFile(self.place, self.shards[number], [*plain, *self.columns])
 
     def __iter__(self) -> Iterator[ClipView]:
         return self.clips()
@@ -278,7 +262,7 @@ class DataSet:
     def _groups(self, number: int, columns: Sequence[str]) -> Iterator[pa.Table]:
         with self.open_shard(number) as file:
             for group in range(file.num_row_groups):
-                yield file.read_row_group(group, columns=[*self.plain_columns, *columns])
+                yield file.read_row_group(group, [*self.plain_columns, *columns])
 
     def views(self, table: pa.Table, number: int, rows: Sequence[int] | None = None) -> Iterator[ClipView]:
         """Rows of a table that was read from shard `number`, by default all, as `ClipView`s."""
@@ -311,7 +295,7 @@ class DataSet:
         row = position - int(ends[number] - self.shards[number].rows)
         with self.open_shard(number) as file:
             group, row = group_of(file, row)
-            table = file.read_row_group(group, columns=[*self.plain_columns, *chosen])
+            table = file.read_row_group(group, [*self.plain_columns, *chosen])
         return next(self.views(table, number, [row]))
 
     def joints(self, clip: ClipView) -> Float[np.ndarray, "T 22 3"]:

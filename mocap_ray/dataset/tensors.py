@@ -9,12 +9,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from jaxtyping import Int
 from torch.utils.data import Dataset, Sampler
 
-from mocap_ray.dataset.parquet import contiguous, group_of, owned
+from mocap_ray.dataset.parquet import ShardFile, contiguous, group_of, owned
 from mocap_ray.dataset.schema import ROW_GROUP_CLIPS
 from mocap_ray.dataset.views import DataSetError, Statistics
 from mocap_ray.training.shuffle import Rows, mixed
@@ -37,7 +36,7 @@ class ClipTensors(Dataset[dict[str, Any]]):
 
     def __init__(
         self,
-        open_shard: Callable[[int], pq.ParquetFile],
+        open_shard: Callable[[int], ShardFile],
         *,
         frames: Sequence[Int[np.ndarray, "_"]],
         shards: Sequence[int],
@@ -77,7 +76,7 @@ class ClipTensors(Dataset[dict[str, Any]]):
     def _reset(self) -> None:
         """Start without open files and cached groups in the current process."""
         self._pid = os.getpid()
-        self._files: dict[int, pq.ParquetFile] = {}
+        self._files: dict[int, ShardFile] = {}
         self._groups: OrderedDict[tuple[int, int], pa.Table] = OrderedDict()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -122,7 +121,7 @@ class ClipTensors(Dataset[dict[str, Any]]):
         table = self._groups.pop((shard, group), None)
         if table is None:
             # One thread, because the DataLoader's workers already use all cores.
-            table = file.read_row_group(group, columns=["clip_id", *self.columns], use_threads=False)
+            table = file.read_row_group(group, ["clip_id", *self.columns], use_threads=False)
         self._groups[(shard, group)] = table
         if len(self._groups) > self._cached_groups:
             self._groups.popitem(last=False)

@@ -12,8 +12,6 @@ import time
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import yaml
-
 from mocap_ray import config as configs
 from mocap_ray.config import ConfigError, dump_yaml
 from mocap_ray.distributed.cluster import Cluster, connected
@@ -90,12 +88,13 @@ def search(
         Locked: another search is writing this folder.
         SearchFailed: no trial has a result.
     """
+    prepare.refuse_both(resume=resume, overwrite=overwrite)
     start = time.monotonic()
     base = check_search(config)
     require_lasting({"fixed.data.root": base.data.root, "output.root": config.output.root})
     base = absolute(base)
     out = place(base.output.root)
-    with lock(out):
+    with lock(out, what="search"):
         # Checked here, so that a data set that cannot be used is reported once, and not by each trial.
         setup = base.setup()
         facts = prepare.check_data(setup)
@@ -118,7 +117,7 @@ def search(
             count = len(drawn) if drawn is not None else config.trials
             assert count is not None, "checked by SearchConfig"
             # Only after all checks, so that a search that cannot start writes nothing.
-            text = out.read(BASE_NAME).decode() if resuming else _create(config, out)
+            text = _read_base(out) if resuming else _create(config, out)
             callback.on_cluster(cluster, part, concurrency, count)
             with _EventForwarder(callback) as forwarder:
                 task = TrialSetup(
@@ -167,14 +166,14 @@ def _check_output(config: SearchConfig, out: Place, *, resume: bool, overwrite: 
     Raises:
         ConfigError: the folder contains another search or other files, or there is no search to resume.
     """
-    if overwrite and not resume:
-        return False
     if out.exists(CONFIG_NAME):
+        if overwrite:
+            return False
         if not resume:
             raise ConfigError(
                 f"{out.uri}: already contains a search. Resume it with --resume, or replace it with --overwrite."
             )
-        new, old = config.model_dump(mode="json"), yaml.safe_load(out.read(CONFIG_NAME))
+        new, old = config.model_dump(mode="json"), _read_config(out)
         differ = [k for k in new if k in old and k not in MAY_DIFFER and old[k] != new[k]]
         if differ:
             lines = "".join(f"\n  {k}: was {old[k]!r}, is now {new[k]!r}" for k in differ)
@@ -192,6 +191,29 @@ def _check_output(config: SearchConfig, out: Place, *, resume: bool, overwrite: 
             "output.root."
         )
     return False
+
+
+def _read_config(out: Place) -> dict[str, Any]:
+    """The config of the search in a folder, as plain values. Raises ConfigError if it is damaged."""
+    where = f"{out.uri}/{CONFIG_NAME}"
+    found = configs.parse_yaml(out.read(CONFIG_NAME), where=where)
+    if not isinstance(found, dict):
+        raise ConfigError(
+            f"{where}: not the config of a search (found {type(found).__name__}). Copy it again, choose another "
+            "output.root, or use --overwrite."
+        )
+    return found
+
+
+def _read_base(out: Place) -> str:
+    """The text of the base, as it was when the search started. Raises ConfigError if it is damaged."""
+    try:
+        return out.read(BASE_NAME).decode()
+    except (UnicodeDecodeError, FileNotFoundError) as error:
+        raise ConfigError(
+            f"{out.uri}/{BASE_NAME}: missing or damaged ({error}). Copy it again, or start the search again with "
+            "--overwrite."
+        ) from error
 
 
 def _create(config: SearchConfig, out: Place) -> str:
@@ -251,7 +273,8 @@ def _finish(
                 f"{config.metric}. Raise it, and start again with --overwrite."
             )
         reasons = "".join(
-            f"\n  trial {name(t.number)}: {t.state}{': ' if t.error else ''}{t.error}" for t in trials[:10]
+            f"\n  trial {name(t.number)}: {t.state}{': ' if t.error else ''}{t.error.partition(chr(10))[0]}"
+            for t in trials[:10]
         )
         raise SearchFailed(f"{out.uri}: no trial reported {config.metric}:{reasons}")
     export_best(out, best, description=words.description)

@@ -171,7 +171,7 @@ class KeptWorker:
 
 
 def _setup_failed(shard: AnyShard, error: Exception) -> ShardReport:
-    text = str(error) if isinstance(error, UserError) else bug(f"{shard.path}: setup: {error}")
+    text = str(error) if isinstance(error, UserError) else bug(f"{shard.path}: setup", error)
     return ShardReport(shard.name, ok=False, error=text, fatal=True)
 
 

@@ -12,10 +12,10 @@ import os
 import threading
 import time
 import uuid
-from pathlib import Path
 from typing import Any
 
 from pyarrow import fs as pafs
+from ray.exceptions import RayError
 from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
 
@@ -28,8 +28,8 @@ from mocap_ray.lock import lock
 from mocap_ray.runs.job import require_lasting
 from mocap_ray.runs.ray import RayOptions
 from mocap_ray.runs.train import TrainConfig
-from mocap_ray.storage import Place, place
-from mocap_ray.training.prepare import prepare
+from mocap_ray.storage import Place, expand, place
+from mocap_ray.training.prepare import prepare, refuse_both
 from mocap_ray.wording import counted
 
 RAY_FOLDER = ".ray-train"
@@ -65,9 +65,10 @@ def train(
         Locked: another run is writing this folder.
         TrainingFailed: the training stopped with an error.
     """
+    refuse_both(resume=resume, overwrite=overwrite)
     require_lasting({"data.root": config.data.root, "output.root": config.output.root})
     config = absolute(config)
-    with lock(place(config.output.root)):
+    with lock(place(config.output.root), what="training"):
         prepare(config.setup(), resume=resume, overwrite=overwrite)
         # A local Ray instance uses the whole machine, so that its workers share all CPUs.
         gpus = 0.0 if config.training.device == "cpu" or config.ray.gpus_per_worker == 0 else 1.0
@@ -129,13 +130,16 @@ def team_run(
     thread = threading.Thread(target=fit, name="ray-train", daemon=True)
     thread.start()
     summary: dict[str, Any] | None = None
+    report = ""
     try:
         while True:
             ended = not thread.is_alive()
             for name, value in events.get_all():
                 if name == "failed":
                     raise TrainingFailed(value)
-                if name == "done":
+                if name == "retried":
+                    report = value
+                elif name == "done":
                     summary = value
                 else:
                     getattr(callback, name)(value)
@@ -145,7 +149,7 @@ def team_run(
     finally:
         clean(out)
     if outcome[0] is not None:
-        raise TrainingFailed(_failure_message(outcome[0], config)) from outcome[0]
+        raise TrainingFailed(_failure_message(outcome[0], config, report)) from outcome[0]
     assert summary is not None, "the training ended without a summary"
     return summary
 
@@ -160,8 +164,14 @@ def clean(out: Place) -> None:
                 out.fs.delete_file(info.path)
 
 
-def _failure_message(error: BaseException, config: TrainConfig) -> str:
-    """The reason why Ray Train stopped a run, as one sentence."""
+def _failure_message(error: BaseException, config: TrainConfig, report: str) -> str:
+    """The reason why Ray Train stopped a run, as one sentence; a possible bug also shows its traceback.
+
+    Args:
+        error: what Ray Train raised.
+        config: of the training.
+        report: of the last error that was retried although it may be a bug; Ray Train drops tracebacks.
+    """
     failures = getattr(error, "worker_failures", None)
     first = next(iter(failures.values())) if failures else getattr(error, "controller_failure", error)
     text = str(first).strip().splitlines() or [type(first).__name__]
@@ -169,14 +179,14 @@ def _failure_message(error: BaseException, config: TrainConfig) -> str:
         f"{config.output.root}: the workers failed {counted(config.ray.max_failures + 1, 'time')} (ray.max_failures "
         f"{config.ray.max_failures}). Last error: {text[0].rstrip('.')}. The last checkpoint is kept; --resume "
         "continues from it."
-    )
+    ) + ("" if isinstance(first, OSError | RayError) or not report else f"\n{report}")
 
 
 def absolute(config: TrainConfig) -> TrainConfig:
     """The config with absolute local paths, because the workers run in other folders."""
 
     def absolute_path(root: str) -> str:
-        return root if "://" in root else str(Path(root).expanduser().absolute())
+        return root if "://" in root else str(expand(root).absolute())
 
     return config.model_copy(
         update={

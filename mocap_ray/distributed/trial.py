@@ -17,10 +17,10 @@ import yaml
 from mocap_ray.distributed import population
 from mocap_ray.distributed.events import EventQueue
 from mocap_ray.distributed.resources import Share
-from mocap_ray.distributed.train import clean, team_run
+from mocap_ray.distributed.train import TrainingFailed, clean, team_run
 from mocap_ray.distributed.worker import LEAVE_S
-from mocap_ray.errors import UserError
-from mocap_ray.lock import lock
+from mocap_ray.errors import UserError, bug_report
+from mocap_ray.lock import Locked, lock
 from mocap_ray.runs.search import SearchConfig, trial_config
 from mocap_ray.runs.train import TrainConfig
 from mocap_ray.searching.population import Clone, Record, Stage, mutate, read_record
@@ -83,15 +83,22 @@ def run_trial(drawn: dict[str, Any], task: TrialSetup) -> None:
         _train_trial(number, drawn, task)
     except Exception as error:
         # Reported here with its own message, because Tune only writes a traceback to a file.
-        task.events.put("failed", (number, str(error)), wait=True)
+        task.events.put("failed", (number, _error_message(error)), wait=True)
         raise
     task.events.put("finished", (number, {}), wait=True)
+
+
+def _error_message(error: Exception) -> str:
+    """The message of an error; a bug also shows its traceback."""
+    if isinstance(error, UserError | TrainingFailed | Locked | OSError):
+        return str(error)
+    return bug_report(error, code="the code that runs a trial")
 
 
 def _train_trial(number: int, drawn: dict[str, Any], task: TrialSetup) -> None:
     search, out = task.search(), task.folder(number)
     # The workers of a stopped run of this trial may still be in their last epoch.
-    with lock(out, wait_s=LEAVE_S):
+    with lock(out, what="training", wait_s=LEAVE_S):
         clean(out)
         record = _prepare_record(number, _values(number, drawn, task), task, drawn.get(population.CLONE))
         config = task.training(number, record.values)

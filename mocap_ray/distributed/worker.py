@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import traceback
 from contextlib import nullcontext
-from pathlib import Path
 from typing import Any
 
 import ray.train
@@ -13,7 +11,8 @@ import torch
 from torch import nn
 
 from mocap_ray.distributed.callbacks import ForwardToDriver
-from mocap_ray.lock import lock
+from mocap_ray.errors import UserError, bug_report
+from mocap_ray.lock import Locked, lock
 from mocap_ray.runs.train import TrainConfig
 from mocap_ray.storage import place
 from mocap_ray.training import session
@@ -35,12 +34,14 @@ def work(task: dict[str, Any]) -> None:
         forward = ForwardToDriver(events) if team.rank == 0 else None
         # When Tune restarts a trial, its old and its new run must not write at the same time.
         out = place(config.output.root) if task["trial"] and team.rank == 0 else None
-        with nullcontext() if out is None else lock(out, wait_s=LEAVE_S):
+        with nullcontext() if out is None else lock(out, what="training", wait_s=LEAVE_S):
             summary = session.run(config.setup(), team=team, callback=forward, reader=_reader)
     except Exception as error:
         if not _is_retryable(error, team):
             # A restart would fail again; the driver stops the run on this event.
             events.put("failed", _error_message(error, config), wait=True)
+        elif not isinstance(error, OSError):
+            events.put("retried", _error_message(error, config), wait=True)
         raise
     if team.rank == 0:
         events.put("done", summary, wait=True)
@@ -65,14 +66,13 @@ def _is_retryable(error: Exception, team: Team) -> bool:
 
 
 def _error_message(error: Exception, config: TrainConfig) -> str:
-    """The message of an error; for a bug also its type and location."""
-    if isinstance(error, ValueError):
+    """The message of an error; a bug also shows its traceback."""
+    if isinstance(error, UserError | Locked):
         return str(error)
-    first = (str(error).splitlines() or [""])[0]
     if isinstance(error, torch.OutOfMemoryError):
+        first = (str(error).splitlines() or [""])[0]
         return f"{first} Lower data.batch_size ({config.data.batch_size}), or add workers."
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{type(error).__name__}: {first} ({Path(last.filename).name}, line {last.lineno})"
+    return bug_report(error, code="the code that trains")
 
 
 def _team(rank: int, world: int, device: torch.device) -> Team:

@@ -10,7 +10,7 @@ from typing import Protocol, runtime_checkable
 
 import pyarrow as pa
 
-from mocap_ray.storage import Place
+from mocap_ray.storage import Place, require_readable_name
 from mocap_ray.wording import counted
 
 WHOLE_FILE = 256 << 10
@@ -43,6 +43,7 @@ class Mapped:
 
     def __init__(self, path: str, name: str, size: int | None) -> None:
         self.name = name
+        require_readable_name(path)  # a worker's locale may differ from the driver's
         self._fd = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
         try:
             self.size = os.fstat(self._fd).st_size

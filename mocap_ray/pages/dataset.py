@@ -6,7 +6,6 @@ forbids everything else. It depends on the data set alone, so the same data set 
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -83,7 +82,7 @@ def write_page(root: str | os.PathLike[str], out: str | os.PathLike[str]) -> Pat
 def dataset_page(ds: DataSet) -> str:
     """The page of an open data set as HTML."""
     loaded = [_joints(ds, clip_id) for clip_id in chosen_clips(ds.index, count=CLIPS)]
-    archive = str(ds.manifest["recipe"]["archive"])
+    archive = str(ds.manifest["recipe"].get("archive", ""))
     shown = [_shown(clip, joints, archive) for clip, joints in loaded]
     seconds = np.asarray(ds.index["num_frames"], float) / np.asarray(ds.index["fps"], float)
     totals, names = ds.manifest["totals"], heading(ds.datasets)
@@ -194,17 +193,42 @@ def left_out(ds: DataSet) -> list[LeftOut]:
     if not counts:
         return []
     try:
-        table = pq.read_table(io.BytesIO(ds.place.read("rejected.parquet")))
+        table = _rejected(ds.place.read("rejected.parquet"), where=f"{ds.place.uri}/rejected.parquet")
     except FileNotFoundError:
-        table = pa.table(
-            {n: pa.array([], pa.string()) for n in ("recording", "first_frame", "reason", "detail")}
-        )
+        table = REJECTED.empty_table()
     examples: dict[str, list[tuple[str, int, str]]] = {}
     columns = ("reason", "recording", "first_frame", "detail")
     for reason, *example in zip(*(table[c].to_pylist() for c in columns), strict=True):
         chosen = examples.setdefault(reason, [])
         if len(chosen) < 3:
             chosen.append((example[0], int(example[1]), example[2]))
-    most = max(counts.values())
+    most = max(1, *counts.values())
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     return [LeftOut(r.replace("_", " "), n, n / most, examples.get(r, [])) for r, n in ordered]
+
+
+REJECTED = pa.schema(
+    [
+        ("recording", pa.string()),
+        ("first_frame", pa.int64()),
+        ("reason", pa.string()),
+        ("detail", pa.string()),
+    ]
+)
+"""The columns of rejected.parquet that the page shows."""
+
+
+def _rejected(data: bytes, *, where: str) -> pa.Table:
+    """The content of rejected.parquet. Raises DataSetError if it is damaged or has other columns."""
+    try:
+        table = pq.read_table(pa.BufferReader(data)).select(REJECTED.names).cast(REJECTED)
+        table.validate(full=True)
+    except (pa.ArrowException, OSError, KeyError) as error:  # of bytes in memory: no disk is involved
+        first = (str(error).splitlines() or [type(error).__name__])[0].rstrip(". ")[:200]
+        raise DataSetError(
+            f"{where}: damaged ({first}). Copy the data set again, or delete manifest.json and run the same extract "
+            "command again: it makes this file again."
+        ) from error
+    if any(column.null_count for column in table.columns):
+        raise DataSetError(f"{where}: damaged (a column lacks values). Copy the data set again.")
+    return table

@@ -16,13 +16,17 @@ often lie in a thin sheet across the axes (knees 27 degrees wide and 0.4 thick),
 
 from __future__ import annotations
 
-from typing import Literal, TypedDict
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
+from pydantic import Field, TypeAdapter, ValidationError
 from torch import Tensor, nn
+from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
+from mocap_ray.documents import first_problem
+from mocap_ray.errors import UserError
 from mocap_ray.priors.forms import (
     AT_REST,
     FORMS,
@@ -41,20 +45,29 @@ Representation = Literal["rotvec", "tangent"]
 Standardise = Literal["none", "axis", "joint"]
 
 
+Number = Annotated[float, Field(allow_inf_nan=False)]
+Triple = Annotated[list[Number], Field(min_length=3, max_length=3)]
+Square = Annotated[list[Triple], Field(min_length=3, max_length=3)]
+PER_JOINT = Field(min_length=J, max_length=J)
+
+
 class Description(TypedDict):
     """Coordinates as plain JSON values: the `coordinates` of a prior.json."""
 
-    joints: list[str]
+    joints: Annotated[list[str], Field(min_length=1, max_length=J)]
     representation: Representation
     standardise: Standardise
-    active: list[int]
+    active: Annotated[list[Annotated[int, Field(ge=0, lt=3 * J)]], Field(min_length=1, max_length=3 * J)]
     degenerate: dict[str, str]
-    constants: list[list[float]]
-    follow: list[list[list[float]]]
-    mean: list[float]
-    std: list[float]
-    factor: list[list[list[float]]]
-    centre: list[list[float]]
+    constants: Annotated[list[Triple], PER_JOINT]
+    follow: Annotated[list[Square], PER_JOINT]
+    mean: Annotated[list[Number], Field(max_length=3 * J)]
+    std: Annotated[list[Annotated[Number, Field(gt=0)]], Field(max_length=3 * J)]
+    factor: Annotated[list[Square], Field(max_length=J)]
+    centre: Annotated[list[Triple], PER_JOINT]
+
+
+_DESCRIPTION = TypeAdapter(Description)
 
 
 class Coordinates(nn.Module):
@@ -262,8 +275,16 @@ class Coordinates(nn.Module):
         }
 
     @classmethod
-    def from_description(cls, description: Description) -> Coordinates:
-        """Restore the coordinates that `describe` returned. Raises KeyError for a missing key."""
+    def from_description(cls, description: Any) -> Coordinates:
+        """Restore the coordinates that `describe` returned.
+
+        Args:
+            description: plain JSON values of a file, which may be edited or damaged.
+
+        Raises:
+            UserError: not a description of coordinates.
+        """
+        description = _checked(description)
         double = torch.float64
         statistics = Statistics(
             joints=joint_indices(description["joints"]),
@@ -342,3 +363,24 @@ class Coordinates(nn.Module):
             return None
         joints = full_mask(count, None if visible is None else visible.to(self.mean.device))
         return joints.to(self.mean.device).expand(*batch, J).reshape(-1, J)[:, self.joint_of]
+
+
+def _checked(plain: Any) -> Description:
+    """A description whose types and lengths are checked. Raises UserError."""
+    try:
+        found = _DESCRIPTION.validate_python(plain, strict=True)
+    except ValidationError as error:
+        raise UserError(f"the coordinates are damaged ({first_problem(error)}).") from error
+    chosen, active = joint_indices(found["joints"]), found["active"]
+    joints = {k // 3 for k in active}
+    lengths = {"mean": len(active), "std": len(active), "factor": len(joints)}
+    if active != sorted(set(active)) or not joints <= set(chosen):
+        raise UserError(
+            "the coordinates are damaged (active: expected axes of the joints, in ascending order)."
+        )
+    for name, length in lengths.items():
+        if len(found[name]) != length:  # type: ignore[literal-required]
+            raise UserError(
+                f"the coordinates are damaged ({name}: expected {length} entries, found {len(found[name])})."  # type: ignore[literal-required]
+            )
+    return found

@@ -18,20 +18,20 @@ from torch import Tensor, nn
 from mocap_ray.errors import UserError
 from mocap_ray.priors.coordinates import Coordinates
 from mocap_ray.priors.flow import Flow
-from mocap_ray.priors.prior import PriorConfig
+from mocap_ray.priors.prior import Layers, PriorConfig, Width
 
 
 class GlobalFlowConfig(PriorConfig):
     """A RealNVP on all active coordinates."""
 
     kind: Literal["global_flow"] = "global_flow"
-    hidden: Annotated[int, Field(ge=1)] = 512
+    hidden: Width = 512
     """Width of each coupling's network."""
-    K: Annotated[int, Field(ge=1)] = 6
+    K: Layers = 6
     """Number of blocks."""
     coupling: Literal["affine", "spline"] = "affine"
     """Affine with tanh-bounded log scale, or monotonic rational quadratic splines."""
-    bins: Annotated[int, Field(ge=2)] = 8
+    bins: Annotated[int, Field(ge=2, le=256)] = 8
     """Bins of each spline."""
     spline_bound: Annotated[float, Field(gt=0)] = 5.0
     """Splines bend within +- this value; beyond it they are the identity."""
@@ -39,9 +39,9 @@ class GlobalFlowConfig(PriorConfig):
     """A scale and shift per coordinate before and after each coupling."""
     scale_limit: Annotated[float, Field(gt=0)] = 1.0
     """Log scales of affine couplings are this times tanh(./this)."""
-    condition_dim: Annotated[int, Field(ge=0)] = 0
+    condition_dim: Annotated[int, Field(ge=0, le=65_536)] = 0
     """Length of an optional condition vector (`log_prob(poses, condition=c)`); if it is not passed, it is zero."""
-    permutation_seed: int = 0
+    permutation_seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Seed of the fixed permutations, which are saved with the parameters."""
 
 
@@ -178,7 +178,7 @@ class GlobalFlow(Flow):
             Block(
                 config,
                 parity=k % 2,
-                order=torch.randperm(D, generator=generator),
+                order=torch.randperm(D, generator=generator, device=generator.device),
                 mean=zero if scaled or k else coordinates.mean,
                 std=one if scaled or k else coordinates.std,
             )

@@ -21,7 +21,7 @@ from mocap_ray.options import MAY_CHANGE
 from mocap_ray.priors.bound import ImportanceWeighted
 from mocap_ray.priors.coordinates import Coordinates
 from mocap_ray.priors.forms import HANDS
-from mocap_ray.priors.prior import PriorConfig, noise
+from mocap_ray.priors.prior import PriorConfig, Width, noise
 from mocap_ray.priors.rotations import log_haar, matrix_from_6d, times
 from mocap_ray.skeleton import SMPLX_JOINTS
 
@@ -39,9 +39,9 @@ class HandVAEConfig(PriorConfig):
     type: Literal["standard", "so3"] = "standard"
     """`standard`: the decoder returns mean and log variance of each coordinate; `so3`: it returns rotations, with
     one learned spread of the geodesic distance."""
-    z_dim: Annotated[int, Field(ge=1)] = 24
+    z_dim: Width = 24
     """Latent dimensions."""
-    hidden: Annotated[int, Field(ge=1)] = 256
+    hidden: Width = 256
     """Width of the three layers of encoder and decoder."""
     dropout: Annotated[float, Field(ge=0, lt=1), MAY_CHANGE] = 0.1
     """After each GELU, in training."""
@@ -51,7 +51,7 @@ class HandVAEConfig(PriorConfig):
     """Epochs over which the weight of the KL term rises from 0 to `beta`; 0: no warm-up."""
     free_bits: Annotated[float, Field(ge=0), MAY_CHANGE] = 0.0
     """Nats of KL per latent dimension that are free in training; 0: none."""
-    samples: Annotated[int, Field(ge=1)] = 1
+    samples: Annotated[int, Field(ge=1, le=10_000)] = 1
     """Importance samples of `log_prob`: 1 is the ELBO, more are a tighter bound (IWAE)."""
 
 

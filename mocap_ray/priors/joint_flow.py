@@ -17,16 +17,16 @@ from torch import Tensor, nn
 
 from mocap_ray.priors.coordinates import Coordinates
 from mocap_ray.priors.flow import LOG_2PI, Flow
-from mocap_ray.priors.prior import PriorConfig
+from mocap_ray.priors.prior import Layers, PriorConfig, Width
 
 
 class JointFlowConfig(PriorConfig):
     """One small RealNVP per joint."""
 
     kind: Literal["joint_flow"] = "joint_flow"
-    hidden: Annotated[int, Field(ge=1)] = 128
+    hidden: Width = 128
     """Width of each coupling's network."""
-    K: Annotated[int, Field(ge=1)] = 4
+    K: Layers = 4
     """Affine couplings per joint; they change axis y and axes x, z in turn."""
     condition: Literal["parent", "ancestors"] = "parent"
     """What a joint's flow is conditioned on: its nearest active ancestor, or all of them (padded with zeros)."""

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch
 from pydantic import TypeAdapter, ValidationError
+from torch import Tensor
 
 from mocap_ray import priors
+from mocap_ray.documents import first_problem
+from mocap_ray.errors import UserError
 from mocap_ray.priors import Coordinates, ModelConfig, Prior
-from mocap_ray.priors.task import WORDS, PriorKind
+from mocap_ray.priors.task import WORDS, MakePrior, PriorKind
 from mocap_ray.training.checkpoint import CheckpointError
 from mocap_ray.training.team import own_random_numbers
 from mocap_ray.training.trained import Trained, read_trained
+
+REMEDY = "Copy it again, or train again."
 
 
 def load_prior(
@@ -38,43 +44,72 @@ def load_prior(
 def prior_of(trained: Trained, *, kind: PriorKind | None = None) -> Prior:
     """Build the prior of a description and tensors. Raises CheckpointError if they do not match."""
     about, where = trained.about, trained.where
-    build = priors.build if kind is None else kind.prior
-    section: TypeAdapter[Any] = TypeAdapter(ModelConfig if kind is None else kind.model)
+    config = config_of(trained, kind=kind)
+    build: MakePrior = priors.build if kind is None else kind.prior
     try:
-        model = about["model"]
-        if kind is None and isinstance(model, Mapping) and ":" in str(model.get("kind")):
-            raise CheckpointError(
-                f"{where}: holds a model from outside this package, {model['kind']}. Load it in Python with "
-                "mocap_ray.load_prior(path, kind=...) and the kind that was trained."
-            )
-        config = section.validate_python(model)
-        coordinates = Coordinates.from_description(about["coordinates"])
+        coordinates = Coordinates.from_description(about.get("coordinates"))
+        make = partial(build, config, coordinates)
+        if kind is None:
+            _require_shapes(make, trained.tensors)
         with own_random_numbers(
             torch.device("cpu")
         ):  # parameters are initialised at random, then overwritten
-            prior = build(config, coordinates)
-        prior.load_state_dict(trained.tensors)
+            prior = make()
     except CheckpointError:
         raise
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(map(str, first["loc"]))
+    except UserError as error:
         raise CheckpointError(
-            f"{where}: holds a model that this version of mocap_ray does not know (model.{key}: {first['msg']}). "
-            "Upgrade mocap_ray, or train again."
+            f"{where}: its tensors and its description do not match: {str(error).rstrip('.')}. {REMEDY}"
         ) from error
-    except (
-        KeyError,
-        TypeError,
-        ValueError,
-        IndexError,
-        AttributeError,
-        RuntimeError,
-        AssertionError,
-    ) as error:
-        first_line = str(error).split("\n")[0]
+    try:
+        prior.load_state_dict(trained.tensors)
+    except RuntimeError as error:
+        first = " ".join(str(error).split())[:200]
         raise CheckpointError(
-            f"{where}: its tensors and its description do not match ({type(error).__name__}: "
-            f"{first_line[:200]}). Copy it again, or train again."
+            f"{where}: its tensors and its description do not match ({first}). {REMEDY}"
         ) from error
     return prior.eval()
+
+
+def config_of(trained: Trained, *, kind: PriorKind | None = None) -> Any:
+    """The section `model` of a description. Raises CheckpointError if it is damaged, or of another kind of model."""
+    model, where = trained.about.get("model"), trained.where
+    if "model" not in trained.about:
+        raise CheckpointError(
+            f"{where}: its tensors and its description do not match: it describes no model. {REMEDY}"
+        )
+    if not isinstance(model, Mapping):
+        raise CheckpointError(
+            f"{where}: holds a model that this version of mocap_ray does not know (model is a {type(model).__name__}). "
+            "Upgrade mocap_ray, or train again."
+        )
+    if kind is None and ":" in str(model.get("kind")):
+        raise CheckpointError(
+            f"{where}: holds a model from outside this package, {str(model['kind'])!r:.100}. Load it in Python with "
+            "mocap_ray.load_prior(path, kind=...) and the kind that was trained."
+        )
+    section: TypeAdapter[Any] = TypeAdapter(ModelConfig if kind is None else kind.model)
+    try:
+        return section.validate_python(model)
+    except ValidationError as error:
+        raise CheckpointError(
+            f"{where}: holds a model that this version of mocap_ray does not know (model.{first_problem(error)}). "
+            "Upgrade mocap_ray, or train again."
+        ) from error
+
+
+def _require_shapes(make: partial[Prior], tensors: Mapping[str, Tensor]) -> None:
+    """Compare the tensors with those of the model, which is built without memory for its parameters.
+
+    A description may claim a model of any size; only one that has the tensors of the file is built for real.
+
+    Raises:
+        UserError: a tensor is missing, is not of this model, or has another shape.
+    """
+    with torch.device("meta"):
+        expected = {name: tuple(t.shape) for name, t in make().state_dict().items()}
+    for name in sorted(expected.keys() | tensors.keys()):
+        found = tuple(tensors[name].shape) if name in tensors else "missing"
+        wanted = expected.get(name, "no such tensor")
+        if found != wanted:
+            raise UserError(f"{name:.80} is {found}, expected {wanted}")

@@ -22,6 +22,11 @@ from mocap_ray.priors.coordinates import Coordinates, Description, Representatio
 from mocap_ray.priors.rotations import noisy_rotations
 from mocap_ray.training.options import ModelOptions
 
+Layers = Annotated[int, Field(ge=1, le=256)]
+"""A number of layers or bins; the limit keeps a damaged prior.json from building millions of them."""
+Width = Annotated[int, Field(ge=1, le=65_536)]
+"""A number of units of a layer."""
+
 
 class PriorConfig(ModelOptions):
     """Options of every model; each model adds its `kind` and its own options."""

@@ -98,7 +98,7 @@ class PoseTask(TrainingTask[Prior]):
 
     def restored(self, description: Mapping[str, Any]) -> Prior:
         """Build the prior on the coordinates of the description."""
-        return self.make(self.config, Coordinates.from_description(description["coordinates"]))
+        return self.make(self.config, Coordinates.from_description(description.get("coordinates")))
 
     def describe(self, model: Prior) -> dict[str, Any]:
         """The config of the model and its coordinates."""

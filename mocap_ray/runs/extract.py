@@ -15,7 +15,7 @@ from mocap_ray.options import Section
 from mocap_ray.runs.job import require_lasting
 from mocap_ray.runs.ray import RayOptions
 from mocap_ray.shards.runlog import CONFIG_NAME, FOLDER
-from mocap_ray.storage import Place
+from mocap_ray.storage import Place, expand
 
 
 class ExtractConfig(Section):
@@ -37,7 +37,7 @@ class ExtractConfig(Section):
             if not text.strip():
                 raise UserError(f"{key}.root is empty; expected a folder")
         if "://" not in self.source.root + self.output.root:
-            archive, out = (Path(p).expanduser().resolve() for p in (self.source.root, self.output.root))
+            archive, out = (expand(p).resolve() for p in (self.source.root, self.output.root))
             if out.is_relative_to(archive):
                 raise UserError(
                     f"output.root {self.output.root} is inside source.root {self.source.root}, so the next run would "

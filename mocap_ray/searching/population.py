@@ -9,10 +9,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import AfterValidator
 
+from mocap_ray.documents import Count, parse
 from mocap_ray.searching.space import Range
 from mocap_ray.storage import Place
 
@@ -70,6 +72,17 @@ def _perturbed(r: Range, value: Any, rng: np.random.Generator) -> Any:
     return type(value)(min(max(moved, low), high))
 
 
+def _checked_left(left: dict[str, Any]) -> dict[str, Any]:
+    """`Stage.left` of a file. Raises ValueError unless it is empty, or has a row with its epoch and the values."""
+    if left:
+        row, values = left.get("row"), left.get("values")
+        if not isinstance(row, dict) or not isinstance(values, dict) or not isinstance(row.get("epoch"), int):
+            raise ValueError("expected a row with its epoch, and the values of the row")
+        if not all(isinstance(number, int | float) for number in row.values()):
+            raise ValueError("expected numbers in the row")
+    return left
+
+
 @dataclass(frozen=True, slots=True)
 class Stage:
     """One stage in the history of the weights of a trial.
@@ -82,10 +95,10 @@ class Stage:
             stage.
     """
 
-    trial: int
-    epoch: int
+    trial: Count
+    epoch: Count
     values: dict[str, Any]
-    left: dict[str, Any]
+    left: Annotated[dict[str, Any], AfterValidator(_checked_left)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +114,9 @@ class Clone:
     """
 
     id: str
-    donor: int
-    epoch: int
-    own_epoch: int
+    donor: Count
+    epoch: Count
+    own_epoch: Count
     values: dict[str, Any]
 
 
@@ -119,7 +132,7 @@ class Record:
         pending: a clone and its stage that were started but not finished; left by a kill.
     """
 
-    number: int
+    number: Count
     values: dict[str, Any]
     history: tuple[Stage, ...] = ()
     clones: tuple[Clone, ...] = ()
@@ -148,17 +161,15 @@ class Record:
 
 
 def read_record(folder: Place, number: int) -> Record:
-    """Read the record in the folder of a trial; an empty record if there is none."""
+    """Read the record in the folder of a trial; an empty one if there is none. Raises UserError if it is damaged."""
     if not folder.exists(TRIAL_NAME):
         return Record(number, {})
-    plain = json.loads(folder.read(TRIAL_NAME))
-    pending = plain.get("pending")
-    return Record(
-        plain["number"],
-        plain["values"],
-        tuple(Stage(**s) for s in plain.get("history", ())),
-        tuple(Clone(**c) for c in plain.get("clones", ())),
-        None if pending is None else (Clone(**pending[0]), Stage(**pending[1])),
+    return parse(
+        folder.read(TRIAL_NAME),
+        Record,
+        where=f"{folder.uri}/{TRIAL_NAME}",
+        what="the record of a trial",
+        remedy="Copy the folder again, or delete it: the search trains this trial again.",
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from mocap_ray.searching.population import TRIAL_NAME, Clone, Stage, lineage, read_record, values_at
 from mocap_ray.storage import Place
 from mocap_ray.training import checkpoint
+from mocap_ray.training.callbacks import METRICS, read_metrics
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +76,8 @@ def read_trial(folder: Place, number: int) -> Trial:
     """Read a trial from its folder; files may be missing."""
     record = read_record(folder, number)
     rows: list[dict[str, float]] = []
-    if folder.exists("metrics.csv"):
-        for row in csv.DictReader(io.StringIO(folder.read("metrics.csv").decode())):
-            rows.append({key: float(text) for key, text in row.items() if text not in ("", None)})
+    if folder.exists(METRICS):
+        rows = read_metrics(folder)
     return Trial(
         number,
         record.values,

@@ -30,7 +30,8 @@ class Build(Generic[InputT, ItemT, SumsT]):
         done: valid receipts of these shards, by shard name.
         superseded: paths of files that are not part of the finished data set.
         excluded: inputs that the finished data set leaves out -> why.
-        complete: whether a manifest exists and nothing is left to do.
+        listed: whether the data set lists exactly these exclusions already.
+        manifest: the manifest of an earlier run of this recipe; None if there is none, or a damaged one.
         notes: sentences about what is left out, to be printed.
     """
 
@@ -42,8 +43,15 @@ class Build(Generic[InputT, ItemT, SumsT]):
     done: dict[str, Receipt[SumsT]]
     superseded: tuple[str, ...]
     excluded: Exclusions
-    complete: bool
+    listed: bool
+    manifest: dict[str, Any] | None
     notes: tuple[str, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is left to do."""
+        finished = len(self.done) == len(self.shards) and not self.superseded and self.listed
+        return finished and self.manifest is not None
 
     @property
     def todo(self) -> list[Shard[InputT]]:
@@ -157,7 +165,6 @@ def _compared(
     excluded = current if excluded is None else excluded
     done = _valid(shards, old, out, excluded)
     superseded = _superseded(shards, out, folder=product.layout.folder)
-    finished = len(done) == len(shards) and not superseded and excluded == current
     return Build(
         product=product,
         out=out,
@@ -167,7 +174,8 @@ def _compared(
         done=done,
         superseded=superseded,
         excluded=dict(excluded),
-        complete=finished and out.exists(manifest.NAME),
+        listed=excluded == current,
+        manifest=manifest.read(out, product.layout) if recipe.is_written(out, settings) else None,
         notes=tuple(notes),
     )
 
@@ -175,7 +183,7 @@ def _compared(
 def _valid(
     shards: Sequence[Shard[InputT]], old: Mapping[str, Receipt[SumsT]], out: Place, excluded: Exclusions
 ) -> dict[str, Receipt[SumsT]]:
-    """Receipts whose inputs and exclusions are unchanged and whose file exists with the expected size."""
+    """Receipts of these shards whose inputs and exclusions are unchanged and whose file exists with its size."""
     folders = {s.folder for s in shards}
     sizes = {out.relative(i.path): i.size for folder in folders for i in out.files(folder)}
     valid = {}
@@ -183,6 +191,7 @@ def _valid(
         receipt = old.get(shard.name)
         if (
             receipt is not None
+            and (receipt.path, receipt.group) == (shard.path, shard.group)
             and receipt.inputs == tuple(InputListing.of(i) for i in shard.inputs)
             and exclusions.respected(receipt, excluded)
             and (receipt.sha256 is None or sizes.get(receipt.path) == receipt.bytes)

@@ -9,10 +9,10 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from mocap_ray.errors import UserError
-from mocap_ray.shards.layout import EXCLUDED, Input, Record
+from mocap_ray.documents import Document, parse
+from mocap_ray.shards.layout import EXCLUDED, Input
 from mocap_ray.shards.receipts import Receipt
 from mocap_ray.storage import Place
 
@@ -24,7 +24,7 @@ Exclusions = Mapping[str, str]
 """Name of an input -> why it is excluded."""
 
 
-class _File(Record):
+class _File(Document):
     """The content of the file."""
 
     version: Literal[1] = 1
@@ -44,15 +44,13 @@ def read(out: Place) -> dict[str, str]:
         data = out.read(NAME)
     except FileNotFoundError:
         return {}
-    try:
-        return _File.model_validate_json(data).excluded
-    except ValidationError as error:
-        what = error.errors(include_url=False)[0]
-        where = ".".join(map(str, what["loc"]))
-        raise UserError(
-            f"{out.uri}/{NAME}: not a list of exclusions ({where and f'{where}: '}{what['msg']}). Restore the file, or "
-            "remove it and exclude again what it listed."
-        ) from error
+    return parse(
+        data,
+        _File,
+        where=f"{out.uri}/{NAME}",
+        what="a list of exclusions",
+        remedy="Restore the file, or remove it and exclude again what it listed.",
+    ).excluded
 
 
 def write(out: Place, exclusions: Exclusions) -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import ClassVar, Generic, Protocol, TypeVar, runtime_checkable
+from typing import Annotated, Any, ClassVar, Generic, Protocol, TypeVar, runtime_checkable
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
+
+from mocap_ray.documents import FIRST, Count, Document, Name, Sha256
 
 WORKER_DIED = "worker_died"
 EXCLUDED = "excluded"
@@ -69,6 +71,33 @@ class Sums(Record, ABC):
 SumsT = TypeVar("SumsT", bound=Sums)
 
 
+class ShardEntry(Document):
+    """A shard in the manifest; `path` is relative to the root."""
+
+    path: Name
+    sha256: Sha256
+    rows: Count
+    bytes: Count
+
+
+class Counts(Document):
+    """Counts of a group or of all groups in the manifest; a product adds its own."""
+
+    rejected: dict[str, Count]
+
+
+class Manifest(Document):
+    """The content of `manifest.json`; a product may add keys, and types of its own."""
+
+    schema_version: Annotated[int, Field(ge=1)]
+    package_version: Name
+    recipe: dict[str, Any]
+    recipe_hash: Name
+    shards: Annotated[tuple[ShardEntry, ...], FIRST]
+    counts: Annotated[tuple[Counts, ...], FIRST]
+    totals: Counts
+
+
 @dataclass(frozen=True, slots=True)
 class ProductWords:
     """What a product calls its inputs and rows, in files and messages.
@@ -97,6 +126,7 @@ class Layout(Generic[SumsT]):
         words: what the product calls its inputs and rows.
         schema_version: of the files; raised when a reader of the previous version would misread a file.
         rejected_keys: the keys that have a column in `rejected.parquet`; None means all.
+        manifest: the class of the manifest.
     """
 
     folder: str
@@ -106,6 +136,7 @@ class Layout(Generic[SumsT]):
     words: ProductWords = ProductWords()
     schema_version: int = 1
     rejected_keys: tuple[str, ...] | None = None
+    manifest: type[Manifest] = Manifest
 
     def __post_init__(self) -> None:
         missing = set(COMMON_REASONS) - {str(reason) for reason in self.reasons}

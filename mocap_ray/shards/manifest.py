@@ -1,4 +1,4 @@
-"""The last step of a run: `rejected.parquet`, the product's own files and the manifest, made from the receipts."""
+"""The manifest: made from the receipts in the last step of a run, with `rejected.parquet`; and read back."""
 
 from __future__ import annotations
 
@@ -6,48 +6,86 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import reduce
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from pydantic import BaseModel, ConfigDict, ValidationError
 
-from mocap_ray.shards.layout import Layout, SumsT
+from mocap_ray.documents import Document, parse
+from mocap_ray.errors import UserError
+from mocap_ray.shards.layout import Layout, Manifest, SumsT
 from mocap_ray.shards.product import Product
 from mocap_ray.shards.receipts import Receipt, rejected_keys
 from mocap_ray.storage import Place
 from mocap_ray.version import __version__
 
 NAME = "manifest.json"
+ManifestT = TypeVar("ManifestT", bound=Manifest)
 
 
-class _ShardHead(BaseModel):
-    """What identifies a shard."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
-    path: str
-    sha256: str
+class _Versions(Document):
+    schema_version: int
+    package_version: str = "?"
 
 
-class _Head(BaseModel):
-    """The part of a manifest that is compared with receipts."""
+class _Damaged(UserError):
+    """The file is not a manifest."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
 
-    shards: frozenset[_ShardHead]
-    totals: dict[str, Any]
+def parse_manifest(
+    data: bytes, schema: type[ManifestT], *, version: int, out: Place, error: type[UserError] = UserError
+) -> ManifestT:
+    """Read the content of a manifest.
+
+    Args:
+        data: the content of the file.
+        schema: the class of the manifest.
+        version: the newest format that is supported.
+        out: root of the data set, for messages.
+        error: the class of the errors.
+
+    Raises:
+        UserError: of the class `error`; the content is edited, damaged, or of a newer format.
+    """
+    about: dict[str, Any] = {
+        "where": f"{out.uri}/{NAME}",
+        "what": "a manifest of a data set",
+        "remedy": "Copy the folder again, or run the command that made it again: finished shards are kept.",
+        "error": error,
+    }
+    found = parse(data, _Versions, **about)
+    if found.schema_version > version:
+        raise (UserError if error is _Damaged else error)(
+            f"{out.uri}: written in format {found.schema_version} by mocap_ray {found.package_version:.40}; "
+            f"this is mocap_ray {__version__}, which reads up to format {version}. Upgrade mocap_ray to read it."
+        )
+    return parse(data, schema, **about)
+
+
+def read(out: Place, layout: Layout[Any]) -> dict[str, Any] | None:
+    """The manifest as plain values; None if there is none, or a damaged one, which the next run replaces.
+
+    Raises:
+        UserError: it is of a newer format.
+        OSError: it cannot be read.
+    """
+    try:
+        data = out.read(NAME)
+        found = parse_manifest(data, layout.manifest, version=layout.schema_version, out=out, error=_Damaged)
+    except (FileNotFoundError, _Damaged):
+        return None
+    return found.model_dump(mode="json")
 
 
 def is_finished(out: Place, receipts: Iterable[Receipt[Any]], layout: Layout[Any]) -> bool:
     """Whether there is a manifest, and these receipts are those of all its shards."""
-    try:
-        head = _Head.model_validate_json(out.read(NAME))
-    except (FileNotFoundError, ValidationError):
+    values = read(out, layout)
+    if values is None:
         return False
     receipts = list(receipts)
-    found = frozenset(_ShardHead(path=r.path, sha256=r.sha256) for r in receipts if r.sha256 is not None)
-    return found == head.shards and sum(len(r.inputs) for r in receipts) == head.totals.get(
+    shards = {(s["path"], s["sha256"]) for s in values["shards"]}
+    found = {(r.path, r.sha256) for r in receipts if r.sha256 is not None}
+    return found == shards and sum(len(r.inputs) for r in receipts) == values["totals"].get(
         layout.words.inputs
     )
 

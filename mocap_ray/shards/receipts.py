@@ -7,9 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Generic
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import TypeAdapter
 from pydantic_core import from_json, to_json
 
+from mocap_ray.documents import Count, Document, Name, Sha256
 from mocap_ray.records import Rejection
 from mocap_ray.shards.cutting import Group
 from mocap_ray.shards.layout import Input, Layout, Record, SumsT
@@ -23,7 +24,7 @@ class InputListing(Record):
 
     source: str
     name: str
-    size: int
+    size: Count
     fingerprint: str
 
     @staticmethod
@@ -40,7 +41,7 @@ class RejectedRow:
 
     group: Group
     name: str
-    start: int
+    start: Count
     reason: str
     detail: str
 
@@ -92,18 +93,17 @@ class Receipt(Generic[SumsT]):
         out.write_atomic(to_json(_values(self, layout)), FOLDER, f"{self.shard}.json")
 
 
-class _Head(BaseModel):
-    """The part of a receipt that is the same for every product."""
+class _Head(Document):
+    """The part of a receipt that is the same for every product; the names of its other keys differ."""
 
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
-    shard: str
-    path: str
-    recipe_hash: str
+    shard: Name
+    path: Name
+    recipe_hash: Name
     inputs: tuple[InputListing, ...]
-    sha256: str | None
-    bytes: int
-    rows: int
+    sha256: Sha256 | None
+    bytes: Count
+    rows: Count
+    rejections: tuple[dict[str, str | int], ...]
 
 
 def _values(receipt: Receipt[Any], layout: Layout[Any]) -> dict[str, Any]:
@@ -126,12 +126,11 @@ def _values(receipt: Receipt[Any], layout: Layout[Any]) -> dict[str, Any]:
 
 
 def _parsed(data: bytes, layout: Layout[SumsT]) -> Receipt[SumsT]:
-    """Parse a receipt. Raises ValueError, KeyError or TypeError if this version did not write it."""
-    values: dict[str, Any] = from_json(data)
-    head = _Head.model_validate(values)
-    group = tuple(str(values[key]) for key in layout.keys)
-    not_sums = {*_Head.model_fields, *layout.keys, "rejections"}
-    sums = layout.sums.model_validate({k: v for k, v in values.items() if k not in not_sums})
+    """Parse a receipt. Raises ValueError if this version did not write it."""
+    head = _Head.model_validate(from_json(data))
+    others = head.others
+    group = _GROUP.validate_python(tuple(others.pop(key, None) for key in layout.keys))
+    sums = layout.sums.model_validate(others)
     return Receipt(
         shard=head.shard,
         path=head.path,
@@ -141,20 +140,25 @@ def _parsed(data: bytes, layout: Layout[SumsT]) -> Receipt[SumsT]:
         sha256=head.sha256,
         bytes=head.bytes,
         rows=head.rows,
-        rejections=tuple(_left(row, group, layout) for row in values["rejections"]),
+        rejections=tuple(_left(row, group, layout) for row in head.rejections),
         sums=sums,
     )
 
 
+_GROUP = TypeAdapter(tuple[str, ...])
+_REJECTED = TypeAdapter(RejectedRow)
+
+
 def _left(row: Mapping[str, Any], group: Group, layout: Layout[Any]) -> RejectedRow:
     words = layout.words
-    left = RejectedRow(
-        group=group,
-        name=str(row[words.input]),
-        start=int(row[words.start]),
-        reason=str(row["reason"]),
-        detail=str(row["detail"]),
-    )
+    named = {
+        "group": group,
+        "name": row.get(words.input),
+        "start": row.get(words.start),
+        "reason": row.get("reason"),
+        "detail": row.get("detail"),
+    }
+    left = _REJECTED.validate_python(named)
     if left.row(layout) != row:
         raise ValueError(f"a rejection with other keys than {sorted(left.row(layout))}")
     return left
@@ -170,7 +174,7 @@ def read_all(out: Place, layout: Layout[SumsT]) -> dict[str, Receipt[SumsT]]:
     def read(name: str) -> Receipt[SumsT] | None:
         try:
             return _parsed(out.read(name), layout)
-        except (ValidationError, ValueError, KeyError, TypeError):
+        except ValueError:
             return None
 
     with ThreadPoolExecutor(16) as pool:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from mocap_ray.documents import Document, parse
 from mocap_ray.errors import UserError
 from mocap_ray.options import differences, digest
 from mocap_ray.storage import Place
@@ -25,9 +26,27 @@ def write(out: Place, settings: Mapping[str, Any]) -> None:
 
 
 def read(out: Place) -> dict[str, Any]:
-    """The recipe of a data set. Raises FileNotFoundError if there is none."""
-    values: dict[str, Any] = json.loads(out.read(NAME))
-    return values
+    """The recipe of a data set.
+
+    Raises:
+        FileNotFoundError: there is none.
+        UserError: the file is edited or damaged.
+    """
+    return parse(
+        out.read(NAME),
+        Document,
+        where=f"{out.uri}/{NAME}",
+        what="the recipe of a data set",
+        remedy="Copy it again, pass --overwrite to replace the data set, or choose another output.root.",
+    ).others
+
+
+def is_written(out: Place, settings: Mapping[str, Any]) -> bool:
+    """Whether the data set has this recipe on disk, and not none, another or a damaged one."""
+    try:
+        return digest(read(out)) == digest(settings)
+    except (FileNotFoundError, UserError):
+        return False
 
 
 def require_same(out: Place, settings: Mapping[str, Any], *, overwrite: bool, remedy: str = REPLACE) -> None:
@@ -44,8 +63,8 @@ def require_same(out: Place, settings: Mapping[str, Any], *, overwrite: bool, re
             foreign files.
     """
     if out.exists(NAME):
-        lines = differences(read(out), settings)
-        if lines and not overwrite:
+        lines = [] if overwrite else differences(read(out), settings)
+        if lines:
             listing = "".join(f"\n  {line}" for line in lines)
             raise UserError(f"{out.uri} was made by another recipe:{listing}\n{remedy}")
         return

@@ -5,12 +5,11 @@ from __future__ import annotations
 import resource
 import socket
 import time
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from mocap_ray.errors import UserError
+from mocap_ray.errors import UserError, bug_report
 from mocap_ray.shards.cutting import InputT, Shard
 from mocap_ray.shards.layout import Layout
 from mocap_ray.shards.making import FirstRejection, Job, make
@@ -66,7 +65,7 @@ def report(shard: Shard[Any], job: Job[Any, Any, Any], dead: Mapping[str, str]) 
     except OSError as error:
         return ShardReport(shard.name, ok=False, error=str(error), fatal=str(error).startswith("writing"))
     except Exception as error:
-        return ShardReport(shard.name, ok=False, error=bug(f"{shard.path}: {error}"))
+        return ShardReport(shard.name, ok=False, error=bug(shard.path, error))
     return ShardReport(
         shard.name,
         ok=True,
@@ -80,9 +79,9 @@ def report(shard: Shard[Any], job: Job[Any, Any, Any], dead: Mapping[str, str]) 
     )
 
 
-def bug(where: str) -> str:
-    """The exception that is being handled, with its traceback, for the developer."""
-    return f"{where}\nThis is a bug in the code that makes the shard, not in the input:\n{traceback.format_exc()}"
+def bug(where: str, error: Exception) -> str:
+    """An unexpected exception with its traceback, for the developer."""
+    return f"{where}: {bug_report(error, code='the code that makes the shard')}"
 
 
 def find_killers(inputs: Sequence[InputT], dying: Callable[[Sequence[InputT]], set[str]]) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing
@@ -176,12 +175,11 @@ def run(
         RunFailed: some shards could not be made, or every input was rejected.
     """
     started = time.monotonic()
-    with lock(out):
+    with lock(out, what="data set"):
         build = prepare()
         callback.on_prepared(build)
-        if build.complete:
-            existing = json.loads(build.out.read(manifest.NAME))
-            return _result(build, existing, _Tally(), 0.0, started, workers=0)
+        if build.manifest is not None and build.complete:
+            return _result(build, build.manifest, _Tally(), 0.0, started, workers=0)
         log = RunLog(build.out, config)
         # From here until the manifest is written again, the data set is unfinished.
         build.out.remove(manifest.NAME)

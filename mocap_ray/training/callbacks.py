@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from mocap_ray.errors import UserError
 from mocap_ray.storage import Place
 
 
@@ -157,18 +158,53 @@ class CallbackList(Callback):
             member.on_end()
 
 
+METRICS = "metrics.csv"
+"""Name of the table with a row per epoch."""
+
+
+def read_metrics(out: Place, *, name: str = METRICS) -> list[dict[str, float]]:
+    """The rows of metrics.csv as numbers, without empty cells.
+
+    Raises:
+        FileNotFoundError: there is none.
+        UserError: the file is edited or damaged.
+    """
+    try:
+        table = csv.DictReader(io.StringIO(out.read(name).decode()), strict=True)
+        rows = [{key: float(text) for key, text in row.items() if text} for row in table]
+        sound = all("epoch" in row and row["epoch"].is_integer() for row in rows)
+    except (
+        ValueError,
+        TypeError,
+        AttributeError,
+        csv.Error,
+    ) as error:  # text that is no number, or a ragged row
+        raise _not_metrics(out, name, str(error)) from error
+    if not sound:
+        raise _not_metrics(out, name, "a row without an epoch")
+    return rows
+
+
+def _not_metrics(out: Place, name: str, problem: str) -> UserError:
+    first = (problem.splitlines() or [""])[0][:100]
+    return UserError(
+        f"{out.uri}/{name}: not the table of a training ({first}). Copy it again, or delete it: it is only a record."
+    )
+
+
 class MetricsFile(Callback):
     """Writes `metrics.csv` atomically, with one row per epoch; a resumed training appends to the same file."""
 
-    def __init__(self, out: Place, *, name: str = "metrics.csv") -> None:
+    def __init__(self, out: Place, *, name: str = METRICS) -> None:
         self.out, self.name = out, name
         self.rows: list[dict[str, int | float | str]] = []
 
     def on_start(self, start: TrainStart) -> None:
         """Keep the rows up to the epoch of the checkpoint, drop later ones."""
         if start.epoch and self.out.exists(self.name):
+            read_metrics(self.out, name=self.name)  # the rows are kept as text, to the last digit
             old = csv.DictReader(io.StringIO(self.out.read(self.name).decode()))
-            self.rows = [dict(row) for row in old if int(row["epoch"]) <= start.epoch]
+            self.rows = [dict(row) for row in old if float(row["epoch"]) <= start.epoch]
 
     def on_epoch_end(self, report: EpochReport, model: nn.Module) -> None:
         """Add a row and write the file."""

@@ -16,7 +16,7 @@ from mocap_ray.training.batch import Batch
 from mocap_ray.training.in_memory import InMemoryLoader
 from mocap_ray.training.memory import fits_on_device
 from mocap_ray.training.prefetch import Prefetched, on_device
-from mocap_ray.training.rows import HeldRows, RowSource
+from mocap_ray.training.rows import HeldRows, NoRows, RowSource
 from mocap_ray.training.task import TrainingSetup
 from mocap_ray.training.team import Team
 
@@ -61,7 +61,7 @@ def memory_loaders(setup: TrainingSetup[Any], team: Team) -> Loaders:
     source, val_source = task.rows("train"), task.rows("val")
     assert source is not None, "rows('train') raises if the split does not exist"
     train = source.load()
-    val = None if val_source is None else val_source.load()
+    val = _loaded_if_any(val_source)
     size = train.nbytes + (0 if val is None else val.nbytes)
     held_on_device = fits_on_device(size, team.device, share=data.memory_share)
     loader = InMemoryLoader(
@@ -85,6 +85,14 @@ def memory_loaders(setup: TrainingSetup[Any], team: Team) -> Loaders:
         source_hash=task.check().source_hash,
         location=location,
     )
+
+
+def _loaded_if_any(source: RowSource | None) -> HeldRows | None:
+    """The rows in memory; None without a source, or without rows in it."""
+    try:
+        return None if source is None else source.load()
+    except NoRows:
+        return None
 
 
 def val_batch(source: RowSource) -> int:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from mocap_ray.training.batch import Batch, row_count
 from mocap_ray.training.callbacks import Callback, EpochReport, Progress, TrainStart
+from mocap_ray.training.checkpoint import CheckpointError
 from mocap_ray.training.ema import Ema
 from mocap_ray.training.finite import EVERY_ON_GPU, FiniteCheck
 from mocap_ray.training.meters import Means, Waiting
@@ -225,13 +226,51 @@ class Loop:
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Restore from `state()`, including training time and patience; the limits in `options` may be new."""
+        """Restore from `state()`, including training time and patience; the limits in `options` may be new.
+
+        Args:
+            state: of a checkpoint that was read with `resumable`, so its types are checked.
+
+        Raises:
+            CheckpointError: the state is of another model.
+        """
+        own = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
+        averaged = {} if self.ema is None or state["ema"] is None else self.ema.mean
+        moments = {
+            f"{k}.{name}": value
+            for k, values in state["optimiser"]["state"].items()
+            for name, value in values.items()
+            if name != "step"
+        }
+        _require_shapes(state["model"], self.model.state_dict(), what="weights")
+        _require_shapes(state["ema"] or {} if averaged else {}, averaged, what="averaged weights")
+        _require_shapes(
+            moments,
+            {f"{k}.{name}": p for k, p in enumerate(own.values()) for name in ("exp_avg", "exp_avg_sq")},
+            what="moments of the optimiser",
+            some=True,
+        )
         self.model.load_state_dict(state["model"])
         groups = [{**group, "fused": True} for group in state["optimiser"]["param_groups"]]
-        self.optimiser.load_state_dict({**state["optimiser"], "param_groups": groups})
+        try:
+            self.optimiser.load_state_dict({**state["optimiser"], "param_groups": groups})
+        except (ValueError, KeyError, TypeError) as error:
+            raise CheckpointError(
+                f"Its optimiser is that of another model ({type(error).__name__}: {error})."
+            ) from error
         self.schedule.restore(state["schedule"])
         if self.ema is not None and state["ema"] is not None:
             self.ema.restore(state["ema"], state["ema_updates"])
         for name in self.COUNTERS:
             setattr(self, name, state["counters"][name])
         self.resumed_at, self.resumed_seconds = self.epoch, self.seconds
+
+
+def _require_shapes(
+    found: Mapping[str, Tensor], expected: Mapping[str, Tensor], *, what: str, some: bool = False
+) -> None:
+    """Raise CheckpointError unless the tensors have the expected names and shapes; with `some`, a part is enough."""
+    names = found.keys() - expected.keys() if some else found.keys() ^ expected.keys()
+    wrong = sorted(names) or sorted(n for n in found if found[n].shape != expected[n].shape)
+    if wrong:
+        raise CheckpointError(f"Its {what} are those of another model (first: {wrong[0]!r:.80}).")

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from pydantic import ValidationError
+
 from mocap_ray.config import dump_yaml
+from mocap_ray.documents import Document, first_problem
 from mocap_ray.errors import UserError
 from mocap_ray.options import differences
 from mocap_ray.storage import place
@@ -32,6 +35,14 @@ WRITTEN = (
 )
 
 
+class _Config(Document):
+    """The sections of a config that are compared."""
+
+    model: dict[str, Any]
+    data: dict[str, Any]
+    training: dict[str, Any]
+
+
 def check_data(setup: TrainingSetup[Any]) -> Facts:
     """Check that the training can start, without reading its rows.
 
@@ -52,8 +63,9 @@ def prepare(setup: TrainingSetup[Any], *, resume: bool = False, overwrite: bool 
 
     Raises:
         UserError: the data cannot be trained on; `output.root` contains a training and neither resume nor overwrite
-            is set; or it contains another training than the one to resume.
+            is set; or it contains another training than the one to resume; resume and overwrite are both set.
     """
+    refuse_both(resume=resume, overwrite=overwrite)
     facts = check_data(setup)
     out = place(setup.output.root)
     if out.exists("manifest.json"):
@@ -70,13 +82,22 @@ def prepare(setup: TrainingSetup[Any], *, resume: bool = False, overwrite: bool 
                 out.remove(out.relative(info.path))
     elif has_training:
         compare(
-            checkpoint.read(out.folder(CHECKPOINTS), LAST)["about"],
+            checkpoint.read(out.folder(CHECKPOINTS), LAST, resumable=True)["about"],
             setup,
             facts.source_hash,
             where=out.uri,
         )
     out.write_atomic(dump_yaml(setup.plain).encode(), "config.yaml")
     return facts
+
+
+def refuse_both(*, resume: bool, overwrite: bool) -> None:
+    """Raise UserError if a run is to be resumed and to be replaced."""
+    if resume and overwrite:
+        raise UserError(
+            "--resume and --overwrite together: --resume continues what output.root contains, --overwrite deletes it. "
+            "Pass one of them."
+        )
 
 
 def compare(about: Mapping[str, Any], setup: TrainingSetup[Any], source_hash: str, *, where: str) -> None:
@@ -87,7 +108,14 @@ def compare(about: Mapping[str, Any], setup: TrainingSetup[Any], source_hash: st
             f"{setup.data.root} is {source_hash[:12]}) and uses its statistics. Choose another output.root, or use "
             "--overwrite."
         )
-    old, new = (_fixed(plain) for plain in (about["config"], setup.plain))
+    try:
+        config = _Config.model_validate(about.get("config"))
+    except ValidationError as error:
+        raise CheckpointError(
+            f"{where}: its checkpoint does not say how it was trained ({first_problem(error)}). Choose another "
+            "output.root, or use --overwrite."
+        ) from error
+    old, new = (_fixed(plain) for plain in (config.model_dump(), setup.plain))
     lines = differences(old, new)
     if lines:
         listed = "".join(f"\n  {line}" for line in lines)

@@ -29,6 +29,10 @@ class TrainingDataError(UserError):
     """Data that cannot be trained on."""
 
 
+class NoRows(TrainingDataError):
+    """A split without rows; without rows to validate on, the training loss decides which epoch is the best."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Block:
     """Consecutive rows of a shard.
@@ -131,7 +135,8 @@ class RowSource(ABC):
         """Read all rows into memory, one copy of each; a source with overlapping rows may store shared parts once.
 
         Raises:
-            UserError: there are no rows, more than `counts` says, or non-finite numbers.
+            NoRows: there are no rows.
+            UserError: more rows than `counts` says, or non-finite numbers.
         """
         counts = self.counts
         # Memory pages at the unused end are never touched, so they only take address space.
@@ -162,9 +167,9 @@ class RowSource(ABC):
         """Size of a row in bytes, including the index of its item."""
         return math.prod(self.shape) * self.dtype.itemsize + 4
 
-    def empty(self) -> UserError:
+    def empty(self) -> NoRows:
         """The error for a split without rows."""
-        return TrainingDataError("The split to train on has no rows. Choose another one.")
+        return NoRows("The split to train on has no rows. Choose another one.")
 
     def too_many(self, shard: int) -> UserError:
         """The error for a shard with more rows than the manifest says."""

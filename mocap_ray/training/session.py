@@ -27,7 +27,7 @@ from mocap_ray.errors import UserError
 from mocap_ray.storage import Place, place
 from mocap_ray.training import checkpoint
 from mocap_ray.training.callbacks import Callback, CallbackList, EpochReport, MetricsFile
-from mocap_ray.training.checkpoint import CHECKPOINTS, EXPORT, LAST, Checkpoints
+from mocap_ray.training.checkpoint import CHECKPOINTS, EXPORT, LAST, CheckpointError, Checkpoints
 from mocap_ray.training.fit import FitResult, fit
 from mocap_ray.training.loaders import Loaders, memory_loaders
 from mocap_ray.training.memory import fits_in_memory
@@ -126,7 +126,7 @@ def _run(
 ) -> dict[str, Any]:
     task, out = setup.task, place(setup.output.root)
     folder = out.folder(CHECKPOINTS)
-    saved = checkpoint.read(folder, LAST) if folder.exists(LAST) else None
+    saved = checkpoint.read(folder, LAST, resumable=True) if folder.exists(LAST) else None
     if saved is not None:
         compare(saved["about"], setup, loaders.source_hash, where=out.uri)
     model = _model(setup, loaders, None if saved is None else saved["about"]).to(team.device)
@@ -136,10 +136,12 @@ def _run(
         callbacks += [latest, MetricsFile(out), *_tensorboard(setup, out), *trackers]
         if loaders.val is None:
             CallbackList(callbacks).on_note(
-                f"There is no split '{setup.data.val}', so the training loss decides which epoch is the best."
+                f"There are no {setup.words.rows} to validate on in the split '{setup.data.val}', so the training loss "
+                "decides which epoch is the best."
             )
     seed = setup.training.seed
-    result = fit(
+    result = _fit(
+        folder,
         model,
         loaders.train,
         options=setup.training,
@@ -161,6 +163,14 @@ def _run(
         )
         out.write_atomic((json.dumps(summary, indent=1) + "\n").encode(), "summary.json")
     return summary
+
+
+def _fit(folder: Place, *arguments: Any, **settings: Any) -> FitResult:
+    """`fit`, which does not know the file that it resumes from."""
+    try:
+        return fit(*arguments, **settings)
+    except CheckpointError as error:
+        raise CheckpointError(f"{folder.uri}/{LAST}: {error} {checkpoint.REMEDY}") from error
 
 
 def _loaders(setup: TrainingSetup[Any], team: Team, reader: Callable[[], ShardReader] | None) -> Loaders:
@@ -185,7 +195,7 @@ def _model(setup: TrainingSetup[M], loaders: Loaders, about: Mapping[str, Any] |
     task, options = setup.task, setup.training
     with own_random_numbers(CPU):
         torch.manual_seed(options.seed)
-        model = task.model(loaders.sample) if about is None else task.restored(about)
+        model = task.model(loaders.sample) if about is None else _restored(task, about, setup.output.root)
     if options.closed_form and about is None and not task.solve(model, loaders.sample):
         raise UserError(
             f"training.closed_form: {setup.plain['model']['kind']} has no closed-form solution. Set it to false."
@@ -212,6 +222,18 @@ class _Latest(Callback):
 
     def on_epoch_saved(self, report: EpochReport, model: nn.Module) -> None:
         self.report = report
+
+
+def _restored(task: TrainingTask[M], about: Mapping[str, Any], root: str) -> M:
+    """The model of a checkpoint. Raises CheckpointError if its description is damaged."""
+    try:
+        return task.restored(about)
+    except CheckpointError:
+        raise
+    except UserError as error:
+        raise CheckpointError(
+            f"{root}/{CHECKPOINTS}/{LAST}: {str(error).rstrip('.')}. {checkpoint.REMEDY}"
+        ) from error
 
 
 def _tensorboard(setup: TrainingSetup[Any], out: Place) -> list[Callback]:

@@ -11,9 +11,7 @@ trackers (MLFLOW_TRACKING_URI, WANDB_API_KEY, ...), never from a config, and are
 
 from __future__ import annotations
 
-import csv
 import importlib.util
-import io
 import json
 import logging
 import os
@@ -24,12 +22,14 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, runtime_checkable
 
+from pydantic import RootModel
 from torch import nn
 
+from mocap_ray.documents import parse
 from mocap_ray.errors import UserError
 from mocap_ray.options import flat
 from mocap_ray.storage import Place, without_secrets
-from mocap_ray.training.callbacks import Callback, EpochReport, TrainStart
+from mocap_ray.training.callbacks import METRICS, Callback, EpochReport, TrainStart, read_metrics
 from mocap_ray.training.options import TrainOutput
 
 PACKAGES = {"mlflow": "mlflow-skinny", "wandb": "wandb"}
@@ -136,12 +136,12 @@ class Tracker(Callback):
         self._report_error()
 
     def _open(self, epoch: int) -> None:
-        runs = json.loads(self.out.read(RUNS)) if self.out.exists(RUNS) else {}
-        saved = runs.get(self.name)
+        saved = _runs(self.out).get(self.name)
         run, self.last = self.backend.open(saved)
         if run != saved:
-            runs = json.loads(self.out.read(RUNS)) if self.out.exists(RUNS) else {}
-            self.out.write_atomic((json.dumps({**runs, self.name: run}, indent=1) + "\n").encode(), RUNS)
+            self.out.write_atomic(
+                (json.dumps({**_runs(self.out), self.name: run}, indent=1) + "\n").encode(), RUNS
+            )
         for past, row in sorted(_read_metrics(self.out).items()):
             if past <= epoch:
                 self._log(past, row)
@@ -167,12 +167,30 @@ class Tracker(Callback):
             )
 
 
+def _runs(out: Place) -> dict[str, str]:
+    """The runs of the trackers by name. Raises UserError if the file is damaged."""
+    if not out.exists(RUNS):
+        return {}
+    found = parse(
+        out.read(RUNS),
+        _Runs,
+        where=f"{out.uri}/{RUNS}",
+        what="the list of a training's runs",
+        remedy="Copy it again, or delete it: then a new run starts.",
+    )
+    return found.root
+
+
+class _Runs(RootModel[dict[str, str]]):
+    """Name of a tracker -> id of its run."""
+
+
 def _read_metrics(out: Place) -> dict[int, dict[str, float]]:
     """The rows of metrics.csv by epoch."""
-    if not out.exists("metrics.csv"):
+    if not out.exists(METRICS):
         return {}
-    rows = csv.DictReader(io.StringIO(out.read("metrics.csv").decode()))
-    return {int(r["epoch"]): {k: float(v) for k, v in r.items() if v and k != "epoch"} for r in rows}
+    rows = read_metrics(out)
+    return {int(r["epoch"]): {k: v for k, v in r.items() if k != "epoch"} for r in rows}
 
 
 def plain_values(tree: Mapping[str, Any]) -> dict[str, str | int | float | bool | None]:

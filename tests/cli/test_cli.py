@@ -83,6 +83,44 @@ def _commands() -> dict[tuple[str, ...], Any]:
     return found
 
 
+def test_a_bug_shows_its_traceback_and_is_not_blamed_on_the_user(
+    capsys: pytest.CaptureFixture[str], archive: Path, bodies: Path, tmp_path: Path
+) -> None:
+    keys = [
+        "source.archive=tests.distributed.buggy:ARCHIVE", f"source.root={archive}", f"body.root={bodies}",
+        f"output.root={tmp_path / 'out'}",
+    ]  # fmt: skip
+    with pytest.raises(SystemExit) as done:
+        cli.main(["extract", "amass", "--dry-run", "--override", *keys])
+    assert done.value.code == 1
+    err = capsys.readouterr().err
+    assert err.startswith(
+        "mocap-ray: ValueError: cannot reshape array of size 3 into shape (2,2)\nThis is a bug in"
+    )
+    assert "Traceback (most recent call last)" in err
+    assert "in _discover" in err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("train", "gaussian_prior", "-o", "data.root=~nobody-here/x"),
+        ("extract", "~nobody-here/my.yaml"),
+        ("page", "~nobody-here/set"),
+        ("page", "/"),
+        ("evaluate", "~nobody-here/prior"),
+        ("extract", "amass", "-o", "source.limit=2024-13-45"),
+        ("extract", "amass", "-o", "motion=" + "[" * 20_000),
+        ("sample", "nowhere", "--seed", "99999999999999999999"),
+    ],
+    ids=lambda words: " ".join(words)[:40],
+)
+def test_what_a_library_makes_of_a_typing_error_is_a_sentence(words: tuple[str, ...], call: Call) -> None:
+    code, _, err = call(*words)
+    assert code == 2
+    assert "This is a bug" not in err
+
+
 @pytest.mark.usefixtures("eighty")
 @pytest.mark.parametrize("words", _commands(), ids=" ".join)
 def test_every_command_has_help_with_an_example(words: tuple[str, ...], call: Call) -> None:

@@ -68,7 +68,7 @@ def test_the_error_for_an_unknown_split_or_dataset_lists_those_that_exist(made: 
 
 
 def test_a_split_of_a_sub_dataset_that_is_empty_is_refused(made: Path) -> None:
-    with pytest.raises(DataSetError, match="no clip of split 'val' has poses"):
+    with pytest.raises(DataSetError, match="no clip of split 'val' of dataset 'KIT' has poses"):
         read_poses(made, split="val", dataset="KIT")
 
 

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import pickle
+import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
+from fsspec.implementations.local import LocalFileSystem
+from pyarrow.fs import FSSpecHandler, PyFileSystem
 from torch.utils.data import DataLoader
 
 from mocap_ray.dataset import reader, tensors
+from mocap_ray.dataset.poses import read_poses
 from mocap_ray.dataset.views import DataSetError
+from mocap_ray.errors import UserError
 from mocap_ray.motion.clip import Clip
-from mocap_ray.storage import place
+from mocap_ray.storage import Place, place
 from tests.dataset.made import features_of, make, walker
 
 
@@ -161,6 +170,82 @@ def test_absent_damaged_and_swapped_shards_are_named(tmp_path: Path) -> None:
     path.write_bytes(other.read_bytes())
     with pytest.raises(DataSetError, match=r"1 row, but the manifest lists 2"):
         list(ds)
+
+
+class BadDisk(LocalFileSystem):
+    """A disk on which reading Parquet files fails with EIO, the first `failures` times."""
+
+    cachable = False
+
+    def __init__(self, failures: float) -> None:
+        super().__init__()
+        self.failures = failures
+
+    def open(self, path: str, *arguments: Any, **settings: Any) -> Any:
+        file = super().open(path, *arguments, **settings)
+        if path.endswith(".parquet"):
+            read = file.read
+
+            def fails(*size: int) -> bytes:
+                if self.failures > 0:
+                    self.failures -= 1
+                    raise OSError(errno.EIO, "Input/output error")
+                return bytes(read(*size))
+
+            file.read = fails
+        return file
+
+
+@pytest.mark.parametrize("failures", [1, 3, float("inf")])
+def test_a_disk_that_fails_is_an_io_error_and_not_a_damaged_file(tmp_path: Path, failures: float) -> None:
+    make(tmp_path / "set")
+    ds = reader.open(tmp_path / "set")
+    bad = PyFileSystem(FSSpecHandler(BadDisk(failures)))
+    broken = replace(ds, place=Place(bad, str(tmp_path / "set"), "the set"))
+    with pytest.raises(OSError, match="Input/output error") as failed:
+        list(broken)
+    assert not isinstance(failed.value, UserError)
+
+
+def test_damage_within_a_shard_names_the_file_whatever_reads_it(tmp_path: Path) -> None:
+    make(tmp_path / "set")
+    ds = reader.open(tmp_path / "set")
+    path = tmp_path / "set" / ds.shards[0].path
+    data = path.read_bytes()
+    length = int.from_bytes(data[-8:-4], "little")
+    footer = bytearray(data)
+    footer[-8 - length : -8] = bytes(b ^ 0x55 for b in data[-8 - length : -8])  # Arrow calls this an OSError
+    pages = bytearray(data)
+    pages[4 : len(data) - length - 8] = bytes(len(data) - length - 12)
+    split = ds.shards[0].split
+    for damaged in (footer, pages):
+        path.write_bytes(damaged)
+        for use in (
+            lambda: list(ds.clips()),
+            lambda: reader.open(tmp_path / "set").index,
+            lambda: reader.open(tmp_path / "set").torch(split=split)[0],
+            lambda: read_poses(tmp_path / "set", split=split),
+        ):
+            with pytest.raises(DataSetError, match=rf"{re.escape(ds.shards[0].path)}: damaged \(") as failed:
+                use()
+            assert "\n" not in str(failed.value)
+
+
+def test_a_shard_with_other_columns_is_refused(tmp_path: Path) -> None:
+    make(tmp_path / "set")
+    ds = reader.open(tmp_path / "set")
+    path = tmp_path / "set" / ds.shards[0].path
+    table = pq.read_table(path)
+    for changed, words in (
+        (table.drop_columns(["poses"]), "the column 'poses' is missing"),
+        (
+            table.set_column(table.column_names.index("fps"), "fps", table["clip_id"]),
+            "'fps' is string. Expected",
+        ),
+    ):
+        pq.write_table(changed, path)
+        with pytest.raises(DataSetError, match=words):
+            list(ds)
 
 
 def test_windows_cover_each_clip_once(made: tuple[Path, list[Clip]]) -> None:

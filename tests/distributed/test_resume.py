@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from mocap_ray.dataset.build import prepare
+from mocap_ray.errors import UserError
 from mocap_ray.lock import Locked, lock
 from mocap_ray.shards.making import make
 from mocap_ray.shards.recipe import Replaced
@@ -130,14 +131,72 @@ def test_a_truncated_shard_is_written_again(run: Runs) -> None:
     assert job.files() == before
 
 
+@pytest.mark.parametrize("key", ["totals", "counts", "columns", "recipe", "shards"])
+def test_a_damaged_manifest_is_written_again_by_the_same_command(run: Runs, key: str) -> None:
+    job = run()
+    job.plain()
+    before = job.files()
+    path = job.out / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), key: 7}))
+    job.plain()
+    assert job.files() == before
+
+
+def test_a_damaged_receipt_makes_its_shard_again(run: Runs) -> None:
+    job = run()
+    job.plain()
+    before = job.files()
+    path = sorted((job.out / "receipts").iterdir())[0]
+    sound = json.loads(path.read_text())
+    moments = sound["moments"]
+    texts = ["", "[]", "7", "[" * 100_000, '{"shard": 1}']
+    texts += [json.dumps(changed) for changed in (
+        {**sound, "inputs": {}}, {**sound, "rows": -1}, {**sound, "rejections": [7]}, {**sound, "rejections": [{}]},
+        {**sound, "moments": {**moments, "mean": moments["mean"][:-1]}}, {**sound, "split": []},
+        {**sound, "path": "../elsewhere.parquet"}, {**sound, "frames": float("inf")},
+    )]  # fmt: skip
+    for text in texts:
+        path.write_text(text)
+        job.plain()
+        assert job.files() == before, text[:200]
+        assert json.loads(path.read_text()) == sound
+
+
+@pytest.mark.parametrize("text", ["", "[]", '"x"', "[" * 100_000], ids=["empty", "list", "text", "deep"])
+def test_a_damaged_recipe_is_a_sentence_and_can_be_overwritten(run: Runs, text: str) -> None:
+    job = run()
+    job.plain()
+    before = job.files()
+    (job.out / "recipe.json").write_text(text)
+    with pytest.raises(
+        UserError, match=r"recipe\.json: not the recipe of a data set \([^\n]*\)\. .*--overwrite"
+    ):
+        job.plain()
+    job.plain(overwrite=True)
+    assert job.files() == before
+
+
 def test_one_run_at_a_time(tmp_path: Path) -> None:
     out = place(tmp_path / "out")
-    with lock(out), pytest.raises(Locked, match=rf"pid {os.getpid()} on "), lock(out):
-        pass
+    for what in ("data set", "training", "search"):
+        message = rf"pid {os.getpid()} on \S+ is writing this {what}\."
+        with lock(out, what=what), pytest.raises(Locked, match=message), lock(out, what=what):
+            pass
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", '{"pid": [], "host": 1}', "[" * 100_000], ids=["empty", "list", "types", "deep"]
+)
+def test_a_damaged_lock_file_does_not_hide_that_a_run_is_in_the_way(tmp_path: Path, text: str) -> None:
+    with lock(place(tmp_path), what="training"):
+        (tmp_path / ".lock").write_text(text)
+        message = "another process is writing this training"
+        with pytest.raises(Locked, match=message), lock(place(tmp_path), what="training"):
+            pass
 
 
 def test_a_refused_run_does_not_leave_an_empty_folder(tmp_path: Path) -> None:
-    with lock(place(tmp_path / "typo")):
+    with lock(place(tmp_path / "typo"), what="data set"):
         pass
     assert list(tmp_path.iterdir()) == []
 

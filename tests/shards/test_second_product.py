@@ -132,7 +132,7 @@ def test_another_recipe_and_a_second_run_at_once_are_refused(archive: Path, tmp_
     (tmp_path / "out" / "recipe.json").write_text('{"product": "poses", "every": 60}')
     with pytest.raises(UserError, match=r"every: was 60, is now 30[\s\S]*--overwrite"):
         make_poses(product(archive), tmp_path / "out")
-    with lock(place(tmp_path / "used")), pytest.raises(Locked):
+    with lock(place(tmp_path / "used"), what="data set"), pytest.raises(Locked):
         make_poses(product(archive), tmp_path / "used")
 
 

@@ -17,6 +17,7 @@ import mocap_ray
 from mocap_ray.config import load, read_yaml
 from mocap_ray.dataset.poses import read_poses
 from mocap_ray.dataset.views import DataSetError
+from mocap_ray.errors import UserError
 from mocap_ray.priors.task import WORDS
 from mocap_ray.runs.train import TrainConfig
 from mocap_ray.storage import place
@@ -179,9 +180,30 @@ def test_without_a_validation_split_the_training_loss_decides_with_a_note(tmp_pa
     make(tmp_path / "data", clips={("CMU", "train"): 3})
     log = Log()
     summary = train_locally(config(tmp_path / "data", tmp_path / "out"), log)
-    assert any("no split 'val'" in note for note in log.notes)
+    assert any("no poses to validate on in the split 'val'" in note for note in log.notes)
     assert summary["val_rows"] == 0
     assert summary["best_loss"] == min(log.losses)
+
+
+@pytest.mark.parametrize("feed", ["memory", "stream"])
+def test_a_sub_dataset_without_validation_clips_trains_like_a_data_set_without_them(
+    tmp_path: Path, feed: str
+) -> None:
+    make(tmp_path / "data", clips={("CMU", "train"): 2, ("CMU", "val"): 1, ("KIT", "train"): 3})
+    log = Log()
+    setup = config(tmp_path / "data", tmp_path / "out", data={"dataset": "KIT", "feed": feed})
+    summary = run(setup, callback=log, reader=PlainReader)
+    assert any("no poses to validate on in the split 'val'" in note for note in log.notes)
+    assert (summary["val_rows"], summary["best_loss"]) == (0, min(log.losses))
+
+
+def test_resuming_and_overwriting_at_once_is_refused_and_deletes_nothing(made: Path, tmp_path: Path) -> None:
+    chosen = config(made, tmp_path, training={"max_epochs": 1})
+    train_locally(chosen)
+    before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+    with pytest.raises(UserError, match="--resume and --overwrite together"):
+        train_locally(chosen, resume=True, overwrite=True)
+    assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
 
 
 def test_data_that_cannot_be_trained_on_is_refused_before_anything_is_written(

@@ -206,7 +206,7 @@ def one_recording_that_vanished(house: House) -> str:
 @scene
 def data_set_in_use(house: House) -> str:
     house.written("used/kept", "")
-    with lock(place(house.root / "used")):
+    with lock(place(house.root / "used"), what="data set"):
         return house.extract(out="used")
 
 

@@ -133,7 +133,10 @@ def training_in_a_log(house: House) -> str:
         with TrainView(console, WORDS) as view:
             view.on_cluster(Cluster(workers=1, nodes=1, own=False, whole=False), Share(1, 1.0, 0.0))
             view.on_start(TrainStart(epoch=1, step=31, epochs=2, parameters=1, device="cpu", world=1))
-            view.on_note("There is no split 'val': the training loss decides which epoch is the best.")
+            view.on_note(
+                "There are no poses to validate on in the split 'val', so the training loss decides which epoch is the "
+                "best."
+            )
             view.on_epoch_saved(_report(2))
 
     return printed(show)

@@ -16,7 +16,7 @@ from mocap_ray.dataset.reader import open
 from mocap_ray.errors import UserError
 from mocap_ray.priors.judging.judge import judge
 from mocap_ray.priors.judging.judgement import Judgement, JudgeOptions
-from mocap_ray.priors.load import prior_of
+from mocap_ray.priors.load import config_of, prior_of
 from mocap_ray.priors.task import WORDS
 from mocap_ray.training.trained import read_trained
 from mocap_ray.wording import counted
@@ -93,7 +93,7 @@ def evaluate(
         raise UserError("No priors to judge. Expected folders of trainings, checkpoints or exports.")
     check_device(device)
     loaded = [read_trained(path, WORDS) for path in paths]
-    names = short_names([str(path) for path in paths], [each.about["model"]["kind"] for each in loaded])
+    names = short_names([str(path) for path in paths], [config_of(each).kind for each in loaded])
     data = _trained_on(loaded[0].about)
     if root is None and "root" not in data:
         raise UserError(
