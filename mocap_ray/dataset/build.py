@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from mocap_ray.archives import find_archive, named_split, published_split
+from mocap_ray.archives.labels import read_labels
 from mocap_ray.archives.segments import SegmentIndex, read_segments
 from mocap_ray.archives.splits import assign, read_lists
 from mocap_ray.body.bodies import Bodies
@@ -60,6 +62,8 @@ def prepare(
     listed = archive.discover(root, dataset=source.dataset)
     index = _segments(source, motion)
     segments, notes = index.match(listed) if index is not None else (None, [])
+    table = read_labels(source.labels) if source.labels is not None else None
+    archived = listed
     if segments is not None:
         listed = [r for r in listed if r.name in segments]
     # Absolute, because workers that read a model for its vertices have another working directory.
@@ -67,7 +71,7 @@ def prepare(
     out = place(output.root)
     published = published_split(archive, source.split) if lists is None else None
     split = published[0] if published else source.split
-    settings = recipe(source, body, motion, output, bodies, lists, index, split=split)
+    settings = recipe(source, body, motion, output, bodies, lists, index, table, split=split)
     old = earlier(out, CLIPS, recipe_hash=digest(settings))
     selected, limited = _selected(listed, source, old, prune=prune, out=out)
     plan = Plan(
@@ -94,6 +98,14 @@ def prepare(
         notes.append(
             f"Left out, because no list of source.split names them: {counted(unlisted, 'recording')}."
         )
+    if index is not None and motion.max_frames is not None:
+        notes.append(
+            f"motion.max_frames does not cut the rows of {index.where}: each is one clip with one name."
+        )
+    if table is not None:
+        labels, unmatched = table.match(archived, recordings)
+        plan = replace(plan, labels=labels)
+        notes += unmatched
     _need_bodies(recordings, plan)
     return plan_run(
         ClipProduct(plan, settings, gpus),
