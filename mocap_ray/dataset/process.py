@@ -263,6 +263,7 @@ def _clip_and_twin(
             base,
             clip_id=f"{base.clip_id}~M",
             joints=mirror_joints(base.joints),
+            action=None if base.action is None else mirror_text(base.action),
             texts=tuple(mirror_text(t) for t in base.texts),
             name=None if base.name is None else f"M{base.name}",
         )

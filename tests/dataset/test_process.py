@@ -611,9 +611,7 @@ def test_labels_of_a_table_reach_the_data_set_and_the_export(
     root = tmp_path / "archive"
     for number, name in enumerate(("Set/s1/a_poses", "Set/s1/walk_poses", "Set/s2/run_poses")):
         take(root, demo, number=number, name=name)
-    rows = (
-        'Set/s1/a_poses,stroll,proud,"he turns left, twice"\nSet/s1/walk_poses.npz,,old,\nSet/s9/x,walk,,\n'
-    )
+    rows = 'Set/s1/a_poses,wave left hand,proud,"he turns left, twice"\nSet/s1/walk_poses.npz,,old,\nSet/s9/x,walk,,\n'
     build = labelled(root, bodies, rows)
     assert [note.removeprefix(f"{tmp_path}/labels.csv: ") for note in build.notes] == [
         "ignored the labels of 1 recording that the archive does not have, such as Set/s9/x.",
@@ -623,23 +621,29 @@ def test_labels_of_a_table_reach_the_data_set_and_the_export(
     manifest.finish(build.out, made, build.product, recipe=build.recipe, recipe_hash=build.recipe_hash)
     ds = reader.open(build.out.path)
     turn = {False: "he turns left, twice", True: "he turns right, twice"}
+    wave = {False: "wave left hand", True: "wave right hand"}
     expected = {
-        "Set/s1/a_poses": ("stroll", "proud", turn),
-        "Set/s1/walk_poses": ("walk", "old", None),  # an empty cell keeps the label of the file name
-        "Set/s2/run_poses": ("run", None, None),
+        "Set/s1/a_poses": (wave, "proud", turn),
+        "Set/s1/walk_poses": (
+            dict.fromkeys(wave, "walk"),
+            "old",
+            None,
+        ),  # an empty cell keeps that of the file name
+        "Set/s2/run_poses": (dict.fromkeys(wave, "run"), None, None),
     }
     cut = 0
     for clip in ds.clips():
-        action, style, texts = expected[clip.recording]
+        actions, style, texts = expected[clip.recording]
+        mirrored = clip.clip_id.endswith("~M")
         cut += not clip.clip_id.removesuffix("~M").endswith("@0")
-        assert (clip.action, clip.style) == (action, style)
-        assert clip.texts == (() if texts is None else (texts[clip.clip_id.endswith("~M")],))
+        assert (clip.action, clip.style) == (actions[mirrored], style)
+        assert clip.texts == (() if texts is None else (texts[mirrored],))
     assert cut > 0  # the parts of a cut recording have its labels
     export_humanml3d(build.out.path, tmp_path / "HumanML3D")
     with (tmp_path / "HumanML3D" / "index.csv").open(newline="") as f:
         lines = list(csv.DictReader(f))
     assert {(r["source"], r["action"], r["style"]) for r in lines} == {
-        (name, action, style or "") for name, (action, style, _) in expected.items()
+        (name, action, style or "") for name, (of, style, _) in expected.items() for action in of.values()
     }
     (first,) = {r["name"] for r in lines if r["clip_id"] == "Set/s1/a_poses@0~M"}
     caption = (tmp_path / "HumanML3D" / "texts" / f"{first}.txt").read_text()
