@@ -19,9 +19,11 @@ from pyarrow import fs as pafs
 from mocap_ray.archives import layouts
 from mocap_ray.archives.actions import action_of
 from mocap_ray.archives.archive import Archive, last_part
+from mocap_ray.archives.foreign_pickles import PICKLES, described_pickle
 from mocap_ray.errors import UserError
+from mocap_ray.motion.bounds import LEAST_FPS, MOST_FPS, in_range
 from mocap_ray.motion.clip import Motion, Reason
-from mocap_ray.npz import NpzError, NpzFile, open_npz
+from mocap_ray.npz import NotZipError, NpzError, NpzFile, open_npz
 from mocap_ray.records import Recording, Rejection
 from mocap_ray.storage import Place
 from mocap_ray.wording import counted
@@ -108,10 +110,10 @@ def read(place: Place, recording: Recording, *, fps: float | None = None) -> Mot
 
     Raises:
         OSError: the file cannot be read, or its size has changed since it was listed.
-        UserError: `fps` is not positive.
+        UserError: `fps` is out of bounds.
     """
-    if fps is not None and not 0 < fps <= 10_000:
-        raise UserError(f"source.fps {fps}: expected frames per second between 0 and 10,000.")
+    if fps is not None and not in_range(fps):
+        raise UserError(f"source.fps {fps}: expected {LEAST_FPS:g} to {MOST_FPS:,.0f} frames per second.")
     stem = PurePosixPath(recording.source).stem
     if stem == "shape" or stem.endswith("_stagei"):
         what = "a body shape" if stem == "shape" else "the placement of markers (stage I)"
@@ -121,6 +123,8 @@ def read(place: Place, recording: Recording, *, fps: float | None = None) -> Mot
     try:
         with open_npz(place, recording.source, size=recording.size) as file:
             return _motion(file, recording, fps)
+    except NotZipError as error:
+        reason, detail = Reason(error.kind), described_pickle(place, recording.source) or error.message
     except NpzError as error:
         reason, detail = Reason(error.kind), error.message
     except layouts.Unusable as error:
@@ -229,6 +233,10 @@ def _nothing_found(place: Place, shown: str, paths: list[str]) -> str:
     packed = [path for path in paths if path.endswith(_PACKED)]
     if packed:
         return f"{shown}: no .npz file, but {counted(len(packed), 'packed archive')}. Unpack first: tar -xf {packed[0]}"
+    pickles = [path for path in paths if path.endswith(PICKLES)]
+    if pickles:
+        what = described_pickle(place, pickles[0]) or "not a pickle either"
+        return f"{shown}: no .npz file, but {counted(len(pickles), 'pickle')}. {pickles[0]}: {what}."
     kinds = Counter(PurePosixPath(path).suffix or "no ending" for path in paths)
     listing = ", ".join(f"{count} {suffix}" for suffix, count in kinds.most_common(5)) or "it is empty"
     return f"{shown}: no .npz file ({listing}). Expected AMASS files; {REGISTER}."

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mocap_ray.archives.tables import Table, read_table
 from mocap_ray.errors import UserError
+from mocap_ray.motion.clip import JointMotion, Motion
 from mocap_ray.records import Recording
 from mocap_ray.wording import counted, listed
 
@@ -30,6 +31,19 @@ class Labels:
     action: str | None = None
     style: str | None = None
     texts: tuple[str, ...] = ()
+
+    def added_to(self, motion: Motion | JointMotion) -> Motion | JointMotion:
+        """The motion with these labels; where there is none, the archive's own stays."""
+        return replace(
+            motion,
+            action=self.action or motion.action,
+            style=self.style or motion.style,
+            texts=self.texts or motion.texts,
+        )
+
+
+NO_LABELS = Labels()
+"""For a recording without a row."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,9 +82,23 @@ class Segment:
             frames: number of frames of the recording.
             fps: frame rate of the recording.
         """
-        step = max(1, math.floor(fps / GRID_FPS + 1e-9))
+        step = _step(fps)
         first, last, _ = slice(self.start, self.end).indices(-(-frames // step))
         return slice(first * step, (last - 1) * step + 1) if last > first else slice(0, 0)
+
+    def missing(self, frames: int, fps: float) -> int:
+        """How many frames at about 20 fps the segment goes beyond the end of the recording; 0 if its end is open.
+
+        Args:
+            frames: number of frames of the recording.
+            fps: frame rate of the recording.
+        """
+        return max(0, self.end - -(-frames // _step(fps)))
+
+
+def _step(fps: float) -> int:
+    """HumanML3D keeps every such frame of a recording."""
+    return max(1, math.floor(fps / GRID_FPS + 1e-9))
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from mocap_ray.archives.segments import SegmentIndex, read_segments
 from mocap_ray.archives.splits import assign, read_lists
 from mocap_ray.body.bodies import Bodies
 from mocap_ray.dataset.options import BodyOptions, MotionOptions, OutputOptions, SourceOptions
+from mocap_ray.dataset.person import left_out
 from mocap_ray.dataset.process import Plan
 from mocap_ray.dataset.product import CLIPS, ClipBuild, ClipProduct
 from mocap_ray.dataset.recipe import recipe
@@ -106,7 +107,7 @@ def prepare(
         labels, unmatched = table.match(archived, recordings)
         plan = replace(plan, labels=labels)
         notes += unmatched
-    _need_bodies(recordings, plan)
+    notes += _need_bodies(recordings, plan)
     return plan_run(
         ClipProduct(plan, settings, gpus),
         recordings,
@@ -172,12 +173,16 @@ def _selected(
     return [r for r in listed if r.name in wanted], {*selected[: source.limit], *present}
 
 
-def _need_bodies(recordings: Sequence[Recording], plan: Plan) -> None:
+def _need_bodies(recordings: Sequence[Recording], plan: Plan) -> list[str]:
     """Raise MissingBody before any work if a body model is missing, judging by one file of each sub-dataset.
 
-    A source of joints alone needs no body model.
+    A source of joints alone needs no body model, and neither does a recording that `body.families` leaves out.
+
+    Returns:
+        A note if such a recording was seen.
     """
     tried: dict[str, int] = {}
+    notes: list[str] = []
     # The smallest files first. A model that only other files need is missed here; workers raise MissingBody later.
     for recording in sorted(recordings, key=lambda r: (r.size, r.name)):
         if tried.setdefault(recording.dataset, 0) >= PEEKS:
@@ -187,7 +192,12 @@ def _need_bodies(recordings: Sequence[Recording], plan: Plan) -> None:
             motion = plan.archive.read(plan.place, recording, fps=plan.fps)
         except OSError:
             continue  # a worker will read it again, with retries
+        if isinstance(motion, Rejection):
+            continue
+        if (rejection := left_out(motion, plan.body)) is not None:
+            notes = notes or [f"Some recordings will be rejected as {rejection.reason}: {rejection.detail}"]
+            continue
         if isinstance(motion, Motion):
             plan.bodies.choose(motion.family, motion.gender)
-        if not isinstance(motion, Rejection):
-            tried[recording.dataset] = PEEKS
+        tried[recording.dataset] = PEEKS
+    return notes

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from mocap_ray.dataset.schema import OPTIONAL_COLUMNS
+from mocap_ray.motion.bounds import LEAST_FPS, MOST_FPS
 from mocap_ray.motion.quality import Limits
 from mocap_ray.options import Section
 
@@ -43,7 +44,7 @@ class SourceOptions(Section):
     """`subject` (hash of the subject), `published` (by the archive's authors; also the archive's name, such as
     `amass`), `none` (all train), or a path to a YAML file or a folder with train.txt, val.txt, test.txt."""
     fractions: Fractions = Fractions()
-    fps: Annotated[float, Field(gt=0)] | None = None
+    fps: Annotated[float, Field(ge=LEAST_FPS, le=MOST_FPS)] | None = None
     """Overrides the frame rate in the files."""
     include: tuple[str, ...] = ()
     """Globs on recording names (`CMU/*`); empty selects all."""
@@ -72,7 +73,8 @@ class BodyOptions(Section):
     An archive of joints alone needs no models: use an empty folder."""
     gender: Literal["recorded", "neutral", "humanml3d"] = "recorded"
     families: tuple[Literal["smpl", "smplh", "smplx"], ...] = ("smpl", "smplh", "smplx")
-    """Families to use from root. Naming them keeps the recipe unchanged when other models are added there later."""
+    """Families to use; recordings of another are rejected. Naming them keeps the recipe unchanged when other models are
+    added to root later."""
     betas: Annotated[int, Field(ge=0)] | None = None
     """Maximum number of shape coefficients (HumanML3D: 10); default: as many as both file and model have."""
 
@@ -84,14 +86,18 @@ class QualityOptions(Section):
     """m/s^2, at the source's own frame rate."""
     angular_acceleration: Annotated[float, Field(gt=0)] = 100_000.0
     """rad/s^2, geodesic, of any body joint, at the source's own frame rate."""
+    joint_speed: Annotated[float, Field(gt=0)] = 30.0
+    """m/s over at least 1/60 s, of any of the 22 body joints, at the source's own frame rate."""
+    pelvis_speed: Annotated[float, Field(gt=0)] = 50.0
+    """rad/s over at least 1/60 s, geodesic, of the pelvis, at the source's own frame rate."""
     multiplier: Annotated[float, Field(gt=0)] = 1.0
-    """Multiplies both limits."""
+    """Multiplies all limits."""
     cut: bool = False
     """Keep the good stretches of a recording with bad frames, each its own clip, instead of rejecting it."""
 
     def limits(self) -> Limits:
         """The limits in the form that `motion.quality` takes."""
-        return Limits(self.root_acceleration, self.angular_acceleration, self.multiplier)
+        return Limits(**self.model_dump(exclude={"cut"}))
 
 
 class MotionOptions(Section):

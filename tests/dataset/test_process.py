@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +25,9 @@ from mocap_ray.dataset.build import prepare
 from mocap_ray.dataset.export import export_humanml3d
 from mocap_ray.dataset.options import BodyOptions, MotionOptions, OutputOptions, SourceOptions
 from mocap_ray.dataset.process import Plan, process
-from mocap_ray.dataset.product import CLIPS, ClipBuild, ClipProduct
+from mocap_ray.dataset.product import CLIPS, ClipBuild, ClipProduct, ClipSums
+from mocap_ray.dataset.remarks import remarks
+from mocap_ray.dataset.schema import NAME
 from mocap_ray.demo.archive import write_demo
 from mocap_ray.demo.standin import write_standin
 from mocap_ray.motion.clip import Clip, Reason
@@ -452,8 +455,193 @@ def test_an_unknown_gender_uses_another_body_and_is_counted(tmp_path: Path, demo
     unknown, male = (clips_of(r, plan)[0] for r in listed(plan))
     assert (unknown.gender, unknown.body_gender) == ("unknown", "neutral")
     assert (male.gender, male.body_gender) == ("male", "male")
-    receipt = make(shard_of(*listed(plan)), Job(ClipProduct(plan, {}), place(tmp_path / "out"), "x", {}))
-    assert receipt.sums.other_gender_body == 1
+    sums = sums_of(plan, tmp_path / "out")
+    assert (sums.other_gender_body, sums.missing_body) == (
+        1,
+        0,
+    )  # the policy chose it, and nothing is missing
+
+
+@pytest.mark.parametrize(
+    ("there", "policy", "other", "missing"),
+    [
+        (("male", "neutral"), "recorded", 1, 1),
+        (("male", "neutral"), "neutral", 2, 0),
+        (("male",), "neutral", 1, 2),
+    ],
+)
+def test_only_a_model_that_is_missing_is_said_to_be(
+    tmp_path: Path, demo: Path, bodies: Path, there: tuple[str, ...], policy: str, other: int, missing: int
+) -> None:
+    root = tmp_path / "bodies" / "smplh"
+    root.mkdir(parents=True)
+    for (family, gender), path in find(bodies).items():
+        if family == "smplh" and gender in there:
+            shutil.copy(path, root / path.name)
+    take(tmp_path / "archive", demo, gender=np.array("female"))
+    take(tmp_path / "archive", demo, name="Set/s2/b_poses")
+    plan = plan_for(tmp_path / "archive", tmp_path / "bodies", body={"gender": policy})
+    sums = sums_of(plan, tmp_path / "out")
+    assert (sums.other_gender_body, sums.missing_body) == (other, missing)
+    text = "\n".join(remarks(sums.counts(), plan.motion.model_dump()))
+    assert ("because the model of the right gender is missing" in text) == (missing > 0)
+
+
+def sums_of(plan: Plan, out: Path) -> ClipSums:
+    """The sums of all recordings of the plan."""
+    receipt = make(shard_of(*listed(plan)), Job(ClipProduct(plan, {}), place(out), "x", {}))
+    return receipt.sums
+
+
+# Numbers that nobody has
+
+
+@pytest.mark.parametrize(
+    ("betas", "reason", "what"),
+    [
+        (
+            [0.0, 1e4],
+            Reason.BAD_VALUE,
+            "shape coefficient 1 is 10000. Expected standard deviations between -100",
+        ),
+        ([1e37], Reason.BAD_VALUE, "shape coefficient 0 is 1e+37."),
+        ([-1e300], Reason.BAD_VALUE, "shape coefficient 0 is -1e+300."),
+        ([99.0] * 16, Reason.BAD_VALUE, "its shape coefficients give a body of "),
+        ([0.0, np.nan], Reason.NON_FINITE, "shape coefficient 1 is nan."),
+        ([2.0, -3.0, 4.0], None, ""),
+    ],
+)
+def test_shape_coefficients_that_nobody_has_are_a_bad_value(
+    tmp_path: Path, demo: Path, bodies: Path, betas: list[float], reason: Reason | None, what: str
+) -> None:
+    take(tmp_path, demo, betas=np.array(betas))
+    plan = plan_for(tmp_path, bodies)
+    (item,) = process(listed(plan)[0], plan)
+    if reason is None:
+        assert isinstance(item, Clip)
+        return
+    assert isinstance(item, Rejection)
+    assert item.reason is reason
+    assert what in item.detail
+
+
+@pytest.mark.parametrize("value", [1e9, -1e37])
+@pytest.mark.parametrize("name", ["trans", "poses"])
+def test_absurd_numbers_are_cut_out_or_reject_the_recording(
+    tmp_path: Path, demo: Path, bodies: Path, name: str, value: float
+) -> None:
+    arrays = arrays_of(take(tmp_path, demo))
+    middle = len(arrays[name]) // 2
+    arrays[name][middle, 1] = value
+    take(tmp_path, demo, **{name: arrays[name]})
+    plan = plan_for(tmp_path, bodies)
+    (whole,) = process(listed(plan)[0], plan)
+    assert isinstance(whole, Rejection)
+    assert whole.reason is Reason.BAD_VALUE
+    plan = plan_for(tmp_path, bodies, quality={"cut": True})
+    before, between, after = process(listed(plan)[0], plan)
+    assert isinstance(between, Rejection)
+    assert (between.reason, between.start) == (Reason.BAD_VALUE, middle)
+    for clip in (before, after):
+        assert isinstance(clip, Clip)
+        assert np.abs(clip.joints).max() < 100
+
+
+def test_a_limb_that_jumps_is_unstable_at_rates_where_accelerations_cannot_show_it(
+    tmp_path: Path, demo: Path, bodies: Path
+) -> None:
+    arrays = arrays_of(take(tmp_path, demo))
+    arrays["poses"][200:, 3 * 16] += 2.5  # the left shoulder, within 1/120 s
+    take(tmp_path, demo, poses=arrays["poses"])
+    plan = plan_for(tmp_path, bodies)
+    (item,) = process(listed(plan)[0], plan)
+    assert isinstance(item, Rejection)
+    assert item.reason is Reason.UNSTABLE
+    assert "frame 199: left_wrist moves at " in item.detail
+    plan = plan_for(tmp_path, bodies, quality={"joint_speed": 300})
+    assert isinstance(process(listed(plan)[0], plan)[0], Clip)
+
+
+# Families, rates and segments that are not as expected
+
+
+def test_a_recording_of_a_family_that_is_left_out_is_rejected_and_the_run_goes_on(
+    tmp_path: Path, demo: Path, bodies: Path
+) -> None:
+    root = tmp_path / "archive"
+    take(root, demo, family="smplx", name="Set/s1/a_poses")
+    take(root, demo, number=1, family="smplh", name="Set/s2/b_poses")
+    build = prepare(
+        SourceOptions(root=str(root), split="none"),
+        BodyOptions(root=str(bodies), families=("smplh",)),
+        MotionOptions(),
+        OutputOptions(root=str(tmp_path / "out")),
+    )
+    sentence = (
+        "Set/s1/a_poses.npz: it has the parameters of smplx, and body.families names only smplh. Add smplx to use it; "
+        "its body models are needed then."
+    )
+    made = [make(s, build.job()) for s in build.shards]
+    done = manifest.finish(build.out, made, build.product, recipe=build.recipe, recipe_hash=build.recipe_hash)
+    assert done["totals"]["rejected"] == {"other_family": 1}
+    assert done["totals"]["clips"] == 1
+    (left,) = (r for receipt in made for r in receipt.rejections)
+    assert left.detail == sentence
+    assert set(build.notes) <= {f"Some recordings will be rejected as other_family: {sentence}"}
+
+
+@pytest.mark.parametrize(
+    ("fps", "method", "count"), [(30.0, "stride", 1), (30.0, "interpolate", 0), (60.0, "stride", 0)]
+)
+def test_clips_at_another_rate_are_counted(
+    tmp_path: Path, demo: Path, bodies: Path, fps: float, method: str, count: int
+) -> None:
+    take(tmp_path / "archive", demo, mocap_framerate=np.array(fps))
+    take(tmp_path / "archive", demo, name="Set/s2/b_poses")  # 120 fps
+    plan = plan_for(tmp_path / "archive", bodies, resample=method, mirror=True)
+    sums = sums_of(plan, tmp_path / "out")
+    assert sums.other_rate == count
+    text = "\n".join(remarks(sums.counts(), plan.motion.model_dump()))
+    assert ("1 recording has clips at another frame rate than 20 fps, because stride keeps" in text) == bool(
+        count
+    )
+
+
+def test_segments_that_go_beyond_their_recording_are_counted(
+    tmp_path: Path, demo: Path, bodies: Path
+) -> None:
+    frames = len(arrays_of(take(tmp_path / "archive", demo))["trans"])
+    end = -(-frames // 6)
+    segments = (
+        Segment(0, end, "all"),
+        Segment(1, end + 1, "one"),
+        Segment(2, 9999, "far"),
+        Segment(3, -1, "open"),
+    )
+    plan = plan_for(
+        tmp_path / "archive", bodies, segments={"Set/s1/a_poses": segments}, mirror=True, columns=(*ALL, NAME)
+    )
+    found = clips_of(listed(plan)[0], plan)
+    assert [c.name for c in found if c.short] == ["one", "Mone", "far", "Mfar"]
+    sums = sums_of(plan, tmp_path / "out")
+    assert sums.short_segments == 2
+    (text,) = remarks(sums.counts(), plan.motion.model_dump())
+    assert text.startswith("2 clips are shorter than in source.segments, because the recording ends before")
+
+
+def test_what_is_counted_is_in_the_data_card(tmp_path: Path, demo: Path, bodies: Path) -> None:
+    take(tmp_path / "archive", demo, mocap_framerate=np.array(30.0))
+    build = prepare(
+        SourceOptions(root=str(tmp_path / "archive"), split="none"),
+        BodyOptions(root=str(bodies)),
+        MotionOptions(resample="stride"),
+        OutputOptions(root=str(tmp_path / "out")),
+    )
+    made = [make(s, build.job()) for s in build.shards]
+    manifest.finish(build.out, made, build.product, recipe=build.recipe, recipe_hash=build.recipe_hash)
+    assert (
+        "1 recording has clips at another frame rate than 20 fps" in (tmp_path / "out/README.md").read_text()
+    )
 
 
 # Segments: HumanML3D's index.csv
