@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from fnmatch import fnmatchcase
+from collections.abc import Mapping
 from pathlib import PurePosixPath
 from types import MappingProxyType
 
 import numpy as np
 from pyarrow import fs as pafs
 
-from mocap_ray.archives import layouts
+from mocap_ray.archives import folders, layouts
 from mocap_ray.archives.actions import action_of
 from mocap_ray.archives.archive import Archive, last_part
 from mocap_ray.archives.foreign_pickles import PICKLES, described_pickle
@@ -33,8 +32,8 @@ R_YUP_AMASS = np.array([[-1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, 1.0, 0.0]])
 R_YUP_AMASS.setflags(write=False)
 
 REGISTER = (
-    "register at amass.is.tue.mpg.de, download the SMPL+H G (or SMPL-X G) files of the sub-datasets and unpack "
-    "them side by side: CMU/01/01_01_poses.npz"
+    "register at amass.is.tue.mpg.de, download the SMPL+H G files of the sub-datasets (or SMPL-X G, or SMPL-X N) and "
+    "unpack them side by side: CMU/01/01_01_poses.npz"
 )
 
 PUBLISHED: Mapping[str, str] = MappingProxyType(
@@ -51,9 +50,7 @@ _SUBJECT_IN_FOLDER = {"ACCAD": re.compile(r"(Fem|M)ale\d+")}
 """ACCAD has one folder per subject and topic; Female1General_c3d and Female1Walking_c3d are the same person."""
 
 
-def discover(
-    place: Place, *, include: Sequence[str] = (), exclude: Sequence[str] = (), dataset: str | None = None
-) -> list[Recording]:
+def discover(place: Place, *, dataset: str | None = None) -> list[Recording]:
     """List all .npz files below `place` without opening them, sorted by name, including shape.npz and stage-I files.
 
     Files and folders whose name starts with a dot are ignored. The sub-dataset is the first folder; a file
@@ -62,12 +59,10 @@ def discover(
 
     Args:
         place: a folder with sub-datasets (`CMU/01/01_01_poses.npz`), or the folder of one sub-dataset.
-        include: globs on names (`CMU/*`) or whole folders (`CMU/01`); empty selects all.
-        exclude: likewise; takes precedence over `include`.
         dataset: name of the sub-dataset if `place` is its folder; becomes the first part of each name.
 
     Raises:
-        UserError: no such folder, no usable file in it, no file selected, or an invalid `dataset`.
+        UserError: no such folder, no usable file in it, or an invalid `dataset`.
         OSError: the folder cannot be listed.
     """
     shown = re.sub(r"//[^/@]*@", "//", place.uri)  # without credentials
@@ -79,18 +74,7 @@ def discover(
     found = [_recording(place, info, dataset) for info in infos if _is_npz(place.relative(info.path))]
     if not found:
         raise UserError(_nothing_found(place, shown, [place.relative(info.path) for info in infos]))
-    selected = [
-        r
-        for r in found
-        if (not include or any(_matches(r, glob) for glob in include))
-        and not any(_matches(r, glob) for glob in exclude)
-    ]
-    if not selected:
-        raise UserError(
-            f"{shown}: include {list(include)} and exclude {list(exclude)} select none of "
-            f"{counted(len(found), 'recording')}. Globs match names such as {found[0].name!r}."
-        )
-    return sorted(selected, key=lambda r: r.name)
+    return sorted(found, key=lambda r: r.name)
 
 
 def read(place: Place, recording: Recording, *, fps: float | None = None) -> Motion | Rejection[Recording]:
@@ -221,11 +205,6 @@ def _recording(place: Place, info: pafs.FileInfo, dataset: str | None) -> Record
     )
 
 
-def _matches(recording: Recording, glob: str) -> bool:
-    glob = glob.removesuffix(".npz").rstrip("/")
-    return fnmatchcase(recording.name, glob) or recording.name.startswith(f"{glob}/")
-
-
 def _nothing_found(place: Place, shown: str, paths: list[str]) -> str:
     """The message for a folder without recordings: why there are none, and what to do."""
     if not paths and not place.exists():
@@ -259,4 +238,5 @@ ARCHIVE = Archive(
     register=REGISTER,
     published=published,
     short_title=short_title,
+    doubt=folders.doubt,
 )

@@ -60,51 +60,54 @@ class LabelTable:
     rows: Mapping[str, Labels]
     sha256: str
 
-    def match(
-        self, present: Sequence[Recording], used: Sequence[Recording]
-    ) -> tuple[dict[str, Labels], list[str]]:
-        """The labels of recordings by their names, and notes that count what did not match.
-
-        Args:
-            present: all recordings of the archive.
-            used: those of the data set.
+    def match(self, recordings: Sequence[Recording]) -> dict[str, Labels]:
+        """The labels of an archive's recordings by their names.
 
         Raises:
-            UserError: no row names a recording of the archive, or two rows name the same one.
+            UserError: no row names one of them, or rows name one in two ways.
         """
         found: dict[str, Labels] = {}
-        named: set[str] = set()
-        for recording in present:
-            # With or without the ending of its file.
-            names = [name for name in {recording.name, recording.source} if name in self.rows]
-            if len(names) > 1:
+        for recording in recordings:
+            rows = [name for name in _names(recording) if name in self.rows]
+            if len(rows) > 1:
                 raise UserError(
                     f"{self.where}: {recording.name} has rows with and without the ending of its file. Use one name."
                 )
-            if names:
-                found[recording.name] = self.rows[names[0]]
-                named.update(names)
+            if rows:
+                found[recording.name] = self.rows[rows[0]]
         if not found:
-            example = f"{present[0].name!r}" if present else "none"
+            example = f"{recordings[0].name!r}" if recordings else "none"
             raise UserError(
-                f"{self.where}: no row names any of {counted(len(present), 'recording')}. The table names recordings "
-                f"such as {next(iter(self.rows))!r}, the archive such as {example}. Use the archive's names."
+                f"{self.where}: no row names any of {counted(len(recordings), 'recording')}. The table names "
+                f"recordings such as {next(iter(self.rows))!r}, the archive such as {example}. Use the archive's names."
             )
-        return {r.name: found[r.name] for r in used if r.name in found}, self._notes(named, found, used)
+        return found
 
-    def _notes(self, named: set[str], found: Mapping[str, Labels], used: Sequence[Recording]) -> list[str]:
+    def notes(self, recordings: Sequence[Recording], used: Sequence[Recording]) -> list[str]:
+        """Sentences that count what does not match.
+
+        Args:
+            recordings: all recordings of the archive.
+            used: those of the data set.
+        """
         notes = []
-        if unknown := [name for name in self.rows if name not in named]:
+        known = {name for recording in recordings for name in _names(recording)}
+        if unknown := [name for name in self.rows if name not in known]:
             notes.append(
                 f"{self.where}: ignored the labels of {counted(len(unknown), 'recording')} that the archive does not "
                 f"have, such as {unknown[0]}."
             )
-        if without := [r.name for r in used if r.name not in found]:
+        if without := [r.name for r in used if not any(name in self.rows for name in _names(r))]:
             notes.append(
                 f"{self.where}: no row for {counted(len(without), 'recording')}, such as {without[0]}; without a row, "
                 "a recording keeps the labels of the archive."
             )
         return notes
+
+
+def _names(recording: Recording) -> set[str]:
+    """What a table may call a recording: its name, or its path with the ending of its file."""
+    return {recording.name, recording.source}
 
 
 def read_labels(address: str) -> LabelTable:

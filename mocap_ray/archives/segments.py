@@ -12,6 +12,7 @@ import io
 import json
 import math
 import re
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -117,8 +118,14 @@ class SegmentIndex:
     foreign: int
     sha256: str
 
-    def match(self, recordings: Sequence[Recording]) -> tuple[dict[str, tuple[Segment, ...]], list[str]]:
+    def match(
+        self, recordings: Sequence[Recording], *, left_out: Sequence[Recording] = ()
+    ) -> tuple[dict[str, tuple[Segment, ...]], list[str]]:
         """The segments of each recording by its name, and notes that count what did not match.
+
+        Args:
+            recordings: to find the segments of.
+            left_out: recordings of the archive that are excluded; their rows are not counted as missing.
 
         Raises:
             UserError: no recording has a row, or two recordings match the same rows.
@@ -132,7 +139,7 @@ class SegmentIndex:
             if home in homes:
                 raise UserError(
                     f"{self.where}: its rows of {home} match both {homes[home]} and {recording.name}. "
-                    "Exclude one of them with source.exclude."
+                    f"Leave one of them out: --exclude {shlex.quote(recording.name)} (source.exclude)."
                 )
             homes[home] = recording.name
             found[recording.name] = self.rows[home]
@@ -143,7 +150,8 @@ class SegmentIndex:
                 f"recordings such as {names[0]}, the archive such as {names[1]}: source.root has to be the folder of "
                 "the sub-datasets."
             )
-        absent = [home for home in self.rows if home not in homes]
+        excluded = {key(recording.name) for recording in left_out}
+        absent = [home for home in self.rows if home not in homes and home not in excluded]
         notes = []
         if self.foreign:
             notes.append(

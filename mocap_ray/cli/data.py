@@ -16,7 +16,9 @@ from mocap_ray.wording import counted
 
 if TYPE_CHECKING:
     # pydantic and pyarrow take a second to import; `--help` does not wait for them.
+    from mocap_ray.cli.extraction_view import ExtractView
     from mocap_ray.runs.extract import ExtractConfig
+    from mocap_ray.shards.running import RunResult
 
 app = typer.Typer()
 """Commands without a group name; `main.py` adds them at the top level."""
@@ -36,6 +38,8 @@ CONFIG_HELP = "Path of a YAML file, or the name of one in configs/extract: amass
     "its levels, VALUE is text or YAML: source.split=none, motion.quality.cut=true, "
     "'output.columns=[features, joints]' (use quotes where the shell would split the value). "
     "configs/extract/amass.yaml shows the keys with comments; the error for an unknown key lists the known ones."
+    "\n\n--include and --exclude choose what is added. Recordings that the data set holds already stay in it; "
+    "`mocap-ray dataset exclude` takes them out."
     "\n\nRun the same command again after a crash, a kill, a full disk, or when the archive has grown: "
     "finished shards are kept.",
 )
@@ -48,10 +52,11 @@ def extract(
     ] = None,
     include: Annotated[
         list[str] | None,
-        typer.Option(metavar="GLOB", help="Only names that match, such as 'CMU/*'; may be repeated."),
+        typer.Option(metavar="NAME", help="Only this folder, recording or glob; repeatable."),
     ] = None,
     exclude: Annotated[
-        list[str] | None, typer.Option(metavar="GLOB", help="Leave out names that match; may be repeated.")
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Leave out this folder, recording or glob; repeatable."),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Estimate size and time of the run, and write nothing.")
@@ -87,9 +92,15 @@ def run_extraction(
 ) -> None:
     """Extract and show the progress; called by `mocap-ray extract` and `mocap-ray demo`."""
     # Ray takes a second to import, so only the commands that compute import it.
+    from mocap_ray.distributed.extract import extract as run
+
+    show_run(settings, lambda view: run(settings, view, overwrite=overwrite, prune=prune, strict=strict))
+
+
+def show_run(settings: ExtractConfig, run: Callable[[ExtractView], RunResult]) -> None:
+    """Run and show the progress, the result, or why there is none."""
     from mocap_ray.cli.extraction_view import ExtractView, print_result
     from mocap_ray.cli.screen import console, print_error
-    from mocap_ray.distributed.extract import extract as run
     from mocap_ray.shards.running import RunFailed
 
     out = console()
@@ -98,7 +109,7 @@ def run_extraction(
             stoppable("Finished shards are kept; run the same command again to resume."),
             ExtractView(out) as view,
         ):
-            outcome = run(settings, view, overwrite=overwrite, prune=prune, strict=strict)
+            outcome = run(view)
     except RunFailed as error:
         text = str(error)
         if text.startswith("writing"):

@@ -25,6 +25,7 @@ from mocap_ray.distributed.tuner import TUNE, run_trials
 from mocap_ray.errors import UserError
 from mocap_ray.lock import lock
 from mocap_ray.pages.searches import PAGE_NAME, write_page
+from mocap_ray.runs.job import require_lasting
 from mocap_ray.runs.ray import RayOptions
 from mocap_ray.runs.search import SearchConfig, base_values, check_search
 from mocap_ray.searching.results import Trial, export_best, name, ranked, read_trials, write_csv
@@ -90,7 +91,9 @@ def search(
         SearchFailed: no trial has a result.
     """
     start = time.monotonic()
-    base = absolute(check_search(config))
+    base = check_search(config)
+    require_lasting({"fixed.data.root": base.data.root, "output.root": config.output.root})
+    base = absolute(base)
     out = place(base.output.root)
     with lock(out):
         # Checked here, so that a data set that cannot be used is reported once, and not by each trial.

@@ -25,6 +25,7 @@ from mocap_ray.distributed.events import EventQueue
 from mocap_ray.distributed.resources import Share, capacity, share
 from mocap_ray.distributed.worker import work
 from mocap_ray.lock import lock
+from mocap_ray.runs.job import require_lasting
 from mocap_ray.runs.ray import RayOptions
 from mocap_ray.runs.train import TrainConfig
 from mocap_ray.storage import Place, place
@@ -64,6 +65,7 @@ def train(
         Locked: another run is writing this folder.
         TrainingFailed: the training stopped with an error.
     """
+    require_lasting({"data.root": config.data.root, "output.root": config.output.root})
     config = absolute(config)
     with lock(place(config.output.root)):
         prepare(config.setup(), resume=resume, overwrite=overwrite)

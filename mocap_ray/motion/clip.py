@@ -34,6 +34,7 @@ class Reason(StrEnum):
     UNDEFINED_FACING = "undefined_facing"  # the line across hips and shoulders is vertical
     UNDEFINED_BONE = "undefined_bone"  # a bone of zero length, or exactly against its rest direction
     WORKER_DIED = "worker_died"  # the process that read it was killed (out of memory, segfault)
+    EXCLUDED = "excluded"  # by the user: `mocap-ray dataset exclude`
 
 
 @dataclass(frozen=True, slots=True, eq=False)

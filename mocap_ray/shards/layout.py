@@ -10,7 +10,8 @@ from typing import ClassVar, Generic, Protocol, TypeVar, runtime_checkable
 from pydantic import BaseModel, ConfigDict
 
 WORKER_DIED = "worker_died"
-COMMON_REASONS = ("unreadable", WORKER_DIED)
+EXCLUDED = "excluded"
+COMMON_REASONS = ("unreadable", WORKER_DIED, EXCLUDED)
 """Reasons that the closed list of every product contains."""
 
 
@@ -117,3 +118,8 @@ class Layout(Generic[SumsT]):
     def worker_died(self) -> StrEnum:
         """The reason for rejecting an input that kills the process that reads it."""
         return self.reasons(WORKER_DIED)
+
+    @property
+    def excluded(self) -> StrEnum:
+        """The reason for leaving out an input that the user excluded."""
+        return self.reasons(EXCLUDED)

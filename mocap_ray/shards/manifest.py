@@ -10,6 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from mocap_ray.shards.layout import Layout, SumsT
 from mocap_ray.shards.product import Product
@@ -18,6 +19,37 @@ from mocap_ray.storage import Place
 from mocap_ray.version import __version__
 
 NAME = "manifest.json"
+
+
+class _ShardHead(BaseModel):
+    """What identifies a shard."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    path: str
+    sha256: str
+
+
+class _Head(BaseModel):
+    """The part of a manifest that is compared with receipts."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    shards: frozenset[_ShardHead]
+    totals: dict[str, Any]
+
+
+def is_finished(out: Place, receipts: Iterable[Receipt[Any]], layout: Layout[Any]) -> bool:
+    """Whether there is a manifest, and these receipts are those of all its shards."""
+    try:
+        head = _Head.model_validate_json(out.read(NAME))
+    except (FileNotFoundError, ValidationError):
+        return False
+    receipts = list(receipts)
+    found = frozenset(_ShardHead(path=r.path, sha256=r.sha256) for r in receipts if r.sha256 is not None)
+    return found == head.shards and sum(len(r.inputs) for r in receipts) == head.totals.get(
+        layout.words.inputs
+    )
 
 
 def finish(

@@ -12,6 +12,7 @@ from mocap_ray.storage import Place
 from mocap_ray.wording import counted
 
 NAME = "recipe.json"
+REPLACE = "Pass --overwrite to replace it, or choose another output.root."
 
 
 class Replaced(UserError):
@@ -23,21 +24,30 @@ def write(out: Place, settings: Mapping[str, Any]) -> None:
     out.write_atomic(json.dumps(settings, indent=1, sort_keys=True).encode(), NAME)
 
 
-def require_same(out: Place, settings: Mapping[str, Any], *, overwrite: bool) -> None:
+def read(out: Place) -> dict[str, Any]:
+    """The recipe of a data set. Raises FileNotFoundError if there is none."""
+    values: dict[str, Any] = json.loads(out.read(NAME))
+    return values
+
+
+def require_same(out: Place, settings: Mapping[str, Any], *, overwrite: bool, remedy: str = REPLACE) -> None:
     """Raise unless the output is empty or was made by the same recipe.
+
+    Args:
+        out: root of the data set.
+        settings: the recipe of the run.
+        overwrite: whether another recipe is allowed.
+        remedy: what to do about another recipe.
 
     Raises:
         UserError: the data set was made by another recipe (the message lists all differences), or the folder holds
             foreign files.
     """
     if out.exists(NAME):
-        lines = differences(json.loads(out.read(NAME)), settings)
+        lines = differences(read(out), settings)
         if lines and not overwrite:
             listing = "".join(f"\n  {line}" for line in lines)
-            raise UserError(
-                f"{out.uri} was made by another recipe:{listing}\n"
-                "Pass --overwrite to replace it, or choose another output.root."
-            )
+            raise UserError(f"{out.uri} was made by another recipe:{listing}\n{remedy}")
         return
     foreign = [
         out.relative(i.path)
@@ -54,7 +64,7 @@ def require_same(out: Place, settings: Mapping[str, Any], *, overwrite: bool) ->
 def require_current(out: Place, recipe_hash: str) -> None:
     """Raise Replaced if another run has replaced the recipe of the data set."""
     try:
-        current = digest(json.loads(out.read(NAME)))
+        current = digest(read(out))
     except FileNotFoundError:  # a single shard, made without a run
         return
     if current != recipe_hash:

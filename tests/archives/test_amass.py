@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 from mocap_ray.archives import ARCHIVES, find_archive
 from mocap_ray.archives.amass import R_YUP_AMASS, discover, read
+from mocap_ray.archives.selection import select
 from mocap_ray.dataset.inspect import inspect
 from mocap_ray.dataset.options import SourceOptions
 from mocap_ray.errors import UserError
@@ -33,7 +34,7 @@ def put(root: Path, source: str, take: dict[str, np.ndarray] | bytes) -> Path:
 def one(root: Path, take: dict[str, np.ndarray] | bytes, name: str = "CMU/01/01_01_poses", **options: float):
     put(root, f"{name}.npz", take)
     where = place(root)
-    (recording,) = discover(where, include=[name])
+    (recording,) = select(discover(where), include=[name], where="")
     return read(where, recording, **options)
 
 
@@ -405,22 +406,6 @@ def test_the_folder_of_one_sub_dataset_gives_the_same_names_as_the_archive(tmp_p
     assert flat.name == "01/01_01_poses"
     with pytest.raises(ValueError, match="plain name of a sub-dataset"):
         discover(place(tmp_path), dataset="a/b")
-
-
-def test_include_and_exclude_select_by_name(tmp_path: Path) -> None:
-    for source in ("CMU/01/a.npz", "CMU/02/a.npz", "KIT/3/b.npz"):
-        put(tmp_path, source, b"x")
-
-    def names(**options: list[str]) -> list[str]:
-        return [r.name for r in discover(place(tmp_path), **options)]
-
-    assert names(include=["CMU/*"]) == ["CMU/01/a", "CMU/02/a"]
-    assert names(include=["CMU"], exclude=["CMU/02"]) == ["CMU/01/a"]
-    assert names(exclude=["*/b.npz"]) == ["CMU/01/a", "CMU/02/a"]
-    with pytest.raises(
-        ValueError, match=r"select none of 3 recordings. Globs match names such as 'CMU/01/a'"
-    ):
-        names(include=["cmu/*"])
 
 
 def test_a_root_without_recordings_says_what_was_found(tmp_path: Path) -> None:

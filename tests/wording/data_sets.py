@@ -37,6 +37,56 @@ def data_set_of_a_newer_format(house: House) -> object:
     return mocap_ray.open(house.root / "newer")
 
 
+def _exclude(house: House, *words: object) -> str:
+    return house.typed("dataset", "exclude", house.extracted, *words, "--reason", "markers swapped")
+
+
+@scene
+def exclusion_of_a_recording_that_is_not_there(house: House) -> str:
+    return _exclude(house, "CMU/01")
+
+
+@scene
+def exclusion_of_everything(house: House) -> str:
+    return _exclude(house, "Demo*")
+
+
+@scene
+def exclusion_from_a_folder_that_is_no_data_set(house: House) -> str:
+    return house.typed("dataset", "exclude", house.archive, "DemoGym", "--reason", "markers swapped")
+
+
+@scene
+def exclusion_without_a_log_of_the_extraction(house: House) -> str:
+    return _exclude(house, "DemoGym/s03")
+
+
+@scene
+def exclusion_whose_archive_is_gone(house: House) -> str:
+    text = "source: {root: DIR/nowhere, split: none}\nbody: {root: DIR/bodies}\noutput: {root: any}\n"
+    return _exclude(house, "DemoGym/s03", "--config", house.written("made_it.yaml", text))
+
+
+@scene
+def exclusion_with_other_settings(house: House) -> str:
+    text = "source: {root: DIR/archive, split: none}\nbody: {root: DIR/bodies}\noutput: {root: any}\n"
+    config = house.written("other_settings.yaml", text)
+    assert house.bodies.is_dir()
+    return _exclude(house, "DemoGym/s03", "--config", config, "-o", "motion.mirror=true", "output.shard_mb=8")
+
+
+@scene
+def inclusion_of_what_is_not_excluded(house: House) -> str:
+    return house.typed("dataset", "include", house.extracted, "DemoGym/s03")
+
+
+@scene
+def exclusions_that_are_damaged(house: House) -> str:
+    shutil.copytree(house.extracted, house.root / "damaged_list", dirs_exist_ok=True)
+    house.written("damaged_list/excluded.json", '{"version": 2, "excluded": {}}')
+    return house.typed("dataset", "include", house.root / "damaged_list", "DemoGym/s03")
+
+
 @scene
 def data_set_without_that_split(house: House) -> object:
     return list(mocap_ray.open(house.data_set).clips(split="validation"))

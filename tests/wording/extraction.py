@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 import shutil
 
 import numpy as np
+import pytest
 
 from mocap_ray.dataset.remarks import remarks
 from mocap_ray.lock import lock
+from mocap_ray.runs.job import VARIABLE
 from mocap_ray.storage import place
 from tests.archives import rawzip, takes
 from tests.wording.scenes import House, scene, take_with
@@ -81,6 +84,64 @@ def address_of_one_file(house: House) -> str:
 @scene
 def selection_without_a_recording(house: House) -> str:
     return house.extract("--include", "CMU/*")
+
+
+@scene
+def selection_that_leaves_out_nothing(house: House) -> str:
+    return house.extract("--exclude", "DemoGym/s99", "--dry-run", out="dry")
+
+
+@scene
+def exclusion_of_a_recording_that_is_there_already(house: House) -> str:
+    assert house.extracted.is_dir()
+    return house.extract("--exclude", "DemoGym/s03", out="extracted")
+
+
+@scene
+def root_one_level_too_deep(house: House) -> str:
+    return house.extract(source__root=house.archive / "DemoStroll")
+
+
+@scene
+def root_two_levels_too_deep(house: House) -> str:
+    return house.extract(source__root=house.archive / "DemoStroll" / "s01")
+
+
+@scene
+def root_above_the_archive(house: House) -> str:
+    shutil.copytree(house.archive / "DemoGym", house.root / "high" / "amass" / "CMU", dirs_exist_ok=True)
+    return house.extract(source__root=house.root / "high")
+
+
+@scene
+def root_of_another_archive(house: House) -> str:
+    assert house.extracted.is_dir()
+    shutil.copytree(
+        house.archive / "DemoPark" / "s05", house.root / "other" / "Set" / "anna", dirs_exist_ok=True
+    )
+    return house.extract(out="extracted", source__root=house.root / "other")
+
+
+@scene
+def split_of_few_subjects(house: House) -> str:
+    return house.extract(
+        "--dry-run", "--include", "DemoStroll", "--include", "DemoPark", out="dry", source__split="subject"
+    )
+
+
+@scene
+def split_of_one_subject(house: House) -> str:
+    return house.extract("--include", "DemoGym/s03", source__split="subject")
+
+
+@scene
+def split_by_fractions_that_do_not_sum_to_one(house: House) -> str:
+    return house.extract(source__split="subject", source__fractions__test=0)
+
+
+@scene
+def split_lists_of_another_form(house: House) -> str:
+    return house.extract(source__split=house.written("other_lists.yaml", "train: CMU\nval: [07]\n"))
 
 
 @scene
@@ -334,6 +395,17 @@ def result_of_a_run_with_remarks(house: House) -> str:
     one = remarks({"missing_body": 1, "other_rate": 1, "short_segments": 1}, motion)
     many = remarks({"missing_body": 2, "other_rate": 2, "short_segments": 2}, motion)
     return "\n".join([*one, *many])
+
+
+@scene
+def relative_paths_in_a_job(house: House) -> str:
+    copy = house.root / "working_dir_files" / "_ray_pkg_0123"
+    copy.mkdir(parents=True, exist_ok=True)
+    with contextlib.chdir(copy), pytest.MonkeyPatch.context() as patch:
+        patch.setenv(VARIABLE, "{}")
+        return house.typed(
+            "extract", "amass", "--override", f"body.root={house.bodies}", "output.root=data/rel"
+        )
 
 
 @scene
