@@ -18,9 +18,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from pyarrow import fs as pafs
-
 from mocap_ray.archives.amass import take_name
+from mocap_ray.archives.tables import read_file
 from mocap_ray.errors import UserError
 from mocap_ray.records import Recording
 from mocap_ray.storage import Place, place
@@ -202,7 +201,7 @@ def read_segments(address: str, *, texts: str | None = None) -> SegmentIndex:
             start; the message names the line.
         OSError: the index cannot be read.
     """
-    where, data = _read(address)
+    where, data = read_file(address, expected="HumanML3D's index.csv (source.segments)")
     try:
         reader = csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline=""))
         lines = list(reader)
@@ -305,14 +304,6 @@ def _whole_clip(folder: Place, name: str) -> tuple[str, ...]:
         if whole_clip and caption.strip():
             kept[caption.strip()] = None
     return tuple(kept)
-
-
-def _read(address: str) -> tuple[str, bytes]:
-    """The address of a file for messages, and its bytes."""
-    file = place(address)
-    if file.fs.get_file_info(file.path).type != pafs.FileType.File:
-        raise UserError(f"{file.uri}: no such file. Expected HumanML3D's index.csv (source.segments).")
-    return file.uri, file.read()
 
 
 def _sha256(rows: Mapping[str, Sequence[Segment]]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -210,18 +211,45 @@ def archives() -> None:
 @export_app.command(
     "humanml3d",
     short_help="Write HumanML3D's folder layout.",
-    epilog="\b\nExample:\n  mocap-ray export humanml3d data/humanml3d data/HumanML3D",
+    epilog="\b\nExamples:\n"
+    "  mocap-ray export humanml3d data/humanml3d data/HumanML3D\n"
+    "  mocap-ray export humanml3d data/humanml3d data/HumanML3D --mean-std HumanML3D/HumanML3D\n\n"
+    "Trainers of this layout skip clips that are too short or too long without a message; MDM skips those under 40 "
+    "and from 200 frames on. The summary says how many clips and frames such a trainer sees, and which settings of the "
+    "extraction change that: motion.max_frames=196 cuts long clips, and motion.min_frames is the shortest part.",
 )
 def export_humanml3d(
     root: Annotated[
         str, typer.Argument(metavar="ROOT", help="A finished data set of the humanml3d profile.")
     ],
     out: Annotated[str, typer.Argument(metavar="FOLDER", help="The folder to write.")],
+    mean_std: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Folder of the Mean.npy and Std.npy to export instead of the statistics of this data set. Evaluation "
+            "networks and checkpoints that were trained on HumanML3D need HumanML3D's own, from its repository.",
+        ),
+    ] = None,
+    skips_under: Annotated[
+        int,
+        typer.Option(min=1, metavar="ROWS", help="The trainer skips shorter clips; for the summary only."),
+    ] = 40,
+    skips_from: Annotated[
+        int,
+        typer.Option(
+            min=2,
+            metavar="ROWS",
+            help="The trainer skips clips of this length or longer; for the summary only.",
+        ),
+    ] = 200,
 ) -> None:
     """Write HumanML3D's folder layout: new_joint_vecs, new_joints, texts, Mean.npy, Std.npy, split lists."""
     from mocap_ray.dataset.export import export_humanml3d as write
+    from mocap_ray.dataset.trainers import TrainerLimits
 
-    _export(write, root, out)
+    limits = TrainerLimits(skips_under=skips_under, skips_from=skips_from)
+    _export(partial(write, mean_std=mean_std, limits=limits), root, out)
 
 
 @export_app.command(
@@ -250,3 +278,5 @@ def _export(write: Callable[..., Any], root: str, out: str) -> None:
     if export.placeholders:
         text += f"; {counted(export.placeholders, 'clip')} without text got a placeholder"
     say(screen, text)
+    for sentence in export.coverage.sentences() if export.coverage else ():
+        say(screen, sentence)

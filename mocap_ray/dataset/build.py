@@ -8,6 +8,7 @@ from typing import Any
 
 from mocap_ray.archives import Archive, find_archive, named_split, published_split
 from mocap_ray.archives.archive import Published
+from mocap_ray.archives.labels import LabelTable, read_labels
 from mocap_ray.archives.segments import SegmentIndex, read_segments
 from mocap_ray.archives.selection import matched
 from mocap_ray.archives.splits import assign, moved, read_lists
@@ -42,6 +43,7 @@ class Sources:
         root: its folder.
         listed: all its recordings.
         index: the index of segments, if there is one.
+        labels: the table of labels, if there is one.
         bodies: the body models.
         lists, published: where splits come from, if from lists or from the archive's authors.
         settings: the recipe.
@@ -51,6 +53,7 @@ class Sources:
     root: Place
     listed: list[Recording]
     index: SegmentIndex | None
+    labels: LabelTable | None
     bodies: Bodies
     lists: Mapping[str, Any] | None
     published: Published | None
@@ -111,6 +114,12 @@ def prepare(
         notes.append(
             f"Left out, because no list of source.split names them: {counted(unlisted, 'recording')}."
         )
+    if found.index is not None and motion.max_frames is not None:
+        notes.append(
+            f"motion.max_frames does not cut the rows of {found.index.where}: each is one clip with one name."
+        )
+    if found.labels is not None:
+        notes += found.labels.notes(found.listed, recordings)
     notes += need_bodies(recordings, product.plan)
     return plan_run(
         product,
@@ -145,12 +154,15 @@ def load_sources(
         if question is not None:
             raise UserError(question)
     index = _segments(source, motion)
+    labels = read_labels(source.labels) if source.labels is not None else None
     # Absolute, because workers that read a model for its vertices have another working directory.
     bodies = Bodies.load(expand(body.root).absolute(), gender=body.gender, families=body.families)
     published = published_split(archive, source.split) if lists is None else None
     split = published[0] if published else source.split
-    settings = recipe(source, body, motion, output, bodies, lists, index, split=split)
-    return Sources(archive, root, listed, index, bodies, lists, published[1] if published else None, settings)
+    settings = recipe(source, body, motion, output, bodies, lists, index, labels, split=split)
+    return Sources(
+        archive, root, listed, index, labels, bodies, lists, published[1] if published else None, settings
+    )
 
 
 def make_product(
@@ -187,6 +199,7 @@ def make_product(
         columns=output.columns if segments is None else (*output.columns, NAME),
         fps=fps,
         segments=segments,
+        labels={} if found.labels is None else found.labels.match(found.listed),
         device="cuda" if gpus else "cpu",
     )
     return ClipProduct(plan, found.settings, gpus), listed, notes

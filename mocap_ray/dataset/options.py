@@ -67,6 +67,8 @@ class SourceOptions(Section):
     """HumanML3D's index.csv: each row gives one clip, with the row's name; everything else is left out."""
     texts: str | None = None
     """HumanML3D's folder of captions, for the clips of `segments`."""
+    labels: str | None = None
+    """A CSV file with the columns recording, action, style, text: labels and captions of any archive's recordings."""
 
     @model_validator(mode="after")
     def _texts(self) -> SourceOptions:
@@ -125,6 +127,9 @@ class MotionOptions(Section):
     """Add a left-right mirrored twin of each clip."""
     min_frames: Annotated[int, Field(ge=1)] = 20
     """Shortest clip, in rows of `features`."""
+    max_frames: Annotated[int, Field(ge=1)] | None = None
+    """Longest clip, in rows of `features`: longer ones are cut into several, and no row is lost. Trainers in the
+    layout of HumanML3D skip clips from 200 rows on; 196 is their longest length."""
     window: Annotated[int, Field(ge=1)] | None = None
     """Cut clips into windows of this many rows; the remainder is dropped."""
     window_stride: Annotated[int, Field(ge=1)] | None = None
@@ -142,6 +147,20 @@ class MotionOptions(Section):
             raise UserError("window_stride without window; set window as well")
         if self.window is not None and self.window < self.min_frames:
             raise UserError(f"window {self.window} is shorter than min_frames {self.min_frames}")
+        return self
+
+    @model_validator(mode="after")
+    def _lengths(self) -> MotionOptions:
+        if self.max_frames is None:
+            return self
+        if self.max_frames < 2 * self.min_frames - 1:
+            raise ValueError(
+                f"max_frames {self.max_frames} is too small for min_frames {self.min_frames}: not every clip can be "
+                f"cut into parts of {self.min_frames} to {self.max_frames} rows; expected at least "
+                f"{2 * self.min_frames - 1}, or a smaller min_frames"
+            )
+        if self.window is not None and self.window > self.max_frames:
+            raise ValueError(f"window {self.window} is longer than max_frames {self.max_frames}")
         return self
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from mocap_ray.archives import Archive
+from mocap_ray.archives.labels import NO_LABELS, Labels
 from mocap_ray.archives.segments import GRID_FPS, Segment
 from mocap_ray.body import mesh
 from mocap_ray.body.bodies import Bodies, MissingBody
@@ -23,7 +25,7 @@ from mocap_ray.motion.mirror import mirror_joints, mirror_text
 from mocap_ray.motion.resample import resample, resample_joints
 from mocap_ray.motion.stick import stick
 from mocap_ray.motion.stretches import stretches
-from mocap_ray.motion.windows import windows
+from mocap_ray.motion.windows import cuts, windows
 from mocap_ray.records import Recording, Rejection
 from mocap_ray.storage import Place
 from mocap_ray.wording import counted
@@ -43,6 +45,7 @@ class Plan:
         fps: overrides the frame rate of the files.
         segments: recording name -> the segments to use; recordings that are not listed are not processed.
             None means that all recordings are used whole.
+        labels: recording name -> labels from a table, which replace those of the archive.
         device: torch device on which vertices are computed.
     """
 
@@ -54,6 +57,7 @@ class Plan:
     columns: tuple[str, ...]
     fps: float | None = None
     segments: Mapping[str, tuple[Segment, ...]] | None = None
+    labels: Mapping[str, Labels] = field(default_factory=dict)
     device: str = "cpu"
 
 
@@ -76,6 +80,7 @@ def process(recording: Recording, plan: Plan) -> list[Clip | Rejection[Recording
     body = person_of(motion, plan.bodies, plan.body) if isinstance(motion, Motion) else None
     if isinstance(body, Rejection):
         return [body]
+    motion = plan.labels.get(recording.name, NO_LABELS).added_to(motion)
     found: list[Clip | Rejection[Recording]] = []
     for part in _parts(motion, plan):
         if isinstance(part, Rejection):
@@ -111,7 +116,7 @@ def _parts(motion: Motion | JointMotion, plan: Plan) -> Iterator[_Part | Rejecti
         part = segment.source_frames(frames, fps)
         if part.stop > part.start:
             short = segment.missing(frames, fps) > 0
-            yield _Part(replace(motion.part(part), texts=segment.texts), segment.name, short)
+            yield _Part(replace(motion.part(part), texts=segment.texts or motion.texts), segment.name, short)
         else:
             what = (
                 f"{motion.recording.source}: segment {segment.name} begins at frame {segment.start} at "
@@ -205,20 +210,33 @@ def _clips(
             f"needs {options.window}. Lower it to keep them."
         )
         yield Rejection(piece.recording, Reason.TOO_SHORT, detail, piece.first_frame)
-    for start, stop in _spans(rows, options):
+    # A row of the index is one clip with one name and its own captions, so it is not cut.
+    spans = _spans(rows, options) if whole.name is None else [(0, rows)]
+    starts = [piece.first_frame + round(start * piece.source_fps / track.fps) for start, _ in spans]
+    for (start, stop), first, clip_id in zip(spans, starts, _ids(piece.recording.name, starts), strict=True):
         # One joint frame more than rows in the humanml3d profile: velocities need the next frame.
         part = slice(start, stop + (len(track.joints) - rows))
-        yield from _clip_and_twin(piece, track, part, whole, plan)
+        base = _base(piece, track, part, clip_id=clip_id, whole=whole)
+        yield from _clip_and_twin(base, track, part, first, plan)
 
 
-def _clip_and_twin(
-    piece: Motion | JointMotion, track: _Track, part: slice, whole: _Part, plan: Plan
-) -> Iterator[Clip | Rejection[Recording]]:
-    """Some frames of a track as a clip, and its mirrored twin if `motion.mirror` is set."""
-    first = piece.first_frame + round(part.start * piece.source_fps / track.fps)
-    body, name = track.body, whole.name
-    base = Clip(
-        clip_id=f"{piece.recording.name}@{first}",
+def _ids(name: str, starts: Sequence[int]) -> list[str]:
+    """Ids of the clips of a stretch by their first source frames, which never decrease.
+
+    If the source is slower than the profile, several clips may begin in one frame: `@12`, `@12.1`, `@12.2`.
+
+    >>> _ids("a", [0, 12, 12, 13])
+    ['a@0', 'a@12', 'a@12.1', 'a@13']
+    """
+    again = [k - bisect_left(starts, first) for k, first in enumerate(starts)]
+    return [f"{name}@{first}.{k}" if k else f"{name}@{first}" for first, k in zip(starts, again, strict=True)]
+
+
+def _base(piece: Motion | JointMotion, track: _Track, part: slice, *, clip_id: str, whole: _Part) -> Clip:
+    """Some frames of a track as a clip, still without features."""
+    body = track.body
+    return Clip(
+        clip_id=clip_id,
         recording=piece.recording,
         gender=piece.gender,
         family=piece.family,
@@ -233,8 +251,14 @@ def _clip_and_twin(
         action=piece.action,
         style=piece.style,
         texts=piece.texts,
-        name=name,
+        name=whole.name,
     )
+
+
+def _clip_and_twin(
+    base: Clip, track: _Track, part: slice, first: int, plan: Plan
+) -> Iterator[Clip | Rejection[Recording]]:
+    """A clip with its features, and its mirrored twin if `motion.mirror` is set."""
     clip = _encoded(base, first, plan)
     if isinstance(clip, Rejection):
         yield clip
@@ -246,8 +270,9 @@ def _clip_and_twin(
             base,
             clip_id=f"{base.clip_id}~M",
             joints=mirror_joints(base.joints),
+            action=None if base.action is None else mirror_text(base.action),
             texts=tuple(mirror_text(t) for t in base.texts),
-            name=None if name is None else f"M{name}",
+            name=None if base.name is None else f"M{base.name}",
         )
         yield _encoded(twin, first, plan)
 
@@ -268,13 +293,13 @@ def _with_poses(clip: Clip, track: _Track, part: slice, plan: Plan) -> Clip:
 
 
 def _spans(rows: int, options: MotionOptions) -> list[tuple[int, int]]:
-    """Row ranges of the clips of a stretch: all of it, or its windows."""
-    if options.window is None:
-        return [(0, rows)]
-    return [
-        (s.start, s.stop)
-        for s in windows(rows, length=options.window, stride=options.window_stride or options.window)
-    ]
+    """Row ranges of the clips of a stretch: all of it, its windows, or its cuts."""
+    if options.window is not None:
+        stride = options.window_stride or options.window
+        return [(s.start, s.stop) for s in windows(rows, length=options.window, stride=stride)]
+    if options.max_frames is not None:
+        return [(s.start, s.stop) for s in cuts(rows, most=options.max_frames, least=options.min_frames)]
+    return [(0, rows)]
 
 
 def _encoded(clip: Clip, first_frame: int, plan: Plan) -> Clip | Rejection[Recording]:

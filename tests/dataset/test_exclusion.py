@@ -122,6 +122,22 @@ def test_include_gives_back_every_byte(job: Run) -> None:
     assert job.files() == before
 
 
+def test_shards_that_are_remade_keep_the_labels_of_a_table(
+    archive: Path, bodies: Path, tmp_path: Path
+) -> None:
+    names = [path.relative_to(archive).with_suffix("") for path in archive.rglob("*_poses.npz")]
+    table = tmp_path / "labels.csv"
+    table.write_text("recording,style\n" + "".join(f"{name},calm\n" for name in names))
+    job = settings(archive, bodies, tmp_path / "set", source={"labels": str(table)})
+    job.plain()
+    before = job.files()
+    changed(job, "DemoGym/s03")
+    styles = [pq.read_table(p, columns=["style"])["style"] for p in (job.out / "clips").rglob("*.parquet")]
+    assert {style for column in styles for style in column.to_pylist()} == {"calm"}
+    changed(job, "DemoGym", reason=None)
+    assert job.files() == before
+
+
 def test_the_same_command_twice_changes_nothing(job: Run) -> None:
     assert changed(job, "DemoGym/s03") is not None
     before = state(job)

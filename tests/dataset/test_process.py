@@ -286,6 +286,64 @@ def test_windows_are_rows_of_the_whole_clip(
             np.testing.assert_array_equal(getattr(clip, name), getattr(whole, name)[20 * k :][:31])
 
 
+@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize(("method", "fps"), [("interpolate", 59.0), ("stride", 120.0), ("interpolate", 12.0)])
+def test_a_longest_length_cuts_long_clips_without_a_loss(
+    tmp_path: Path, demo: Path, bodies: Path, method: str, fps: float, profile: str
+) -> None:
+    take(tmp_path, demo, mocap_framerate=np.array(fps))
+    options = {"resample": method, "profile": profile, "mirror": True}
+    # The rates of the test differ, so the same take is of different lengths: without quality limits.
+    options["quality"] = {"multiplier": 1e9}
+    (recording,) = listed(plan := plan_for(tmp_path, bodies, **options))
+    whole, _ = clips_of(recording, plan)
+    most = (whole.num_frames - 5) // 2  # twice that leaves a rest of 5 or 6 rows
+    least = (most + 1) // 2
+    plan = plan_for(tmp_path, bodies, **options, max_frames=most, min_frames=least)
+    found = clips_of(recording, plan)
+    parts, twins = found[::2], found[1::2]
+    assert len(parts) == 3
+    assert (parts[0].num_frames, parts[2].num_frames) == (most, least)
+    assert least <= parts[1].num_frames <= most
+    np.testing.assert_array_equal(
+        np.concatenate([p.joints[: p.num_frames] for p in parts]), whole.joints[: whole.num_frames]
+    )
+    start = 0
+    for part, twin in zip(parts, twins, strict=True):
+        assert part.clip_id == f"Set/s1/a_poses@{round(start * fps / whole.fps)}"
+        assert twin.clip_id == f"{part.clip_id}~M"
+        assert len(part.joints) - part.num_frames == len(whole.joints) - whole.num_frames
+        np.testing.assert_array_equal(part.joints, whole.joints[start:][: len(part.joints)])
+        np.testing.assert_allclose(twin.joints, mirror_joints(part.joints), atol=1e-6)
+        start += part.num_frames
+
+
+def test_clips_within_the_longest_length_and_windows_are_as_without_it(
+    tmp_path: Path, demo: Path, bodies: Path
+) -> None:
+    take(tmp_path, demo)
+    for options in ({}, {"window": 30, "window_stride": 20}):
+        (recording,) = listed(plan := plan_for(tmp_path, bodies, **options))
+        without = clips_of(recording, plan)
+        most = max(clip.num_frames for clip in without)
+        found = clips_of(recording, plan_for(tmp_path, bodies, **options, max_frames=max(most, 39)))
+        assert [c.clip_id for c in found] == [c.clip_id for c in without]
+        for a, b in zip(found, without, strict=True):
+            np.testing.assert_array_equal(a.features, b.features)
+
+
+@pytest.mark.parametrize("options", [{"window": 1}, {"max_frames": 1, "min_frames": 1}])
+def test_clips_of_a_source_slower_than_the_profile_have_ids_of_their_own(
+    tmp_path: Path, demo: Path, bodies: Path, options: dict[str, int]
+) -> None:
+    take(tmp_path, demo, mocap_framerate=np.array(7.0))
+    quality = {"multiplier": 1e9}
+    plan = plan_for(tmp_path, bodies, quality=quality, **{"min_frames": 1, **options})
+    ids = [clip.clip_id for clip in clips_of(listed(plan)[0], plan)]
+    assert len(set(ids)) == len(ids)
+    assert ids[:6] == [f"Set/s1/a_poses@{at}" for at in ("0", "0.1", "1", "1.1", "1.2", "2")]
+
+
 def test_a_teleport_cuts_a_recording_into_pieces_with_ids_of_their_own(
     tmp_path: Path, demo: Path, bodies: Path
 ) -> None:
@@ -348,6 +406,7 @@ def test_the_shortest_clip_has_min_frames_rows(
         {"window": 10_000},
         {"window": 40, "min_frames": 40, "quality": {"cut": True}},
         {"min_frames": 10_000},
+        {"max_frames": 50, "mirror": True, "quality": {"cut": True}},
         {"quality": {"multiplier": 1e-9}},
         {"quality": {"multiplier": 1e-9, "cut": True}, "min_frames": 1},
         {"resample": "stride", "profile": "flowmimic", "yaw": "reference", "min_frames": 1, "window": 1},
@@ -704,6 +763,108 @@ def test_the_index_is_in_the_recipe_by_its_content(tmp_path: Path, demo: Path, b
     assert {k for k in first.recipe if first.recipe[k] != changed.recipe[k]} == {"segments"}
     assert "index.csv" not in json.dumps(first.recipe)
     assert "segments" not in prepared(root, bodies, rows, segments=None).recipe
+
+
+def test_rows_of_an_index_are_not_cut(tmp_path: Path, demo: Path, bodies: Path) -> None:
+    root = tmp_path / "archive"
+    take(root, demo, name="CMU/01/a_poses")
+    rows = ["CMU/01/a_poses.npy,0,60,0.npy", "CMU/01/a_poses.npy,30,60,1.npy"]
+    whole, cut = (prepared(root, bodies, rows, motion=m) for m in ({}, {"max_frames": 40}))
+    assert [n for n in cut.notes if n not in whole.notes] == [
+        f"motion.max_frames does not cut the rows of {root}/index/index.csv: each is one clip with one name."
+    ]
+    (recording,) = cut.shards[0].inputs
+    assert [c.num_frames for c in clips_of(recording, plan_of(cut))] == [59, 29]
+    assert cut.recipe_hash == whole.recipe_hash  # it changes no row
+
+
+# Labels from a table
+
+
+def labelled(root: Path, bodies: Path, rows: str, **source: Any) -> ClipBuild:
+    """The plan of a run over the archive in `root` with a table of these rows."""
+    table = root.parent / "labels.csv"
+    table.write_text(f"recording,action,style,text\n{rows}")
+    return prepare(
+        SourceOptions(root=str(root), split="none", labels=str(table), **source),
+        BodyOptions(root=str(bodies)),
+        MotionOptions(mirror=True, max_frames=60),
+        OutputOptions(root=str(root.parent / "out"), columns=("features",)),
+    )
+
+
+def test_labels_of_a_table_reach_the_data_set_and_the_export(
+    tmp_path: Path, demo: Path, bodies: Path
+) -> None:
+    root = tmp_path / "archive"
+    for number, name in enumerate(("Set/s1/a_poses", "Set/s1/walk_poses", "Set/s2/run_poses")):
+        take(root, demo, number=number, name=name)
+    rows = 'Set/s1/a_poses,wave left hand,proud,"he turns left, twice"\nSet/s1/walk_poses.npz,,old,\nSet/s9/x,walk,,\n'
+    build = labelled(root, bodies, rows)
+    assert [note.removeprefix(f"{tmp_path}/labels.csv: ") for note in build.notes] == [
+        "ignored the labels of 1 recording that the archive does not have, such as Set/s9/x.",
+        "no row for 1 recording, such as Set/s2/run_poses; without a row, a recording keeps the labels of the archive.",
+    ]
+    made = [make(s, build.job()) for s in build.shards]
+    manifest.finish(build.out, made, build.product, recipe=build.recipe, recipe_hash=build.recipe_hash)
+    ds = reader.open(build.out.path)
+    turn = {False: "he turns left, twice", True: "he turns right, twice"}
+    wave = {False: "wave left hand", True: "wave right hand"}
+    expected = {
+        "Set/s1/a_poses": (wave, "proud", turn),
+        "Set/s1/walk_poses": (
+            dict.fromkeys(wave, "walk"),
+            "old",
+            None,
+        ),  # an empty cell keeps that of the file name
+        "Set/s2/run_poses": (dict.fromkeys(wave, "run"), None, None),
+    }
+    cut = 0
+    for clip in ds.clips():
+        actions, style, texts = expected[clip.recording]
+        mirrored = clip.clip_id.endswith("~M")
+        cut += not clip.clip_id.removesuffix("~M").endswith("@0")
+        assert (clip.action, clip.style) == (actions[mirrored], style)
+        assert clip.texts == (() if texts is None else (texts[mirrored],))
+    assert cut > 0  # the parts of a cut recording have its labels
+    export_humanml3d(build.out.path, tmp_path / "HumanML3D")
+    with (tmp_path / "HumanML3D" / "index.csv").open(newline="") as f:
+        lines = list(csv.DictReader(f))
+    assert {(r["source"], r["action"], r["style"]) for r in lines} == {
+        (name, action, style or "") for name, (of, style, _) in expected.items() for action in of.values()
+    }
+    (first,) = {r["name"] for r in lines if r["clip_id"] == "Set/s1/a_poses@0~M"}
+    caption = (tmp_path / "HumanML3D" / "texts" / f"{first}.txt").read_text()
+    assert caption.startswith("he turns right, twice#he/OTHER turns/OTHER right/OTHER")
+
+
+def test_the_table_of_labels_is_in_the_recipe_by_its_content(
+    tmp_path: Path, demo: Path, bodies: Path
+) -> None:
+    root = tmp_path / "archive"
+    take(root, demo, name="CMU/01/a_poses")
+    rows = ["CMU/01/a_poses,walk,,", "CMU/01/b_poses,run,,"]
+    first, turned, changed = (
+        labelled(root, bodies, "\n".join(r)) for r in (rows, rows[::-1], [rows[0], "CMU/01/b_poses,sit,,"])
+    )
+    assert first.recipe_hash == turned.recipe_hash
+    assert {k for k in first.recipe if first.recipe[k] != changed.recipe[k]} == {"labels"}
+    assert "labels.csv" not in json.dumps(first.recipe)
+
+
+def test_settings_that_are_not_used_leave_the_recipe_as_it_was(
+    tmp_path: Path, demo: Path, bodies: Path
+) -> None:
+    take(tmp_path / "archive", demo)
+    for motion in ({}, {"window": 40, "max_frames": 40}):
+        build = prepare(
+            SourceOptions(root=str(tmp_path / "archive"), split="none"),
+            BodyOptions(root=str(bodies)),
+            MotionOptions.model_validate(motion),
+            OutputOptions(root=str(tmp_path / "out")),
+        )
+        assert "labels" not in build.recipe
+        assert "max_frames" not in build.recipe["motion"]
 
 
 @pytest.mark.parametrize("motion", [{"window": 40}, {"quality": {"cut": True}}])

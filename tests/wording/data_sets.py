@@ -6,6 +6,8 @@ import os
 import pickle
 import shutil
 
+import numpy as np
+
 import mocap_ray
 from tests.wording.scenes import House, scene
 
@@ -149,6 +151,33 @@ def export_again_with_one_file_to_write(house: House) -> str:
 @scene
 def export_of_clips_without_texts(house: House) -> str:
     return house.typed("export", "humanml3d", house.data_set, house.root / "HumanML3D")
+
+
+@scene
+def export_of_clips_that_a_trainer_skips(house: House) -> str:
+    limits = ("--skips-under", "50", "--skips-from", "120")
+    return house.typed("export", "humanml3d", house.data_set, house.root / "HumanML3D", *limits)
+
+
+@scene
+def export_for_a_trainer_that_uses_no_clip(house: House) -> str:
+    limits = ("--skips-under", "200")
+    return house.typed("export", "humanml3d", house.data_set, house.root / "HumanML3D", *limits)
+
+
+@scene
+def export_with_statistics_that_are_not_there(house: House) -> str:
+    statistics = ("--mean-std", house.root / "nowhere")
+    return house.typed("export", "humanml3d", house.data_set, house.root / "HumanML3D", *statistics)
+
+
+@scene
+def export_with_statistics_of_another_kind(house: House) -> str:
+    folder = house.root / "kit"
+    folder.mkdir(exist_ok=True)
+    for name in ("Mean", "Std"):
+        np.save(folder / f"{name}.npy", np.ones(251, np.float32))
+    return house.typed("export", "humanml3d", house.data_set, house.root / "HumanML3D", "--mean-std", folder)
 
 
 @scene

@@ -166,6 +166,36 @@ def segments_that_are_not_there(house: House) -> str:
 
 
 @scene
+def labels_with_a_column_that_is_unknown(house: House) -> str:
+    table = house.written("caption.csv", "recording,caption\nDemoGym/s03/a,he runs\n")
+    return house.extract(source__labels=table)
+
+
+@scene
+def labels_that_name_no_recording(house: House) -> str:
+    table = house.written("other.csv", "recording,text\nCMU/01/01_01_poses,he jumps\n")
+    return house.extract(source__labels=table)
+
+
+@scene
+def labels_that_contradict_each_other(house: House) -> str:
+    rows = "DemoGym/s03/a,run\nDemoGym/s03/a,walk\n"
+    return house.extract(source__labels=house.written("twice.csv", f"recording,action\n{rows}"))
+
+
+@scene
+def dry_run_with_labels_of_which_one_matches(house: House) -> str:
+    rows = "DemoGym/s03/003_run_in_place_poses,he runs\nDemoGym/s03/gone,he sits\n"
+    table = house.written("one.csv", f"recording,text\n{rows}")
+    return house.extract("--dry-run", out="dry", source__labels=table)
+
+
+@scene
+def cuts_that_would_leave_a_rest(house: House) -> str:
+    return house.extract(motion__max_frames=30)
+
+
+@scene
 def body_model_missing(house: House) -> str:
     (house.root / "none").mkdir(exist_ok=True)
     return house.extract(body__root=house.root / "none")
