@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 import typer.exceptions
 
-from mocap_ray.cli import bodies, configs, data, demo, priors
+from mocap_ray.cli import bodies, configs, data, demo, priors, viewing
 from mocap_ray.cli.stopping import exit_code
 from mocap_ray.version import __version__
 
@@ -37,6 +37,7 @@ app.add_typer(bodies.app, name="body")
 app.add_typer(configs.app, name="configs")
 app.add_typer(data.export_app, name="export")
 app.add_typer(priors.app)
+app.add_typer(viewing.app)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
