@@ -6,6 +6,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import textwrap
@@ -36,6 +37,9 @@ NOT_RUN = {
 
 RUN = ("mocap-ray ", "PYTHONPATH=. mocap-ray ")
 """Beginnings of commands that are run here, in a folder where the example paths exist."""
+
+SERVES = "mocap-ray view "
+"""Beginning of a command that serves a page until Ctrl-C; it is started, and stopped once the page is there."""
 
 SHORTER = {
     "mocap-ray train ": ["--override", "training.max_epochs=2"],
@@ -185,12 +189,31 @@ def test_what_a_document_says_works_when_typed(documents: list[Path], whole: boo
             command = _typed(step.text, work, whole=whole)
         else:
             continue
+        if step.text.startswith(SERVES):
+            _serve_and_stop(command, work, environment)
+            continue
         done = subprocess.run(
             command, cwd=work, env=environment, capture_output=True, text=True, timeout=600, check=False
         )
         said = f"{_name(document)}, block at line {step.line}:\n{step.text}\n{done.stdout}\n{done.stderr}"
         assert done.returncode == 0, said
         assert "Traceback" not in done.stderr, said
+
+
+def _serve_and_stop(command: list[str], work: Path, environment: dict[str, str]) -> None:
+    """A command that serves a page: it prints where, and Ctrl-C ends it."""
+    with subprocess.Popen(
+        command, cwd=work, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        lines = []
+        for line in process.stdout:
+            lines.append(line)
+            if "ssh -L" in line:
+                process.send_signal(signal.SIGINT)
+        said = f"{shlex.join(command)}\n{''.join(lines)}\n{process.stderr.read() if process.stderr else ''}"
+    assert any("http://127.0.0.1:" in line for line in lines), said
+    assert process.returncode == 130, said
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=_name)

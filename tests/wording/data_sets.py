@@ -211,3 +211,35 @@ def body_model_that_is_no_model(house: House) -> str:
 @scene
 def body_family_that_is_unknown(house: House) -> str:
     return house.typed("body", "check", house.bodies, "--family", "smplz")
+
+
+@scene
+def view_of_nothing(house: House) -> str:
+    return house.typed("view", house.root / "nowhere")
+
+
+@scene
+def view_of_a_folder_without_motion(house: House) -> str:
+    return house.typed("view", house.written("notes/read.txt", "a").parent)
+
+
+@scene
+def view_of_pickled_objects(house: House) -> str:
+    np.save(house.root / "results.npy", np.array([{"motion": 1}], object), allow_pickle=True)
+    return house.typed("view", house.root / "results.npy")
+
+
+@scene
+def view_of_another_array(house: House) -> str:
+    np.save(house.root / "image.npy", np.zeros((64, 64, 3)))
+    return house.typed("view", house.root / "image.npy")
+
+
+@scene
+def view_of_a_split_that_is_not_there(house: House) -> str:
+    return house.typed("view", house.data_set, "--split", "validation")
+
+
+@scene
+def view_with_a_folder_without_bodies(house: House) -> str:
+    return house.typed("view", house.data_set, "--body", house.written("notes/read.txt", "a").parent)
