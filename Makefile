@@ -9,6 +9,8 @@ STAMP := $(VENV)/.installed-$(shell cat requirements.lock pyproject.toml | cksum
 DEMO ?= demo
 # Not --quiet, which also hides the progress bar of downloads.
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --root-user-action ignore
+# Two processes: one runs the tests that start Ray, one after the other, the second one all others.
+PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
 
 .PHONY: help env demo test test-all check format lint types imports bench docs dist lock clean
 
@@ -33,10 +35,10 @@ demo: $(STAMP) ## extract a small archive on a local Ray cluster, train a small 
 	$(BIN)/mocap-ray demo $(DEMO)
 
 test: $(STAMP) ## run the tests, within 15 minutes on 2 cores
-	$(BIN)/python -m pytest -m "not slow and not gpu"
+	$(PYTEST) -m "not slow and not gpu"
 
 test-all: $(STAMP) ## run all tests, including the slow ones
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 check: format lint types imports test ## run format, lint, types, imports and test
 
