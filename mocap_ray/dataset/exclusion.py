@@ -152,4 +152,4 @@ def _summary(before: Exclusions, after: Exclusions) -> str:
     out, back = after.keys() - before.keys(), before.keys() - after.keys()
     parts = [f"{counted(len(out), 'recording')} taken out"] * bool(out)
     parts += [f"{counted(len(back), 'recording')} taken in again"] * bool(back)
-    return f"{listed([*parts, f'{len(after):,} excluded in all'])}."
+    return f"{listed(parts)}; {counted(len(after), 'recording')} excluded in all."
