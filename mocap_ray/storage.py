@@ -68,6 +68,12 @@ class Place:
                 require_readable_name(info.path)
         return sorted(infos, key=lambda i: i.path)
 
+    def names(self) -> list[str]:
+        """Names of the files and folders directly below, sorted; empty if the folder does not exist."""
+        selector = pafs.FileSelector(self.path or "/", recursive=False, allow_not_found=True)
+        with self._valid_path():
+            return sorted(info.base_name for info in self.fs.get_file_info(selector))
+
     def relative(self, path: str) -> str:
         """`path`, as listed by the file system, relative to this place."""
         return path[len(self.path) + 1 :]

@@ -16,6 +16,8 @@ import pytest
 from tests.wording import data_sets, extraction, files, searches, trainings
 from tests.wording.scenes import SCENES, House, normalised, said
 
+pytestmark = pytest.mark.xdist_group("wording")  # the scenes share a data set
+
 GOLDEN = Path(__file__).with_name("wording.txt")
 HEAD = (
     "What people read, scene by scene: the files in tests/wording/ play them. Written by\n"

@@ -71,7 +71,7 @@ def _no_manifest(where: Place) -> DataSetError:
         return DataSetError(
             f"{where.uri}: no such folder. Expected a data set that `mocap-ray extract` wrote."
         )
-    found = sorted({where.relative(info.path).split("/")[0] for info in where.files()})
+    found = where.names()  # not all files below: it may be anything, such as a home folder
     if "receipts" in found or "clips" in found:
         return DataSetError(
             f"{where.uri}: no manifest.json, so the run that writes this data set has not finished. "

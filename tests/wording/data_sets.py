@@ -156,19 +156,19 @@ def export_of_clips_without_texts(house: House) -> str:
 @scene
 def export_of_clips_that_a_trainer_skips(house: House) -> str:
     limits = ("--skips-under", "50", "--skips-from", "120")
-    return house.typed("export", "humanml3d", house.data_set, house.root / "HumanML3D", *limits)
+    return house.typed("export", "humanml3d", house.data_set, house.root / "skipping" / "HumanML3D", *limits)
 
 
 @scene
 def export_for_a_trainer_that_uses_no_clip(house: House) -> str:
     limits = ("--skips-under", "200")
-    return house.typed("export", "humanml3d", house.data_set, house.root / "HumanML3D", *limits)
+    return house.typed("export", "humanml3d", house.data_set, house.root / "unusable" / "HumanML3D", *limits)
 
 
 @scene
 def export_with_statistics_that_are_not_there(house: House) -> str:
     statistics = ("--mean-std", house.root / "nowhere")
-    return house.typed("export", "humanml3d", house.data_set, house.root / "HumanML3D", *statistics)
+    return house.typed("export", "humanml3d", house.data_set, house.root / "statistics" / "HumanML3D", *statistics)
 
 
 @scene
