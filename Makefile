@@ -7,8 +7,12 @@ TORCH_INDEX ?=
 TORCH := $(shell grep '^torch==' requirements.lock)
 STAMP := $(VENV)/.installed-$(shell cat requirements.lock pyproject.toml | cksum | cut -d' ' -f1)
 DEMO ?= demo
+# Not --quiet, which also hides the progress bar of downloads.
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --root-user-action ignore
+# Two processes: one runs the tests that start Ray, one after the other, the second one all others.
+PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
 
-.PHONY: help env demo test test-all check format lint types imports bench lock clean
+.PHONY: help env demo test test-all check format lint types imports bench docs dist lock clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -18,8 +22,9 @@ $(STAMP):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
 		{ echo "$(PYTHON) is not CPython 3.11. Install it, or name it: make PYTHON=/path/to/python3.11"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) $(TORCH)
-	$(BIN)/python -m pip install --quiet --requirement requirements.lock
+	@echo "Installing into $(VENV): torch first, the largest part (with CUDA several GB)."
+	$(PIP) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) $(TORCH)
+	$(PIP) --requirement requirements.lock
 	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	rm -f $(VENV)/.installed-*
 	touch $@
@@ -30,10 +35,10 @@ demo: $(STAMP) ## extract a small archive on a local Ray cluster, train a small 
 	$(BIN)/mocap-ray demo $(DEMO)
 
 test: $(STAMP) ## run the tests, within 15 minutes on 2 cores
-	$(BIN)/python -m pytest -m "not slow and not gpu"
+	$(PYTEST) -m "not slow and not gpu"
 
 test-all: $(STAMP) ## run all tests, including the slow ones
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 check: format lint types imports test ## run format, lint, types, imports and test
 
@@ -52,10 +57,18 @@ imports: $(STAMP) ## check that rooms import only from rooms below, without cycl
 bench: $(STAMP) ## measure speed against baselines: a table, and bench/results.json
 	$(BIN)/python -m bench
 
+docs: $(STAMP) ## build the site: build/site/index.html; a warning or a broken link is an error
+	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going -b html -d build/doctrees docs build/site
+	@echo "Open build/site/index.html in a browser."
+
+dist: $(STAMP) ## build dist/*.tar.gz and dist/*.whl, without the network
+	rm -rf dist
+	PYTHONWARNINGS=ignore $(BIN)/python -m build --no-isolation --outdir dist .
+
 lock: ## update requirements.lock
-	$(BIN)/python -m piptools compile --quiet --strip-extras --extra dev --allow-unsafe --no-emit-find-links \
+	$(BIN)/python -m piptools compile --quiet --strip-extras --extra dev --extra docs --allow-unsafe --no-emit-find-links \
 		--no-emit-index-url --no-emit-trusted-host --no-header --output-file requirements.lock pyproject.toml
 	sed -i -E 's/^([a-zA-Z0-9_.-]+==[^ +]+)\+[a-z0-9.]+/\1/' requirements.lock
 
 clean: ## remove the files of the demo and the tools, but not the environment
-	rm -rf $(DEMO) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(DEMO) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shlex
+from collections.abc import Mapping, Sequence
 
 
 def number(value: int | float) -> str:
@@ -66,10 +67,36 @@ def byte_size(size: int | float) -> str:
     return f"{size / 1e3:.0f} kB"
 
 
-def listed(names: Sequence[str]) -> str:
-    """Names joined by commas and a final `and`.
+def listed(names: Sequence[str], *, most: int | None = None) -> str:
+    """Names joined by commas and a final `and`; from `most` + 1 names on, the rest is counted.
 
     >>> listed(["a"]), listed(["a", "b"]), listed(["a", "b", "c"])
     ('a', 'a and b', 'a, b and c')
+    >>> listed(["a", "b", "c"], most=3), listed(["a", "b", "c", "d", "e"], most=3)
+    ('a, b and c', 'a, b, c and 2 more')
     """
+    if most is not None and len(names) > most:
+        names = [*names[:most], f"{len(names) - most:,} more"]
     return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
+
+
+def override(*assignments: str) -> str:
+    """The option that sets keys of a config, as it can be pasted into a shell.
+
+    >>> override("source.split=none"), override("source.fractions={train: 1}")
+    ('--override source.split=none', "--override 'source.fractions={train: 1}'")
+    """
+    return f"--override {shlex.join(assignments)}"
+
+
+def choices(options: Mapping[str, str]) -> str:
+    """Lines to paste into a shell, each with its meaning as a comment.
+
+    Args:
+        options: text to add to a command -> what it means.
+
+    >>> print(choices({"--prune": "drop them", "--override a=1": "keep them"}))
+      --prune  # drop them
+      --override a=1  # keep them
+    """
+    return "\n".join(f"  {text}  # {meaning}" for text, meaning in options.items())

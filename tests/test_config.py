@@ -103,6 +103,8 @@ def test_an_unknown_name_lists_the_known_ones() -> None:
         ("source.fractions.train=0.5", "expected 1"),
         ("motion.window_stride=5", "set window as well"),
         ("motion.window=5", "shorter than min_frames"),
+        ("motion.max_frames=38", "max_frames 38 is too small for min_frames 20"),
+        ("motion={max_frames: 50, window: 60}", "window 60 is longer than max_frames 50"),
         ("output.columns=[features, features]", "twice"),
         ("source.root.deep=1", "is a value, not a section"),
     ],

@@ -6,6 +6,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import textwrap
@@ -18,11 +19,17 @@ from mocap_ray.demo.archive import write_demo
 from mocap_ray.demo.standin import write_standin
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+TUTORIALS = [ROOT / "docs" / "tutorials" / f"{name}.md" for name in ("first-data-set", "prior", "torch")]
+"""In the order in which they build on each other."""
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 NOT_RUN = {
     "make ": "a target of the Makefile: it makes environments, or runs these tests",
     ".venv/bin/pre-commit install": "changes the hooks of the checkout",
+    ". .venv/bin/activate": "changes the reader's shell; the commands here run with the same PATH",
+    "export RAY_AUTH_MODE=token": "likewise; tests/distributed/test_job.py sets it",
+    "ray get-auth-token": "writes into the home folder; tests/distributed/test_job.py does, in another one",
+    "tensorboard --logdir": "serves until Ctrl-C; tests/training/test_tensorboard.py reads the files",
     "ray start --head": "starts a cluster; tests/distributed/test_job.py does",
     "ray job submit": "needs a cluster; tests/distributed/test_job.py has one",
 }
@@ -30,6 +37,9 @@ NOT_RUN = {
 
 RUN = ("mocap-ray ", "PYTHONPATH=. mocap-ray ")
 """Beginnings of commands that are run here, in a folder where the example paths exist."""
+
+SERVES = "mocap-ray view "
+"""Beginning of a command that serves a page until Ctrl-C; it is started, and stopped once the page is there."""
 
 SHORTER = {
     "mocap-ray train ": ["--override", "training.max_epochs=2"],
@@ -143,26 +153,33 @@ def test_what_makes_a_command_shorter_only_adds_to_it(tmp_path: Path) -> None:
 
 
 def _cases() -> list[pytest.ParameterSet]:
-    """Each document, shorter; and whole where that takes minutes longer."""
-    cases = []
+    """Each document, shorter; and whole where that takes minutes longer. The tutorials whole, one after the other."""
+    cases = [pytest.param(TUTORIALS, True, marks=pytest.mark.slow, id="tutorials")]
     for document in filter(steps, DOCUMENTS):
+        if document in TUTORIALS:
+            continue
         name, long = _name(document), any(s.text.startswith(tuple(SHORTER)) for s in steps(document))
         if document.name != "priors.md":  # trains, judges and compares them all: minutes even so
-            cases.append(pytest.param(document, False, id=name))
+            cases.append(pytest.param([document], False, id=name))
         if long:
-            cases.append(pytest.param(document, True, marks=pytest.mark.slow, id=f"{name}, whole"))
+            cases.append(pytest.param([document], True, marks=pytest.mark.slow, id=f"{name}, whole"))
     return cases
+
+
+def test_the_tutorials_are_all_typed() -> None:
+    assert sorted(TUTORIALS) == sorted((ROOT / "docs" / "tutorials").glob("*.md"))
 
 
 @pytest.mark.ray
 @pytest.mark.timeout(1200)
-@pytest.mark.parametrize(("document", "whole"), _cases())
-def test_what_a_document_says_works_when_typed(document: Path, whole: bool, work: Path) -> None:
+@pytest.mark.parametrize(("documents", "whole"), _cases())
+def test_what_a_document_says_works_when_typed(documents: list[Path], whole: bool, work: Path) -> None:
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     environment = {**os.environ, "PATH": path}
     if whole:
         shutil.rmtree(work / "runs", ignore_errors=True)  # what the shorter commands trained
-    for step in steps(document):
+        (work / "my_amass.yaml").unlink(missing_ok=True)  # and copied
+    for document, step in ((d, s) for d in documents for s in steps(d)):
         if "." in step.kind:
             (work / step.kind).write_text(step.text)
             continue
@@ -172,12 +189,31 @@ def test_what_a_document_says_works_when_typed(document: Path, whole: bool, work
             command = _typed(step.text, work, whole=whole)
         else:
             continue
+        if step.text.startswith(SERVES):
+            _serve_and_stop(command, work, environment)
+            continue
         done = subprocess.run(
             command, cwd=work, env=environment, capture_output=True, text=True, timeout=600, check=False
         )
         said = f"{_name(document)}, block at line {step.line}:\n{step.text}\n{done.stdout}\n{done.stderr}"
         assert done.returncode == 0, said
         assert "Traceback" not in done.stderr, said
+
+
+def _serve_and_stop(command: list[str], work: Path, environment: dict[str, str]) -> None:
+    """A command that serves a page: it prints where, and Ctrl-C ends it."""
+    with subprocess.Popen(
+        command, cwd=work, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        lines = []
+        for line in process.stdout:
+            lines.append(line)
+            if "ssh -L" in line:
+                process.send_signal(signal.SIGINT)
+        said = f"{shlex.join(command)}\n{''.join(lines)}\n{process.stderr.read() if process.stderr else ''}"
+    assert any("http://127.0.0.1:" in line for line in lines), said
+    assert process.returncode == 130, said
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=_name)

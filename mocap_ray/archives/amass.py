@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from fnmatch import fnmatchcase
+from collections.abc import Mapping
 from pathlib import PurePosixPath
 from types import MappingProxyType
 
 import numpy as np
 from pyarrow import fs as pafs
 
-from mocap_ray.archives import layouts
+from mocap_ray.archives import folders, layouts
 from mocap_ray.archives.actions import action_of
 from mocap_ray.archives.archive import Archive, last_part
+from mocap_ray.archives.foreign_pickles import PICKLES, described_pickle
 from mocap_ray.errors import UserError
+from mocap_ray.motion.bounds import LEAST_FPS, MOST_FPS, in_range
 from mocap_ray.motion.clip import Motion, Reason
-from mocap_ray.npz import NpzError, NpzFile, open_npz
+from mocap_ray.npz import NotZipError, NpzError, NpzFile, open_npz
 from mocap_ray.records import Recording, Rejection
 from mocap_ray.storage import Place
 from mocap_ray.wording import counted
@@ -31,8 +32,8 @@ R_YUP_AMASS = np.array([[-1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, 1.0, 0.0]])
 R_YUP_AMASS.setflags(write=False)
 
 REGISTER = (
-    "register at amass.is.tue.mpg.de, download the SMPL+H G (or SMPL-X G) files of the sub-datasets and unpack "
-    "them side by side: CMU/01/01_01_poses.npz"
+    "register at amass.is.tue.mpg.de, download the SMPL+H G files of the sub-datasets (or SMPL-X G, or SMPL-X N) and "
+    "unpack them side by side: CMU/01/01_01_poses.npz"
 )
 
 PUBLISHED: Mapping[str, str] = MappingProxyType(
@@ -49,9 +50,7 @@ _SUBJECT_IN_FOLDER = {"ACCAD": re.compile(r"(Fem|M)ale\d+")}
 """ACCAD has one folder per subject and topic; Female1General_c3d and Female1Walking_c3d are the same person."""
 
 
-def discover(
-    place: Place, *, include: Sequence[str] = (), exclude: Sequence[str] = (), dataset: str | None = None
-) -> list[Recording]:
+def discover(place: Place, *, dataset: str | None = None) -> list[Recording]:
     """List all .npz files below `place` without opening them, sorted by name, including shape.npz and stage-I files.
 
     Files and folders whose name starts with a dot are ignored. The sub-dataset is the first folder; a file
@@ -60,12 +59,10 @@ def discover(
 
     Args:
         place: a folder with sub-datasets (`CMU/01/01_01_poses.npz`), or the folder of one sub-dataset.
-        include: globs on names (`CMU/*`) or whole folders (`CMU/01`); empty selects all.
-        exclude: likewise; takes precedence over `include`.
         dataset: name of the sub-dataset if `place` is its folder; becomes the first part of each name.
 
     Raises:
-        UserError: no such folder, no usable file in it, no file selected, or an invalid `dataset`.
+        UserError: no such folder, no usable file in it, or an invalid `dataset`.
         OSError: the folder cannot be listed.
     """
     shown = re.sub(r"//[^/@]*@", "//", place.uri)  # without credentials
@@ -77,18 +74,7 @@ def discover(
     found = [_recording(place, info, dataset) for info in infos if _is_npz(place.relative(info.path))]
     if not found:
         raise UserError(_nothing_found(place, shown, [place.relative(info.path) for info in infos]))
-    selected = [
-        r
-        for r in found
-        if (not include or any(_matches(r, glob) for glob in include))
-        and not any(_matches(r, glob) for glob in exclude)
-    ]
-    if not selected:
-        raise UserError(
-            f"{shown}: include {list(include)} and exclude {list(exclude)} select none of "
-            f"{counted(len(found), 'recording')}. Globs match names such as {found[0].name!r}."
-        )
-    return sorted(selected, key=lambda r: r.name)
+    return sorted(found, key=lambda r: r.name)
 
 
 def read(place: Place, recording: Recording, *, fps: float | None = None) -> Motion | Rejection[Recording]:
@@ -108,10 +94,10 @@ def read(place: Place, recording: Recording, *, fps: float | None = None) -> Mot
 
     Raises:
         OSError: the file cannot be read, or its size has changed since it was listed.
-        UserError: `fps` is not positive.
+        UserError: `fps` is out of bounds.
     """
-    if fps is not None and not 0 < fps <= 10_000:
-        raise UserError(f"source.fps {fps}: expected frames per second between 0 and 10,000.")
+    if fps is not None and not in_range(fps):
+        raise UserError(f"source.fps {fps}: expected {LEAST_FPS:g} to {MOST_FPS:,.0f} frames per second.")
     stem = PurePosixPath(recording.source).stem
     if stem == "shape" or stem.endswith("_stagei"):
         what = "a body shape" if stem == "shape" else "the placement of markers (stage I)"
@@ -121,6 +107,8 @@ def read(place: Place, recording: Recording, *, fps: float | None = None) -> Mot
     try:
         with open_npz(place, recording.source, size=recording.size) as file:
             return _motion(file, recording, fps)
+    except NotZipError as error:
+        reason, detail = Reason(error.kind), described_pickle(place, recording.source) or error.message
     except NpzError as error:
         reason, detail = Reason(error.kind), error.message
     except layouts.Unusable as error:
@@ -217,11 +205,6 @@ def _recording(place: Place, info: pafs.FileInfo, dataset: str | None) -> Record
     )
 
 
-def _matches(recording: Recording, glob: str) -> bool:
-    glob = glob.removesuffix(".npz").rstrip("/")
-    return fnmatchcase(recording.name, glob) or recording.name.startswith(f"{glob}/")
-
-
 def _nothing_found(place: Place, shown: str, paths: list[str]) -> str:
     """The message for a folder without recordings: why there are none, and what to do."""
     if not paths and not place.exists():
@@ -229,6 +212,10 @@ def _nothing_found(place: Place, shown: str, paths: list[str]) -> str:
     packed = [path for path in paths if path.endswith(_PACKED)]
     if packed:
         return f"{shown}: no .npz file, but {counted(len(packed), 'packed archive')}. Unpack first: tar -xf {packed[0]}"
+    pickles = [path for path in paths if path.endswith(PICKLES)]
+    if pickles:
+        what = described_pickle(place, pickles[0]) or "not a pickle either"
+        return f"{shown}: no .npz file, but {counted(len(pickles), 'pickle')}. {pickles[0]}: {what}."
     kinds = Counter(PurePosixPath(path).suffix or "no ending" for path in paths)
     listing = ", ".join(f"{count} {suffix}" for suffix, count in kinds.most_common(5)) or "it is empty"
     return f"{shown}: no .npz file ({listing}). Expected AMASS files; {REGISTER}."
@@ -251,4 +238,5 @@ ARCHIVE = Archive(
     register=REGISTER,
     published=published,
     short_title=short_title,
+    doubt=folders.doubt,
 )

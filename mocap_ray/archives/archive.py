@@ -13,6 +13,9 @@ from mocap_ray.storage import Place
 Published = Callable[[Recording], str]
 """Recording -> the split that the archive's authors recommend: `train`, `val` or `test`."""
 
+Doubt = Callable[[Place, Sequence[Recording]], str | None]
+"""Place and what is listed below it -> a question if it is probably not the root of the archive, or None."""
+
 
 def last_part(name: str) -> str:
     """The default short title of a recording: the last part of its name.
@@ -24,16 +27,9 @@ def last_part(name: str) -> str:
 
 
 class Discover(Protocol):
-    """List the recordings below a place, sorted by name, without opening them."""
+    """List all recordings below a place, sorted by name, without opening them; `selection.select` chooses."""
 
-    def __call__(
-        self,
-        place: Place,
-        *,
-        include: Sequence[str] = (),
-        exclude: Sequence[str] = (),
-        dataset: str | None = None,
-    ) -> list[Recording]:
+    def __call__(self, place: Place, *, dataset: str | None = None) -> list[Recording]:
         """Raise UserError if there is nothing to list; the message says what was found instead."""
         ...
 
@@ -63,6 +59,7 @@ class Archive:
         register: how to get the files; printed if none are found, and in the data card.
         published: the split that its authors recommend, for `source.split: published`; None if there is none.
         short_title: recording name -> a short title for captions of pictures.
+        doubt: asks whether `source.root` is the right folder; None if every folder is as likely.
     """
 
     name: str
@@ -75,3 +72,4 @@ class Archive:
     register: str
     published: Published | None = None
     short_title: Callable[[str], str] = last_part
+    doubt: Doubt | None = None

@@ -22,8 +22,9 @@ import math
 import numpy as np
 from jaxtyping import Float
 
+from mocap_ray.motion.bounds import LEAST_FPS, MOST_FPS, in_range
 from mocap_ray.motion.clip import Reason
-from mocap_ray.npz import NpzError, NpzFile
+from mocap_ray.npz import INFLATED_LIMIT, NpzError, NpzFile
 
 COLUMNS: dict[int, str] = {156: "smplh", 165: "smplx", 162: "smplx", 72: "smpl"}
 JOINTS: dict[str, int] = {"smpl": 24, "smplh": 52, "smplx": 55}
@@ -125,15 +126,17 @@ def _from_parts(file: NpzFile, frames: int) -> tuple[str, np.ndarray]:
     """Family and poses [T, 3J] from the separate arrays of a stage-II file; missing parts stay at rest."""
     model = (text(file, "surface_model_type") or "smplx").lower()
     family = next((name for name in ("smplx", "smplh", "smpl") if model.startswith(name)), "smplx")
+    parts = {name: numbers(file, name) for name in PARTS[family] if name in file}
+    for name, part in parts.items():
+        if part.shape != (frames, PART_COLUMNS[name]):
+            what = f"'{name}' is {_shape(part)}. Expected ({frames}, {PART_COLUMNS[name]})"
+            raise Unusable(Reason.BAD_SHAPE, what)
+    _require_room(f"{frames:,} frames", frames * 3 * JOINTS[family])
     poses, column = np.zeros((frames, 3 * JOINTS[family])), 0
     for name in PARTS[family]:
-        width = PART_COLUMNS[name]
-        if name in file:
-            part = numbers(file, name)
-            if part.shape != (frames, width):
-                raise Unusable(Reason.BAD_SHAPE, f"'{name}' is {_shape(part)}. Expected ({frames}, {width})")
-            poses[:, column : column + width] = part
-        column += width
+        if name in parts:
+            poses[:, column : column + PART_COLUMNS[name]] = parts[name]
+        column += PART_COLUMNS[name]
     return family, poses
 
 
@@ -141,7 +144,7 @@ def frame_rate(file: NpzFile) -> float:
     """Frames per second of the file, rounded if it is nearly a whole number (120.0000458, but not 59.94).
 
     Raises:
-        Unusable: there is no frame rate, or it is not a positive number.
+        Unusable: there is no frame rate, or it is not a number within `motion.bounds`.
     """
     key = next((key for key in RATE_KEYS if key in file), None)
     if key is None:
@@ -152,13 +155,14 @@ def frame_rate(file: NpzFile) -> float:
         )
     array = file.read(key)
     value = float(array.reshape(-1)[0]) if array.size == 1 and array.dtype.kind in "iuf" else math.nan
-    if not 0 < value <= 10_000:
+    if not in_range(value):
         shown = (
             value if array.size == 1 and array.dtype.kind in "iuf" else f"{_shape(array)} of {array.dtype}"
         )
         raise Unusable(
             Reason.BAD_VALUE,
-            f"'{key}' is {shown}. Expected frames per second; pass source.fps in the config to override.",
+            f"'{key}' is {shown}. Expected {LEAST_FPS:g} to {MOST_FPS:,.0f} frames per second; pass source.fps in the "
+            "config to override.",
         )
     whole = round(value)
     return float(whole) if abs(value - whole) <= 1e-4 * value else value
@@ -226,16 +230,27 @@ def numbers(file: NpzFile, name: str) -> np.ndarray:
     """A member as native float32 or float64; a view of the file if it already has such a dtype.
 
     Raises:
-        Unusable: it does not hold real numbers.
+        Unusable: it does not hold real numbers, or converting them would take more than `INFLATED_LIMIT`.
     """
     array = file.read(name)
     if array.dtype in (np.float32, np.float64) and array.dtype.isnative:
         return array
     if array.dtype.kind not in "iuf":
         raise Unusable(Reason.BAD_SHAPE, f"'{name}' is of type {array.dtype}. Expected float32 or float64")
+    _require_room(f"'{name}' of {_shape(array)}", array.size)
     array = array.astype(np.float32 if array.dtype.kind == "f" and array.dtype.itemsize <= 4 else np.float64)
     array.flags.writeable = False
     return array
+
+
+def _require_room(what: str, numbers: int) -> None:
+    """Raise Unusable before an array of so many float64 is made, if it is larger than any member may be."""
+    if 8 * numbers > INFLATED_LIMIT:
+        raise Unusable(
+            Reason.BAD_SHAPE,
+            f"{what}: more than {INFLATED_LIMIT >> 30} GiB as float64. Expected at most two hours at 120 fps; cut the "
+            "recording",
+        )
 
 
 def _count(file: NpzFile, name: str) -> int | None:

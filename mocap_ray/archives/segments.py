@@ -12,14 +12,14 @@ import io
 import json
 import math
 import re
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from pyarrow import fs as pafs
-
 from mocap_ray.archives.amass import take_name
+from mocap_ray.archives.tables import read_file
 from mocap_ray.errors import UserError
 from mocap_ray.records import Recording
 from mocap_ray.storage import Place, place
@@ -83,9 +83,23 @@ class Segment:
             frames: number of frames of the recording.
             fps: frame rate of the recording.
         """
-        step = max(1, math.floor(fps / GRID_FPS + 1e-9))
+        step = _step(fps)
         first, last, _ = slice(self.start, self.end).indices(-(-frames // step))
         return slice(first * step, (last - 1) * step + 1) if last > first else slice(0, 0)
+
+    def missing(self, frames: int, fps: float) -> int:
+        """How many frames at about 20 fps the segment goes beyond the end of the recording; 0 if its end is open.
+
+        Args:
+            frames: number of frames of the recording.
+            fps: frame rate of the recording.
+        """
+        return max(0, self.end - -(-frames // _step(fps)))
+
+
+def _step(fps: float) -> int:
+    """HumanML3D keeps every such frame of a recording."""
+    return max(1, math.floor(fps / GRID_FPS + 1e-9))
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +118,14 @@ class SegmentIndex:
     foreign: int
     sha256: str
 
-    def match(self, recordings: Sequence[Recording]) -> tuple[dict[str, tuple[Segment, ...]], list[str]]:
+    def match(
+        self, recordings: Sequence[Recording], *, left_out: Sequence[Recording] = ()
+    ) -> tuple[dict[str, tuple[Segment, ...]], list[str]]:
         """The segments of each recording by its name, and notes that count what did not match.
+
+        Args:
+            recordings: to find the segments of.
+            left_out: recordings of the archive that are excluded; their rows are not counted as missing.
 
         Raises:
             UserError: no recording has a row, or two recordings match the same rows.
@@ -119,7 +139,7 @@ class SegmentIndex:
             if home in homes:
                 raise UserError(
                     f"{self.where}: its rows of {home} match both {homes[home]} and {recording.name}. "
-                    "Exclude one of them with source.exclude."
+                    f"Leave one of them out: --exclude {shlex.quote(recording.name)} (source.exclude)."
                 )
             homes[home] = recording.name
             found[recording.name] = self.rows[home]
@@ -130,7 +150,8 @@ class SegmentIndex:
                 f"recordings such as {names[0]}, the archive such as {names[1]}: source.root has to be the folder of "
                 "the sub-datasets."
             )
-        absent = [home for home in self.rows if home not in homes]
+        excluded = {key(recording.name) for recording in left_out}
+        absent = [home for home in self.rows if home not in homes and home not in excluded]
         notes = []
         if self.foreign:
             notes.append(
@@ -180,7 +201,7 @@ def read_segments(address: str, *, texts: str | None = None) -> SegmentIndex:
             start; the message names the line.
         OSError: the index cannot be read.
     """
-    where, data = _read(address)
+    where, data = read_file(address, expected="HumanML3D's index.csv (source.segments)")
     try:
         reader = csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline=""))
         lines = list(reader)
@@ -283,14 +304,6 @@ def _whole_clip(folder: Place, name: str) -> tuple[str, ...]:
         if whole_clip and caption.strip():
             kept[caption.strip()] = None
     return tuple(kept)
-
-
-def _read(address: str) -> tuple[str, bytes]:
-    """The address of a file for messages, and its bytes."""
-    file = place(address)
-    if file.fs.get_file_info(file.path).type != pafs.FileType.File:
-        raise UserError(f"{file.uri}: no such file. Expected HumanML3D's index.csv (source.segments).")
-    return file.uri, file.read()
 
 
 def _sha256(rows: Mapping[str, Sequence[Segment]]) -> str:

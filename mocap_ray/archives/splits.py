@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
+from typing import Any
 
 from pyarrow import fs as pafs
+from pydantic import TypeAdapter, ValidationError
 
 from mocap_ray.archives.archive import Published
 from mocap_ray.errors import UserError
 from mocap_ray.records import Recording
 from mocap_ray.storage import place
-from mocap_ray.wording import counted
+from mocap_ray.wording import choices, counted, listed, override
 
 FRACTIONS: Mapping[str, float] = MappingProxyType({"train": 0.8, "val": 0.1, "test": 0.1})
 
@@ -36,8 +39,9 @@ def assign(
     Args:
         recordings: all recordings of an archive.
         split: `subject`: a hash of the subject decides, so that every subject is in exactly one split, also after
-            new data is added; `published`: the split of the archive's authors; `none`: all train; otherwise the
-            address of a folder with train.txt, val.txt, test.txt (`read_lists`).
+            new data is added, and a split that the hashes leave empty gets a whole subject of another (`moved`);
+            `published`: the split of the archive's authors; `none`: all train; otherwise the address of a folder with
+            train.txt, val.txt, test.txt (`read_lists`).
         fractions: share of the subjects in each split, in this order along the hash; their sum is 1.
         lists: split -> names, subjects, sub-datasets or folders, as in a YAML file; takes precedence over `split`.
             The most specific entry decides; `*` matches everything else. Recordings in no list are left out of the
@@ -52,9 +56,8 @@ def assign(
         lists = read_lists(split)
     if lists is not None:
         found = _by_lists(recordings, lists)
-        _none_empty(
-            found, [name for name, entries in lists.items() if entries], recordings, "Correct that list"
-        )
+        filled = [name for name, entries in lists.items() if entries]
+        _none_empty(found, filled, recordings, "Correct that list.")
         return found
     if published is None and split == "none":
         return {r.name: "train" for r in recordings}
@@ -64,11 +67,44 @@ def assign(
     if published is not None:
         found = {r.name: published(r) for r in recordings}
     else:
-        by_subject = {s: _hashed(s, fractions) for s in {r.subject for r in recordings}}
+        by_subject = _by_subject({r.subject for r in recordings}, fractions)
         found = {r.name: by_subject[r.subject] for r in recordings}
     needed = [name for name, share in fractions.items() if share > 0]
-    _none_empty(found, needed, recordings, "Set its fraction to 0 and raise another (source.fractions)")
+    # By subject, every split can be the one that is filled; so keep the largest ones.
+    by_share = sorted(needed, key=lambda name: -fractions[name])
+    kept = set(found.values()) if published is not None else by_share[: len(set(found.values()))]
+    options = {
+        override(_only(kept, fractions)): f"without {listed([name for name in needed if name not in kept])}",
+        override(f"source.split={'none' if published is None else 'subject'}"): (
+            "all for training" if published is None else "by subjects"
+        ),
+        override("source.split=lists.yaml"): "by your own lists (docs/data-format.md, Splits)",
+    }
+    _none_empty(found, needed, recordings, f"Choose one:\n{choices(options)}")
     return found
+
+
+def moved(
+    recordings: Sequence[Recording], splits: Mapping[str, str], fractions: Mapping[str, float] = FRACTIONS
+) -> str | None:
+    """A warning about subjects whose split is not that of their hash, because it would be empty; None without any.
+
+    Args:
+        recordings, splits: argument and result of `assign` with `split="subject"`.
+        fractions: as there.
+    """
+    homes = {r.subject: splits[r.name] for r in recordings}
+    others = {s: split for s, split in sorted(homes.items()) if split != _hashed(s, fractions)}
+    if not others:
+        return None
+    came = [f"{s} from {_hashed(s, fractions)} to {split}" for s, split in others.items()]
+    empty = [name for name in fractions if name in others.values()]
+    what = "a whole subject moves" if len(others) == 1 else "whole subjects move"
+    return (
+        f"source.split subject: the hashes of {counted(len(homes), 'subject')} leave {listed(empty)} empty, so {what} "
+        f"there: {listed(came)}. Adding subjects may undo this, until every split has a subject by its hash: with "
+        f"{_enough(fractions)} subjects or more that is 99 % certain, and then nobody moves any more."
+    )
 
 
 def read_lists(address: str) -> dict[str, list[str]]:
@@ -99,9 +135,91 @@ def read_lists(address: str) -> dict[str, list[str]]:
     return lists
 
 
+def checked_lists(value: Any, where: str) -> dict[str, list[str]]:
+    """The content of a YAML file of lists.
+
+    Raises:
+        UserError: it is anything else than split -> list of names.
+    """
+    try:
+        return TypeAdapter(dict[str, list[str]]).validate_python(value, strict=True)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        found = f"found {str(first['input'])[:60]!r}{place and f' at {place}'}"
+        raise UserError(
+            f"source.split {where}: {found}. Expected lists of texts such as `train: [CMU, KIT/3]` and "
+            "`val: ['07']`; numbers need quotes."
+        ) from error
+
+
+def _by_subject(subjects: Iterable[str], fractions: Mapping[str, float]) -> dict[str, str]:
+    """The split of each subject: that of its hash, except that no split stays empty if there are enough subjects.
+
+    An empty split gets the subject whose hash is closest to its interval, from the split that has the most subjects
+    above its share, and keeps at least one. Nothing is moved if the hashes fill every split, so this never changes an
+    assignment without empty splits.
+    """
+    homes = {s: _hashed(s, fractions) for s in sorted(subjects)}
+    for empty, (lower, upper) in _intervals(fractions).items():
+        counts = Counter(homes.values())
+        donors = [name for name in fractions if counts[name] > 1]
+        if counts[empty] or upper <= lower or not donors:
+            continue
+        donor = max(donors, key=lambda name: counts[name] - fractions[name] * len(homes))
+        closest = min(
+            (s for s, split in homes.items() if split == donor),
+            key=lambda s: max(lower - _number(s), _number(s) - upper),
+        )
+        homes[closest] = empty
+    return homes
+
+
+def _intervals(fractions: Mapping[str, float]) -> dict[str, tuple[float, float]]:
+    """Split -> its interval of hashes."""
+    lower, found = 0.0, {}
+    for name, share in fractions.items():
+        found[name] = (lower, lower + share)
+        lower += share
+    return found
+
+
+def _enough(fractions: Mapping[str, float]) -> int:
+    """A number of subjects with which the hashes fill every split with a probability of at least 99 %."""
+    shares = [share for share in fractions.values() if share > 0]
+    return math.ceil(math.log(100 * len(shares)) / -math.log1p(-min(shares)))
+
+
+def _only(kept: Collection[str], fractions: Mapping[str, float]) -> str:
+    """The fractions that need these splits alone, as an assignment for `--override`."""
+    return completed({name: share if name in kept else 0.0 for name, share in fractions.items()})
+
+
+def completed(shares: Mapping[str, float]) -> str:
+    """Shares whose sum is made 1 by the largest one, or else by scaling, as an assignment for `--override`.
+
+    >>> completed({"train": 0.8, "val": 0.1, "test": 0.0})
+    'source.fractions={train: 0.9, val: 0.1, test: 0}'
+    >>> completed({"train": 0.3, "val": 0.8, "test": 0.9})
+    'source.fractions={train: 0.15, val: 0.4, test: 0.45}'
+    """
+    total = sum(shares.values())
+    largest = max(shares, key=lambda name: shares[name])
+    if shares[largest] + 1 - total > max((s for n, s in shares.items() if n != largest), default=0):
+        shares = {**shares, largest: shares[largest] + 1 - total}
+    else:
+        shares = {name: share / total for name, share in shares.items()}
+    return f"source.fractions={{{', '.join(f'{name}: {share:.10g}' for name, share in shares.items())}}}"
+
+
+def _number(subject: str) -> float:
+    """The hash of a subject, in [0, 1)."""
+    return int.from_bytes(hashlib.sha256(subject.encode()).digest()[:8], "big") / 2**64
+
+
 def _hashed(subject: str, fractions: Mapping[str, float]) -> str:
     """The split of a subject: its hash falls into the interval of [0, 1) that belongs to that split."""
-    number = int.from_bytes(hashlib.sha256(subject.encode()).digest()[:8], "big") / 2**64
+    number = _number(subject)
     upper = 0.0
     for name, share in fractions.items():
         upper += share
@@ -143,5 +261,5 @@ def _none_empty(
     raise UserError(
         f"No recording is in split {' or '.join(empty)} ({shown}; {counted(len(recordings), 'recording')} of "
         f"{counted(subjects, 'subject')} in {counted(len({r.dataset for r in recordings}), 'sub-dataset')}). "
-        f"{remedy}, set source.split to none, or to a file or folder with lists."
+        f"{remedy}"
     )

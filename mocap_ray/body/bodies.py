@@ -21,7 +21,7 @@ class MissingBody(UserError):
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """The model for a recording, and whether its gender differs from the one that the policy prefers."""
+    """The model for a recording, and whether the one that the policy prefers for it is missing."""
 
     model: BodyModel
     fell_back: bool
@@ -83,8 +83,7 @@ class Bodies:
         order = self._order(gender)
         for kind in order:
             if model := self.models.get((family, kind)):
-                fell_back = kind != (gender if self.gender == "recorded" else order[0])
-                return Choice(model, fell_back)
+                return Choice(model, fell_back=kind != order[0])
             if (family, kind) in self.problems:
                 raise MissingBody(self._problem(family, kind))
         raise MissingBody(self._problem(family, order[0]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,7 +16,9 @@ from mocap_ray.wording import counted
 
 if TYPE_CHECKING:
     # pydantic and pyarrow take a second to import; `--help` does not wait for them.
+    from mocap_ray.cli.extraction_view import ExtractView
     from mocap_ray.runs.extract import ExtractConfig
+    from mocap_ray.shards.running import RunResult
 
 app = typer.Typer()
 """Commands without a group name; `main.py` adds them at the top level."""
@@ -35,6 +38,8 @@ CONFIG_HELP = "Path of a YAML file, or the name of one in configs/extract: amass
     "its levels, VALUE is text or YAML: source.split=none, motion.quality.cut=true, "
     "'output.columns=[features, joints]' (use quotes where the shell would split the value). "
     "configs/extract/amass.yaml shows the keys with comments; the error for an unknown key lists the known ones."
+    "\n\n--include and --exclude choose what is added. Recordings that the data set holds already stay in it; "
+    "`mocap-ray dataset exclude` takes them out."
     "\n\nRun the same command again after a crash, a kill, a full disk, or when the archive has grown: "
     "finished shards are kept.",
 )
@@ -47,10 +52,11 @@ def extract(
     ] = None,
     include: Annotated[
         list[str] | None,
-        typer.Option(metavar="GLOB", help="Only names that match, such as 'CMU/*'; may be repeated."),
+        typer.Option(metavar="NAME", help="Only this folder, recording or glob; repeatable."),
     ] = None,
     exclude: Annotated[
-        list[str] | None, typer.Option(metavar="GLOB", help="Leave out names that match; may be repeated.")
+        list[str] | None,
+        typer.Option(metavar="NAME", help="Leave out this folder, recording or glob; repeatable."),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Estimate size and time of the run, and write nothing.")
@@ -86,9 +92,15 @@ def run_extraction(
 ) -> None:
     """Extract and show the progress; called by `mocap-ray extract` and `mocap-ray demo`."""
     # Ray takes a second to import, so only the commands that compute import it.
+    from mocap_ray.distributed.extract import extract as run
+
+    show_run(settings, lambda view: run(settings, view, overwrite=overwrite, prune=prune, strict=strict))
+
+
+def show_run(settings: ExtractConfig, run: Callable[[ExtractView], RunResult]) -> None:
+    """Run and show the progress, the result, or why there is none."""
     from mocap_ray.cli.extraction_view import ExtractView, print_result
     from mocap_ray.cli.screen import console, print_error
-    from mocap_ray.distributed.extract import extract as run
     from mocap_ray.shards.running import RunFailed
 
     out = console()
@@ -97,7 +109,7 @@ def run_extraction(
             stoppable("Finished shards are kept; run the same command again to resume."),
             ExtractView(out) as view,
         ):
-            outcome = run(settings, view, overwrite=overwrite, prune=prune, strict=strict)
+            outcome = run(view)
     except RunFailed as error:
         text = str(error)
         if text.startswith("writing"):
@@ -199,18 +211,45 @@ def archives() -> None:
 @export_app.command(
     "humanml3d",
     short_help="Write HumanML3D's folder layout.",
-    epilog="\b\nExample:\n  mocap-ray export humanml3d data/humanml3d data/HumanML3D",
+    epilog="\b\nExamples:\n"
+    "  mocap-ray export humanml3d data/humanml3d data/HumanML3D\n"
+    "  mocap-ray export humanml3d data/humanml3d data/HumanML3D --mean-std HumanML3D/HumanML3D\n\n"
+    "Trainers of this layout skip clips that are too short or too long without a message; MDM skips those under 40 "
+    "and from 200 frames on. The summary says how many clips and frames such a trainer sees, and which settings of the "
+    "extraction change that: motion.max_frames=196 cuts long clips, and motion.min_frames is the shortest part.",
 )
 def export_humanml3d(
     root: Annotated[
         str, typer.Argument(metavar="ROOT", help="A finished data set of the humanml3d profile.")
     ],
     out: Annotated[str, typer.Argument(metavar="FOLDER", help="The folder to write.")],
+    mean_std: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Folder of the Mean.npy and Std.npy to export instead of the statistics of this data set. Evaluation "
+            "networks and checkpoints that were trained on HumanML3D need HumanML3D's own, from its repository.",
+        ),
+    ] = None,
+    skips_under: Annotated[
+        int,
+        typer.Option(min=1, metavar="ROWS", help="The trainer skips shorter clips; for the summary only."),
+    ] = 40,
+    skips_from: Annotated[
+        int,
+        typer.Option(
+            min=2,
+            metavar="ROWS",
+            help="The trainer skips clips of this length or longer; for the summary only.",
+        ),
+    ] = 200,
 ) -> None:
     """Write HumanML3D's folder layout: new_joint_vecs, new_joints, texts, Mean.npy, Std.npy, split lists."""
     from mocap_ray.dataset.export import export_humanml3d as write
+    from mocap_ray.dataset.trainers import TrainerLimits
 
-    _export(write, root, out)
+    limits = TrainerLimits(skips_under=skips_under, skips_from=skips_from)
+    _export(partial(write, mean_std=mean_std, limits=limits), root, out)
 
 
 @export_app.command(
@@ -239,3 +278,5 @@ def _export(write: Callable[..., Any], root: str, out: str) -> None:
     if export.placeholders:
         text += f"; {counted(export.placeholders, 'clip')} without text got a placeholder"
     say(screen, text)
+    for sentence in export.coverage.sentences() if export.coverage else ():
+        say(screen, sentence)

@@ -22,6 +22,7 @@ from mocap_ray.cli.screen import say, typed
 from mocap_ray.cli.tables import show, simple_table
 from mocap_ray.cli.view import View
 from mocap_ray.dataset.product import ClipBuild
+from mocap_ray.dataset.remarks import remarks
 from mocap_ray.shards.reports import ShardReport
 from mocap_ray.shards.running import Engine, RunResult
 from mocap_ray.wording import byte_size, counted, short_count
@@ -92,12 +93,7 @@ def print_result(out: Console, outcome: RunResult) -> None:
     show(out, counts_table(out, outcome.manifest))
     if totals["rejected"]:
         say(out, f"Each rejection has its reason and a sentence in {outcome.out}/rejected.parquet.")
-    if totals["other_gender_body"]:
-        count = counted(totals["other_gender_body"], "recording")
-        text = (
-            f"{count} used a body model of another gender, because the model of the right gender is missing; "
-            "`mocap-ray body check` shows where to get it."
-        )
+    for text in remarks(totals, outcome.manifest["recipe"]["motion"]):
         say(out, text, style="yellow")
     removed = f"{counted(outcome.removed, 'superseded file')} removed"
     parts = [f"{counted(outcome.made, 'shard')} made, {outcome.kept:,} kept, {removed}"]

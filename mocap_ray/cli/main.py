@@ -13,7 +13,8 @@ from typing import Annotated
 import typer
 import typer.exceptions
 
-from mocap_ray.cli import bodies, configs, data, demo, priors
+from mocap_ray.cli import bodies, configs, data, dataset, demo, priors, viewing
+from mocap_ray.cli.options import in_order
 from mocap_ray.cli.stopping import exit_code
 from mocap_ray.version import __version__
 
@@ -35,8 +36,10 @@ app.add_typer(data.app)
 app.add_typer(demo.app)
 app.add_typer(bodies.app, name="body")
 app.add_typer(configs.app, name="configs")
+app.add_typer(dataset.app, name="dataset")
 app.add_typer(data.export_app, name="export")
 app.add_typer(priors.app)
+app.add_typer(viewing.app)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -54,9 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     command = typer.main.get_command(app)
     try:
         # Not `app(...)`, which turns Ctrl-C and SIGTERM alike into a silent exit code 130.
-        with command.make_context(
-            "mocap-ray", list(sys.argv[1:] if arguments is None else arguments)
-        ) as context:
+        words = in_order(sys.argv[1:] if arguments is None else arguments)
+        with command.make_context("mocap-ray", words) as context:
             command.invoke(context)
     except typer.Exit as done:
         code = done.exit_code

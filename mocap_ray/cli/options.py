@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +18,25 @@ Overrides = Annotated[
     ),
 ]
 More = Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", hidden=True)]
+
+
+def in_order(arguments: Sequence[str]) -> list[str]:
+    """The words of a command line, with an `--override` before each KEY=VALUE that follows one.
+
+    So all are parsed in their order, and the last value of a key counts, such as one pasted to the end of a command.
+
+    >>> in_order(["extract", "amass", "-o", "a=1", "b=2", "--override", "b=3", "--strict"])
+    ['extract', 'amass', '-o', 'a=1', '--override', 'b=2', '--override', 'b=3', '--strict']
+    """
+    found: list[str] = []
+    taking = False
+    for before, word in zip(["", *arguments], arguments, strict=False):
+        assigns = "=" in word and not word.startswith("-")
+        if taking and assigns:
+            found.append("--override")
+        taking = word.startswith("--override=") or (assigns and (taking or before in ("-o", "--override")))
+        found.append(word)
+    return found
 
 
 def assignments(config: str | None, override: list[str] | None, more: list[str] | None) -> list[str]:

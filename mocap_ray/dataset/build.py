@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from fnmatch import fnmatchcase
+from dataclasses import dataclass
 from typing import Any
 
-from mocap_ray.archives import find_archive, named_split, published_split
+from mocap_ray.archives import Archive, find_archive, named_split, published_split
+from mocap_ray.archives.archive import Published
+from mocap_ray.archives.labels import LabelTable, read_labels
 from mocap_ray.archives.segments import SegmentIndex, read_segments
-from mocap_ray.archives.splits import assign, read_lists
+from mocap_ray.archives.selection import matched
+from mocap_ray.archives.splits import assign, moved, read_lists
 from mocap_ray.body.bodies import Bodies
+from mocap_ray.dataset import person
+from mocap_ray.dataset.choosing import choose, present
 from mocap_ray.dataset.options import BodyOptions, MotionOptions, OutputOptions, SourceOptions
 from mocap_ray.dataset.process import Plan
 from mocap_ray.dataset.product import CLIPS, ClipBuild, ClipProduct
@@ -19,13 +24,40 @@ from mocap_ray.errors import UserError
 from mocap_ray.motion.clip import Motion
 from mocap_ray.options import digest
 from mocap_ray.records import Recording, Rejection
+from mocap_ray.shards import exclusions
 from mocap_ray.shards.build import earlier, plan_run
-from mocap_ray.shards.receipts import Receipt
+from mocap_ray.shards.exclusions import Exclusions
 from mocap_ray.storage import Place, expand, place
 from mocap_ray.wording import counted
 
 PEEKS = 4
 """How many files of a sub-dataset may be opened to find its body family; a `shape.npz` does not show it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """What the sections of a config name, found and checked.
+
+    Attributes:
+        archive: the archive.
+        root: its folder.
+        listed: all its recordings.
+        index: the index of segments, if there is one.
+        labels: the table of labels, if there is one.
+        bodies: the body models.
+        lists, published: where splits come from, if from lists or from the archive's authors.
+        settings: the recipe.
+    """
+
+    archive: Archive
+    root: Place
+    listed: list[Recording]
+    index: SegmentIndex | None
+    labels: LabelTable | None
+    bodies: Bodies
+    lists: Mapping[str, Any] | None
+    published: Published | None
+    settings: dict[str, Any]
 
 
 def prepare(
@@ -38,6 +70,7 @@ def prepare(
     overwrite: bool = False,
     prune: bool = False,
     gpus: float = 0.0,
+    excluded: Exclusions | None = None,
 ) -> ClipBuild:
     """List the archive, load and check the body models, and compare with the output.
 
@@ -47,64 +80,129 @@ def prepare(
         overwrite: whether to replace a data set made by another recipe.
         prune: whether to drop recordings that the archive no longer lists.
         gpus: GPUs of each worker, which then computes vertices there; not part of the recipe.
+        excluded: recordings to leave out -> why; default: those that the data set excludes already.
 
     Raises:
         UserError: bad paths, an empty archive, a missing body model, an empty split, an output made by another
             recipe, recordings that are no longer listed; the message says what to do. Nothing was changed.
     """
+    found = load_sources(source, body, motion, output, lists=lists)
+    out = place(output.root)
+    old = earlier(out, CLIPS, recipe_hash=digest(found.settings))
+    excluded = exclusions.read(out) if excluded is None else excluded
+    # Before segments are matched: of two recordings that match one row, source.exclude may leave out one.
+    left_out = {r.name for r in matched(found.listed, source.exclude)} - present(old).keys()
+    product, listed, notes = make_product(
+        found, body, motion, output, fps=source.fps, gpus=gpus, left_out=left_out
+    )
+    chosen = choose(listed, source, old, out=out, excluded=excluded, prune=prune)
+    notes += chosen.notes
+    # Split before the limit: a trial of a few recordings does not have to fill every split.
+    splits = assign(
+        chosen.recordings,
+        split=source.split,
+        fractions=source.fractions.model_dump(),
+        lists=found.lists,
+        published=found.published,
+    )
+    if source.split == "subject" and (
+        note := moved(chosen.recordings, splits, source.fractions.model_dump())
+    ):
+        notes.append(note)
+    recordings = [r for r in chosen.recordings if r.name in chosen.limited and r.name in splits]
+    if unlisted := sum(r.name not in splits for r in chosen.recordings):
+        notes.append(
+            f"Left out, because no list of source.split names them: {counted(unlisted, 'recording')}."
+        )
+    if found.index is not None and motion.max_frames is not None:
+        notes.append(
+            f"motion.max_frames does not cut the rows of {found.index.where}: each is one clip with one name."
+        )
+    if found.labels is not None:
+        notes += found.labels.notes(found.listed, recordings)
+    notes += need_bodies(recordings, product.plan)
+    return plan_run(
+        product,
+        recordings,
+        {r.name: (r.dataset, splits[r.name]) for r in recordings},
+        out=out,
+        settings=found.settings,
+        old=old,
+        excluded=excluded,
+        target=int(output.shard_mb * 2**20),
+        overwrite=overwrite,
+        notes=notes,
+    )
+
+
+def load_sources(
+    source: SourceOptions,
+    body: BodyOptions,
+    motion: MotionOptions,
+    output: OutputOptions,
+    *,
+    lists: Mapping[str, Any] | None = None,
+) -> Sources:
+    """Find everything that a config names. Raises UserError; nothing is changed."""
     archive = find_archive(source.archive)
     if lists is None and not named_split(archive, source.split):
         lists = read_lists(source.split)
     root = place(source.root)
     listed = archive.discover(root, dataset=source.dataset)
+    if source.check_root and source.dataset is None and archive.doubt is not None:
+        question = archive.doubt(root, listed)
+        if question is not None:
+            raise UserError(question)
     index = _segments(source, motion)
-    segments, notes = index.match(listed) if index is not None else (None, [])
-    if segments is not None:
-        listed = [r for r in listed if r.name in segments]
+    labels = read_labels(source.labels) if source.labels is not None else None
     # Absolute, because workers that read a model for its vertices have another working directory.
     bodies = Bodies.load(expand(body.root).absolute(), gender=body.gender, families=body.families)
-    out = place(output.root)
     published = published_split(archive, source.split) if lists is None else None
     split = published[0] if published else source.split
-    settings = recipe(source, body, motion, output, bodies, lists, index, split=split)
-    old = earlier(out, CLIPS, recipe_hash=digest(settings))
-    selected, limited = _selected(listed, source, old, prune=prune, out=out)
+    settings = recipe(source, body, motion, output, bodies, lists, index, labels, split=split)
+    return Sources(
+        archive, root, listed, index, labels, bodies, lists, published[1] if published else None, settings
+    )
+
+
+def make_product(
+    found: Sources,
+    body: BodyOptions,
+    motion: MotionOptions,
+    output: OutputOptions,
+    *,
+    fps: float | None,
+    gpus: float,
+    left_out: set[str],
+) -> tuple[ClipProduct, list[Recording], list[str]]:
+    """The product, the recordings that it can process, and notes on the others.
+
+    Args:
+        found: result of `load_sources`.
+        body, motion, output: sections of the config.
+        fps: `source.fps`.
+        gpus: GPUs of each worker.
+        left_out: names of recordings that no segments are wanted of.
+    """
+    listed, segments, notes = found.listed, None, list[str]()
+    if found.index is not None:
+        others = [r for r in listed if r.name in left_out]
+        wanted = [r for r in listed if r.name not in left_out]
+        segments, notes = found.index.match(wanted, left_out=others) if wanted else ({}, [])
+        listed = [r for r in listed if r.name in segments or r.name in left_out]
     plan = Plan(
-        archive=archive,
-        place=root,
-        bodies=bodies,
+        archive=found.archive,
+        place=found.root,
+        bodies=found.bodies,
         body=body,
         motion=motion,
         columns=output.columns if segments is None else (*output.columns, NAME),
-        fps=source.fps,
+        fps=fps,
         segments=segments,
+        labels={} if found.labels is None else found.labels.match(found.listed),
         device="cuda" if gpus else "cpu",
     )
-    # Split before the limit: a trial of a few recordings does not have to fill every split.
-    splits = assign(
-        selected,
-        split=source.split,
-        fractions=source.fractions.model_dump(),
-        lists=lists,
-        published=published[1] if published else None,
-    )
-    recordings = [r for r in selected if r.name in limited and r.name in splits]
-    if unlisted := sum(r.name not in splits for r in selected):
-        notes.append(
-            f"Left out, because no list of source.split names them: {counted(unlisted, 'recording')}."
-        )
-    _need_bodies(recordings, plan)
-    return plan_run(
-        ClipProduct(plan, settings, gpus),
-        recordings,
-        {r.name: (r.dataset, splits[r.name]) for r in recordings},
-        out=out,
-        settings=settings,
-        old=old,
-        target=int(output.shard_mb * 2**20),
-        overwrite=overwrite,
-        notes=notes,
-    )
+    return ClipProduct(plan, found.settings, gpus), listed, notes
 
 
 def _segments(source: SourceOptions, motion: MotionOptions) -> SegmentIndex | None:
@@ -120,51 +218,16 @@ def _segments(source: SourceOptions, motion: MotionOptions) -> SegmentIndex | No
     return read_segments(source.segments, texts=source.texts)
 
 
-def _selected(
-    listed: Sequence[Recording],
-    source: SourceOptions,
-    old: Mapping[str, Receipt[Any]],
-    *,
-    prune: bool,
-    out: Place,
-) -> tuple[list[Recording], set[str]]:
-    """The recordings of the finished data set: those that the config selects, and those that it already holds.
-
-    A narrower selection than last time removes nothing, so that extracting A and then B gives A + B.
-
-    Returns:
-        The recordings before `limit` is applied, and the names of those that remain after it.
-    """
-
-    def is_selected(name: str) -> bool:
-        included = not source.include or any(fnmatchcase(name, g) for g in source.include)
-        return included and not any(fnmatchcase(name, g) for g in source.exclude)
-
-    where = place(source.root).uri
-    selected = [r.name for r in listed if is_selected(r.name)]
-    if not selected:
-        raise UserError(
-            f"{where}: include {list(source.include)} and exclude {list(source.exclude)} select none of "
-            f"{counted(len(listed), 'recording')}. Globs match names such as {listed[0].name!r}."
-        )
-    names = {r.name for r in listed}
-    present = {i.name for receipt in old.values() for i in receipt.inputs}
-    missing = sorted(present - names)
-    if missing and not prune:
-        raise UserError(
-            f"{out.uri} holds {counted(len(missing), 'recording')} that {where} no longer lists (first: {missing[0]}). "
-            "Point source.root to an archive that has them, choose another output.root, or pass --prune to drop them."
-        )
-    wanted = {*selected, *present}
-    return [r for r in listed if r.name in wanted], {*selected[: source.limit], *present}
-
-
-def _need_bodies(recordings: Sequence[Recording], plan: Plan) -> None:
+def need_bodies(recordings: Sequence[Recording], plan: Plan) -> list[str]:
     """Raise MissingBody before any work if a body model is missing, judging by one file of each sub-dataset.
 
-    A source of joints alone needs no body model.
+    A source of joints alone needs no body model, and neither does a recording that `body.families` leaves out.
+
+    Returns:
+        A note if such a recording was seen.
     """
     tried: dict[str, int] = {}
+    notes: list[str] = []
     # The smallest files first. A model that only other files need is missed here; workers raise MissingBody later.
     for recording in sorted(recordings, key=lambda r: (r.size, r.name)):
         if tried.setdefault(recording.dataset, 0) >= PEEKS:
@@ -174,7 +237,12 @@ def _need_bodies(recordings: Sequence[Recording], plan: Plan) -> None:
             motion = plan.archive.read(plan.place, recording, fps=plan.fps)
         except OSError:
             continue  # a worker will read it again, with retries
+        if isinstance(motion, Rejection):
+            continue
+        if (rejection := person.left_out(motion, plan.body)) is not None:
+            notes = notes or [f"Some recordings will be rejected as {rejection.reason}: {rejection.detail}"]
+            continue
         if isinstance(motion, Motion):
             plan.bodies.choose(motion.family, motion.gender)
-        if not isinstance(motion, Rejection):
-            tried[recording.dataset] = PEEKS
+        tried[recording.dataset] = PEEKS
+    return notes

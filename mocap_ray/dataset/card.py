@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from mocap_ray.dataset import schema
+from mocap_ray.dataset.remarks import remarks
 from mocap_ray.dataset.snippets import snippets, splits_of
 from mocap_ray.drawing import templates
 
@@ -117,6 +118,7 @@ def card(manifest: Mapping[str, Any], sources: Mapping[str, tuple[str, str, str,
         schema_rows=list(schema_rows([*manifest["columns"], *_name(manifest["recipe"])])),
         settings=list(settings(manifest["recipe"])),
         snippets=snippets(manifest),
+        remarks=remarks(manifest["totals"], manifest["recipe"]["motion"]),
         cell=cell,
         reasons=reasons,
     )

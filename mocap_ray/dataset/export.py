@@ -13,14 +13,15 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from mocap_ray.dataset import schema
 from mocap_ray.dataset.captions import captions, text_lines
 from mocap_ray.dataset.reader import DataSet, open
+from mocap_ray.dataset.trainers import Coverage, TrainerLimits, coverage, read_mean_std
 from mocap_ray.dataset.views import ClipView, DataSetError
 from mocap_ray.documents import Document, parse
 from mocap_ray.storage import Place, place
@@ -28,6 +29,7 @@ from mocap_ray.wording import counted
 
 MARK = "export.json"
 SPLIT_LISTS = ("train", "val", "test")
+_MDM = TrainerLimits()
 Progress = Callable[[int, int], None]
 """Called with the number of clips done and the total."""
 
@@ -42,6 +44,7 @@ class Export:
         written: number of files written by this run.
         kept: number of files that an earlier run had already completed.
         placeholders: number of clips without text and action, whose caption is `captions.PLACEHOLDER`.
+        coverage: how much of the data set a trainer sees; None for an export that no such trainer reads.
     """
 
     folder: str
@@ -49,10 +52,16 @@ class Export:
     written: int
     kept: int
     placeholders: int = 0
+    coverage: Coverage | None = None
 
 
 def export_humanml3d(
-    root: str | os.PathLike[str], out: str | os.PathLike[str], *, progress: Progress | None = None
+    root: str | os.PathLike[str],
+    out: str | os.PathLike[str],
+    *,
+    mean_std: str | os.PathLike[str] | None = None,
+    limits: TrainerLimits = _MDM,
+    progress: Progress | None = None,
 ) -> Export:
     """Write the folder that HumanML3D trainers read.
 
@@ -63,8 +72,17 @@ def export_humanml3d(
     trainers divide by it. There is a list for each of the splits train, val and test; `train_val.txt` lists the first
     two and `all.txt` every clip. `index.csv` maps names to clips. The frame rate is that of the data set.
 
+    Args:
+        root: the data set.
+        out: the folder to write.
+        mean_std: folder of the Mean.npy and Std.npy to use instead of the statistics of this data set. Evaluation
+            networks and models that were trained on HumanML3D need its own, since they read normalised features.
+        limits: lengths of clips that the trainer uses, for the figures in the result; all clips are written.
+        progress: called after each clip.
+
     Raises:
         DataSetError: not a data set of the humanml3d profile, or `out` holds other files.
+        UserError: `mean_std` has no valid Mean.npy and Std.npy.
         OSError: for example, the disk is full; the same call resumes.
     """
     ds = open(root)
@@ -76,7 +94,10 @@ def export_humanml3d(
         )
     from mocap_ray.motion.features import decode
 
-    job = _Job(ds, place(out), kind="humanml3d")
+    given = read_mean_std(mean_std) if mean_std is not None else None
+    # No entry without `mean_std`, so that exports from before it existed resume.
+    options = {"mean_std": hashlib.sha256(given[1]).hexdigest()} if given else None
+    job = _Job(ds, place(out), kind="humanml3d", options=options)
     names = _given_names(ds) or humanml3d_names(ds.index["clip_id"].to_pylist())
     sources: list[str] = []
     for k, clip in enumerate(job.clips(progress)):
@@ -88,7 +109,7 @@ def export_humanml3d(
         kind, texts = captions(clip)
         sources.append(kind)
         job.data(text_lines(texts), "texts", f"{names[k]}.txt")
-    statistics = ds.statistics
+    statistics = given[0] if given else ds.statistics
     job.data(npy(statistics.mean), "Mean.npy")
     job.data(npy(statistics.divisor), "Std.npy")
     job.index(names, extra={"caption_source": sources})
@@ -99,7 +120,8 @@ def export_humanml3d(
     lists = {**by_split, "train_val": sorted(by_split["train"] + by_split["val"]), "all": sorted(names)}
     for name, members in lists.items():
         job.data("".join(f"{n}\n" for n in members).encode(), f"{name}.txt")
-    return job.done(placeholders=sources.count("placeholder"))
+    seen = coverage(ds.index["num_frames"].to_pylist(), limits, recipe=ds.manifest["recipe"])
+    return replace(job.done(), placeholders=sources.count("placeholder"), coverage=seen)
 
 
 def _given_names(ds: DataSet) -> list[str] | None:
@@ -181,7 +203,9 @@ def npy(array: np.ndarray) -> bytes:
 class _Job:
     """A running export: which files exist, what was written, and how a full disk is reported."""
 
-    def __init__(self, ds: DataSet, out: Place, *, kind: str, options: dict[str, bool] | None = None) -> None:
+    def __init__(
+        self, ds: DataSet, out: Place, *, kind: str, options: Mapping[str, bool | str] | None = None
+    ) -> None:
         self.ds, self.out, self.kind = ds, out, kind
         self.written = self.kept = 0
         content = json.dumps(ds.manifest, sort_keys=True).encode()
@@ -209,7 +233,7 @@ class _Job:
         else:
             self.write_atomic(json.dumps(mark, indent=1, sort_keys=True).encode(), MARK)
 
-    def _require_same(self, found: dict[str, object], mark: dict[str, object]) -> None:
+    def _require_same(self, found: Mapping[str, object], mark: Mapping[str, object]) -> None:
         """Raise DataSetError if the folder holds another export."""
         if found == mark:
             return
@@ -261,17 +285,18 @@ class _Job:
         self.written += 1
 
     def index(self, names: list[str], *, extra: dict[str, list[str]]) -> None:
-        """index.csv: name, clip id, recording, dataset, split, frames, fps, action, sorted by name."""
+        """index.csv: name, clip id, recording, dataset, split, frames, fps, action, style, sorted by name."""
         table = self.ds.index
-        columns = ["clip_id", "recording", "dataset", "split", "num_frames", "fps", "action"]
+        columns = ["clip_id", "recording", "dataset", "split", "num_frames", "fps", "action", "style"]
         cells = [names, *(table[c].to_pylist() for c in columns), *extra.values()]
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["name", "clip_id", "source", "dataset", "split", "frames", "fps", "action", *extra])
+        header = ["name", "clip_id", "source", "dataset", "split", "frames", "fps", "action", "style"]
+        writer.writerow([*header, *extra])
         order = np.argsort(names, kind="stable")
         writer.writerows([column[k] for column in cells] for k in order)
         self.data(text.getvalue().encode(), "index.csv")
 
-    def done(self, *, placeholders: int = 0) -> Export:
+    def done(self) -> Export:
         """The result of the export."""
-        return Export(self.out.uri, len(self.ds), self.written, self.kept, placeholders)
+        return Export(self.out.uri, len(self.ds), self.written, self.kept)

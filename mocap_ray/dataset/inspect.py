@@ -11,10 +11,13 @@ from pyarrow import fs as pafs
 from mocap_ray.archives import Archive
 from mocap_ray.body.bodies import Bodies
 from mocap_ray.dataset.options import BodyOptions, MotionOptions
+from mocap_ray.dataset.person import Person, left_out, person_of
 from mocap_ray.dataset.process import Plan, process, source_frames
 from mocap_ray.errors import UserError
+from mocap_ray.motion import bounds
 from mocap_ray.motion.clip import Clip, JointMotion, Motion
-from mocap_ray.motion.quality import Quality, measure, stretches
+from mocap_ray.motion.quality import Quality, measure
+from mocap_ray.motion.stretches import stretches
 from mocap_ray.records import Recording, Rejection
 from mocap_ray.storage import Place, place, require_readable_name
 
@@ -26,7 +29,7 @@ class Inspection:
     Attributes:
         recording: the file as a run would list it, below its own folder.
         motion: the motion that was read, or why it could not be read.
-        quality: exact figures at the source's rate; None if the file could not be read.
+        quality: exact figures at the source's rate; None if the file could not be read or used.
         clips, rejections: what a run with these options would make from the file; without body models, only the
             checks that need none are made and `clips` is empty.
         complete: whether every check of a run was made: body models were given, or none are needed.
@@ -76,7 +79,11 @@ def inspect(
         body, bodies = BodyOptions(root=""), Bodies("", "recorded", {}, {})  # none is needed
     if isinstance(found, Rejection):
         return Inspection(recording, found, None, (), (found,), complete=True, frames_kept=0)
-    quality = measure(found, options.quality.limits(), exact=True)
+    person = _person(found, bodies, body)
+    if isinstance(person, Rejection):
+        return Inspection(recording, found, None, (), (person,), complete=True, frames_kept=0)
+    shaped = None if person is None else person.shaped
+    quality = measure(found, options.quality.limits(), body=shaped, exact=True)
     least = source_frames(options.min_frames, found.source_fps, options)
     parts = stretches(found, quality, cut=options.quality.cut, min_frames=least)
     kept = sum(p.stop - p.start for p in parts if isinstance(p, slice))
@@ -93,6 +100,16 @@ def inspect(
         complete=True,
         frames_kept=kept,
     )
+
+
+def _person(
+    motion: Motion | JointMotion, bodies: Bodies | None, options: BodyOptions | None
+) -> Person | Rejection[Recording] | None:
+    """The body of the person, None without body models, or why a run leaves the recording out."""
+    wrong = bounds.out_of_bounds(motion)
+    if wrong is not None or isinstance(motion, JointMotion) or bodies is None or options is None:
+        return wrong
+    return left_out(motion, options) or person_of(motion, bodies, options)
 
 
 def _located(file: str, archive: Archive) -> tuple[Place, Recording]:

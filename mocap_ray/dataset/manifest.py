@@ -44,6 +44,9 @@ class ClipCounts(Counts):
     frames: Count
     seconds: Amount
     other_gender_body: Count = 0
+    missing_body: Count = 0
+    other_rate: Count = 0
+    short_segments: Count = 0
 
 
 class GroupCounts(ClipCounts):

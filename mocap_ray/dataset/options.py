@@ -10,24 +10,31 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from mocap_ray.archives.splits import completed
 from mocap_ray.dataset.schema import OPTIONAL_COLUMNS
 from mocap_ray.errors import UserError
+from mocap_ray.motion.bounds import LEAST_FPS, MOST_FPS
 from mocap_ray.motion.quality import Limits
 from mocap_ray.options import Section
+from mocap_ray.wording import override
 
 
 class Fractions(Section):
     """Shares of the subjects in each split; they sum to 1."""
 
     train: Annotated[float, Field(ge=0, le=1)] = 0.8
+    """Share of the subjects in train."""
     val: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """Share of the subjects in val."""
     test: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """Share of the subjects in test."""
 
     @model_validator(mode="after")
     def _sum_to_one(self) -> Fractions:
         total = self.train + self.val + self.test
         if abs(total - 1) > 1e-6:
-            raise UserError(f"train + val + test is {total:g}; expected 1")
+            pasted = override(completed(self.model_dump()))
+            raise UserError(f"train + val + test is {total:g}; expected 1. For example {pasted}")
         return self
 
 
@@ -38,23 +45,30 @@ class SourceOptions(Section):
     """A name of the archives table (`mocap-ray archives`), or `package.module:NAME` of your own `Archive`."""
     root: str
     """Folder of the archive: a path, or s3://..., gs://..."""
+    check_root: bool = True
+    """Stop with a question if root looks like a folder in the archive, or above it, and not like the archive."""
     dataset: str | None = None
     """Name of the sub-dataset if `root` is the folder of a single one; otherwise the first folder below root."""
     split: str = "subject"
     """`subject` (hash of the subject), `published` (by the archive's authors; also the archive's name, such as
-    `amass`), `none` (all train), or a path to a YAML file or a folder with train.txt, val.txt, test.txt."""
+    `amass`), `none` (all train), or lists: a YAML file, or a folder with train.txt, val.txt, test.txt
+    (docs/data-format.md, Splits)."""
     fractions: Fractions = Fractions()
-    fps: Annotated[float, Field(gt=0)] | None = None
+    fps: Annotated[float, Field(ge=LEAST_FPS, le=MOST_FPS)] | None = None
     """Overrides the frame rate in the files."""
     include: tuple[str, ...] = ()
-    """Globs on recording names (`CMU/*`); empty selects all."""
+    """Names of recordings or folders (`CMU/01`), or globs on them (`CMU/0*`); empty selects all."""
     exclude: tuple[str, ...] = ()
+    """Likewise; takes precedence over include. Recordings that the data set holds already stay in it: take these out
+    with `mocap-ray dataset exclude`."""
     limit: Annotated[int, Field(gt=0)] | None = None
     """Use only the first N recordings, for a trial."""
     segments: str | None = None
     """HumanML3D's index.csv: each row gives one clip, with the row's name; everything else is left out."""
     texts: str | None = None
     """HumanML3D's folder of captions, for the clips of `segments`."""
+    labels: str | None = None
+    """A CSV file with the columns recording, action, style, text: labels and captions of any archive's recordings."""
 
     @model_validator(mode="after")
     def _texts(self) -> SourceOptions:
@@ -70,8 +84,11 @@ class BodyOptions(Section):
     """Local folder of the SMPL, SMPL+H and SMPL-X files; `mocap-ray body check ROOT` shows what is found.
     An archive of joints alone needs no models: use an empty folder."""
     gender: Literal["recorded", "neutral", "humanml3d"] = "recorded"
+    """The body of a recording: `recorded`, that of its own gender; `neutral`, the neutral one for all; `humanml3d`,
+    male for male and female for all others, as HumanML3D does."""
     families: tuple[Literal["smpl", "smplh", "smplx"], ...] = ("smpl", "smplh", "smplx")
-    """Families to use from root. Naming them keeps the recipe unchanged when other models are added there later."""
+    """Families to use; recordings of another are rejected. Naming them keeps the recipe unchanged when other models are
+    added to root later."""
     betas: Annotated[int, Field(ge=0)] | None = None
     """Maximum number of shape coefficients (HumanML3D: 10); default: as many as both file and model have."""
 
@@ -83,26 +100,36 @@ class QualityOptions(Section):
     """m/s^2, at the source's own frame rate."""
     angular_acceleration: Annotated[float, Field(gt=0)] = 100_000.0
     """rad/s^2, geodesic, of any body joint, at the source's own frame rate."""
+    joint_speed: Annotated[float, Field(gt=0)] = 30.0
+    """m/s over at least 1/60 s, of any of the 22 body joints, at the source's own frame rate."""
+    pelvis_speed: Annotated[float, Field(gt=0)] = 50.0
+    """rad/s over at least 1/60 s, geodesic, of the pelvis, at the source's own frame rate."""
     multiplier: Annotated[float, Field(gt=0)] = 1.0
-    """Multiplies both limits."""
+    """Multiplies all limits."""
     cut: bool = False
     """Keep the good stretches of a recording with bad frames, each its own clip, instead of rejecting it."""
 
     def limits(self) -> Limits:
         """The limits in the form that `motion.quality` takes."""
-        return Limits(self.root_acceleration, self.angular_acceleration, self.multiplier)
+        return Limits(**self.model_dump(exclude={"cut"}))
 
 
 class MotionOptions(Section):
     """How motion becomes features."""
 
     profile: Literal["humanml3d", "flowmimic"] = "humanml3d"
+    """`humanml3d`: 20 fps, one skeleton for all; `flowmimic`: 30 fps, the bone lengths of each subject."""
     resample: Literal["stride", "interpolate"] = "interpolate"
+    """`interpolate`: the exact rate; `stride`: every n-th frame, as in the reference implementations."""
     yaw: Literal["continuous", "reference"] = "continuous"
+    """`continuous`: decodes exactly; `reference`: as published, with the wrong sign where a facing passes -Z."""
     mirror: bool = False
     """Add a left-right mirrored twin of each clip."""
     min_frames: Annotated[int, Field(ge=1)] = 20
     """Shortest clip, in rows of `features`."""
+    max_frames: Annotated[int, Field(ge=1)] | None = None
+    """Longest clip, in rows of `features`: longer ones are cut into several, and no row is lost. Trainers in the
+    layout of HumanML3D skip clips from 200 rows on; 196 is their longest length."""
     window: Annotated[int, Field(ge=1)] | None = None
     """Cut clips into windows of this many rows; the remainder is dropped."""
     window_stride: Annotated[int, Field(ge=1)] | None = None
@@ -122,6 +149,20 @@ class MotionOptions(Section):
             raise UserError(f"window {self.window} is shorter than min_frames {self.min_frames}")
         return self
 
+    @model_validator(mode="after")
+    def _lengths(self) -> MotionOptions:
+        if self.max_frames is None:
+            return self
+        if self.max_frames < 2 * self.min_frames - 1:
+            raise ValueError(
+                f"max_frames {self.max_frames} is too small for min_frames {self.min_frames}: not every clip can be "
+                f"cut into parts of {self.min_frames} to {self.max_frames} rows; expected at least "
+                f"{2 * self.min_frames - 1}, or a smaller min_frames"
+            )
+        if self.window is not None and self.window > self.max_frames:
+            raise ValueError(f"window {self.window} is longer than max_frames {self.max_frames}")
+        return self
+
 
 Column = Literal["features", "joints", "poses", "trans", "stick", "vertices"]
 """`vertices` takes 83 kB (SMPL, SMPL+H) or 126 kB (SMPL-X) a frame: set `shard_mb` to 4 with it."""
@@ -133,6 +174,7 @@ class OutputOptions(Section):
     root: str
     """Folder of the data set: a path, or s3://..., gs://..."""
     columns: tuple[Column, ...] = ("features", "joints", "poses", "trans")
+    """Frame columns to write; features are always among them. See the data format for each."""
     shard_mb: Annotated[float, Field(gt=0)] = 32.0
     """Target size of a shard, in MB of source files; shards have at least half and at most twice this size."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -109,8 +110,8 @@ class PoseRows(RowSource):
     def broken(self, names: Sequence[str]) -> DataSetError:
         """The error if poses are NaN or infinite."""
         return DataSetError(
-            f"{self.source.place.uri}: poses that are not finite in {', '.join(names[:5])}. Extract again without "
-            "these recordings (source.exclude)."
+            f"{self.source.place.uri}: poses that are not finite in {', '.join(names[:5])}. Take them out: "
+            f"{shlex.join(['mocap-ray', 'dataset', 'exclude', self.source.place.uri, *names[:5]])} --reason '...'"
         )
 
 

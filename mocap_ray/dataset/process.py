@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from mocap_ray.archives import Archive
+from mocap_ray.archives.labels import NO_LABELS, Labels
 from mocap_ray.archives.segments import GRID_FPS, Segment
 from mocap_ray.body import mesh
 from mocap_ray.body.bodies import Bodies, MissingBody
 from mocap_ray.body.model import BodyModel
 from mocap_ray.dataset.options import BodyOptions, MotionOptions
-from mocap_ray.motion import quality
+from mocap_ray.dataset.person import Person, left_out, person_of
+from mocap_ray.motion import bounds, quality
 from mocap_ray.motion.axes import joints_y_up, poses_smplx, to_y_up
 from mocap_ray.motion.clip import Clip, JointMotion, Motion, Reason
 from mocap_ray.motion.features import UndefinedFeatures, encode
 from mocap_ray.motion.mirror import mirror_joints, mirror_text
 from mocap_ray.motion.resample import resample, resample_joints
 from mocap_ray.motion.stick import stick
-from mocap_ray.motion.windows import windows
+from mocap_ray.motion.stretches import stretches
+from mocap_ray.motion.windows import cuts, windows
 from mocap_ray.records import Recording, Rejection
 from mocap_ray.storage import Place
 from mocap_ray.wording import counted
@@ -41,6 +45,7 @@ class Plan:
         fps: overrides the frame rate of the files.
         segments: recording name -> the segments to use; recordings that are not listed are not processed.
             None means that all recordings are used whole.
+        labels: recording name -> labels from a table, which replace those of the archive.
         device: torch device on which vertices are computed.
     """
 
@@ -52,6 +57,7 @@ class Plan:
     columns: tuple[str, ...]
     fps: float | None = None
     segments: Mapping[str, tuple[Segment, ...]] | None = None
+    labels: Mapping[str, Labels] = field(default_factory=dict)
     device: str = "cpu"
 
 
@@ -69,47 +75,66 @@ def process(recording: Recording, plan: Plan) -> list[Clip | Rejection[Recording
     motion = plan.archive.read(plan.place, recording, fps=plan.fps)
     if isinstance(motion, Rejection):
         return [motion]
-    if isinstance(motion, Motion):
-        plan.bodies.choose(motion.family, motion.gender)
+    if (wrong := bounds.out_of_bounds(motion) or left_out(motion, plan.body)) is not None:
+        return [wrong]
+    body = person_of(motion, plan.bodies, plan.body) if isinstance(motion, Motion) else None
+    if isinstance(body, Rejection):
+        return [body]
+    motion = plan.labels.get(recording.name, NO_LABELS).added_to(motion)
     found: list[Clip | Rejection[Recording]] = []
-    for part, name in _parts(motion, plan):
+    for part in _parts(motion, plan):
         if isinstance(part, Rejection):
             found.append(part)
             continue
-        for piece in _pieces(part, plan):
-            found += [piece] if isinstance(piece, Rejection) else _clips(piece, name, plan)
+        for piece in _pieces(part.motion, body, plan):
+            found += [piece] if isinstance(piece, Rejection) else _clips(piece, part, body, plan)
     return found
 
 
-def _parts(
-    motion: Motion | JointMotion, plan: Plan
-) -> Iterator[tuple[Motion | JointMotion | Rejection[Recording], str | None]]:
-    """The parts of a recording to use, with their names: all of it, or its segments, at the source's rate."""
+@dataclass(frozen=True, slots=True, eq=False)
+class _Part:
+    """A part of a recording to use.
+
+    Attributes:
+        motion: at the source's rate.
+        name: of the segment, if it is one.
+        short: whether the recording ends before the segment does.
+    """
+
+    motion: Motion | JointMotion
+    name: str | None = None
+    short: bool = False
+
+
+def _parts(motion: Motion | JointMotion, plan: Plan) -> Iterator[_Part | Rejection[Recording]]:
+    """The parts of a recording to use: all of it, or its segments."""
     if plan.segments is None:
-        yield motion, None
+        yield _Part(motion)
         return
     frames, fps = len(motion.root), motion.fps
     for segment in plan.segments[motion.recording.name]:
         part = segment.source_frames(frames, fps)
         if part.stop > part.start:
-            yield replace(motion.part(part), texts=segment.texts), segment.name
+            short = segment.missing(frames, fps) > 0
+            yield _Part(replace(motion.part(part), texts=segment.texts or motion.texts), segment.name, short)
         else:
             what = (
                 f"{motion.recording.source}: segment {segment.name} begins at frame {segment.start} at "
                 f"{GRID_FPS:g} fps, but the recording has only {counted(frames, 'frame')} at {fps:g} fps. It may be "
                 "from another release of the archive."
             )
-            yield Rejection(motion.recording, Reason.TOO_SHORT, what, frames), None
+            yield Rejection(motion.recording, Reason.TOO_SHORT, what, frames)
 
 
 def _pieces(
-    motion: Motion | JointMotion, plan: Plan
+    motion: Motion | JointMotion, body: Person | None, plan: Plan
 ) -> Iterator[Motion | JointMotion | Rejection[Recording]]:
     """The stretches of a motion that pass the quality checks, at the source's rate."""
     options = plan.motion
-    measured = quality.measure(motion, options.quality.limits())
+    shaped = None if body is None else body.shaped
+    measured = quality.measure(motion, options.quality.limits(), body=shaped)
     least = source_frames(options.min_frames, motion.source_fps, options)
-    for part in quality.stretches(motion, measured, cut=options.quality.cut, min_frames=least):
+    for part in stretches(motion, measured, cut=options.quality.cut, min_frames=least):
         if isinstance(part, Rejection):
             yield part
         elif part == slice(0, len(motion.root)):
@@ -134,36 +159,28 @@ class _Track:
     Attributes:
         fps: frames per second of these arrays.
         joints: [T, 22, 3] float64 metres.
-        betas: shape coefficients of the body; empty without a body.
-        body_gender: gender of the body model; without a body, that of the recording.
-        motion, model: the poses and the body model; None for joints alone.
+        body: the body; None for joints alone.
+        motion: its poses; None for joints alone.
         poses: [T, 55, 3] axis-angle, rad, if the column `poses` is requested.
     """
 
     fps: float
     joints: np.ndarray
-    betas: np.ndarray
-    body_gender: str
+    body: Person | None = None
     motion: Motion | None = None
-    model: BodyModel | None = None
     poses: np.ndarray | None = None
 
 
-def _of_body(piece: Motion, plan: Plan) -> _Track:
+def _of_body(piece: Motion, body: Person, plan: Plan) -> _Track:
     """Joints by forward kinematics on the recording's body."""
     options = plan.motion
-    model = plan.bodies.choose(piece.family, piece.gender).model
-    betas = piece.betas[: plan.body.betas]
-    body = model.shaped(betas)
     motion = resample(piece, fps=options.fps, method=options.resample)
-    motion = to_y_up(motion, body.rest[0])
+    motion = to_y_up(motion, body.shaped.rest[0])
     return _Track(
         fps=motion.fps,
-        joints=body.joints(motion.poses, motion.trans),
-        betas=betas[: model.shape_directions.shape[-1]],
-        body_gender=model.gender,
+        joints=body.shaped.joints(motion.poses, motion.trans),
+        body=body,
         motion=motion,
-        model=model,
         poses=poses_smplx(motion) if "poses" in plan.columns else None,
     )
 
@@ -173,15 +190,19 @@ def _of_joints(piece: JointMotion, plan: Plan) -> _Track:
     options = plan.motion
     motion = joints_y_up(resample_joints(piece, fps=options.fps, method=options.resample))
     joints = np.asarray(motion.joints, dtype=np.float64)
-    return _Track(fps=motion.fps, joints=joints, betas=np.zeros(0), body_gender=piece.gender)
+    return _Track(fps=motion.fps, joints=joints)
 
 
 def _clips(
-    piece: Motion | JointMotion, name: str | None, plan: Plan
+    piece: Motion | JointMotion, whole: _Part, body: Person | None, plan: Plan
 ) -> Iterator[Clip | Rejection[Recording]]:
-    """Cut a good stretch at the source's rate into clips at the profile's rate."""
+    """Cut a good stretch of a part at the source's rate into clips at the profile's rate."""
     options = plan.motion
-    track = _of_joints(piece, plan) if isinstance(piece, JointMotion) else _of_body(piece, plan)
+    if isinstance(piece, JointMotion):
+        track = _of_joints(piece, plan)
+    else:
+        assert body is not None
+        track = _of_body(piece, body, plan)
     rows = len(track.joints) - 1 if options.profile == "humanml3d" else len(track.joints)
     if options.window is not None and rows < options.window:
         detail = (
@@ -189,33 +210,55 @@ def _clips(
             f"needs {options.window}. Lower it to keep them."
         )
         yield Rejection(piece.recording, Reason.TOO_SHORT, detail, piece.first_frame)
-    for start, stop in _spans(rows, options):
+    # A row of the index is one clip with one name and its own captions, so it is not cut.
+    spans = _spans(rows, options) if whole.name is None else [(0, rows)]
+    starts = [piece.first_frame + round(start * piece.source_fps / track.fps) for start, _ in spans]
+    for (start, stop), first, clip_id in zip(spans, starts, _ids(piece.recording.name, starts), strict=True):
         # One joint frame more than rows in the humanml3d profile: velocities need the next frame.
         part = slice(start, stop + (len(track.joints) - rows))
-        yield from _clip_and_twin(piece, track, part, name, plan)
+        base = _base(piece, track, part, clip_id=clip_id, whole=whole)
+        yield from _clip_and_twin(base, track, part, first, plan)
 
 
-def _clip_and_twin(
-    piece: Motion | JointMotion, track: _Track, part: slice, name: str | None, plan: Plan
-) -> Iterator[Clip | Rejection[Recording]]:
-    """Some frames of a track as a clip, and its mirrored twin if `motion.mirror` is set."""
-    first = piece.first_frame + round(part.start * piece.source_fps / track.fps)
-    base = Clip(
-        clip_id=f"{piece.recording.name}@{first}",
+def _ids(name: str, starts: Sequence[int]) -> list[str]:
+    """Ids of the clips of a stretch by their first source frames, which never decrease.
+
+    If the source is slower than the profile, several clips may begin in one frame: `@12`, `@12.1`, `@12.2`.
+
+    >>> _ids("a", [0, 12, 12, 13])
+    ['a@0', 'a@12', 'a@12.1', 'a@13']
+    """
+    again = [k - bisect_left(starts, first) for k, first in enumerate(starts)]
+    return [f"{name}@{first}.{k}" if k else f"{name}@{first}" for first, k in zip(starts, again, strict=True)]
+
+
+def _base(piece: Motion | JointMotion, track: _Track, part: slice, *, clip_id: str, whole: _Part) -> Clip:
+    """Some frames of a track as a clip, still without features."""
+    body = track.body
+    return Clip(
+        clip_id=clip_id,
         recording=piece.recording,
         gender=piece.gender,
         family=piece.family,
         fps=track.fps,
         source_fps=piece.source_fps,
-        betas=track.betas,
+        betas=np.zeros(0) if body is None else body.betas,
         features=np.zeros((0, 263), np.float32),
         joints=track.joints[part],
-        body_gender=track.body_gender,
+        body_gender=piece.gender if body is None else body.choice.model.gender,
+        body_missing=body is not None and body.choice.fell_back,
+        short=whole.short,
         action=piece.action,
         style=piece.style,
         texts=piece.texts,
-        name=name,
+        name=whole.name,
     )
+
+
+def _clip_and_twin(
+    base: Clip, track: _Track, part: slice, first: int, plan: Plan
+) -> Iterator[Clip | Rejection[Recording]]:
+    """A clip with its features, and its mirrored twin if `motion.mirror` is set."""
     clip = _encoded(base, first, plan)
     if isinstance(clip, Rejection):
         yield clip
@@ -227,33 +270,36 @@ def _clip_and_twin(
             base,
             clip_id=f"{base.clip_id}~M",
             joints=mirror_joints(base.joints),
+            action=None if base.action is None else mirror_text(base.action),
             texts=tuple(mirror_text(t) for t in base.texts),
-            name=None if name is None else f"M{name}",
+            name=None if base.name is None else f"M{base.name}",
         )
         yield _encoded(twin, first, plan)
 
 
 def _with_poses(clip: Clip, track: _Track, part: slice, plan: Plan) -> Clip:
     """The clip with the columns that need a body: poses, trans and vertices."""
-    if track.motion is None or track.model is None:
+    if track.motion is None or track.body is None:
         return clip
-    motion, model = track.motion, track.model
+    motion, body = track.motion, track.body
     return replace(
         clip,
         poses=None if track.poses is None else track.poses[part],
         trans=motion.trans[part].astype(np.float32),
-        vertices=_meshes(motion, part, track.betas, model, plan) if "vertices" in plan.columns else None,
+        vertices=_meshes(motion, part, body.betas, body.choice.model, plan)
+        if "vertices" in plan.columns
+        else None,
     )
 
 
 def _spans(rows: int, options: MotionOptions) -> list[tuple[int, int]]:
-    """Row ranges of the clips of a stretch: all of it, or its windows."""
-    if options.window is None:
-        return [(0, rows)]
-    return [
-        (s.start, s.stop)
-        for s in windows(rows, length=options.window, stride=options.window_stride or options.window)
-    ]
+    """Row ranges of the clips of a stretch: all of it, its windows, or its cuts."""
+    if options.window is not None:
+        stride = options.window_stride or options.window
+        return [(s.start, s.stop) for s in windows(rows, length=options.window, stride=stride)]
+    if options.max_frames is not None:
+        return [(s.start, s.stop) for s in cuts(rows, most=options.max_frames, least=options.min_frames)]
+    return [(0, rows)]
 
 
 def _encoded(clip: Clip, first_frame: int, plan: Plan) -> Clip | Rejection[Recording]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
@@ -53,6 +53,9 @@ class ClipSums(Sums):
         frames: rows of `features`.
         seconds: seconds of motion.
         other_gender_body: number of recordings that used a body model of another gender than their own.
+        missing_body: number of recordings whose preferred body model is missing, so that another was used.
+        other_rate: number of recordings with clips at another frame rate than the profile's.
+        short_segments: number of clips that are shorter than their segment, because the recording ends before it.
         moments: moments of the features, for the statistics of the training split.
     """
 
@@ -61,6 +64,9 @@ class ClipSums(Sums):
     frames: Count
     seconds: Amount
     other_gender_body: Count
+    missing_body: Count
+    other_rate: Count
+    short_segments: Count
     moments: FeatureSums
 
     def merge(self, other: ClipSums) -> ClipSums:
@@ -69,12 +75,16 @@ class ClipSums(Sums):
             frames=self.frames + other.frames,
             seconds=self.seconds + other.seconds,
             other_gender_body=self.other_gender_body + other.other_gender_body,
+            missing_body=self.missing_body + other.missing_body,
+            other_rate=self.other_rate + other.other_rate,
+            short_segments=self.short_segments + other.short_segments,
             moments=FeatureSums.of(self.moments.moments().merge(other.moments.moments())),
         )
 
     def counts(self) -> dict[str, int | float]:
         """All but the moments."""
-        return {**super().counts(), "other_gender_body": self.other_gender_body}
+        names = ("other_gender_body", "missing_body", "other_rate", "short_segments")
+        return {**super().counts(), **{name: getattr(self, name) for name in names}}
 
 
 CLIPS = Layout(
@@ -128,10 +138,18 @@ class ClipProduct(Product[Recording, Clip, ClipSums]):
         moments = Moments.empty()
         for clip in items:
             moments = moments.merge(Moments.of_features(clip.features))
+
+        def recordings(which: Callable[[Clip], bool]) -> int:
+            return len({c.recording.name for c in items if which(c)})
+
+        rate = self.plan.motion.fps
         return ClipSums(
             frames=sum(c.num_frames for c in items),
             seconds=sum(c.num_frames / c.fps for c in items),
-            other_gender_body=len({c.recording.name for c in items if c.body_gender != c.gender}),
+            other_gender_body=recordings(lambda c: c.body_gender != c.gender),
+            missing_body=recordings(lambda c: c.body_missing),
+            other_rate=recordings(lambda c: c.fps != rate),
+            short_segments=sum(c.short and not c.mirrored for c in items),
             moments=FeatureSums.of(moments),
         )
 

@@ -174,7 +174,7 @@ class DataSet:
 
     @cached_property
     def index(self) -> pa.Table:
-        """One row per clip, without frame columns: the plain columns plus dataset and split, in reading order.
+        """One row per clip, in reading order, with the plain columns, dataset and split, without frame columns.
 
         `ds.index.to_pandas()` gives a quick overview; row k is the k-th clip of `ds.clips()`.
         """

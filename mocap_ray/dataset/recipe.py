@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from mocap_ray.archives.labels import LabelTable
 from mocap_ray.archives.segments import SegmentIndex
 from mocap_ray.body.bodies import Bodies
 from mocap_ray.dataset.options import BodyOptions, MotionOptions, OutputOptions, SourceOptions
@@ -22,6 +23,7 @@ def recipe(
     bodies: Bodies,
     lists: Mapping[str, Any] | None,
     segments: SegmentIndex | None = None,
+    labels: LabelTable | None = None,
     *,
     split: str,
 ) -> dict[str, Any]:
@@ -32,6 +34,7 @@ def recipe(
         bodies: the models that were found, identified by their sha256.
         lists: content of the split file, if `source.split` names one; its path is not part of the recipe.
         segments: the index that `source.segments` names, with its captions; their paths are not part of the recipe.
+        labels: the table that `source.labels` names; its path is not part of the recipe.
         split: `source.split`; for a published split, the name of the archive.
     """
     subject = source.split == "subject"
@@ -47,9 +50,18 @@ def recipe(
             "betas": body.betas,
             "models": bodies.identities(),
         },
-        "motion": motion.model_dump(mode="json"),
+        "motion": _motion(motion, segments),
         "columns": sorted(output.columns),
         "shard_mb": output.shard_mb,
-        # No key without segments, so that recipes from before segments existed keep their hash.
+        # No keys for what is not used, so that recipes from before these keys existed keep their hash.
         **({"segments": segments.sha256} if segments is not None else {}),
+        **({"labels": labels.sha256} if labels is not None else {}),
     }
+
+
+def _motion(motion: MotionOptions, segments: SegmentIndex | None) -> dict[str, Any]:
+    """The motion section, without `max_frames` where it cuts nothing: rows of an index and windows stay as they are."""
+    values = motion.model_dump(mode="json")
+    if motion.max_frames is None or motion.window is not None or segments is not None:
+        del values["max_frames"]
+    return values

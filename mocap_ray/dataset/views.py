@@ -57,7 +57,7 @@ class ClipView:
 
     @property
     def features(self) -> Float[np.ndarray, "R 263"]:
-        """[R, 263] float32, columns as in `docs/features.md`."""
+        """[R, 263] float32, columns as in `docs/data-format.md`."""
         array = self._frames("features")
         assert array is not None, "schema: features are never null"
         return array
@@ -81,7 +81,7 @@ class ClipView:
 
     @property
     def stick(self) -> Float[np.ndarray, "T 20"] | None:
-        """[T, 20] float32: five lines (x1, y1, x2, y2) per frame."""
+        """[T, 20] float32, five lines (x1, y1, x2, y2) per frame."""
         return self._frames("stick")
 
     @property

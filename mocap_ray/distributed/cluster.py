@@ -19,6 +19,7 @@ import ray
 
 from mocap_ray.distributed.watch import died, own_raylet, watched
 from mocap_ray.errors import UserError
+from mocap_ray.runs.job import is_job
 from mocap_ray.runs.ray import RayOptions
 
 API = "RAY_API_SERVER_ADDRESS"
@@ -200,7 +201,7 @@ def _is_running(pid: int) -> bool:
 
 def _job_address() -> str | None:
     """Address of the cluster that runs this process as a job of `ray job submit`, or None."""
-    if "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ:
+    if is_job():
         return os.environ.get("RAY_ADDRESS", "auto")
     return None
 

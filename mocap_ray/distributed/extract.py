@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+from mocap_ray.archives import find_archive, named_split
+from mocap_ray.archives.splits import checked_lists
 from mocap_ray.config import dump_yaml, read_yaml
 from mocap_ray.dataset.build import prepare
+from mocap_ray.dataset.exclusion import Change, prepare_change
 from mocap_ray.dataset.product import ClipBuild
 from mocap_ray.distributed.shards import ray_engine
+from mocap_ray.errors import UserError
 from mocap_ray.runs.extract import ExtractConfig
 from mocap_ray.shards.running import RunCallback, RunResult, run
 from mocap_ray.storage import place
@@ -15,19 +21,23 @@ from mocap_ray.storage import place
 
 def plan(config: ExtractConfig, *, overwrite: bool = False, prune: bool = False) -> ClipBuild:
     """Plan an extraction without changing any file. Raises UserError with a remedy."""
-    lists = None
-    if Path(config.source.split).suffix in (".yaml", ".yml"):
-        lists = read_yaml(Path(config.source.split))
+    config.require_lasting()
     return prepare(
         config.source,
         config.body,
         config.motion,
         config.output,
-        lists=lists,
+        lists=_lists(config),
         overwrite=overwrite,
         prune=prune,
         gpus=config.ray.gpus_per_worker,
     )
+
+
+def _lists(config: ExtractConfig) -> dict[str, list[str]] | None:
+    """The content of the YAML file that `source.split` names, if any."""
+    path = Path(config.source.split)
+    return checked_lists(read_yaml(path), str(path)) if path.suffix in (".yaml", ".yml") else None
 
 
 def extract(
@@ -52,21 +62,69 @@ def extract(
         Locked: another run is writing this data set.
         RunFailed: some shards could not be written, or every recording was rejected.
     """
+    config.require_lasting()
+    return _run(config, lambda: plan(config, overwrite=overwrite, prune=prune), callback, strict=strict)
+
+
+def change_exclusions(config: ExtractConfig, change: Change, callback: RunCallback) -> RunResult:
+    """Take recordings out of a data set for good, or in again; only their shards are remade.
+
+    Args:
+        config: the config that made the data set; `output.root` is the data set.
+        change: what to take out or in.
+        callback: is called on progress.
+
+    Raises:
+        UserError: the change is impossible, or the shards cannot be remade; nothing was changed.
+        Locked: another run is writing this data set.
+        RunFailed: some shards could not be written; the same call resumes.
+    """
+    config.require_lasting()
+
+    def prepared() -> ClipBuild:
+        try:
+            lists, gpus = _lists(config), config.ray.gpus_per_worker
+            return prepare_change(
+                config.source, config.body, config.motion, config.output, change, lists=lists, gpus=gpus
+            )
+        except UserError as error:
+            raise UserError(
+                f"{error}\nNothing was changed. The shards of these recordings have to be remade, from "
+                f"{config.source.root} and {config.body.root}. If they are elsewhere now, add --override "
+                "source.root=... body.root=..."
+            ) from error
+
+    return _run(config, prepared, callback)
+
+
+def _run(
+    config: ExtractConfig, prepared: Callable[[], ClipBuild], callback: RunCallback, *, strict: bool = False
+) -> RunResult:
     return run(
-        lambda: plan(config, overwrite=overwrite, prune=prune),
+        prepared,
         lambda: ray_engine(config.ray),
         out=place(config.output.root),
         callback=callback,
-        config=_without_secrets(config),
+        config=dump_yaml(_logged(config)),
         strict=strict,
     )
 
 
-def _without_secrets(config: ExtractConfig) -> str:
-    """The config as YAML for the log, without the credentials that URIs may contain."""
+def _logged(config: ExtractConfig) -> dict[str, Any]:
+    """The config for the log: absolute paths, so that it works in any folder, and addresses without credentials."""
     values = config.model_dump(mode="json")
-    for section in ("source", "output"):
-        for key in ("root", "segments", "texts", "split"):
-            if "://" in str(values[section].get(key)):
-                values[section][key] = place(values[section][key]).uri
-    return dump_yaml(values)
+    paths = [
+        ("source", "root"),
+        ("source", "segments"),
+        ("source", "texts"),
+        ("body", "root"),
+        ("output", "root"),
+    ]
+    if not named_split(find_archive(config.source.archive), config.source.split):
+        paths.append(("source", "split"))
+    for section, key in paths:
+        text = values[section][key]
+        if text is not None:
+            found = place(text)
+            values[section][key] = found.uri if "://" in text else found.path
+    return values

@@ -26,6 +26,7 @@ from mocap_ray.distributed.watch import died
 from mocap_ray.errors import UserError
 from mocap_ray.lock import lock
 from mocap_ray.pages.searches import PAGE_NAME, write_page
+from mocap_ray.runs.job import require_lasting
 from mocap_ray.runs.ray import RayOptions
 from mocap_ray.runs.search import SearchConfig, base_values, check_search
 from mocap_ray.searching.results import Trial, export_best, name, ranked, read_trials, write_csv
@@ -92,7 +93,9 @@ def search(
     """
     prepare.refuse_both(resume=resume, overwrite=overwrite)
     start = time.monotonic()
-    base = absolute(check_search(config))
+    base = check_search(config)
+    require_lasting({"fixed.data.root": base.data.root, "output.root": config.output.root})
+    base = absolute(base)
     out = place(base.output.root)
     with lock(out, what="search"):
         # Checked here, so that a data set that cannot be used is reported once, and not by each trial.

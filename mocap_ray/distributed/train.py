@@ -25,6 +25,7 @@ from mocap_ray.distributed.events import EventQueue
 from mocap_ray.distributed.resources import Share, capacity, share
 from mocap_ray.distributed.worker import work
 from mocap_ray.lock import lock
+from mocap_ray.runs.job import require_lasting
 from mocap_ray.runs.ray import RayOptions
 from mocap_ray.runs.train import TrainConfig
 from mocap_ray.storage import Place, expand, place
@@ -65,6 +66,7 @@ def train(
         TrainingFailed: the training stopped with an error.
     """
     refuse_both(resume=resume, overwrite=overwrite)
+    require_lasting({"data.root": config.data.root, "output.root": config.output.root})
     config = absolute(config)
     with lock(place(config.output.root), what="training"):
         prepare(config.setup(), resume=resume, overwrite=overwrite)

@@ -23,14 +23,18 @@ class Reason(StrEnum):
     UNSAFE = "unsafe"  # holds pickled objects, which are not loaded
     MISSING_KEYS = "missing_keys"
     BAD_SHAPE = "bad_shape"  # arrays that contradict each other, or match no known format
-    BAD_VALUE = "bad_value"  # a frame rate of 0
+    BAD_VALUE = "bad_value"  # a frame rate of 0, a position 1e9 m away: see motion/bounds.py
+    OTHER_FAMILY = "other_family"  # of a body family that body.families leaves out
     NON_FINITE = "non_finite"
     TOO_SHORT = "too_short"
     TELEPORT = "teleport"  # root acceleration above the limit
-    UNSTABLE = "unstable"  # angular acceleration of a body joint above the limit
+    UNSTABLE = (
+        "unstable"  # speed or angular acceleration of a body joint, or turn of the pelvis, above the limit
+    )
     UNDEFINED_FACING = "undefined_facing"  # the line across hips and shoulders is vertical
     UNDEFINED_BONE = "undefined_bone"  # a bone of zero length, or exactly against its rest direction
     WORKER_DIED = "worker_died"  # the process that read it was killed (out of memory, segfault)
+    EXCLUDED = "excluded"  # by the user: `mocap-ray dataset exclude`
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -145,6 +149,8 @@ class Clip:
         trans: [T, 3] float32 metres, Y up; None if poses is None.
         body_gender: gender of the body model that was used, which differs from `gender` after a fallback; equal to
             `gender` if no model was used.
+        body_missing: whether the body model that the gender policy prefers is missing, and another was used.
+        short: whether the recording ends before its segment does.
         stick: [T, 20] float32 five stick-figure lines, if this column is requested.
         vertices: [T, V, 3] float32 metres, Y up, if this column is requested.
         name: name in the list of segments (HumanML3D's `000021`, its mirrored twin `M000021`).
@@ -160,6 +166,8 @@ class Clip:
     features: Float[np.ndarray, "R 263"]
     joints: Float[np.ndarray, "T 22 3"]
     body_gender: str
+    body_missing: bool = False
+    short: bool = False
     poses: Float[np.ndarray, "T 55 3"] | None = None
     trans: Float[np.ndarray, "T 3"] | None = None
     stick: Float[np.ndarray, "T 20"] | None = None
@@ -173,3 +181,8 @@ class Clip:
     def num_frames(self) -> int:
         """Rows of `features`."""
         return len(self.features)
+
+    @property
+    def mirrored(self) -> bool:
+        """Whether it is the mirrored twin of a clip."""
+        return self.clip_id.endswith("~M")

@@ -14,14 +14,17 @@ from typing import Any
 import numpy as np
 from numba import njit
 
+from mocap_ray.motion.bounds import FAR
+
 _part = njit(
     nogil=True, error_model="numpy", forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True
 )
 
-GOOD, NON_FINITE, TELEPORT, UNSTABLE = 0, 1, 2, 3
-"""The codes of a frame."""
+GOOD, NON_FINITE, BAD_VALUE, TELEPORT, UNSTABLE, TURNING, FAST = range(7)
+"""The codes of a frame; BAD_VALUE: a number beyond `bounds.FAR`."""
 
 _EXPONENT = np.int64(0x7FF0000000000000)  # all bits set: infinite or not a number
+_FAR_EXPONENT = np.int64(0x4090000000000000)  # that of FAR, 1,024, and of nothing smaller
 _PI2 = math.pi * math.pi
 _HALF_PI = 0.5 * math.pi
 _PI_HIGH = 3.1415926534682512  # few enough digits that products with integers below 2^20 are exact
@@ -29,6 +32,17 @@ _PI_LOW = 1.2154201013012384e-10  # pi - _PI_HIGH
 _ROUND = 1.5 * 2.0**52  # adding and subtracting it rounds to the nearest integer
 LANES = 40
 _L: Any = np.uint64(LANES)
+
+
+def unusable(codes: np.ndarray) -> np.ndarray:
+    """Which frames have numbers that are not finite or out of bounds: nothing is computed from them."""
+    return np.asarray((codes == NON_FINITE) | (codes == BAD_VALUE))
+
+
+@_part
+def _unusable(codes, t):
+    """`unusable` of one frame."""
+    return codes[t] == NON_FINITE or codes[t] == BAD_VALUE
 
 
 @_part
@@ -228,13 +242,19 @@ def scan(raw, joints, trans, root_limit, angular_limit, skip, codes, found):
         wrong = 0
         first = np.uint64(t) * width  # unsigned, so that the loop vectorises: see kernels.py
         for k in range(width):
-            wrong += (bits[first + k] & _EXPONENT) == _EXPONENT
+            wrong += (bits[first + k] & _EXPONENT) >= _FAR_EXPONENT
         for k in range(3):
-            wrong += 0 if math.isfinite(trans[t, k]) else 1
+            wrong += 0 if abs(trans[t, k]) < FAR else 1
         if wrong > 0:
-            codes[t] = NON_FINITE
+            codes[t] = BAD_VALUE
+            for k in range(width):
+                if (bits[first + k] & _EXPONENT) == _EXPONENT:
+                    codes[t] = NON_FINITE
+            for k in range(3):
+                if not math.isfinite(trans[t, k]):
+                    codes[t] = NON_FINITE
     for t in range(1, frames - 1):
-        if codes[t - 1] == NON_FINITE or codes[t] == NON_FINITE or codes[t + 1] == NON_FINITE:
+        if _unusable(codes, t - 1) or _unusable(codes, t) or _unusable(codes, t + 1):
             continue
         x = trans[t + 1, 0] - 2.0 * trans[t, 0] + trans[t - 1, 0]
         y = trans[t + 1, 1] - 2.0 * trans[t, 1] + trans[t - 1, 1]
@@ -255,7 +275,7 @@ def scan(raw, joints, trans, root_limit, angular_limit, skip, codes, found):
             step = _step2(poses, t)
             bound = math.sqrt(2.0 * (step + last))
             last = step
-        if codes[t - 1] == NON_FINITE or codes[t] == NON_FINITE or codes[t + 1] == NON_FINITE:
+        if _unusable(codes, t - 1) or _unusable(codes, t) or _unusable(codes, t + 1):
             continue
         if bound <= skip:
             if bound > found[2]:

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float, Float64, Int64
 
 from mocap_ray.motion import kernels_poses
+from mocap_ray.motion.bounds import LEAST_FPS, MOST_FPS, in_range
 from mocap_ray.motion.clip import JointMotion, Motion
 
 Method = Literal["stride", "interpolate"]
@@ -32,7 +33,7 @@ def resample(motion: Motion, *, fps: float, method: Method = "interpolate") -> M
     Degenerate input: a motion of one frame or none is not interpolated.
 
     Raises:
-        ValueError: fps is not positive, or the method is unknown.
+        ValueError: a frame rate is out of `bounds`, or the method is unknown.
     """
     if stride := _stride(motion.fps, fps, method):
         return _strided(motion, *stride)
@@ -60,7 +61,7 @@ def resample_joints(motion: JointMotion, *, fps: float, method: Method = "interp
     Degenerate input: a motion of one frame or none is not interpolated.
 
     Raises:
-        ValueError: fps is not positive, or the method is unknown.
+        ValueError: a frame rate is out of `bounds`, or the method is unknown.
     """
     if stride := _stride(motion.fps, fps, method):
         step, reached = stride
@@ -70,8 +71,7 @@ def resample_joints(motion: JointMotion, *, fps: float, method: Method = "interp
 
 def _stride(source_fps: float, fps: float, method: str) -> tuple[int, float] | None:
     """The step between frames that are kept, and the resulting rate; None if frames are interpolated."""
-    if not fps > 0 or not math.isfinite(fps):
-        raise ValueError(f"resample: fps is {fps}. Expected frames per second above 0.")
+    _require_rates(source_fps, fps)
     if method not in ("stride", "interpolate"):
         raise ValueError(f"resample is {method!r}. Expected stride or interpolate.")
     ratio = source_fps / fps
@@ -80,6 +80,15 @@ def _stride(source_fps: float, fps: float, method: str) -> tuple[int, float] | N
         return step, source_fps / step
     step = round(ratio)
     return (step, fps) if step >= 1 and abs(ratio - step) < 1e-9 * ratio else None
+
+
+def _require_rates(*rates: float) -> None:
+    """Raise ValueError for a frame rate out of bounds: the number of frames to make is computed from their ratio."""
+    for rate in rates:
+        if not in_range(rate):
+            raise ValueError(
+                f"resample: a frame rate is {rate:g}. Expected {LEAST_FPS:g} to {MOST_FPS:,.0f} frames per second."
+            )
 
 
 def interpolate_positions(
@@ -93,11 +102,9 @@ def interpolate_positions(
         fps: frames per second of the result.
 
     Raises:
-        ValueError: a rate is not positive, or a number is not finite.
+        ValueError: a rate is out of `bounds`, or a number is not finite.
     """
-    for rate in (source_fps, fps):
-        if not rate > 0 or not math.isfinite(rate):
-            raise ValueError(f"interpolate_positions: a rate is {rate}. Expected frames per second above 0.")
+    _require_rates(source_fps, fps)
     values = np.asarray(positions, dtype=np.float64)
     if not np.isfinite(values).all():
         raise ValueError(

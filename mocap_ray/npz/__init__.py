@@ -10,8 +10,9 @@ Invalid content raises `NpzError`; failures of the disk or the network raise OSE
 
 from __future__ import annotations
 
-from mocap_ray.npz.errors import NpzError
+from mocap_ray.npz.directory import INFLATED_LIMIT
+from mocap_ray.npz.errors import NotZipError, NpzError
 from mocap_ray.npz.npy import Header
 from mocap_ray.npz.reader import NpzFile, open_npz
 
-__all__ = ["Header", "NpzError", "NpzFile", "open_npz"]
+__all__ = ["INFLATED_LIMIT", "Header", "NotZipError", "NpzError", "NpzFile", "open_npz"]

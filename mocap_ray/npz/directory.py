@@ -10,7 +10,7 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-from mocap_ray.npz.errors import NpzError
+from mocap_ray.npz.errors import NotZipError, NpzError
 from mocap_ray.npz.sources import TAIL, ByteSource
 from mocap_ray.wording import counted
 
@@ -115,7 +115,7 @@ def _end_records(source: ByteSource) -> tuple[int, int, int]:
     if at < 0:
         is_zip = source.block(0, min(4, size)).tobytes() == b"PK\x03\x04"
         what = "a zip archive without its end, cut short" if is_zip else "not a zip archive"
-        raise NpzError(
+        raise (NpzError if is_zip else NotZipError)(
             "unreadable", f"{counted(size, 'byte')}, {what}. Expected an .npz file; copy or download it again"
         )
     _, _, _, _, count, length, first, _ = _END.unpack_from(tail, at)

@@ -23,3 +23,7 @@ class NpzError(ValueError):
     def __str__(self) -> str:
         """The message."""
         return self.message
+
+
+class NotZipError(NpzError):
+    """The file is another container, or none; it does not even begin like a zip archive."""

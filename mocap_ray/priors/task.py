@@ -32,7 +32,7 @@ WORDS = TaskWords(
     result="prior",
     description="prior.json",
     more_rows="extract more recordings",
-    leave_out="source.exclude of the extraction",
+    leave_out="`mocap-ray dataset exclude`",
     commands=("evaluate", "sample"),
 )
 

@@ -1,14 +1,21 @@
-"""The config of an extraction."""
+"""The config of an extraction, and the one that made a data set."""
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
 from pydantic import model_validator
 
+from mocap_ray import config as configs
 from mocap_ray.dataset.options import BodyOptions, MotionOptions, OutputOptions, SourceOptions
 from mocap_ray.errors import UserError
 from mocap_ray.options import Section
+from mocap_ray.runs.job import require_lasting
 from mocap_ray.runs.ray import RayOptions
-from mocap_ray.storage import expand
+from mocap_ray.shards.runlog import CONFIG_NAME, FOLDER
+from mocap_ray.storage import Place, expand
 
 
 class ExtractConfig(Section):
@@ -37,3 +44,39 @@ class ExtractConfig(Section):
                     "read the .npz files of the data set as recordings; choose a folder outside of it"
                 )
         return self
+
+    def require_lasting(self) -> None:
+        """Raise UserError in a job whose paths lead into Ray's copy of the working directory."""
+        roots = {
+            "source.root": self.source.root,
+            "body.root": self.body.root,
+            "output.root": self.output.root,
+        }
+        require_lasting(roots)
+
+
+def last_config(out: Place, *, overrides: Sequence[str] = ()) -> ExtractConfig:
+    """The config of the last run that wrote this data set, from its log.
+
+    Args:
+        out: root of the data set.
+        overrides: `key.sub=value` texts, for what has changed since.
+
+    Raises:
+        UserError: there is no log, or it cannot be read.
+    """
+    logs = [out.relative(i.path) for i in out.files(FOLDER) if i.path.endswith(f"/{CONFIG_NAME}") and i.size]
+    if not logs:
+        raise UserError(
+            f"{out.uri}: no log of an extraction in {FOLDER}/, so its archive is not known. Name the config that made "
+            "it: --config my.yaml"
+        )
+    newest = max(logs)  # their folders begin with the time
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / CONFIG_NAME
+        path.write_bytes(out.read(newest))
+        try:
+            return configs.load(str(path), ExtractConfig, kind="extract", overrides=overrides)
+        except configs.ConfigError as error:
+            text = str(error).replace(str(path), f"{out.uri}/{newest}")
+            raise configs.ConfigError(f"{text}\nName another config with --config.") from error

@@ -45,6 +45,7 @@ class SearchConfig(Section):
     metric: str = "val_loss"
     """A column of metrics.csv."""
     mode: Literal["min", "max"] = "min"
+    """Whether a low or a high `metric` is better."""
     trials: Annotated[int, Field(ge=1)] | None = None
     """Number of trials; None: each combination of the grids once."""
     scheduler: Literal["asha", "pbt", "none"] = "asha"
@@ -59,6 +60,7 @@ class SearchConfig(Section):
     quantile: Annotated[float, Field(gt=0, le=0.5)] = 0.25
     """`pbt`: fraction of the trials that counts as the worst, and as the best."""
     searcher: Literal["random", "optuna"] = "random"
+    """`random` draws the trials from `seed`; `optuna` proposes them from the results of earlier ones."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Seed of the sampling; each trial trains with the seed of the base."""
     concurrency: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"

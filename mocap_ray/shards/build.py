@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic
+from typing import Any, Generic, cast
 
 from mocap_ray.options import digest
-from mocap_ray.shards import manifest, receipts, recipe
+from mocap_ray.shards import exclusions, manifest, receipts, recipe
 from mocap_ray.shards.cutting import Group, InputT, Shard, cut
+from mocap_ray.shards.exclusions import Exclusions
 from mocap_ray.shards.layout import Layout, SumsT
 from mocap_ray.shards.making import Job
 from mocap_ray.shards.product import ItemT, Product
@@ -28,6 +29,8 @@ class Build(Generic[InputT, ItemT, SumsT]):
         shards: of the finished data set.
         done: valid receipts of these shards, by shard name.
         superseded: paths of files that are not part of the finished data set.
+        excluded: inputs that the finished data set leaves out -> why.
+        listed: whether the data set lists exactly these exclusions already.
         manifest: the manifest of an earlier run of this recipe; None if there is none, or a damaged one.
         notes: sentences about what is left out, to be printed.
     """
@@ -39,13 +42,16 @@ class Build(Generic[InputT, ItemT, SumsT]):
     shards: tuple[Shard[InputT], ...]
     done: dict[str, Receipt[SumsT]]
     superseded: tuple[str, ...]
+    excluded: Exclusions
+    listed: bool
     manifest: dict[str, Any] | None
     notes: tuple[str, ...] = ()
 
     @property
     def complete(self) -> bool:
         """Whether nothing is left to do."""
-        return self.manifest is not None and len(self.done) == len(self.shards) and not self.superseded
+        finished = len(self.done) == len(self.shards) and not self.superseded and self.listed
+        return finished and self.manifest is not None
 
     @property
     def todo(self) -> list[Shard[InputT]]:
@@ -59,7 +65,7 @@ class Build(Generic[InputT, ItemT, SumsT]):
             "package_version": __version__,
             **self.product.metadata(),
         }
-        return Job(self.product, self.out, self.recipe_hash, metadata, strict)
+        return Job(self.product, self.out, self.recipe_hash, metadata, self.excluded, strict)
 
 
 def earlier(out: Place, layout: Layout[SumsT], *, recipe_hash: str) -> dict[str, Receipt[SumsT]]:
@@ -79,6 +85,7 @@ def plan_run(
     settings: dict[str, Any],
     target: int,
     old: Mapping[str, Receipt[SumsT]] | None = None,
+    excluded: Exclusions | None = None,
     overwrite: bool = False,
     notes: Sequence[str] = (),
 ) -> Build[InputT, ItemT, SumsT]:
@@ -92,6 +99,7 @@ def plan_run(
         settings: the recipe, as plain values.
         target: target size of a shard, in source bytes.
         old: the result of `earlier`, if the caller has it already.
+        excluded: inputs to leave out -> why; default: those that the data set excludes already.
         overwrite: whether to replace a data set made by another recipe.
         notes: sentences about what is left out.
 
@@ -99,29 +107,83 @@ def plan_run(
         UserError: the output was made by another recipe, or holds foreign files.
     """
     recipe.require_same(out, settings, overwrite=overwrite)
-    recipe_hash = digest(settings)
-    shards = cut(inputs, groups, layout=product.layout, target=target)
     if old is None:
-        old = earlier(out, product.layout, recipe_hash=recipe_hash)
-    done = _valid(shards, old, out)
+        old = earlier(out, product.layout, recipe_hash=digest(settings))
+    shards = cut(inputs, groups, layout=product.layout, target=target)
+    return _compared(shards, old, product, out, settings, excluded, notes)
+
+
+def plan_exclusion(
+    product: Product[InputT, ItemT, SumsT],
+    inputs: Mapping[str, InputT],
+    old: Mapping[str, Receipt[SumsT]],
+    *,
+    out: Place,
+    settings: dict[str, Any],
+    excluded: Exclusions,
+    notes: Sequence[str] = (),
+) -> Build[InputT, ItemT, SumsT]:
+    """Plan to remake those shards of a finished data set whose exclusions change. Nothing is changed.
+
+    All other shards stay as they are, whatever has become of their inputs.
+
+    Args:
+        product: what to make.
+        inputs: the inputs of the shards to remake, by name (`inputs_to_remake`).
+        old: the receipts of all shards (`earlier`).
+        out: root of the data set.
+        settings: its recipe, as plain values.
+        excluded: inputs to leave out -> why.
+        notes: sentences for the user.
+    """
+    layout = product.layout
+    shards = [
+        Shard(layout.folder, layout.keys, r.group, tuple(inputs.get(i.name, i) for i in r.inputs))
+        for r in sorted(old.values(), key=lambda r: r.path)
+    ]
+    # An excluded input is only named, never read, so that its listing in the receipt is enough.
+    return _compared(cast("list[Shard[InputT]]", shards), old, product, out, settings, excluded, notes)
+
+
+def inputs_to_remake(receipts: Iterable[Receipt[Any]], excluded: Exclusions) -> list[InputListing]:
+    """The inputs to read again after a change of the exclusions: those that stay in the shards that it changes."""
+    changed = (r for r in receipts if not exclusions.respected(r, excluded))
+    return [i for r in changed for i in r.inputs if i.name not in excluded]
+
+
+def _compared(
+    shards: Sequence[Shard[InputT]],
+    old: Mapping[str, Receipt[SumsT]],
+    product: Product[InputT, ItemT, SumsT],
+    out: Place,
+    settings: dict[str, Any],
+    excluded: Exclusions | None,
+    notes: Sequence[str],
+) -> Build[InputT, ItemT, SumsT]:
+    """The plan that makes these shards from what is there."""
+    current = exclusions.read(out)
+    excluded = current if excluded is None else excluded
+    done = _valid(shards, old, out, excluded)
     superseded = _superseded(shards, out, folder=product.layout.folder)
     return Build(
         product=product,
         out=out,
         recipe=settings,
-        recipe_hash=recipe_hash,
+        recipe_hash=digest(settings),
         shards=tuple(shards),
         done=done,
         superseded=superseded,
+        excluded=dict(excluded),
+        listed=excluded == current,
         manifest=manifest.read(out, product.layout) if recipe.is_written(out, settings) else None,
         notes=tuple(notes),
     )
 
 
 def _valid(
-    shards: Sequence[Shard[InputT]], old: Mapping[str, Receipt[SumsT]], out: Place
+    shards: Sequence[Shard[InputT]], old: Mapping[str, Receipt[SumsT]], out: Place, excluded: Exclusions
 ) -> dict[str, Receipt[SumsT]]:
-    """Receipts of these shards whose inputs are unchanged and whose file exists with the expected size."""
+    """Receipts of these shards whose inputs and exclusions are unchanged and whose file exists with its size."""
     folders = {s.folder for s in shards}
     sizes = {out.relative(i.path): i.size for folder in folders for i in out.files(folder)}
     valid = {}
@@ -131,6 +193,7 @@ def _valid(
             receipt is not None
             and (receipt.path, receipt.group) == (shard.path, shard.group)
             and receipt.inputs == tuple(InputListing.of(i) for i in shard.inputs)
+            and exclusions.respected(receipt, excluded)
             and (receipt.sha256 is None or sizes.get(receipt.path) == receipt.bytes)
         ):
             valid[shard.name] = receipt

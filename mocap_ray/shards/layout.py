@@ -12,7 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from mocap_ray.documents import FIRST, Count, Document, Name, Sha256
 
 WORKER_DIED = "worker_died"
-COMMON_REASONS = ("unreadable", WORKER_DIED)
+EXCLUDED = "excluded"
+COMMON_REASONS = ("unreadable", WORKER_DIED, EXCLUDED)
 """Reasons that the closed list of every product contains."""
 
 
@@ -148,3 +149,8 @@ class Layout(Generic[SumsT]):
     def worker_died(self) -> StrEnum:
         """The reason for rejecting an input that kills the process that reads it."""
         return self.reasons(WORKER_DIED)
+
+    @property
+    def excluded(self) -> StrEnum:
+        """The reason for leaving out an input that the user excluded."""
+        return self.reasons(EXCLUDED)

@@ -5,15 +5,16 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
 import pyarrow as pa
 
 from mocap_ray.errors import UserError
 from mocap_ray.records import Rejection
-from mocap_ray.shards import recipe
+from mocap_ray.shards import exclusions, recipe
 from mocap_ray.shards.cutting import InputT, Shard
+from mocap_ray.shards.exclusions import Exclusions
 from mocap_ray.shards.layout import SumsT
 from mocap_ray.shards.product import ItemT, Product
 from mocap_ray.shards.receipts import InputListing, Receipt, RejectedRow
@@ -42,6 +43,7 @@ class Job(Generic[InputT, ItemT, SumsT]):
         out: root of the data set.
         recipe_hash: of the run, for files and receipts.
         metadata: of each file's schema.
+        excluded: inputs that are rejected without being read -> why.
         strict: whether to raise on the first rejection.
         retry: how reads and writes are retried.
     """
@@ -50,6 +52,7 @@ class Job(Generic[InputT, ItemT, SumsT]):
     out: Place
     recipe_hash: str
     metadata: Mapping[str, str]
+    excluded: Exclusions = field(default_factory=dict)
     strict: bool = False
     retry: Retry = Retry()
 
@@ -80,7 +83,7 @@ def make(
         OSError: an input could not be read, or a file could not be written, after all retries.
         FirstRejection: with `strict`, the first rejection.
         UserError: the run cannot continue.
-        Replaced: another run has replaced the data set's recipe; nothing was written.
+        Replaced: another run has replaced the data set's recipe, or changed what is excluded; nothing was written.
         ProcessingError: a bug of the product.
     """
     product, out, retry = job.product, job.out, job.retry
@@ -90,12 +93,13 @@ def make(
         for item in _processed(input, job, dead or {}):
             if not isinstance(item, Rejection):
                 items.append(item)
-            elif job.strict:
+            elif job.strict and item.reason != product.layout.excluded:
                 raise FirstRejection(f"{input.source}: {item.reason}: {item.detail}")
             else:
                 rejections.append(item)
     data: pa.Buffer | None = None
     _retried(lambda: recipe.require_current(out, job.recipe_hash), retry, f"reading {recipe.NAME}")
+    _retried(lambda: _require_same_exclusions(shard, job), retry, f"reading {exclusions.NAME}")
     if items:
         data = product.encode(_with_metadata(product.table(items), job))
         _retried(lambda: out.write_atomic(data, shard.path), retry, f"writing {shard.path}")
@@ -109,10 +113,13 @@ def make(
 def _processed(
     input: InputT, job: Job[InputT, ItemT, SumsT], dead: Mapping[str, str]
 ) -> Sequence[ItemT | Rejection[InputT]]:
-    """The items and rejections of an input; an input in `dead` is rejected without being read."""
-    reasons = job.product.layout.reasons
+    """The items and rejections of an input; one that is excluded or in `dead` is rejected without being read."""
+    layout = job.product.layout
+    reasons = layout.reasons
+    if input.name in job.excluded:
+        return [Rejection(input, layout.excluded, job.excluded[input.name])]
     if input.name in dead:
-        return [Rejection(input, job.product.layout.worker_died, dead[input.name])]
+        return [Rejection(input, layout.worker_died, dead[input.name])]
     try:
         results = _retried(lambda: job.product.process(input), job.retry, f"reading {input.source}")
     except (OSError, UserError):
@@ -123,6 +130,17 @@ def _processed(
         if isinstance(item, Rejection) and not isinstance(item.reason, reasons):
             raise ProcessingError(f"{input.source}: {item.reason!r} is not a reason of {reasons.__name__}.")
     return results
+
+
+def _require_same_exclusions(shard: Shard[Any], job: Job[Any, Any, Any]) -> None:
+    """Raise Replaced if another run has changed what is excluded from this shard."""
+    if exclusions.among(shard.inputs, exclusions.read(job.out)) != exclusions.among(
+        shard.inputs, job.excluded
+    ):
+        raise recipe.Replaced(
+            f"{job.out.uri}: while this run was working, another run changed what is excluded. This worker stopped and "
+            "wrote nothing more."
+        )
 
 
 def _with_metadata(table: pa.Table, job: Job[Any, Any, Any]) -> pa.Table:

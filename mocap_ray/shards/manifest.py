@@ -77,6 +77,19 @@ def read(out: Place, layout: Layout[Any]) -> dict[str, Any] | None:
     return found.model_dump(mode="json")
 
 
+def is_finished(out: Place, receipts: Iterable[Receipt[Any]], layout: Layout[Any]) -> bool:
+    """Whether there is a manifest, and these receipts are those of all its shards."""
+    values = read(out, layout)
+    if values is None:
+        return False
+    receipts = list(receipts)
+    shards = {(s["path"], s["sha256"]) for s in values["shards"]}
+    found = {(r.path, r.sha256) for r in receipts if r.sha256 is not None}
+    return found == shards and sum(len(r.inputs) for r in receipts) == values["totals"].get(
+        layout.words.inputs
+    )
+
+
 def finish(
     out: Place,
     receipts: Iterable[Receipt[SumsT]],

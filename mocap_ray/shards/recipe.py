@@ -13,6 +13,7 @@ from mocap_ray.storage import Place
 from mocap_ray.wording import counted
 
 NAME = "recipe.json"
+REPLACE = "Pass --overwrite to replace it, or choose another output.root."
 
 
 class Replaced(UserError):
@@ -48,8 +49,14 @@ def is_written(out: Place, settings: Mapping[str, Any]) -> bool:
         return False
 
 
-def require_same(out: Place, settings: Mapping[str, Any], *, overwrite: bool) -> None:
+def require_same(out: Place, settings: Mapping[str, Any], *, overwrite: bool, remedy: str = REPLACE) -> None:
     """Raise unless the output is empty or was made by the same recipe.
+
+    Args:
+        out: root of the data set.
+        settings: the recipe of the run.
+        overwrite: whether another recipe is allowed.
+        remedy: what to do about another recipe.
 
     Raises:
         UserError: the data set was made by another recipe (the message lists all differences), or the folder holds
@@ -59,10 +66,7 @@ def require_same(out: Place, settings: Mapping[str, Any], *, overwrite: bool) ->
         lines = [] if overwrite else differences(read(out), settings)
         if lines:
             listing = "".join(f"\n  {line}" for line in lines)
-            raise UserError(
-                f"{out.uri} was made by another recipe:{listing}\n"
-                "Pass --overwrite to replace it, or choose another output.root."
-            )
+            raise UserError(f"{out.uri} was made by another recipe:{listing}\n{remedy}")
         return
     foreign = [
         out.relative(i.path)

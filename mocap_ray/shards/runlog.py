@@ -14,6 +14,9 @@ from mocap_ray.shards.layout import Layout
 from mocap_ray.shards.reports import ShardReport
 from mocap_ray.storage import Place
 
+FOLDER = "_runs"
+CONFIG_NAME = "config.yaml"
+
 
 class RunLog:
     """The log folder of one run."""
@@ -23,7 +26,7 @@ class RunLog:
         self.started = datetime.now(UTC)
         self.id = f"{self.started:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:6]}"
         # This also checks, before any work, that the output is writable.
-        out.write_atomic(config.encode(), "_runs", self.id, "config.yaml")
+        out.write_atomic(config.encode(), FOLDER, self.id, CONFIG_NAME)
 
     def close(
         self,
@@ -42,4 +45,4 @@ class RunLog:
             **result,
             "shards": [report.named(layout) for report in reports],
         }
-        self.out.write_atomic(json.dumps(values, indent=1).encode(), "_runs", self.id, "run.json")
+        self.out.write_atomic(json.dumps(values, indent=1).encode(), FOLDER, self.id, "run.json")

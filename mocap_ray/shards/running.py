@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 from mocap_ray.lock import lock
-from mocap_ray.shards import manifest, receipts, recipe
+from mocap_ray.shards import exclusions, manifest, receipts, recipe
 from mocap_ray.shards.build import Build
 from mocap_ray.shards.cutting import Shard
 from mocap_ray.shards.making import Job
@@ -184,6 +184,8 @@ def run(
         # From here until the manifest is written again, the data set is unfinished.
         build.out.remove(manifest.NAME)
         recipe.write(build.out, build.recipe)
+        if build.excluded != exclusions.read(build.out):
+            exclusions.write(build.out, build.excluded)
         tally, work_s, workers, versions = _Tally(), 0.0, 0, {}
         if build.todo:
             with engine() as running:

@@ -33,8 +33,9 @@ class DataOptions(Section):
     memory_share: Annotated[float, Field(gt=0, le=1)] = 0.5
     """Fraction of the free memory that `auto` may use."""
     train: str = "train"
+    """Split for training."""
     val: str = "val"
-    """Splits for training and validation; if `val` has no rows, the training loss decides which epoch is the best."""
+    """Split for validation; if it has no rows, the training loss decides which epoch is the best."""
 
     @model_validator(mode="after")
     def _splits(self) -> DataOptions:
@@ -50,12 +51,16 @@ class TrainingOptions(Section):
     """The settings of `training.fit`, for any task."""
 
     learning_rate: Annotated[Positive, MAY_CHANGE] = 1e-3
+    """Learning rate of AdamW, before the scheduler."""
     weight_decay: Annotated[NotNegative, MAY_CHANGE] = 0.0
     """Decoupled weight decay of AdamW."""
     max_epochs: Annotated[int, Field(ge=1)] = 50
+    """Stops after this many epochs."""
     max_minutes: Positive | None = None
     """Stops after the epoch in which the training time, including that before a resume, reaches this many minutes."""
     scheduler: Literal["none", "step", "cosine", "plateau"] = "cosine"
+    """Learning rate: `none` keeps it, `step` multiplies it by `gamma` every `step_size` epochs, `cosine` lowers it to
+    0, `plateau` multiplies it by `gamma` when the validation loss stalls."""
     step_size: Annotated[int, Field(ge=1)] = 30
     """`step`: epochs between two decays."""
     gamma: Annotated[float, Field(gt=0, lt=1), MAY_CHANGE] = 0.5
@@ -73,6 +78,7 @@ class TrainingOptions(Section):
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Decay per step of the averaged weights, which are validated and exported instead of the last ones."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    """Seed of the initial weights, the order of the rows, and all noise."""
     precision: Literal["fp32", "bf16"] = "fp32"
     """`bf16`: autocast; weights and optimiser stay float32."""
     compile: bool = False
@@ -82,6 +88,7 @@ class TrainingOptions(Section):
     closed_form: bool = False
     """Starts from the closed-form solution; an error if the model has none."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    """`auto`: a GPU if there is one."""
 
 
 TrackerName = Literal["mlflow", "wandb"]
@@ -93,6 +100,7 @@ class TrainOutput(Section):
     root: str
     """Folder for config.yaml, checkpoints/, export/, metrics.csv, tensorboard/, summary.json."""
     tensorboard: bool = True
+    """Writes TensorBoard files."""
     pictures: Annotated[int, Field(ge=0)] = 8
     """Number of samples in the TensorBoard picture of each validation, if the task draws any; 0 disables it."""
     tracker: Literal["none"] | TrackerName | tuple[TrackerName, ...] = "none"

@@ -38,7 +38,7 @@ class TaskWords:
         result: what a training produces.
         description: name of the JSON file next to the tensors of an export.
         more_rows: what the user can do to get more rows.
-        leave_out: where the user can exclude an item.
+        leave_out: how the user can exclude an item.
         commands: `mocap-ray` commands that accept the folder of a finished training.
     """
 

@@ -3,14 +3,20 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
 
 from mocap_ray.archives import ARCHIVES, find_archive
 from mocap_ray.archives.amass import R_YUP_AMASS, discover, read
+from mocap_ray.archives.selection import select
+from mocap_ray.dataset.inspect import inspect
+from mocap_ray.dataset.options import SourceOptions
+from mocap_ray.errors import UserError
 from mocap_ray.motion.clip import Motion, Reason
 from mocap_ray.records import Recording, Rejection
 from mocap_ray.storage import place
@@ -28,7 +34,7 @@ def put(root: Path, source: str, take: dict[str, np.ndarray] | bytes) -> Path:
 def one(root: Path, take: dict[str, np.ndarray] | bytes, name: str = "CMU/01/01_01_poses", **options: float):
     put(root, f"{name}.npz", take)
     where = place(root)
-    (recording,) = discover(where, include=[name])
+    (recording,) = select(discover(where), include=[name], where="")
     return read(where, recording, **options)
 
 
@@ -151,7 +157,7 @@ def test_non_finite_numbers_are_left_to_the_quality_checks(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("stored", "fps"),
     [(120.0000458, 120.0), (np.float32(59.94), 59.94), (29.97, 29.97), (60, 60.0), ([100.0], 100.0), (119.88, 119.88),
-     (23.976, 23.976), (250, 250.0), (0.5, 0.5)],
+     (23.976, 23.976), (250, 250.0), (1.5, 1.5)],
 )  # fmt: skip
 @pytest.mark.parametrize("key", ["mocap_framerate", "mocap_frame_rate", "fps"])
 def test_nearly_whole_frame_rates_are_rounded(key: str, stored, fps: float, tmp_path: Path) -> None:
@@ -169,8 +175,87 @@ def test_the_frame_rate_of_the_config_takes_precedence(tmp_path: Path) -> None:
     ):
         found = motion(tmp_path, take, fps=50.0)
         assert found.fps == found.source_fps == 50.0
-    with pytest.raises(ValueError, match=r"source\.fps -1"):
-        one(tmp_path, takes.smplh(), fps=-1.0)
+    for fps in (-1.0, 0.0, 1e-9, 1e9):
+        with pytest.raises(UserError, match=r"source\.fps .*: expected 1 to 10,000 frames per second"):
+            one(tmp_path, takes.smplh(), fps=fps)
+        with pytest.raises(ValidationError, match="fps"):
+            SourceOptions(root="archive", fps=fps)
+
+
+@pytest.mark.parametrize("stored", [1e-9, 0.99, 10_001.0, -5.0, np.nan])
+def test_frame_rates_out_of_bounds_are_a_bad_value(stored: float, tmp_path: Path) -> None:
+    # 1e-9 fps asked for 340 GiB, because the number of frames to make follows from it.
+    found = rejection(tmp_path, {**takes.smplh(), "mocap_framerate": np.array(stored)})
+    assert found.reason == Reason.BAD_VALUE
+    assert (
+        "Expected 1 to 10,000 frames per second; pass source.fps in the config to override." in found.detail
+    )
+
+
+def _peak(root: Path, take: dict[str, np.ndarray]) -> tuple[Rejection, int]:
+    """The rejection of a compressed file, and the memory that it took, bytes."""
+    data = rawzip.npz(take, deflate=True)
+    tracemalloc.start()
+    try:
+        return rejection(root, data), tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_memory_is_not_taken_for_frames_whose_poses_are_not_there(tmp_path: Path) -> None:
+    take = without(takes.stage_ii(), "poses")
+    found, peak = _peak(tmp_path, {**take, "trans": np.zeros((2_000_000, 3), np.int8)})
+    assert found.reason == Reason.BAD_SHAPE
+    assert "'root_orient' is (40, 3). Expected (2000000, 3)." in found.detail
+    assert peak < 200e6  # the poses of 2 million frames take 2.6 GB
+
+
+def test_memory_is_not_taken_for_numbers_that_grow_beyond_a_gigabyte(tmp_path: Path) -> None:
+    found, peak = _peak(tmp_path, {**takes.smplh(), "trans": np.zeros((45_000_000, 3), np.int8)})
+    assert found.reason == Reason.BAD_SHAPE
+    assert "'trans' of (45000000, 3): more than 1 GiB as float64." in found.detail
+    assert peak < 400e6  # 135 MB in the file
+
+
+# --- pickles ---
+
+
+@pytest.mark.parametrize("protocol", [0, 1, 2, 4, 5])
+@pytest.mark.parametrize(
+    ("names", "what"),
+    [
+        (
+            ("smpl_loss", "smpl_poses", "smpl_scaling", "smpl_trans"),
+            "as AIST++ distributes them. It is not damaged",
+        ),
+        (("fullpose", "trans", "betas"), "as MoSh writes them. It is not damaged"),
+        (("pose_est_fullposes", "pose_est_trans"), "as MoSh writes them. It is not damaged"),
+        (("poses", "trans", "betas"), "a pickle of parameters of the SMPL family. It is not damaged"),
+        (("v_template", "shapedirs"), "a pickle of a body model, no motion. It belongs below body.root"),
+        (("a", "b"), "a pickle, and no motion of the SMPL family is found in it. Expected an .npz file"),
+    ],
+)
+def test_a_pickle_is_called_what_it_is(
+    names: tuple[str, ...], what: str, protocol: int, tmp_path: Path
+) -> None:
+    data = pickle.dumps({name: np.zeros((4, 72)).tolist() for name in names}, protocol=protocol)
+    found = rejection(tmp_path, data)
+    assert found.reason == Reason.UNREADABLE
+    assert what in found.detail
+    assert found.detail.endswith(".")
+    assert "zip" not in found.detail
+    assert "download" not in found.detail
+
+
+def test_the_real_file_of_aist_is_called_what_it_is(shared: Path, tmp_path: Path) -> None:
+    (path,) = (shared / "data" / "aist").glob("*.pkl")
+    found = inspect(path, ARCHIVES["amass"]).rejections[0]
+    assert "a pickle of SMPL parameters as AIST++ distributes them" in found.detail
+    assert "trans = smpl_trans / smpl_scaling [T, 3]" in found.detail
+    (tmp_path / "aist").mkdir()
+    (tmp_path / "aist" / path.name).write_bytes(path.read_bytes())
+    with pytest.raises(UserError, match=r"no .npz file, but 1 pickle\. .*as AIST\+\+ distributes them"):
+        discover(place(tmp_path / "aist"))
 
 
 @pytest.mark.parametrize(
@@ -323,32 +408,19 @@ def test_the_folder_of_one_sub_dataset_gives_the_same_names_as_the_archive(tmp_p
         discover(place(tmp_path), dataset="a/b")
 
 
-def test_include_and_exclude_select_by_name(tmp_path: Path) -> None:
-    for source in ("CMU/01/a.npz", "CMU/02/a.npz", "KIT/3/b.npz"):
-        put(tmp_path, source, b"x")
-
-    def names(**options: list[str]) -> list[str]:
-        return [r.name for r in discover(place(tmp_path), **options)]
-
-    assert names(include=["CMU/*"]) == ["CMU/01/a", "CMU/02/a"]
-    assert names(include=["CMU"], exclude=["CMU/02"]) == ["CMU/01/a"]
-    assert names(exclude=["*/b.npz"]) == ["CMU/01/a", "CMU/02/a"]
-    with pytest.raises(
-        ValueError, match=r"select none of 3 recordings. Globs match names such as 'CMU/01/a'"
-    ):
-        names(include=["cmu/*"])
-
-
 def test_a_root_without_recordings_says_what_was_found(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no such folder"):
         discover(place(tmp_path / "none"))
     with pytest.raises(ValueError, match="it is empty"):
         discover(place(tmp_path))
     (tmp_path / "a.pkl").write_bytes(b"")
-    with pytest.raises(ValueError, match=r"no .npz file \(1 .pkl\). Expected AMASS files; register at amass"):
+    with pytest.raises(ValueError, match=r"no .npz file, but 1 pickle. a.pkl: not a pickle either"):
+        discover(place(tmp_path))
+    (tmp_path / "a.pkl").rename(tmp_path / "a.bvh")
+    with pytest.raises(ValueError, match=r"no .npz file \(1 .bvh\). Expected AMASS files; register at amass"):
         discover(place(tmp_path))
     with pytest.raises(ValueError, match=r"is a file\. Expected the folder"):
-        discover(place(tmp_path / "a.pkl"))
+        discover(place(tmp_path / "a.bvh"))
     (tmp_path / "CMU.tar.bz2").write_bytes(b"")
     with pytest.raises(ValueError, match=r"1 packed archive. Unpack first: tar -xf CMU.tar.bz2"):
         discover(place(tmp_path))

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from mocap_ray.archives.amass import discover, read
+from mocap_ray.archives.selection import select
 from mocap_ray.motion.clip import Motion, Reason
 from mocap_ray.npz import open_npz
 from mocap_ray.npz.sources import Remote
@@ -129,7 +130,7 @@ def test_remote_values_equal_local_ones(server: Server, listed: dict[str, Record
         path = tmp_path / source
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(server.place("archive/amass").read(source))
-        (local,) = discover(place(tmp_path), include=[listed[source].name])
+        (local,) = select(discover(place(tmp_path)), include=[listed[source].name], where="")
         expected = read(place(tmp_path), local)
         assert isinstance(found, Motion)
         assert isinstance(expected, Motion)

@@ -1,15 +1,23 @@
 from __future__ import annotations
 
+import hashlib
+import shlex
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
+from pydantic import ValidationError
 
 from mocap_ray.archives import ARCHIVES, amass, find_archive, named_split, published_split, short_title
-from mocap_ray.archives.splits import FRACTIONS, assign, read_lists
+from mocap_ray.archives.amass import discover
+from mocap_ray.archives.splits import FRACTIONS, assign, checked_lists, moved, read_lists
+from mocap_ray.dataset.options import Fractions
 from mocap_ray.errors import UserError
 from mocap_ray.records import Recording
+from mocap_ray.storage import place
 
 
 def recording(name: str) -> Recording:
@@ -61,17 +69,96 @@ def test_none_assigns_everything_to_train() -> None:
     assert set(assign(MANY[:3], split="none").values()) == {"train"}
 
 
-def test_an_empty_split_is_an_error_that_says_what_to_do() -> None:
+def pasted(message: str) -> list[dict[str, Any]]:
+    """The value of each `--override` in a message, as a shell and the reader of configs see it."""
+    lines = [line.partition("--override ")[2] for line in message.splitlines() if "--override " in line]
+    words = [shlex.split(line, comments=True) for line in lines]
+    assert all(len(w) == 1 for w in words), message
+    return [{key: yaml.safe_load(value)} for (w,) in words for key, _, value in [w.partition("=")]]
+
+
+def people(count: int) -> list[Recording]:
+    return [recording(f"Lab/p{k}/take{j}") for k in range(count) for j in range(2)]
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_too_few_subjects_are_an_error_whose_overrides_work(count: int) -> None:
+    with pytest.raises(UserError, match=rf"{count} subjects? in 1 sub-dataset") as error:
+        assign(people(count), split="subject")
+    first, second, _ = pasted(str(error.value))
+    fractions = Fractions(**first["source.fractions"]).model_dump()
+    found = Counter(assign(people(count), split="subject", fractions=fractions).values())
+    assert {split for split, share in fractions.items() if share} == set(found)
+    assert len(assign(people(count), split=second["source.split"])) == 2 * count
+
+
+def test_an_empty_published_split_is_an_error_whose_overrides_work() -> None:
+    cmu = [recording(f"CMU/{k:02d}/a") for k in range(5)]
     with pytest.raises(
-        ValueError,
-        match=r"in split val or test \(train 2, val 0, test 0; 2 recordings of 1 subject in 1 sub-dataset",
-    ) as e:
-        assign([recording("CMU/01/a"), recording("CMU/01/b")], split="published", published=amass.published)
-    for remedy in ("fraction to 0", "source.split to none", "lists"):
-        assert remedy in str(e.value)
-    one = [recording("CMU/01/a")]
-    fractions = {"train": 1.0, "val": 0.0, "test": 0.0}
-    assert len(assign(one, split="published", published=amass.published, fractions=fractions)) == 1
+        UserError,
+        match=r"in split val or test \(train 5, val 0, test 0; 5 recordings of 5 subjects in 1 sub-dataset",
+    ) as error:
+        assign(cmu, split="published", published=amass.published)
+    first, second, _ = pasted(str(error.value))
+    fractions = Fractions(**first["source.fractions"]).model_dump()
+    assert len(assign(cmu, split="published", published=amass.published, fractions=fractions)) == 5
+    assert len(assign(cmu, split=second["source.split"])) == 5
+
+
+def test_fractions_that_do_not_sum_to_one_name_some_that_do() -> None:
+    for wrong in ({"test": 0.0}, {"train": 1.0}, {"train": 0.0, "val": 0.0, "test": 0.0}):
+        with pytest.raises(ValidationError, match="expected 1") as error:
+            Fractions(**wrong)
+        (found,) = pasted(str(error.value).partition(" [type=")[0])
+        assert Fractions(**found["source.fractions"])
+
+
+@pytest.mark.parametrize("count", range(3, 60))
+def test_few_subjects_fill_every_split_by_whole_subjects(count: int) -> None:
+    found = assign(people(count), split="subject")
+    assert set(found.values()) == {"train", "val", "test"}
+    assert len({(r.subject, found[r.name]) for r in people(count)}) == count
+    assert found == assign(list(reversed(people(count))), split="subject")
+    note = moved(people(count), found)
+    by_hash = _by_hash(people(count))
+    others = {r.subject for r in people(count) if found[r.name] != by_hash[r.subject]}
+    # Only what fills an empty split is moved, and only then.
+    assert len(others) == len({"train", "val", "test"} - set(by_hash.values()))
+    assert (note is None) == (not others)
+    if note:
+        assert all(subject in note for subject in others)
+        assert "nobody moves any more" in note
+
+
+def _by_hash(recordings: list[Recording]) -> dict[str, str]:
+    """Subject -> split by its hash alone, written from the published rule."""
+    found = {}
+    for subject in {r.subject for r in recordings}:
+        number = int(hashlib.sha256(subject.encode()).hexdigest()[:16], 16) / 2**64
+        found[subject] = "train" if number < 0.8 else "val" if number < 0.9 else "test"
+    return found
+
+
+def test_nobody_moves_once_the_hashes_fill_every_split() -> None:
+    for count in (3, 8, 20, 33, 60, 100):
+        found, by_hash = assign(people(count), split="subject"), _by_hash(people(count))
+        if set(by_hash.values()) == {"train", "val", "test"}:
+            assert all(found[r.name] == by_hash[r.subject] for r in people(count))
+            assert all(
+                assign(people(more), split="subject")[name] == split
+                for more in (count + 1, count + 17)
+                for name, split in found.items()
+            )
+
+
+def test_the_93_takes_of_12_subjects_are_split(shared: Path) -> None:
+    recordings = discover(place(shared / "data" / "amass"))
+    found = assign(recordings, split="subject")
+    subjects = {r.subject: found[r.name] for r in recordings}
+    assert Counter(subjects.values()) == {"train": 9, "test": 2, "val": 1}
+    note = moved(recordings, found)
+    assert note is not None
+    assert "12 subjects leave val empty, so a whole subject moves there: CMU/08 from test to val." in note
 
 
 @pytest.mark.parametrize("fractions", [{"train": 0.8, "val": 0.1}, {"train": 1.2, "val": -0.2}])
@@ -108,6 +195,14 @@ def test_a_folder_of_text_files_is_a_split(tmp_path: Path) -> None:
     assert read_lists(str(tmp_path)) == {"empty": [], "train": ["CMU"], "val": ["KIT/s1", "KIT/s2/0_poses"]}
     found = Counter(assign(MANY, split=str(tmp_path)).values())
     assert found == {"train": 600, "val": 3}
+
+
+@pytest.mark.parametrize(
+    "lists", [["CMU"], "CMU", {"train": "CMU"}, {"val": ["CMU", 7]}, {"val": None}, {1: ["CMU"]}, None]
+)
+def test_a_yaml_file_of_something_else_than_lists_is_refused(lists: Any) -> None:
+    with pytest.raises(UserError, match=r"source\.split x\.yaml: found .* Expected lists of texts such as"):
+        checked_lists(lists, "x.yaml")
 
 
 @pytest.mark.parametrize("split", ["subjekt", "lists.yaml", "."])

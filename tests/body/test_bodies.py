@@ -31,7 +31,8 @@ def some(standins: Path, root: Path, *models: str) -> Path:
     [
         ("recorded", "neutral male female", "female", "female", False),
         ("recorded", "neutral male female", "neutral", "neutral", False),
-        ("recorded", "neutral male female", "unknown", "neutral", True),
+        ("recorded", "neutral male female", "unknown", "neutral", False),  # nothing is missing
+        ("recorded", "male female", "unknown", "male", True),
         ("recorded", "neutral male", "female", "neutral", True),
         ("recorded", "male", "female", "male", True),
         ("recorded", "female", "male", "female", True),

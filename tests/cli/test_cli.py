@@ -158,6 +158,14 @@ def test_help_of_extract_explains_override(call: Call) -> None:
     assert "configs/extract/amass.yaml" in text
 
 
+def test_the_last_override_of_a_key_counts(call: Call, archive: Path, bodies: Path, tmp_path: Path) -> None:
+    """So that one from a message works when pasted to the end of a command."""
+    keys = [f"body.root={bodies}", f"source.root={tmp_path}/nowhere", f"output.root={tmp_path}/out"]
+    words = ["extract", "amass", "--dry-run", "--override", *keys, "source.split=subjekt"]
+    assert call(*words)[0] == 2
+    assert call(*words, "--override", f"source.root={archive}", "--override", "source.split=none")[0] == 0
+
+
 def test_the_version_is_the_packages(call: Call) -> None:
     from mocap_ray.version import __version__
 

@@ -6,7 +6,6 @@ One .npy a take, `<set>/<subject>_<take>.npy`, [T, 22, 3] millimetres, Z up, 50 
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
 
 import numpy as np
 
@@ -19,9 +18,7 @@ FPS = 50.0
 R_YUP_SOURCE = np.array([[-1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, 1.0, 0.0]])
 
 
-def discover(
-    place: Place, *, include: Sequence[str] = (), exclude: Sequence[str] = (), dataset: str | None = None
-) -> list[Recording]:
+def discover(place: Place, *, dataset: str | None = None) -> list[Recording]:
     found = []
     for info in place.files():
         source = place.relative(info.path)

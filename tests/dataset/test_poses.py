@@ -85,7 +85,10 @@ def test_poses_that_are_not_finite_are_named(tmp_path: Path, monkeypatch: pytest
 
     monkeypatch.setattr(maker, "made_clip", broken)
     make(tmp_path)
-    with pytest.raises(DataSetError, match=r"not finite in CMU/01/04_poses@0\..*source\.exclude"):
+    with pytest.raises(
+        DataSetError,
+        match=r"not finite in CMU/01/04_poses@0\. .*dataset exclude .* CMU/01/04_poses@0 --reason",
+    ):
         read_poses(tmp_path, split="train")
 
 

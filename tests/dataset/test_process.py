@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +25,9 @@ from mocap_ray.dataset.build import prepare
 from mocap_ray.dataset.export import export_humanml3d
 from mocap_ray.dataset.options import BodyOptions, MotionOptions, OutputOptions, SourceOptions
 from mocap_ray.dataset.process import Plan, process
-from mocap_ray.dataset.product import CLIPS, ClipBuild, ClipProduct
+from mocap_ray.dataset.product import CLIPS, ClipBuild, ClipProduct, ClipSums
+from mocap_ray.dataset.remarks import remarks
+from mocap_ray.dataset.schema import NAME
 from mocap_ray.demo.archive import write_demo
 from mocap_ray.demo.standin import write_standin
 from mocap_ray.motion.clip import Clip, Reason
@@ -283,6 +286,64 @@ def test_windows_are_rows_of_the_whole_clip(
             np.testing.assert_array_equal(getattr(clip, name), getattr(whole, name)[20 * k :][:31])
 
 
+@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize(("method", "fps"), [("interpolate", 59.0), ("stride", 120.0), ("interpolate", 12.0)])
+def test_a_longest_length_cuts_long_clips_without_a_loss(
+    tmp_path: Path, demo: Path, bodies: Path, method: str, fps: float, profile: str
+) -> None:
+    take(tmp_path, demo, mocap_framerate=np.array(fps))
+    options = {"resample": method, "profile": profile, "mirror": True}
+    # The rates of the test differ, so the same take is of different lengths: without quality limits.
+    options["quality"] = {"multiplier": 1e9}
+    (recording,) = listed(plan := plan_for(tmp_path, bodies, **options))
+    whole, _ = clips_of(recording, plan)
+    most = (whole.num_frames - 5) // 2  # twice that leaves a rest of 5 or 6 rows
+    least = (most + 1) // 2
+    plan = plan_for(tmp_path, bodies, **options, max_frames=most, min_frames=least)
+    found = clips_of(recording, plan)
+    parts, twins = found[::2], found[1::2]
+    assert len(parts) == 3
+    assert (parts[0].num_frames, parts[2].num_frames) == (most, least)
+    assert least <= parts[1].num_frames <= most
+    np.testing.assert_array_equal(
+        np.concatenate([p.joints[: p.num_frames] for p in parts]), whole.joints[: whole.num_frames]
+    )
+    start = 0
+    for part, twin in zip(parts, twins, strict=True):
+        assert part.clip_id == f"Set/s1/a_poses@{round(start * fps / whole.fps)}"
+        assert twin.clip_id == f"{part.clip_id}~M"
+        assert len(part.joints) - part.num_frames == len(whole.joints) - whole.num_frames
+        np.testing.assert_array_equal(part.joints, whole.joints[start:][: len(part.joints)])
+        np.testing.assert_allclose(twin.joints, mirror_joints(part.joints), atol=1e-6)
+        start += part.num_frames
+
+
+def test_clips_within_the_longest_length_and_windows_are_as_without_it(
+    tmp_path: Path, demo: Path, bodies: Path
+) -> None:
+    take(tmp_path, demo)
+    for options in ({}, {"window": 30, "window_stride": 20}):
+        (recording,) = listed(plan := plan_for(tmp_path, bodies, **options))
+        without = clips_of(recording, plan)
+        most = max(clip.num_frames for clip in without)
+        found = clips_of(recording, plan_for(tmp_path, bodies, **options, max_frames=max(most, 39)))
+        assert [c.clip_id for c in found] == [c.clip_id for c in without]
+        for a, b in zip(found, without, strict=True):
+            np.testing.assert_array_equal(a.features, b.features)
+
+
+@pytest.mark.parametrize("options", [{"window": 1}, {"max_frames": 1, "min_frames": 1}])
+def test_clips_of_a_source_slower_than_the_profile_have_ids_of_their_own(
+    tmp_path: Path, demo: Path, bodies: Path, options: dict[str, int]
+) -> None:
+    take(tmp_path, demo, mocap_framerate=np.array(7.0))
+    quality = {"multiplier": 1e9}
+    plan = plan_for(tmp_path, bodies, quality=quality, **{"min_frames": 1, **options})
+    ids = [clip.clip_id for clip in clips_of(listed(plan)[0], plan)]
+    assert len(set(ids)) == len(ids)
+    assert ids[:6] == [f"Set/s1/a_poses@{at}" for at in ("0", "0.1", "1", "1.1", "1.2", "2")]
+
+
 def test_a_teleport_cuts_a_recording_into_pieces_with_ids_of_their_own(
     tmp_path: Path, demo: Path, bodies: Path
 ) -> None:
@@ -345,6 +406,7 @@ def test_the_shortest_clip_has_min_frames_rows(
         {"window": 10_000},
         {"window": 40, "min_frames": 40, "quality": {"cut": True}},
         {"min_frames": 10_000},
+        {"max_frames": 50, "mirror": True, "quality": {"cut": True}},
         {"quality": {"multiplier": 1e-9}},
         {"quality": {"multiplier": 1e-9, "cut": True}, "min_frames": 1},
         {"resample": "stride", "profile": "flowmimic", "yaw": "reference", "min_frames": 1, "window": 1},
@@ -393,8 +455,193 @@ def test_an_unknown_gender_uses_another_body_and_is_counted(tmp_path: Path, demo
     unknown, male = (clips_of(r, plan)[0] for r in listed(plan))
     assert (unknown.gender, unknown.body_gender) == ("unknown", "neutral")
     assert (male.gender, male.body_gender) == ("male", "male")
-    receipt = make(shard_of(*listed(plan)), Job(ClipProduct(plan, {}), place(tmp_path / "out"), "x", {}))
-    assert receipt.sums.other_gender_body == 1
+    sums = sums_of(plan, tmp_path / "out")
+    assert (sums.other_gender_body, sums.missing_body) == (
+        1,
+        0,
+    )  # the policy chose it, and nothing is missing
+
+
+@pytest.mark.parametrize(
+    ("there", "policy", "other", "missing"),
+    [
+        (("male", "neutral"), "recorded", 1, 1),
+        (("male", "neutral"), "neutral", 2, 0),
+        (("male",), "neutral", 1, 2),
+    ],
+)
+def test_only_a_model_that_is_missing_is_said_to_be(
+    tmp_path: Path, demo: Path, bodies: Path, there: tuple[str, ...], policy: str, other: int, missing: int
+) -> None:
+    root = tmp_path / "bodies" / "smplh"
+    root.mkdir(parents=True)
+    for (family, gender), path in find(bodies).items():
+        if family == "smplh" and gender in there:
+            shutil.copy(path, root / path.name)
+    take(tmp_path / "archive", demo, gender=np.array("female"))
+    take(tmp_path / "archive", demo, name="Set/s2/b_poses")
+    plan = plan_for(tmp_path / "archive", tmp_path / "bodies", body={"gender": policy})
+    sums = sums_of(plan, tmp_path / "out")
+    assert (sums.other_gender_body, sums.missing_body) == (other, missing)
+    text = "\n".join(remarks(sums.counts(), plan.motion.model_dump()))
+    assert ("because the model of the right gender is missing" in text) == (missing > 0)
+
+
+def sums_of(plan: Plan, out: Path) -> ClipSums:
+    """The sums of all recordings of the plan."""
+    receipt = make(shard_of(*listed(plan)), Job(ClipProduct(plan, {}), place(out), "x", {}))
+    return receipt.sums
+
+
+# Numbers that nobody has
+
+
+@pytest.mark.parametrize(
+    ("betas", "reason", "what"),
+    [
+        (
+            [0.0, 1e4],
+            Reason.BAD_VALUE,
+            "shape coefficient 1 is 10000. Expected standard deviations between -100",
+        ),
+        ([1e37], Reason.BAD_VALUE, "shape coefficient 0 is 1e+37."),
+        ([-1e300], Reason.BAD_VALUE, "shape coefficient 0 is -1e+300."),
+        ([99.0] * 16, Reason.BAD_VALUE, "its shape coefficients give a body of "),
+        ([0.0, np.nan], Reason.NON_FINITE, "shape coefficient 1 is nan."),
+        ([2.0, -3.0, 4.0], None, ""),
+    ],
+)
+def test_shape_coefficients_that_nobody_has_are_a_bad_value(
+    tmp_path: Path, demo: Path, bodies: Path, betas: list[float], reason: Reason | None, what: str
+) -> None:
+    take(tmp_path, demo, betas=np.array(betas))
+    plan = plan_for(tmp_path, bodies)
+    (item,) = process(listed(plan)[0], plan)
+    if reason is None:
+        assert isinstance(item, Clip)
+        return
+    assert isinstance(item, Rejection)
+    assert item.reason is reason
+    assert what in item.detail
+
+
+@pytest.mark.parametrize("value", [1e9, -1e37])
+@pytest.mark.parametrize("name", ["trans", "poses"])
+def test_absurd_numbers_are_cut_out_or_reject_the_recording(
+    tmp_path: Path, demo: Path, bodies: Path, name: str, value: float
+) -> None:
+    arrays = arrays_of(take(tmp_path, demo))
+    middle = len(arrays[name]) // 2
+    arrays[name][middle, 1] = value
+    take(tmp_path, demo, **{name: arrays[name]})
+    plan = plan_for(tmp_path, bodies)
+    (whole,) = process(listed(plan)[0], plan)
+    assert isinstance(whole, Rejection)
+    assert whole.reason is Reason.BAD_VALUE
+    plan = plan_for(tmp_path, bodies, quality={"cut": True})
+    before, between, after = process(listed(plan)[0], plan)
+    assert isinstance(between, Rejection)
+    assert (between.reason, between.start) == (Reason.BAD_VALUE, middle)
+    for clip in (before, after):
+        assert isinstance(clip, Clip)
+        assert np.abs(clip.joints).max() < 100
+
+
+def test_a_limb_that_jumps_is_unstable_at_rates_where_accelerations_cannot_show_it(
+    tmp_path: Path, demo: Path, bodies: Path
+) -> None:
+    arrays = arrays_of(take(tmp_path, demo))
+    arrays["poses"][200:, 3 * 16] += 2.5  # the left shoulder, within 1/120 s
+    take(tmp_path, demo, poses=arrays["poses"])
+    plan = plan_for(tmp_path, bodies)
+    (item,) = process(listed(plan)[0], plan)
+    assert isinstance(item, Rejection)
+    assert item.reason is Reason.UNSTABLE
+    assert "frame 199: left_wrist moves at " in item.detail
+    plan = plan_for(tmp_path, bodies, quality={"joint_speed": 300})
+    assert isinstance(process(listed(plan)[0], plan)[0], Clip)
+
+
+# Families, rates and segments that are not as expected
+
+
+def test_a_recording_of_a_family_that_is_left_out_is_rejected_and_the_run_goes_on(
+    tmp_path: Path, demo: Path, bodies: Path
+) -> None:
+    root = tmp_path / "archive"
+    take(root, demo, family="smplx", name="Set/s1/a_poses")
+    take(root, demo, number=1, family="smplh", name="Set/s2/b_poses")
+    build = prepare(
+        SourceOptions(root=str(root), split="none"),
+        BodyOptions(root=str(bodies), families=("smplh",)),
+        MotionOptions(),
+        OutputOptions(root=str(tmp_path / "out")),
+    )
+    sentence = (
+        "Set/s1/a_poses.npz: it has the parameters of smplx, and body.families names only smplh. Add smplx to use it; "
+        "its body models are needed then."
+    )
+    made = [make(s, build.job()) for s in build.shards]
+    done = manifest.finish(build.out, made, build.product, recipe=build.recipe, recipe_hash=build.recipe_hash)
+    assert done["totals"]["rejected"] == {"other_family": 1}
+    assert done["totals"]["clips"] == 1
+    (left,) = (r for receipt in made for r in receipt.rejections)
+    assert left.detail == sentence
+    assert set(build.notes) <= {f"Some recordings will be rejected as other_family: {sentence}"}
+
+
+@pytest.mark.parametrize(
+    ("fps", "method", "count"), [(30.0, "stride", 1), (30.0, "interpolate", 0), (60.0, "stride", 0)]
+)
+def test_clips_at_another_rate_are_counted(
+    tmp_path: Path, demo: Path, bodies: Path, fps: float, method: str, count: int
+) -> None:
+    take(tmp_path / "archive", demo, mocap_framerate=np.array(fps))
+    take(tmp_path / "archive", demo, name="Set/s2/b_poses")  # 120 fps
+    plan = plan_for(tmp_path / "archive", bodies, resample=method, mirror=True)
+    sums = sums_of(plan, tmp_path / "out")
+    assert sums.other_rate == count
+    text = "\n".join(remarks(sums.counts(), plan.motion.model_dump()))
+    assert ("1 recording has clips at another frame rate than 20 fps, because stride keeps" in text) == bool(
+        count
+    )
+
+
+def test_segments_that_go_beyond_their_recording_are_counted(
+    tmp_path: Path, demo: Path, bodies: Path
+) -> None:
+    frames = len(arrays_of(take(tmp_path / "archive", demo))["trans"])
+    end = -(-frames // 6)
+    segments = (
+        Segment(0, end, "all"),
+        Segment(1, end + 1, "one"),
+        Segment(2, 9999, "far"),
+        Segment(3, -1, "open"),
+    )
+    plan = plan_for(
+        tmp_path / "archive", bodies, segments={"Set/s1/a_poses": segments}, mirror=True, columns=(*ALL, NAME)
+    )
+    found = clips_of(listed(plan)[0], plan)
+    assert [c.name for c in found if c.short] == ["one", "Mone", "far", "Mfar"]
+    sums = sums_of(plan, tmp_path / "out")
+    assert sums.short_segments == 2
+    (text,) = remarks(sums.counts(), plan.motion.model_dump())
+    assert text.startswith("2 clips are shorter than in source.segments, because the recording ends before")
+
+
+def test_what_is_counted_is_in_the_data_card(tmp_path: Path, demo: Path, bodies: Path) -> None:
+    take(tmp_path / "archive", demo, mocap_framerate=np.array(30.0))
+    build = prepare(
+        SourceOptions(root=str(tmp_path / "archive"), split="none"),
+        BodyOptions(root=str(bodies)),
+        MotionOptions(resample="stride"),
+        OutputOptions(root=str(tmp_path / "out")),
+    )
+    made = [make(s, build.job()) for s in build.shards]
+    manifest.finish(build.out, made, build.product, recipe=build.recipe, recipe_hash=build.recipe_hash)
+    assert (
+        "1 recording has clips at another frame rate than 20 fps" in (tmp_path / "out/README.md").read_text()
+    )
 
 
 # Segments: HumanML3D's index.csv
@@ -516,6 +763,108 @@ def test_the_index_is_in_the_recipe_by_its_content(tmp_path: Path, demo: Path, b
     assert {k for k in first.recipe if first.recipe[k] != changed.recipe[k]} == {"segments"}
     assert "index.csv" not in json.dumps(first.recipe)
     assert "segments" not in prepared(root, bodies, rows, segments=None).recipe
+
+
+def test_rows_of_an_index_are_not_cut(tmp_path: Path, demo: Path, bodies: Path) -> None:
+    root = tmp_path / "archive"
+    take(root, demo, name="CMU/01/a_poses")
+    rows = ["CMU/01/a_poses.npy,0,60,0.npy", "CMU/01/a_poses.npy,30,60,1.npy"]
+    whole, cut = (prepared(root, bodies, rows, motion=m) for m in ({}, {"max_frames": 40}))
+    assert [n for n in cut.notes if n not in whole.notes] == [
+        f"motion.max_frames does not cut the rows of {root}/index/index.csv: each is one clip with one name."
+    ]
+    (recording,) = cut.shards[0].inputs
+    assert [c.num_frames for c in clips_of(recording, plan_of(cut))] == [59, 29]
+    assert cut.recipe_hash == whole.recipe_hash  # it changes no row
+
+
+# Labels from a table
+
+
+def labelled(root: Path, bodies: Path, rows: str, **source: Any) -> ClipBuild:
+    """The plan of a run over the archive in `root` with a table of these rows."""
+    table = root.parent / "labels.csv"
+    table.write_text(f"recording,action,style,text\n{rows}")
+    return prepare(
+        SourceOptions(root=str(root), split="none", labels=str(table), **source),
+        BodyOptions(root=str(bodies)),
+        MotionOptions(mirror=True, max_frames=60),
+        OutputOptions(root=str(root.parent / "out"), columns=("features",)),
+    )
+
+
+def test_labels_of_a_table_reach_the_data_set_and_the_export(
+    tmp_path: Path, demo: Path, bodies: Path
+) -> None:
+    root = tmp_path / "archive"
+    for number, name in enumerate(("Set/s1/a_poses", "Set/s1/walk_poses", "Set/s2/run_poses")):
+        take(root, demo, number=number, name=name)
+    rows = 'Set/s1/a_poses,wave left hand,proud,"he turns left, twice"\nSet/s1/walk_poses.npz,,old,\nSet/s9/x,walk,,\n'
+    build = labelled(root, bodies, rows)
+    assert [note.removeprefix(f"{tmp_path}/labels.csv: ") for note in build.notes] == [
+        "ignored the labels of 1 recording that the archive does not have, such as Set/s9/x.",
+        "no row for 1 recording, such as Set/s2/run_poses; without a row, a recording keeps the labels of the archive.",
+    ]
+    made = [make(s, build.job()) for s in build.shards]
+    manifest.finish(build.out, made, build.product, recipe=build.recipe, recipe_hash=build.recipe_hash)
+    ds = reader.open(build.out.path)
+    turn = {False: "he turns left, twice", True: "he turns right, twice"}
+    wave = {False: "wave left hand", True: "wave right hand"}
+    expected = {
+        "Set/s1/a_poses": (wave, "proud", turn),
+        "Set/s1/walk_poses": (
+            dict.fromkeys(wave, "walk"),
+            "old",
+            None,
+        ),  # an empty cell keeps that of the file name
+        "Set/s2/run_poses": (dict.fromkeys(wave, "run"), None, None),
+    }
+    cut = 0
+    for clip in ds.clips():
+        actions, style, texts = expected[clip.recording]
+        mirrored = clip.clip_id.endswith("~M")
+        cut += not clip.clip_id.removesuffix("~M").endswith("@0")
+        assert (clip.action, clip.style) == (actions[mirrored], style)
+        assert clip.texts == (() if texts is None else (texts[mirrored],))
+    assert cut > 0  # the parts of a cut recording have its labels
+    export_humanml3d(build.out.path, tmp_path / "HumanML3D")
+    with (tmp_path / "HumanML3D" / "index.csv").open(newline="") as f:
+        lines = list(csv.DictReader(f))
+    assert {(r["source"], r["action"], r["style"]) for r in lines} == {
+        (name, action, style or "") for name, (of, style, _) in expected.items() for action in of.values()
+    }
+    (first,) = {r["name"] for r in lines if r["clip_id"] == "Set/s1/a_poses@0~M"}
+    caption = (tmp_path / "HumanML3D" / "texts" / f"{first}.txt").read_text()
+    assert caption.startswith("he turns right, twice#he/OTHER turns/OTHER right/OTHER")
+
+
+def test_the_table_of_labels_is_in_the_recipe_by_its_content(
+    tmp_path: Path, demo: Path, bodies: Path
+) -> None:
+    root = tmp_path / "archive"
+    take(root, demo, name="CMU/01/a_poses")
+    rows = ["CMU/01/a_poses,walk,,", "CMU/01/b_poses,run,,"]
+    first, turned, changed = (
+        labelled(root, bodies, "\n".join(r)) for r in (rows, rows[::-1], [rows[0], "CMU/01/b_poses,sit,,"])
+    )
+    assert first.recipe_hash == turned.recipe_hash
+    assert {k for k in first.recipe if first.recipe[k] != changed.recipe[k]} == {"labels"}
+    assert "labels.csv" not in json.dumps(first.recipe)
+
+
+def test_settings_that_are_not_used_leave_the_recipe_as_it_was(
+    tmp_path: Path, demo: Path, bodies: Path
+) -> None:
+    take(tmp_path / "archive", demo)
+    for motion in ({}, {"window": 40, "max_frames": 40}):
+        build = prepare(
+            SourceOptions(root=str(tmp_path / "archive"), split="none"),
+            BodyOptions(root=str(bodies)),
+            MotionOptions.model_validate(motion),
+            OutputOptions(root=str(tmp_path / "out")),
+        )
+        assert "labels" not in build.recipe
+        assert "max_frames" not in build.recipe["motion"]
 
 
 @pytest.mark.parametrize("motion", [{"window": 40}, {"quality": {"cut": True}}])

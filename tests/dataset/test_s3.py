@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import zlib
 from collections.abc import Iterable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +19,12 @@ from pyarrow import fs as pafs
 import mocap_ray
 from mocap_ray.archives import amass
 from mocap_ray.cli.main import main
+from mocap_ray.dataset.exclusion import Change, prepare_change
 from mocap_ray.dataset.inspect import inspect
 from mocap_ray.demo.archive import write_demo
 from mocap_ray.demo.standin import write_standin
+from mocap_ray.shards.running import InProcess, NoCallback
+from mocap_ray.shards.running import run as run_plainly
 from mocap_ray.storage import Place, place
 from tests.archives.test_remote import Server
 from tests.distributed.conftest import COMMAND, Run
@@ -147,6 +151,35 @@ def test_a_second_run_makes_nothing_and_a_new_recording_remakes_about_one_shard(
         fresh.relative(i.path) for i in fresh.files()
     )
     assert bucket.contents("out")["manifest.json"] == fresh.read("manifest.json")
+
+
+def test_recordings_are_taken_out_of_a_bucket_and_in_again(
+    bucket: Bucket, archive: Path, bodies: Path
+) -> None:
+    bucket.put(archive, "amass")
+    job = _run(bucket.address("amass"), bodies, bucket.address("out"))
+    job.plain()
+    config, out = job.config(), place(bucket.address("out"))
+    before = _of_the_data_set(bucket.contents("out"))
+
+    def changed(reason: str | None) -> None:
+        change = Change(("DemoStroll/s01",), reason)
+        assert change.is_needed(out)
+        run_plainly(
+            lambda: prepare_change(config.source, config.body, config.motion, config.output, change),
+            lambda: nullcontext(InProcess()),
+            out=out,
+            callback=NoCallback(),
+        )
+        assert not change.is_needed(out)
+
+    changed("markers swapped")
+    after = bucket.contents("out")
+    shards = [p for p in before if p.startswith("clips/")]
+    assert 1 <= sum(after.get(p) != before[p] for p in shards) < len(shards)
+    assert b"markers swapped" in out.read("excluded.json")
+    changed(None)
+    assert _of_the_data_set(bucket.contents("out")) == before
 
 
 def test_a_data_set_in_a_bucket_is_read_and_shown(

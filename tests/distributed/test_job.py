@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -43,8 +44,11 @@ def _answers(port: int) -> None:
 def cluster() -> Iterator[dict[str, str]]:
     """A private head node on loopback; yields the environment in which `ray` finds it."""
     with tempfile.TemporaryDirectory(prefix="mr-", ignore_cleanup_errors=True) as folder:
-        token = Path(folder) / "token"
-        token.write_text("a-token-for-this-test-only-0123456789abcdef")
+        # As README says, in another home folder.
+        home = {**os.environ, "HOME": folder}
+        subprocess.run([RAY, "get-auth-token", "--generate"], env=home, check=True, capture_output=True)
+        token = Path(folder) / ".ray" / "auth_token"
+        assert token.is_file()
         port, dashboard, agent = _free_port(), _free_port(), _free_port()
         environment = {
             **os.environ,
@@ -80,6 +84,18 @@ def test_a_submitted_job_writes_the_same_data_set(
     plain = run("plain")
     plain.plain()
     job = run("job")
+    lost = subprocess.run(
+        [
+            RAY, "job", "submit", "--working-dir", str(ROOT), "--", "python", "jobs/extract.py", "amass",
+            "--override", f"source.root={job.archive}", f"body.root={job.bodies}", "output.root=data/rel",
+        ],
+        env=cluster, capture_output=True, text=True, timeout=240, check=False,
+    )  # fmt: skip
+    assert lost.returncode != 0
+    assert re.search(
+        r"Ray's copy of the working directory, .* \(/\S*/_ray_pkg_[^)]*\): output.root is data/rel",
+        lost.stdout,
+    )
     overrides = [
         f"source.root={job.archive}", f"body.root={job.bodies}", f"output.root={job.out}", "output.shard_mb=2",
     ]  # fmt: skip

@@ -37,6 +37,7 @@ class PoseReason(StrEnum):
 
     UNREADABLE = "unreadable"
     WORKER_DIED = "worker_died"
+    EXCLUDED = "excluded"
     NO_MOTION = "no_motion"
 
 

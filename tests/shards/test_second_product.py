@@ -195,7 +195,7 @@ def test_a_closed_list_contains_what_every_product_needs() -> None:
     class Short(StrEnum):
         UNREADABLE = "unreadable"
 
-    with pytest.raises(TypeError, match="Short lacks worker_died"):
+    with pytest.raises(TypeError, match="Short lacks excluded, worker_died"):
         Layout(folder="x", keys=(), reasons=Short, sums=PoseSums)
 
 

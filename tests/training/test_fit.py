@@ -155,7 +155,7 @@ def test_a_non_finite_loss_stops_naming_its_clips_and_keeps_the_last_good_checkp
             options=TrainingOptions(max_epochs=5, learning_rate=0.02, precision="fp32", grad_clip=None),
             checkpoints=checkpoint.Checkpoints(folder, about={}) if resumable else None,
             callback=log,
-            words=TaskWords(item="clip", leave_out="source.exclude of the extraction"),
+            words=TaskWords(item="clip", leave_out="`mocap-ray dataset exclude`"),
         )
     assert (error.value.items, error.value.epoch, error.value.step) == (("clip1",), 3, 9)
     for words in (
@@ -163,7 +163,7 @@ def test_a_non_finite_loss_stops_naming_its_clips_and_keeps_the_last_good_checkp
         "nan",
         "training.learning_rate=",
         "training.grad_clip=1.0",
-        "source.exclude",
+        "exclude them (`mocap-ray dataset exclude`)",
     ):
         assert words in str(error.value)
     assert all(torch.isfinite(p).all() for p in model.parameters())

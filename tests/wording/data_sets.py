@@ -6,6 +6,8 @@ import os
 import pickle
 import shutil
 
+import numpy as np
+
 import mocap_ray
 from tests.wording.scenes import House, scene
 
@@ -33,6 +35,56 @@ def data_set_of_a_newer_format(house: House) -> object:
     manifest = house.root / "newer" / "manifest.json"
     manifest.write_text(manifest.read_text().replace('"schema_version": ', '"schema_version": 9'))
     return mocap_ray.open(house.root / "newer")
+
+
+def _exclude(house: House, *words: object) -> str:
+    return house.typed("dataset", "exclude", house.extracted, *words, "--reason", "markers swapped")
+
+
+@scene
+def exclusion_of_a_recording_that_is_not_there(house: House) -> str:
+    return _exclude(house, "CMU/01")
+
+
+@scene
+def exclusion_of_everything(house: House) -> str:
+    return _exclude(house, "Demo*")
+
+
+@scene
+def exclusion_from_a_folder_that_is_no_data_set(house: House) -> str:
+    return house.typed("dataset", "exclude", house.archive, "DemoGym", "--reason", "markers swapped")
+
+
+@scene
+def exclusion_without_a_log_of_the_extraction(house: House) -> str:
+    return _exclude(house, "DemoGym/s03")
+
+
+@scene
+def exclusion_whose_archive_is_gone(house: House) -> str:
+    text = "source: {root: DIR/nowhere, split: none}\nbody: {root: DIR/bodies}\noutput: {root: any}\n"
+    return _exclude(house, "DemoGym/s03", "--config", house.written("made_it.yaml", text))
+
+
+@scene
+def exclusion_with_other_settings(house: House) -> str:
+    text = "source: {root: DIR/archive, split: none}\nbody: {root: DIR/bodies}\noutput: {root: any}\n"
+    config = house.written("other_settings.yaml", text)
+    assert house.bodies.is_dir()
+    return _exclude(house, "DemoGym/s03", "--config", config, "-o", "motion.mirror=true", "output.shard_mb=8")
+
+
+@scene
+def inclusion_of_what_is_not_excluded(house: House) -> str:
+    return house.typed("dataset", "include", house.extracted, "DemoGym/s03")
+
+
+@scene
+def exclusions_that_are_damaged(house: House) -> str:
+    shutil.copytree(house.extracted, house.root / "damaged_list", dirs_exist_ok=True)
+    house.written("damaged_list/excluded.json", '{"version": 2, "excluded": {}}')
+    return house.typed("dataset", "include", house.root / "damaged_list", "DemoGym/s03")
 
 
 @scene
@@ -102,6 +154,33 @@ def export_of_clips_without_texts(house: House) -> str:
 
 
 @scene
+def export_of_clips_that_a_trainer_skips(house: House) -> str:
+    limits = ("--skips-under", "50", "--skips-from", "120")
+    return house.typed("export", "humanml3d", house.data_set, house.root / "HumanML3D", *limits)
+
+
+@scene
+def export_for_a_trainer_that_uses_no_clip(house: House) -> str:
+    limits = ("--skips-under", "200")
+    return house.typed("export", "humanml3d", house.data_set, house.root / "HumanML3D", *limits)
+
+
+@scene
+def export_with_statistics_that_are_not_there(house: House) -> str:
+    statistics = ("--mean-std", house.root / "nowhere")
+    return house.typed("export", "humanml3d", house.data_set, house.root / "HumanML3D", *statistics)
+
+
+@scene
+def export_with_statistics_of_another_kind(house: House) -> str:
+    folder = house.root / "kit"
+    folder.mkdir(exist_ok=True)
+    for name in ("Mean", "Std"):
+        np.save(folder / f"{name}.npy", np.ones(251, np.float32))
+    return house.typed("export", "humanml3d", house.data_set, house.root / "HumanML3D", "--mean-std", folder)
+
+
+@scene
 def page_of_a_data_set(house: House) -> str:
     return house.typed("page", house.data_set, house.root / "page.html")
 
@@ -132,3 +211,35 @@ def body_model_that_is_no_model(house: House) -> str:
 @scene
 def body_family_that_is_unknown(house: House) -> str:
     return house.typed("body", "check", house.bodies, "--family", "smplz")
+
+
+@scene
+def view_of_nothing(house: House) -> str:
+    return house.typed("view", house.root / "nowhere")
+
+
+@scene
+def view_of_a_folder_without_motion(house: House) -> str:
+    return house.typed("view", house.written("notes/read.txt", "a").parent)
+
+
+@scene
+def view_of_pickled_objects(house: House) -> str:
+    np.save(house.root / "results.npy", np.array([{"motion": 1}], object), allow_pickle=True)
+    return house.typed("view", house.root / "results.npy")
+
+
+@scene
+def view_of_another_array(house: House) -> str:
+    np.save(house.root / "image.npy", np.zeros((64, 64, 3)))
+    return house.typed("view", house.root / "image.npy")
+
+
+@scene
+def view_of_a_split_that_is_not_there(house: House) -> str:
+    return house.typed("view", house.data_set, "--split", "validation")
+
+
+@scene
+def view_with_a_folder_without_bodies(house: House) -> str:
+    return house.typed("view", house.data_set, "--body", house.written("notes/read.txt", "a").parent)

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import pickle
 import shutil
 
 import numpy as np
+import pytest
 
+from mocap_ray.dataset.remarks import remarks
 from mocap_ray.lock import lock
+from mocap_ray.runs.job import VARIABLE
 from mocap_ray.storage import place
-from tests.archives import rawzip
+from tests.archives import rawzip, takes
 from tests.wording.scenes import House, scene, take_with
 
 
@@ -82,6 +87,64 @@ def selection_without_a_recording(house: House) -> str:
 
 
 @scene
+def selection_that_leaves_out_nothing(house: House) -> str:
+    return house.extract("--exclude", "DemoGym/s99", "--dry-run", out="dry")
+
+
+@scene
+def exclusion_of_a_recording_that_is_there_already(house: House) -> str:
+    assert house.extracted.is_dir()
+    return house.extract("--exclude", "DemoGym/s03", out="extracted")
+
+
+@scene
+def root_one_level_too_deep(house: House) -> str:
+    return house.extract(source__root=house.archive / "DemoStroll")
+
+
+@scene
+def root_two_levels_too_deep(house: House) -> str:
+    return house.extract(source__root=house.archive / "DemoStroll" / "s01")
+
+
+@scene
+def root_above_the_archive(house: House) -> str:
+    shutil.copytree(house.archive / "DemoGym", house.root / "high" / "amass" / "CMU", dirs_exist_ok=True)
+    return house.extract(source__root=house.root / "high")
+
+
+@scene
+def root_of_another_archive(house: House) -> str:
+    assert house.extracted.is_dir()
+    shutil.copytree(
+        house.archive / "DemoPark" / "s05", house.root / "other" / "Set" / "anna", dirs_exist_ok=True
+    )
+    return house.extract(out="extracted", source__root=house.root / "other")
+
+
+@scene
+def split_of_few_subjects(house: House) -> str:
+    return house.extract(
+        "--dry-run", "--include", "DemoStroll", "--include", "DemoPark", out="dry", source__split="subject"
+    )
+
+
+@scene
+def split_of_one_subject(house: House) -> str:
+    return house.extract("--include", "DemoGym/s03", source__split="subject")
+
+
+@scene
+def split_by_fractions_that_do_not_sum_to_one(house: House) -> str:
+    return house.extract(source__split="subject", source__fractions__test=0)
+
+
+@scene
+def split_lists_of_another_form(house: House) -> str:
+    return house.extract(source__split=house.written("other_lists.yaml", "train: CMU\nval: [07]\n"))
+
+
+@scene
 def split_without_a_recording(house: House) -> str:
     return house.extract(source__split="amass")
 
@@ -100,6 +163,36 @@ def split_lists_that_name_one_subject_twice(house: House) -> str:
 @scene
 def segments_that_are_not_there(house: House) -> str:
     return house.extract(source__segments=house.root / "index.csv")
+
+
+@scene
+def labels_with_a_column_that_is_unknown(house: House) -> str:
+    table = house.written("caption.csv", "recording,caption\nDemoGym/s03/a,he runs\n")
+    return house.extract(source__labels=table)
+
+
+@scene
+def labels_that_name_no_recording(house: House) -> str:
+    table = house.written("other.csv", "recording,text\nCMU/01/01_01_poses,he jumps\n")
+    return house.extract(source__labels=table)
+
+
+@scene
+def labels_that_contradict_each_other(house: House) -> str:
+    rows = "DemoGym/s03/a,run\nDemoGym/s03/a,walk\n"
+    return house.extract(source__labels=house.written("twice.csv", f"recording,action\n{rows}"))
+
+
+@scene
+def dry_run_with_labels_of_which_one_matches(house: House) -> str:
+    rows = "DemoGym/s03/003_run_in_place_poses,he runs\nDemoGym/s03/gone,he sits\n"
+    table = house.written("one.csv", f"recording,text\n{rows}")
+    return house.extract("--dry-run", out="dry", source__labels=table)
+
+
+@scene
+def cuts_that_would_leave_a_rest(house: House) -> str:
+    return house.extract(motion__max_frames=30)
 
 
 @scene
@@ -221,6 +314,98 @@ def recording_whose_arrays_do_not_fit(house: House) -> str:
 @scene
 def recording_that_would_run_code(house: House) -> str:
     return house.rejection("h_poses.npz", rawzip.npz(take_with(poses=np.array([print], dtype=object))))
+
+
+@scene
+def recording_whose_pelvis_flips(house: House) -> str:
+    poses = take_with()["poses"]
+    poses[150:, 1] += 1.4
+    return house.rejection("i_poses.npz", rawzip.npz(take_with(poses=poses)))
+
+
+@scene
+def recording_with_an_arm_that_jumps(house: House) -> str:
+    poses = np.zeros((300, 156))
+    poses[150:, 3 * 16 + 1] = 1.5
+    path = house.root / "j_poses.npz"
+    path.write_bytes(rawzip.npz(take_with(poses=poses, trans=np.zeros((300, 3)), gender="neutral")))
+    return house.typed("inspect", path, "--body", house.bodies)
+
+
+@scene
+def recording_far_from_the_origin(house: House) -> str:
+    return house.rejection("k_poses.npz", rawzip.npz(take_with(trans=np.full((300, 3), 1e9))))
+
+
+@scene
+def recording_with_rotations_beyond_counting(house: House) -> str:
+    poses = take_with()["poses"]
+    poses[7, 4] = 1e37
+    return house.rejection("l_poses.npz", rawzip.npz(take_with(poses=poses)))
+
+
+@scene
+def recording_of_a_shape_that_nobody_has(house: House) -> str:
+    return house.rejection("m_poses.npz", rawzip.npz(take_with(betas=np.full(16, 1e4))))
+
+
+@scene
+def recording_of_a_frame_an_hour(house: House) -> str:
+    return house.rejection("n_poses.npz", rawzip.npz(take_with(mocap_framerate=1 / 3600)))
+
+
+@scene
+def recording_of_five_days(house: House) -> str:
+    take = take_with(mocap_framerate=1.0)
+    take |= {"poses": np.zeros((432_000, 72), np.float32), "trans": np.zeros((432_000, 3), np.float32)}
+    return house.rejection("o_poses.npz", rawzip.npz(take, deflate=True))
+
+
+@scene
+def recording_that_is_a_pickle_of_aist(house: House) -> str:
+    values = {"smpl_loss": 1.6, "smpl_poses": [0.0], "smpl_scaling": [93.8], "smpl_trans": [0.0]}
+    return house.rejection("gBR_sBM_cAll_d04_mBR0_ch01.pkl", pickle.dumps(values))
+
+
+@scene
+def recording_that_is_a_pickle_of_mosh(house: House) -> str:
+    return house.rejection("a_stageii.pkl", pickle.dumps({"fullpose": [0.0], "trans": [0.0], "betas": [0.0]}))
+
+
+@scene
+def archive_of_pickles(house: House) -> str:
+    (house.root / "aist").mkdir(exist_ok=True)
+    (house.root / "aist" / "gBR_sBM_cAll_d04_mBR0_ch01.pkl").write_bytes(pickle.dumps({"smpl_poses": [0.0]}))
+    return house.extract(source__root=house.root / "aist")
+
+
+@scene
+def recording_of_a_family_that_is_left_out(house: House) -> str:
+    name = house.root / "families" / "CMU" / "01" / "a_poses.npz"
+    name.parent.mkdir(parents=True, exist_ok=True)
+    name.write_bytes(rawzip.npz(takes.smpl(300)))
+    return house.extract(
+        "--dry-run", out="dry", source__root=house.root / "families", body__families="[smplh]"
+    )
+
+
+@scene
+def result_of_a_run_with_remarks(house: House) -> str:
+    motion = {"profile": "humanml3d", "resample": "stride"}
+    one = remarks({"missing_body": 1, "other_rate": 1, "short_segments": 1}, motion)
+    many = remarks({"missing_body": 2, "other_rate": 2, "short_segments": 2}, motion)
+    return "\n".join([*one, *many])
+
+
+@scene
+def relative_paths_in_a_job(house: House) -> str:
+    copy = house.root / "working_dir_files" / "_ray_pkg_0123"
+    copy.mkdir(parents=True, exist_ok=True)
+    with contextlib.chdir(copy), pytest.MonkeyPatch.context() as patch:
+        patch.setenv(VARIABLE, "{}")
+        return house.typed(
+            "extract", "amass", "--override", f"body.root={house.bodies}", "output.root=data/rel"
+        )
 
 
 @scene

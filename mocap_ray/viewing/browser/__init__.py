@@ -1,0 +1,1 @@
+"""The page of `mocap-ray view`: the only files that import viser."""
