@@ -17,6 +17,8 @@ TERMINATED = 143
 class Terminated(KeyboardInterrupt):
     """SIGTERM, as an exception: it ends a run the way Ctrl-C does."""
 
+    exit_code = TERMINATED
+
 
 def raise_on_sigterm() -> None:
     """Make SIGTERM raise `Terminated` in the main thread."""
@@ -30,12 +32,12 @@ def _terminate(number: int, frame: FrameType | None) -> None:
 
 def exit_code(error: BaseException) -> int:
     """Of a run that was stopped by this."""
-    return TERMINATED if isinstance(error, Terminated) else STOPPED
+    return int(getattr(error, "exit_code", STOPPED))
 
 
 @contextmanager
 def stoppable(kept: str) -> Iterator[None]:
-    """Turn Ctrl-C and SIGTERM within the block into a sentence and an exit code.
+    """Turn Ctrl-C, SIGTERM and the death of Ray within the block into a sentence and an exit code.
 
     Args:
         kept: a sentence on what is kept, and how to go on.
@@ -47,6 +49,6 @@ def stoppable(kept: str) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as error:
-        how = "stopped by SIGTERM" if isinstance(error, Terminated) else "stopped"
+        how = "stopped by SIGTERM" if isinstance(error, Terminated) else str(error) or "stopped"
         print_error(f"{how}. {kept}")
         raise typer.Exit(exit_code(error)) from None

@@ -17,6 +17,7 @@ from typing import Any
 
 import ray
 
+from mocap_ray.distributed.watch import died, own_raylet, watched
 from mocap_ray.errors import UserError
 from mocap_ray.runs.job import is_job
 from mocap_ray.runs.ray import RayOptions
@@ -144,9 +145,11 @@ def _own(options: RayOptions, *, dashboard: bool) -> Iterator[Cluster]:
             # Searches start many processes that need no CPU; Ray would print warnings about them.
             _system_config={"worker_maximum_startup_concurrency": 16} if dashboard else None,
         )
-        yield Cluster(workers=workers, nodes=1, own=True, whole=True)
+        with watched(own_raylet()):
+            yield Cluster(workers=workers, nodes=1, own=True, whole=True)
     finally:
-        ray.shutdown()
+        if not died():
+            ray.shutdown()
         shutil.rmtree(folder, ignore_errors=True)
         if dashboard:
             os.environ.pop(API)

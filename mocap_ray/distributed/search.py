@@ -12,6 +12,8 @@ import time
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from ray.exceptions import RayError
+
 from mocap_ray import config as configs
 from mocap_ray.config import ConfigError, dump_yaml
 from mocap_ray.distributed.cluster import Cluster, connected
@@ -20,6 +22,7 @@ from mocap_ray.distributed.resources import Capacity, Share, amount, capacity, s
 from mocap_ray.distributed.train import POLL_S, absolute
 from mocap_ray.distributed.trial import TrialSetup
 from mocap_ray.distributed.tuner import TUNE, run_trials
+from mocap_ray.distributed.watch import died
 from mocap_ray.errors import UserError
 from mocap_ray.lock import lock
 from mocap_ray.pages.searches import PAGE_NAME, write_page
@@ -154,7 +157,13 @@ class _EventForwarder:
         last = False
         while not last:
             last = self.stopping.wait(POLL_S)
-            for kind, (number, value) in self.events.get_all():
+            try:
+                events = self.events.get_all()
+            except RayError:
+                if died():  # the main thread ends the search with a sentence
+                    return
+                raise
+            for kind, (number, value) in events:
                 if kind == "failed":
                     self.failed[number] = value
                 self.callback.on_trial(number, kind, value)
