@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 # Package index for torch; empty: plain pip, whose own configuration then chooses the build.
 TORCH_INDEX ?=
 TORCH := $(shell grep '^torch==' requirements.lock)
+# Not --quiet, which also hides the bar of each download.
+PIP := python -m pip install --disable-pip-version-check
 STAMP := $(VENV)/.installed-$(shell cat requirements.lock pyproject.toml | cksum | cut -d' ' -f1)
 DEMO ?= demo
 
@@ -18,8 +20,9 @@ $(STAMP):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
 		{ echo "$(PYTHON) is not CPython 3.11. Install it, or name it: make PYTHON=/path/to/python3.11"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) $(TORCH)
-	$(BIN)/python -m pip install --quiet --requirement requirements.lock
+	@echo "Installing $(TORCH) with its libraries, then the other packages: up to several GB, minutes"
+	$(BIN)/$(PIP) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) $(TORCH)
+	$(BIN)/$(PIP) --requirement requirements.lock
 	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	rm -f $(VENV)/.installed-*
 	touch $@

@@ -130,5 +130,10 @@ def body_model_that_is_no_model(house: House) -> str:
 
 
 @scene
+def body_models_in_a_folder_that_is_not_there(house: House) -> str:
+    return house.typed("body", "check", house.root / "nowhere", "--family", "smplx", "--gender", "neutral")
+
+
+@scene
 def body_family_that_is_unknown(house: House) -> str:
     return house.typed("body", "check", house.bodies, "--family", "smplz")
