@@ -27,10 +27,13 @@ from torch import Tensor
 import mocap_ray
 from mocap_ray.body.model import ShapedBody
 from mocap_ray.body.torch_joints import torch_joints
+from mocap_ray.cli.progress import progress_bar
+from mocap_ray.cli.screen import console
 from mocap_ray.dataset.poses import read_poses
 from mocap_ray.pages.gallery import gallery
 from mocap_ray.priors import Prior, pictures
 from mocap_ray.priors.judging import metrics
+from mocap_ray.priors.judging.progress import Progress, part, silent
 from mocap_ray.wording import counted
 
 WEIGHTS = (0.03, 0.1, 0.3, 1.0)
@@ -63,6 +66,7 @@ def fit(
     prior: Prior | None = None,
     weight: float = 1.0,
     steps: int = 200,
+    progress: Progress = silent,
 ) -> Tensor:
     """Poses [N, 55, 3] with joints near the observed ones [N, 22, 2 or 3] and low energy under the prior.
 
@@ -73,7 +77,7 @@ def fit(
     movable[1:22] = 1.0
     optimiser = torch.optim.Adam([free], lr=0.05)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
-    for _ in range(steps):
+    for step in range(steps):
         optimiser.zero_grad()
         poses = torch.where(movable > 0, free, start)
         misfit = torch_joints(body, poses)[..., : seen.shape[-1]] - seen
@@ -83,6 +87,7 @@ def fit(
         torch.autograd.backward(loss.sum())
         optimiser.step()
         schedule.step()
+        progress((step + 1) / steps, "")
     return torch.where(movable > 0, free, start).detach()
 
 
@@ -104,14 +109,29 @@ def compare(
     observed: str = "2d",
     seed: int = 0,
     steps: int = 200,
+    progress: Progress = silent,
 ) -> list[Fit]:
     """Fit `test` without a prior and with each; weights are chosen on `tune`, by degrees."""
+    fits_to_do = 1 + len(priors) * (len(WEIGHTS) + 1)
+    parts = (
+        part(progress, k / fits_to_do, (k + 1) / fits_to_do, name=f"fit {k + 1} of {fits_to_do}")
+        for k in range(fits_to_do)
+    )
     frozen = [p.requires_grad_(False).coordinates.active_joints for p in priors.values()]
     joints = sorted(set(range(1, 22)).intersection(*frozen))
 
     def run(truth: Tensor, prior: Prior | None, weight: float, seed: int) -> tuple[Tensor, float, float]:
         seen = observe(torch_joints(body, truth), noise=noise, observed=observed, seed=seed)
-        found = fit(body, seen, noise=noise, start=start, prior=prior, weight=weight, steps=steps)
+        found = fit(
+            body,
+            seen,
+            noise=noise,
+            start=start,
+            prior=prior,
+            weight=weight,
+            steps=steps,
+            progress=next(parts),
+        )
         return found, *errors(body, found, truth, joints=joints)
 
     found, degrees, millimetres = run(test, None, 0.0, seed)
@@ -157,16 +177,19 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=64, help="poses to fit")
     parser.add_argument("--out", type=Path, default=Path("fitting.html"))
     arguments = parser.parse_args()
+    torch.set_num_threads(1)  # for so few poses, several threads only wait for each other
     test = some(arguments.data, "test", arguments.count, seed=0)
-    fits = compare(
-        {Path(path).name: mocap_ray.load_prior(path) for path in arguments.priors},
-        body=pictures.figure_body(),
-        tune=some(arguments.data, "val", 32, seed=1),
-        test=test,
-        start=metrics.mean_pose(some(arguments.data, "train", 2000, seed=2)),
-        noise=arguments.noise,
-        observed=arguments.observed,
-    )
+    with progress_bar(console(), "fitting") as progress:
+        fits = compare(
+            {Path(path).name: mocap_ray.load_prior(path) for path in arguments.priors},
+            body=pictures.figure_body(),
+            tune=some(arguments.data, "val", 32, seed=1),
+            test=test,
+            start=metrics.mean_pose(some(arguments.data, "train", 2000, seed=2)),
+            noise=arguments.noise,
+            observed=arguments.observed,
+            progress=progress,
+        )
     print(
         f"{counted(len(test), 'test pose')}, joints observed in {arguments.observed} with "
         f"{1000 * arguments.noise:.0f} mm of noise"

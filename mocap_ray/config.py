@@ -8,6 +8,7 @@ import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import shorten
 from typing import Any, TypeVar, cast, get_args
 
 import yaml
@@ -117,7 +118,9 @@ def _described(path: Path) -> Shipped:
     return Shipped(path.parent.name, path.stem, path, header[0].strip() if header else "", " ".join(purpose))
 
 
-def load(name: str, schema: type[Model], *, kind: str, overrides: Sequence[str] = ()) -> Model:
+def load(
+    name: str, schema: type[Model], *, kind: str, overrides: Sequence[str] = (), typed: bool = True
+) -> Model:
     """Read a config, apply the overrides, and validate it.
 
     Args:
@@ -125,6 +128,7 @@ def load(name: str, schema: type[Model], *, kind: str, overrides: Sequence[str] 
         schema: the pydantic model of its keys.
         kind: folder below `configs/` for bare names.
         overrides: `key.sub=value` texts; values are parsed as YAML.
+        typed: whether the user typed the overrides; then a problem with one names it, and not the file.
 
     Raises:
         ConfigError: lists every problem of the file and the overrides.
@@ -134,18 +138,33 @@ def load(name: str, schema: type[Model], *, kind: str, overrides: Sequence[str] 
     if not isinstance(tree, dict):
         raise ConfigError(f"{path}: {type(tree).__name__} found. Expected keys such as source: and output:.")
     schema = _chosen(schema, tree, overrides)
-    problems = [problem for text in overrides if (problem := _override(tree, text, schema))]
+    wrong = [problem for text in overrides if (problem := _override(tree, text, schema))]
+    in_file: list[str] = []
     try:
         config = schema.model_validate(tree)
     except ValidationError as error:
         # A value that matches no member of a union gives one error for each member; keep the first.
         by_place = {".".join(_place(e, schema)): e for e in reversed(error.errors())}
-        problems += [_sentence(e, schema) for e in reversed(by_place.values())]
+        for each in reversed(by_place.values()):
+            where, what = _problem(each, schema)
+            text = _to_blame(where, overrides, each) if typed else None
+            if text is None:
+                in_file.append(f"{where}{where and ': '}{what}")
+            else:
+                wrong.append(_of_override(text, where, what, schema))
     else:
-        if not problems:
+        if not wrong:
             return config
-    lines = "".join(f"\n  {problem}" for problem in problems)
-    raise ConfigError(f"{path}: {counted(len(problems), 'problem')}{lines}")
+    raise ConfigError(_listed(path, in_file, wrong, bool(overrides) and typed))
+
+
+def _listed(path: Path, in_file: Sequence[str], wrong: Sequence[str], overridden: bool) -> str:
+    """All problems as one message; `overridden`: overrides may also take part in those of the file."""
+    if not in_file and len(wrong) == 1:
+        return wrong[0]
+    where = "the overrides" if not in_file else f"{path} with its overrides" if overridden else str(path)
+    lines = "".join(f"\n  {problem}" for problem in (*in_file, *wrong))
+    return f"{where}: {counted(len(in_file) + len(wrong), 'problem')}{lines}"
 
 
 def read_yaml(path: Path) -> Any:
@@ -232,6 +251,47 @@ def _override(tree: dict[str, Any], text: str, schema: type[BaseModel]) -> str |
     return None
 
 
+def _to_blame(where: str, overrides: Sequence[str], error: Any) -> str | None:
+    """The last override that set the key of a problem; None: the file did, or several keys are in conflict."""
+    for text in reversed(overrides):
+        key = text.partition("=")[0]
+        if f"{where}.".startswith(f"{key}.") or (
+            error["type"] == "extra_forbidden" and key.startswith(f"{where}.")
+        ):
+            return text
+    return None
+
+
+def _of_override(text: str, where: str, what: str, schema: type[BaseModel]) -> str:
+    """The problem of an override; an unknown key gets the nearest one of the whole config."""
+    key = text.partition("=")[0]
+    if what.startswith(_UNKNOWN) and (close := _nearest(where, _all_keys(schema))):
+        what = f"{_UNKNOWN} Did you mean {close!r}?"
+    place = "" if key.startswith(where) else f"{where}: "
+    return f"--override {shorten(text, 80)}: {place}{what}"
+
+
+def _nearest(key: str, known: Sequence[str]) -> str | None:
+    """The dotted key whose last name is nearest: one of the same section, or of any other if it is very near."""
+    section, _, name = key.rpartition(".")
+    for keys, cutoff in (([k for k in known if k.rpartition(".")[0] == section], 0.5), (known, 0.8)):
+        names = {k.rpartition(".")[2]: k for k in keys}
+        if close := difflib.get_close_matches(name, names, n=1, cutoff=cutoff):
+            return names[close[0]]
+    return None
+
+
+def _all_keys(schema: type[BaseModel], prefix: str = "") -> list[str]:
+    """All dotted keys, of sections and of values."""
+    keys: list[str] = []
+    for name, field in schema.model_fields.items():
+        kind = field.annotation
+        keys.append(f"{prefix}{name}")
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            keys += _all_keys(kind, f"{prefix}{name}.")
+    return keys
+
+
 def _is_text(schema: type[BaseModel], parts: Sequence[str]) -> bool:
     """Whether the type of a key is str or str | None."""
     section = _section_at(schema, parts[:-1])
@@ -239,27 +299,28 @@ def _is_text(schema: type[BaseModel], parts: Sequence[str]) -> bool:
     return field is not None and (field.annotation is str or field.annotation == (str | None))
 
 
-def _sentence(error: Any, schema: type[BaseModel]) -> str:
-    """One pydantic error as a sentence: where, what was found, what was expected."""
+_UNKNOWN = "unknown key."
+
+
+def _problem(error: Any, schema: type[BaseModel]) -> tuple[str, str]:
+    """One pydantic error: its key, and a sentence on what was found and what was expected."""
     where = ".".join(_place(error, schema))
     if error["type"] == "extra_forbidden":
         section = _walk(schema, error["loc"][:-1])[1]
         known = [] if section is None else list(section.model_fields)
-        return f"{where}: unknown key.{_hint(error['loc'][-1], known)}"
+        return where, f"{_UNKNOWN}{_hint(error['loc'][-1], known)}"
     if error["type"] == "missing":
-        return f"{where}: missing. Set it in the file or with --override {where}=..."
+        return where, f"missing. Set it in the file or with --override {where}=..."
     if error["type"] in ("union_tag_invalid", "union_tag_not_found"):
         known = _tags(schema, error["loc"])
         tag = error["ctx"].get("tag")
         where = f"{where}.{error['ctx']['discriminator'].strip(chr(39))}"
-        return (
-            f"{where}: missing. One of: {', '.join(known)}."
-            if tag is None
-            else (f"{where}: {tag!r} does not exist.{_hint(tag, known)}")
-        )
+        if tag is None:
+            return where, f"missing. One of: {', '.join(known)}."
+        return where, f"{tag!r} does not exist.{_hint(tag, known)}"
     message = error["msg"].removeprefix("Value error, ").replace("Input should be", "should be")
     found = "" if isinstance(error["input"], dict | BaseModel) else f" (found {error['input']!r})"
-    return f"{where}{where and ': '}{message}{found}"
+    return where, f"{message}{found}"
 
 
 def _hint(found: Any, known: Sequence[str]) -> str:

@@ -44,6 +44,16 @@ def duration(seconds: int | float) -> str:
     return f"{seconds / 60:.1f} min" if seconds < 7200 else f"{seconds / 3600:,.1f} h"
 
 
+def percent(share: float) -> str:
+    """A share of a whole as a percentage; one decimal where it matters.
+
+    >>> percent(0.0153623), percent(0.5), percent(1.0), percent(0.0)
+    ('1.5 %', '50 %', '100 %', '0 %')
+    """
+    shown = f"{100 * share:.1f}"
+    return f"{shown.removesuffix('.0') if abs(share) < 0.0995 else f'{100 * share:.0f}'} %"
+
+
 def short_count(count: int | float) -> str:
     """A large number in a few characters.
 

@@ -98,6 +98,37 @@ def test_an_unknown_name_lists_the_known_ones() -> None:
 
 
 @pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        (
+            "motion.profle=flowmimic",
+            "--override motion.profle=flowmimic: unknown key. Did you mean 'motion.profile'?",
+        ),
+        ("profile=flowmimic", "--override profile=flowmimic: unknown key. Did you mean 'motion.profile'?"),
+        ("motion.zz=2", "--override motion.zz=2: unknown key. Known here: "),
+        ("ray.workers=0", "--override ray.workers=0: should be greater than or equal to 1 (found 0)"),
+        ("motion={wings: 2}", "--override motion={wings: 2}: motion.wings: unknown key."),
+        ("output={}", "--override output={}: output.root: missing."),
+    ],
+)
+def test_a_mistyped_override_is_blamed_and_not_the_file(minimal: Path, override: str, said: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        _load(minimal, override)
+    assert str(error.value).startswith(said)
+    assert "minimal.yaml" not in str(error.value)
+
+
+def test_each_problem_names_the_override_or_the_file_that_it_is_in(minimal: Path) -> None:
+    minimal.write_text(MINIMAL + "motion: {wings: 2}\n")
+    with pytest.raises(ConfigError) as error:
+        _load(minimal, "ray.wokers=2", "motion.mirror=true")
+    first, *lines = str(error.value).splitlines()
+    assert first == f"{minimal} with its overrides: 2 problems"
+    assert lines[0].startswith("  motion.wings: unknown key.")
+    assert lines[1] == "  --override ray.wokers=2: unknown key. Did you mean 'ray.workers'?"
+
+
+@pytest.mark.parametrize(
     ("override", "part"),
     [
         ("source.fractions.train=0.5", "expected 1"),

@@ -37,7 +37,7 @@ def body_check(
 
     from mocap_ray.body.check import check_bodies, usable
     from mocap_ray.body.files import missing
-    from mocap_ray.cli.screen import console
+    from mocap_ray.cli.screen import console, say
     from mocap_ray.cli.tables import print_models
 
     if root.exists():
@@ -45,6 +45,7 @@ def body_check(
     else:
         with TemporaryDirectory() as empty:
             absent = check_bodies(empty, families=family, genders=gender)
+        say(console(), f"{root}: no such folder. This is what would be looked for in it:\n", style="red")
         reports = [replace(r, error=missing(r.family, r.gender, root=root)) for r in absent]
     print_models(console(), root, reports)
     if gender:

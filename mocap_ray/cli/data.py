@@ -268,10 +268,11 @@ def export_npy(
 
 
 def _export(write: Callable[..., Any], root: str, out: str) -> None:
-    from mocap_ray.cli.screen import bar, console, say
+    from mocap_ray.cli.progress import counting_bar
+    from mocap_ray.cli.screen import console, say
 
     screen = console()
-    with bar(screen, "clips") as update:
+    with counting_bar(screen, "exporting") as update:
         export = write(root, out, progress=update)
     written = f"{counted(export.written, 'file')} written, {export.kept:,} kept"
     text = f"{export.folder}: {counted(export.clips, 'clip')}, {written}"

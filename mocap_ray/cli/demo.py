@@ -34,10 +34,14 @@ def demo(
 
     screen = console()
     archive, bodies, out = folder / "archive", folder / "body_models", folder / "dataset"
-    if not (archive.is_dir() and bodies.is_dir()):
-        say(screen, f"making a small archive in {archive} and a licence-free stand-in body in {bodies}")
+    say(
+        screen,
+        f"1 of 4: a small archive in {archive} and a licence-free stand-in body in {bodies}",
+        style="bold",
+    )
     _write_once(archive, write_demo)
     _write_once(bodies, write_standin)
+    say(screen, f"\n2 of 4: the data set {out}", style="bold")
     settings = ExtractConfig.model_validate(
         {
             "source": {"root": str(archive)},
@@ -46,7 +50,9 @@ def demo(
         }
     )
     run_extraction(settings, overwrite=overwrite)
+    say(screen, f"\n3 of 4: the page {folder / 'page.html'}", style="bold")
     page = write_page(str(out), folder / "page.html")
+    say(screen, f"\n4 of 4: a small prior, trained on the data set, in {folder / 'prior'}", style="bold")
     samples = _demo_prior(out, folder / "prior", folder / "samples.html")
     say(screen, f"\nThe pages with pictures: {page} and {samples}", style="bold")
 

@@ -13,6 +13,7 @@ from rich.progress import (
     MofNCompleteColumn,
     SpinnerColumn,
     TaskID,
+    TaskProgressColumn,
     TextColumn,
     TimeRemainingColumn,
 )
@@ -25,7 +26,7 @@ from mocap_ray.dataset.product import ClipBuild
 from mocap_ray.dataset.remarks import remarks
 from mocap_ray.shards.reports import ShardReport
 from mocap_ray.shards.running import Engine, RunResult
-from mocap_ray.wording import byte_size, counted, short_count
+from mocap_ray.wording import byte_size, counted, duration, percent, short_count
 
 
 class ExtractView(View):
@@ -34,12 +35,14 @@ class ExtractView(View):
     def __init__(self, console: Console) -> None:
         super().__init__(
             console,
-            SpinnerColumn(),
+            SpinnerColumn(finished_text=" "),
             TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=max(3, min(40, console.width - 77))),
+            # A narrow terminal has no room for both; the percentage says more than a short bar.
+            *([BarColumn(bar_width=min(40, console.width - 82))] if console.width >= 92 else []),
+            TaskProgressColumn(),
             MofNCompleteColumn(),
             TextColumn("{task.fields[figures]}", markup=False),
-            TimeRemainingColumn(),
+            TimeRemainingColumn(elapsed_when_finished=True),
         )
         self.task: TaskID | None = None
         self.total = self.recordings = self.rejected = 0
@@ -84,7 +87,12 @@ class ExtractView(View):
         figures = f"{short_count(self.frames)} frames, {short_count(speed)}/s, {self.rejected:,} rejected"
         if self.task is not None:
             self.bar.update(self.task, completed=self.recordings, figures=figures)
-        self.log(f"{self.recordings:,} of {counted(self.total, 'recording')}, {figures}")
+        share = self.recordings / max(self.total, 1)
+        left = (time.monotonic() - self.since) * (1 - share) / max(share, 1e-9)
+        self.log(
+            f"{self.recordings:,} of {counted(self.total, 'recording')} ({percent(share)}), {figures}, "
+            f"{duration(left)} left"
+        )
 
 
 def print_result(out: Console, outcome: RunResult) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -53,6 +54,21 @@ def assignments(config: str | None, override: list[str] | None, more: list[str] 
                 f"{without_secrets(text)!r} is not KEY=VALUE. Expected, for example, motion.mirror=true."
             )
     return [*(override or []), *(more or [])]
+
+
+def config_list(kind: str) -> str:
+    """The configs that come with the package, with what each is for, as a part of a help text of 80 columns."""
+    from mocap_ray.config import shipped
+
+    chosen = [config for config in shipped() if config.kind == kind]
+    wide = max((len(config.name) for config in chosen), default=0)
+    lines = []
+    for config in chosen:
+        # Two columns of the help's own indent; two before the name, two after it.
+        text = textwrap.wrap(config.purpose, 80 - 2 - 4 - wide)
+        names = [config.name, *[""] * (len(text) - 1)]
+        lines += [f"  {name:{wide}}  {part}".rstrip() for name, part in zip(names, text, strict=True)]
+    return "\n".join(["\b", f"Configs (`mocap-ray configs copy {kind}/NAME` copies one, to edit):", *lines])
 
 
 def local_file(path: Path) -> Path:

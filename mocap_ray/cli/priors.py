@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +13,8 @@ import typer
 from rich.console import Console
 
 from mocap_ray import config as configs
-from mocap_ray.cli.options import More, Overrides, assignments, local_file
+from mocap_ray.cli.options import More, Overrides, assignments, config_list, local_file
+from mocap_ray.cli.progress import progress_bar
 from mocap_ray.cli.screen import console, print_error, say
 from mocap_ray.cli.stopping import stoppable
 from mocap_ray.errors import UserError
@@ -41,7 +43,8 @@ app = typer.Typer()
 
 @app.command(
     short_help="Train a pose prior on a data set.",
-    epilog="\b\nExamples:\n  mocap-ray train joint_flow -o data.root=data/amass_263 output.root=runs/joint_flow\n"
+    epilog=config_list("train") + "\n\n\b\nExamples:\n"
+    "  mocap-ray train joint_flow -o data.root=data/amass_263 output.root=runs/joint_flow\n"
     "  mocap-ray train joint_flow -o model.hidden=256 training.learning_rate=1e-4\n  mocap-ray train my.yaml --resume",
 )
 def train(
@@ -74,7 +77,8 @@ def run_training(config: str, texts: list[str], *, resume: bool = False, overwri
 
 @app.command(
     short_help="Train many variants, and keep the best one.",
-    epilog="\b\nExamples:\n  mocap-ray search joint_flow -o fixed.data.root=data/amass_263 output.root=searches/flow\n"
+    epilog=config_list("search") + "\n\n\b\nExamples:\n"
+    "  mocap-ray search joint_flow -o fixed.data.root=data/amass_263 output.root=searches/flow\n"
     "  mocap-ray search my.yaml --resume",
 )
 def search(
@@ -92,7 +96,7 @@ def search(
     texts = assignments(config, override, more)
     settings = configs.load(config, SearchConfig, kind="search", overrides=texts)
 
-    from mocap_ray.cli.training_view import SearchView, print_search
+    from mocap_ray.cli.search_view import SearchView, print_search
     from mocap_ray.distributed.search import SearchFailed
     from mocap_ray.distributed.search import search as run
 
@@ -212,6 +216,10 @@ def _beside(prior: str, name: str) -> Path:
 
 
 def _report(paths: list[str], out: Path, *, data: str | None, seed: int, quick: bool, **where: Any) -> None:
+    # Before torch is imported. Its threads spin while they wait for each other; on a busy machine, batches of a few
+    # poses then take ten times as long, and as much more CPU.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
     from mocap_ray.pages.priors import write_page
     from mocap_ray.priors.judging.evaluate import evaluate as judge_all
     from mocap_ray.priors.judging.judgement import JudgeOptions
@@ -221,11 +229,11 @@ def _report(paths: list[str], out: Path, *, data: str | None, seed: int, quick: 
     options = JudgeOptions(seed=seed)
     if quick:
         options = JudgeOptions(
-            seed=seed, poses=500, train=500, samples=100, completed=16, steps=100, importance=16
+            seed=seed, poses=500, train=500, samples=100, completed=16, steps=75, importance=16
         )
     out_console = console()
-    with out_console.status("reading poses") as status:
-        report = judge_all(paths, root=data, options=options, progress=status.update, **where)
+    with progress_bar(out_console, "evaluating") as update:
+        report = judge_all(paths, root=data, options=options, progress=update, **where)
     page = write_page(report, out)
     figures = page.with_suffix(".json")
     text = json.dumps(report.summary(), indent=1) + "\n"

@@ -8,12 +8,9 @@ import re
 import shlex
 import shutil
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import Progress
 
 from mocap_ray.storage import without_secrets
 
@@ -87,14 +84,3 @@ def typed(name: str, *words: str) -> str:
     if found is None or not Path(found).parent.samefile(beside.parent):
         name = str(beside.relative_to(Path.cwd()) if beside.is_relative_to(Path.cwd()) else beside)
     return shlex.join((name, *words))
-
-
-@contextmanager
-def bar(screen: Console, what: str) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar for the duration of the block, updated with (done, total); nothing without a terminal."""
-    if not screen.is_terminal:
-        yield lambda done, total: None
-        return
-    with Progress(console=screen, transient=True) as progress:
-        task = progress.add_task(what, total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)

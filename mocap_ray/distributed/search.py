@@ -7,22 +7,19 @@ not lost.
 from __future__ import annotations
 
 import math
-import threading
 import time
 from dataclasses import dataclass
 from typing import Any, Protocol
-
-from ray.exceptions import RayError
 
 from mocap_ray import config as configs
 from mocap_ray.config import ConfigError, dump_yaml
 from mocap_ray.distributed.cluster import Cluster, connected
 from mocap_ray.distributed.events import EventQueue
+from mocap_ray.distributed.following import Following
 from mocap_ray.distributed.resources import Capacity, Share, amount, capacity, share
-from mocap_ray.distributed.train import POLL_S, absolute
+from mocap_ray.distributed.train import absolute
 from mocap_ray.distributed.trial import TrialSetup
 from mocap_ray.distributed.tuner import TUNE, run_trials
-from mocap_ray.distributed.watch import died
 from mocap_ray.errors import UserError
 from mocap_ray.lock import lock
 from mocap_ray.pages.searches import PAGE_NAME, write_page
@@ -49,7 +46,11 @@ class SearchCallback(Protocol):
         """Called when Ray is connected."""
 
     def on_trial(self, number: int, event: str, value: Any) -> None:
-        """Called on an event of a trial: `epoch` with its metrics, `cloned` or `failed` with a message, `finished`."""
+        """Called on an event of a trial.
+
+        `started` with its values, `epoch` with its metrics, `cloned` or `failed` with a message, and `finished` or
+        `stopped` (early, by the scheduler) with nothing.
+        """
 
 
 class SearchFailed(RuntimeError):
@@ -122,51 +123,13 @@ def search(
             # Only after all checks, so that a search that cannot start writes nothing.
             text = _read_base(out) if resuming else _create(config, out)
             callback.on_cluster(cluster, part, concurrency, count)
-            with _EventForwarder(callback) as forwarder:
-                task = TrialSetup(
-                    dump_yaml(config.model_dump(mode="json")), text, base, part, drawn, forwarder.events
-                )
+            events = EventQueue()
+            page = _page_setup(config, setup.words)
+            with Following(callback, events.get_all, out=out, count=count, setup=page) as following:
+                task = TrialSetup(dump_yaml(config.model_dump(mode="json")), text, base, part, drawn, events)
                 unreported = run_trials(config, task, base, values, count=count, concurrency=concurrency)
-        errors = {**unreported, **forwarder.failed}
+        errors = {**unreported, **following.failed}
         return _finish(config, out, count, errors, start, setup.words)
-
-
-class _EventForwarder:
-    """Forwards the events of the trials to the callback, in a thread, because Tune uses the main thread.
-
-    This is not a callback of Tune: Tune pickles those into its journal, so a restored search would call the callback
-    of the previous run.
-    """
-
-    def __init__(self, callback: SearchCallback) -> None:
-        self.callback = callback
-        self.events = EventQueue()
-        self.failed: dict[int, str] = {}
-        self.stopping = threading.Event()
-        self.thread = threading.Thread(target=self._forward, name="search-events", daemon=True)
-
-    def __enter__(self) -> _EventForwarder:
-        self.thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.stopping.set()
-        self.thread.join()
-
-    def _forward(self) -> None:
-        last = False
-        while not last:
-            last = self.stopping.wait(POLL_S)
-            try:
-                events = self.events.get_all()
-            except RayError:
-                if died():  # the main thread ends the search with a sentence
-                    return
-                raise
-            for kind, (number, value) in events:
-                if kind == "failed":
-                    self.failed[number] = value
-                self.callback.on_trial(number, kind, value)
 
 
 def _check_output(config: SearchConfig, out: Place, *, resume: bool, overwrite: bool) -> bool:
@@ -265,15 +228,7 @@ def _finish(
     trials = read_trials(out, count, errors)
     keys = list(config.space)
     write_csv(out, trials, keys, config.metric, config.mode)
-    setup = SearchSetup(
-        base=config.base,
-        space=config.space,
-        metric=config.metric,
-        mode=config.mode,
-        scheduler=config.scheduler,
-        searcher=config.searcher,
-    )
-    write_page(out, trials, setup)
+    write_page(out, trials, _page_setup(config, words))
     best = ranked(trials, config.metric, config.mode)[0]
     if math.isnan(best.best(config.metric, config.mode)[0]):
         if not any(t.error for t in trials) and config.time_budget_min:
@@ -288,6 +243,19 @@ def _finish(
         raise SearchFailed(f"{out.uri}: no trial reported {config.metric}:{reasons}")
     export_best(out, best, description=words.description)
     return SearchResult(out.uri, trials, best, time.monotonic() - start, words)
+
+
+def _page_setup(config: SearchConfig, words: TaskWords) -> SearchSetup:
+    """What the page shows of the config."""
+    return SearchSetup(
+        base=config.base,
+        space=config.space,
+        metric=config.metric,
+        mode=config.mode,
+        scheduler=config.scheduler,
+        searcher=config.searcher,
+        unit=words.loss_unit if config.metric == "val_loss" else "",
+    )
 
 
 def _population(config: SearchConfig, has: Capacity, most: int) -> int:

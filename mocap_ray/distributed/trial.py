@@ -24,7 +24,7 @@ from mocap_ray.lock import Locked, lock
 from mocap_ray.runs.search import SearchConfig, trial_config
 from mocap_ray.runs.train import TrainConfig
 from mocap_ray.searching.population import Clone, Record, Stage, mutate, read_record
-from mocap_ray.searching.results import name, read_trial, text
+from mocap_ray.searching.results import STOPPED_NAME, name, read_trial, text
 from mocap_ray.storage import Place, place
 from mocap_ray.training.callbacks import EpochReport, Progress, TrainStart
 from mocap_ray.training.checkpoint import LAST
@@ -101,6 +101,8 @@ def _train_trial(number: int, drawn: dict[str, Any], task: TrialSetup) -> None:
     with lock(out, what="training", wait_s=LEAVE_S):
         clean(out)
         record = _prepare_record(number, _values(number, drawn, task), task, drawn.get(population.CLONE))
+        out.remove(STOPPED_NAME)
+        task.events.put("started", (number, record.values))
         config = task.training(number, record.values)
         existing = read_trial(out, number)
         if not existing.finished:

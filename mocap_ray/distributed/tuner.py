@@ -9,8 +9,9 @@ from typing import Any
 
 import optuna
 from ray import tune
-from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 
+from mocap_ray.distributed.halving import Halving
 from mocap_ray.distributed.population import Population, folder_name, number_in
 from mocap_ray.distributed.proposals import Proposals
 from mocap_ray.distributed.train import TRIAL_CPU
@@ -64,7 +65,7 @@ def run_trials(
                 metric=config.metric,
                 mode=config.mode,
                 num_samples=1 if task.drawn is not None else count,
-                scheduler=_scheduler(config, base),
+                scheduler=_scheduler(config, base, task.root),
                 search_alg=_searcher(config, base_values, task.root),
                 # Tune counts trials that it is about to restart as running; a population has room for all.
                 max_concurrent_trials=None if config.scheduler == "pbt" else concurrency,
@@ -86,7 +87,7 @@ def run_trials(
     return {number_in(r.path): _reason(r.error) for r in results if r.error is not None}
 
 
-def _scheduler(config: SearchConfig, base: TrainConfig) -> TrialScheduler:
+def _scheduler(config: SearchConfig, base: TrainConfig, root: str) -> TrialScheduler:
     if config.scheduler == "none":
         return FIFOScheduler()
     if config.scheduler == "pbt":
@@ -96,12 +97,11 @@ def _scheduler(config: SearchConfig, base: TrainConfig) -> TrialScheduler:
     epochs = [base.training.max_epochs]
     if "training.max_epochs" in config.space:
         epochs = [int(v) for v in config.space["training.max_epochs"].values]
-    # Epochs and not reports, so that a resumed trial continues to count.
-    return ASHAScheduler(
-        time_attr="epoch",
-        max_t=max(*epochs, config.grace_epochs),
-        grace_period=config.grace_epochs,
-        reduction_factor=config.reduction,
+    return Halving(
+        root=root,
+        last=max(*epochs, config.grace_epochs),
+        grace=config.grace_epochs,
+        reduction=config.reduction,
     )
 
 

@@ -154,7 +154,12 @@ def _curve_axes(order: Sequence[Trial], search: SearchSetup) -> tuple[Axis, Axis
     epochs = sorted({1, *(round(1 + (last - 1) * k / 4) for k in range(5))})
     return (
         Axis(1.0, float(last), "epoch", marks=tuple(map(float, epochs))),
-        Axis(low, high, search.metric, write="{:.4g}".format),
+        Axis(
+            low,
+            high,
+            f"{search.metric}, {search.unit}" if search.unit else search.metric,
+            write="{:.4g}".format,
+        ),
     )
 
 
@@ -167,6 +172,7 @@ def _looks(trial: Trial, order: Sequence[Trial]) -> dict[str, str]:
     """Class, number and shade of a trial's line: 0 for the best, 1 for the worst."""
     shade = order.index(trial) / max(1, len(order) - 1)
     css = "trial best" if trial is order[0] else "trial"
+    css += " running" if trial.state == "running" else ""
     return {"class_": css, "data_trial": name(trial.number), "style": f"--shade:{shade:.3f}"}
 
 

@@ -14,13 +14,16 @@ from mocap_ray.drawing import templates
 from mocap_ray.drawing.templates import SHARED
 from mocap_ray.pages import TEMPLATES, search_charts
 from mocap_ray.pages.search_charts import NOT_SEARCHED, score
-from mocap_ray.searching.results import Trial, cloned, heads, name, ranked, table, text
+from mocap_ray.searching.results import STATES, Trial, cloned, heads, name, ranked, table, text
 from mocap_ray.searching.setup import SearchSetup
 from mocap_ray.storage import Place
 from mocap_ray.wording import counted
 
 PAGE_NAME = "page.html"
-STATES = ("finished", "stopped", "failed", "not started")
+RELOAD_S = 10
+"""Seconds after which the browser reads the page of a running search again."""
+LABELS = {"stopped": "stopped early"}
+"""State -> its text in the header of the page."""
 
 
 def write_page(out: Place, trials: Sequence[Trial], search: SearchSetup) -> None:
@@ -47,7 +50,10 @@ def search_page(trials: Sequence[Trial], search: SearchSetup, *, where: str) -> 
         best=best,
         best_value=f"{score(best, search):.5g}" if best else "",
         best_values=[(key, text(values.get(key)) or NOT_SEARCHED) for key in keys] if best else [],
-        states=[(state, states.count(state)) for state in STATES if state in states],
+        states=[(LABELS.get(state, state), states.count(state)) for state in STATES if state in states],
+        reload_s=RELOAD_S if any(t.searching for t in trials) else None,
+        ended=sum(state not in ("running", "waiting") for state in states),
+        diverged=[name(t.number) for t in trials if t.diverged],
         heads=heads(keys, search.metric, lineage=cloned(trials)),
         rows=table(trials, keys, search.metric, search.mode),
         axes=len(keys) + 1,

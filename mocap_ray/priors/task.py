@@ -33,6 +33,11 @@ WORDS = TaskWords(
     description="prior.json",
     more_rows="extract more recordings",
     leave_out="`mocap-ray dataset exclude`",
+    loss_unit="nats per dimension",
+    steadier=(
+        "raise model.jitter, the noise on training poses (0.1 to 0.2)",
+        "train on more subjects: poses unlike all that were trained on stay unlikely",
+    ),
     commands=("evaluate", "sample"),
 )
 

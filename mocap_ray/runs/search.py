@@ -99,7 +99,7 @@ def trial_config(config: SearchConfig, values: Mapping[str, Any], root: str) -> 
         # The complete section, not key by key: the section `ray` of the base is ignored.
         f"ray={config.ray.model_dump_json()}",
     ]
-    return configs.load(config.base, TrainConfig, kind="train", overrides=texts)
+    return configs.load(config.base, TrainConfig, kind="train", overrides=texts, typed=False)
 
 
 def base_values(config: SearchConfig) -> dict[str, Any]:

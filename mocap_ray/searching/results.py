@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
+
+import yaml
 
 from mocap_ray.searching.population import TRIAL_NAME, Clone, Stage, lineage, read_record, values_at
 from mocap_ray.storage import Place
 from mocap_ray.training import checkpoint
 from mocap_ray.training.callbacks import METRICS, read_metrics
+from mocap_ray.training.divergence import Divergence, divergence
+
+STATES = ("running", "finished", "stopped", "failed", "waiting", "not started")
+"""`stopped`: by the scheduler or the time budget; `waiting`: not started, while the search is still running."""
+STOPPED_NAME = "stopped.json"
+"""File in the folder of a trial that the scheduler stopped early."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +37,9 @@ class Trial:
         error: why it failed, or empty.
         history: stages of its weights, under scheduler pbt.
         clones: replacements of its weights, under scheduler pbt.
+        epochs: largest number of epochs of its training; 0 if it has no config yet.
+        stopped: whether the scheduler stopped it early.
+        searching: whether its search is still running, so that it may continue or start.
     """
 
     number: int
@@ -38,15 +50,38 @@ class Trial:
     error: str = ""
     history: tuple[Stage, ...] = ()
     clones: tuple[Clone, ...] = ()
+    epochs: int = 0
+    stopped: bool = False
+    searching: bool = False
 
     @property
     def state(self) -> str:
-        """`failed`, `finished`, `stopped` (by the scheduler or the time budget) or `not started`."""
+        """One of `STATES`. A trial that reached its last epoch is finished, even if the scheduler ended it there."""
+        if self.done:
+            return "finished"
         if self.error:
             return "failed"
-        if self.finished:
-            return "finished"
+        if self.stopped:
+            return "stopped"
+        if self.searching:
+            return "running" if self.values else "waiting"
         return "stopped" if self.rows else "not started"
+
+    @property
+    def done(self) -> bool:
+        """Whether its training reached its end: its last epoch, or the end of its patience."""
+        return self.finished or bool(self.epochs and self.rows and self.rows[-1]["epoch"] >= self.epochs)
+
+    @property
+    def diverged(self) -> Divergence | None:
+        """How its validation loss diverges, or None."""
+        return divergence(
+            [
+                (int(r["epoch"]), r["loss"], r["val_loss"])
+                for r in self.rows
+                if "loss" in r and "val_loss" in r
+            ]
+        )
 
     def last(self, metric: str) -> dict[str, float]:
         """The last row with a metric, or an empty dict."""
@@ -86,17 +121,42 @@ def read_trial(folder: Place, number: int) -> Trial:
         finished=folder.exists("summary.json"),
         history=record.history,
         clones=record.clones,
+        epochs=_epochs(folder),
+        stopped=folder.exists(STOPPED_NAME),
     )
 
 
-def read_trials(out: Place, count: int, errors: dict[int, str]) -> list[Trial]:
-    """Read the first `count` trials of a search; `errors` has the reasons of those that failed."""
-    trials = []
-    for number in range(count):
-        trial = read_trial(out.folder("trials", name(number)), number)
-        # A trial that finished after a retry did not fail.
-        trials.append(trial if trial.finished else replace(trial, error=errors.get(number, "")))
-    return trials
+def _epochs(folder: Place) -> int:
+    """The largest number of epochs in the config of a training; 0 without a config."""
+    if not folder.exists("config.yaml"):
+        return 0
+    return int(yaml.safe_load(folder.read("config.yaml"))["training"]["max_epochs"])
+
+
+def mark_stopped(folder: Place, *, epoch: int) -> None:
+    """Write into the folder of a trial, if it has one, that the scheduler stopped it. Raises OSError."""
+    if not folder.exists(TRIAL_NAME):
+        return
+    folder.write_atomic((json.dumps({"epoch": epoch}) + "\n").encode(), STOPPED_NAME)
+
+
+def read_trials(out: Place, count: int, errors: Mapping[int, str], *, searching: bool = False) -> list[Trial]:
+    """Read the first `count` trials of a search.
+
+    Args:
+        out: folder of the search.
+        count: number of trials.
+        errors: the reasons of those that failed. A trial that finished after a retry did not fail.
+        searching: whether the search is still running.
+    """
+    return [
+        replace(
+            read_trial(out.folder("trials", name(number)), number),
+            error=errors.get(number, ""),
+            searching=searching,
+        )
+        for number in range(count)
+    ]
 
 
 def name(number: int) -> str:
@@ -124,7 +184,7 @@ def table(trials: Sequence[Trial], keys: Sequence[str], metric: str, mode: str) 
         rows.append(
             [
                 name(trial.number),
-                trial.state,
+                f"{trial.state}, diverged" if trial.diverged else trial.state,
                 str(len(trial.rows)),
                 "" if math.isnan(value) else f"{value:.6g}",
                 str(epoch or ""),

@@ -18,6 +18,7 @@ class SearchSetup:
         metric: a column of metrics.csv.
         mode: `min` or `max`.
         scheduler, searcher: their names.
+        unit: unit of the metric, or empty.
     """
 
     base: str
@@ -26,3 +27,4 @@ class SearchSetup:
     mode: str
     scheduler: str
     searcher: str
+    unit: str = ""

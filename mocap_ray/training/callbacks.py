@@ -50,6 +50,21 @@ class Progress:
 
 
 @dataclass(frozen=True, slots=True)
+class StepLosses:
+    """The training losses of some steps in a row.
+
+    Attributes:
+        step: optimiser steps so far, after the last of these.
+        losses: of this process, one for each step.
+        of: steps of an epoch; None if the loader has no length.
+    """
+
+    step: int
+    losses: tuple[float, ...]
+    of: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class EpochReport:
     """A finished epoch.
 
@@ -104,6 +119,9 @@ class Callback:
     def on_progress(self, progress: Progress) -> None:
         """Called about once a second within an epoch."""
 
+    def on_steps(self, steps: StepLosses) -> None:
+        """Called about once a second within an epoch and at its end, with all steps since the last call."""
+
     def on_epoch_end(self, report: EpochReport, model: nn.Module) -> None:
         """Called after an epoch, before its checkpoints are written.
 
@@ -136,6 +154,11 @@ class CallbackList(Callback):
         """Call each member."""
         for member in self.members:
             member.on_progress(progress)
+
+    def on_steps(self, steps: StepLosses) -> None:
+        """Call each member."""
+        for member in self.members:
+            member.on_steps(steps)
 
     def on_epoch_end(self, report: EpochReport, model: nn.Module) -> None:
         """Call each member."""

@@ -11,6 +11,7 @@ from torch import nn
 
 from mocap_ray.training.callbacks import Callback
 from mocap_ray.training.checkpoint import Checkpoints
+from mocap_ray.training.divergence import Divergence, advice
 from mocap_ray.training.loop import Loop
 from mocap_ray.training.options import TrainingOptions
 from mocap_ray.training.task import TaskWords
@@ -27,6 +28,7 @@ class FitResult:
         step: optimiser steps, including those before a resume.
         best_epoch, best_loss: by the validation loss, or by the training loss without validation; epochs count from 1.
         seconds: training time, including the time before a resume.
+        diverged: how the validation loss diverges at the end; None if it does not.
     """
 
     reason: str
@@ -35,6 +37,7 @@ class FitResult:
     best_epoch: int
     best_loss: float
     seconds: float
+    diverged: Divergence | None = None
 
 
 def fit(
@@ -72,11 +75,13 @@ def fit(
             not changed.
         ValueError: an epoch has no batches.
     """
-    run = Loop(model, options, team or Team(), kept=_kept(checkpoints), words=words or TaskWords())
+    words = words or TaskWords()
+    run = Loop(model, options, team or Team(), kept=_kept(checkpoints), words=words)
     callback = callback or Callback()
     if resume is not None:
         run.restore(resume)
     callback.on_start(run.start())
+    warned = False
     try:
         with own_random_numbers(run.team.device):
             while (reason := run.stop_reason()) is None:
@@ -89,6 +94,9 @@ def fit(
                             f"The loss of epoch {report.epoch} is {report.judged}, so it cannot be the best epoch."
                         )
                     callback.on_epoch_end(report, model)
+                    if not warned and (found := run.divergence()) is not None:
+                        warned = True
+                        callback.on_note(advice(found, options, words, validated=validate is not None))
                 if val is not None and checkpoints is not None:
                     checkpoints.save(run.state(), best=report.best)
                 with run.judged_weights():
@@ -97,7 +105,9 @@ def fit(
         callback.on_end()
     if run.ema is not None:
         run.ema.keep()
-    return FitResult(reason, run.epoch, run.step, run.best_epoch, run.best_loss, run.seconds)
+    return FitResult(
+        reason, run.epoch, run.step, run.best_epoch, run.best_loss, run.seconds, run.divergence()
+    )
 
 
 def _kept(checkpoints: Checkpoints | None) -> str:

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from mocap_ray.training.batch import Batch, row_count
-from mocap_ray.training.callbacks import Callback, EpochReport, Progress, TrainStart
+from mocap_ray.training.callbacks import Callback, EpochReport, Progress, StepLosses, TrainStart
 from mocap_ray.training.checkpoint import CheckpointError
+from mocap_ray.training.divergence import Divergence, divergence
 from mocap_ray.training.ema import Ema
 from mocap_ray.training.finite import EVERY_ON_GPU, FiniteCheck
 from mocap_ray.training.meters import Means, Waiting
@@ -73,6 +74,7 @@ class Loop:
         self.best_loss, self.seconds, self.late = math.inf, 0.0, False
         self.clock = time.perf_counter()
         self.resumed_at, self.resumed_seconds = 0, 0.0
+        self.history: list[tuple[int, float, float]] = []
 
     def start(self) -> TrainStart:
         """The facts for `Callback.on_start`."""
@@ -97,23 +99,28 @@ class Loop:
         steps = len(source) if isinstance(source, Sized) else None
         waiting, means, rows, done = Waiting(source), Means(), 0, 0
         rate, self.finite_check.largest_norm = 0.0, 0.0
+        losses: list[Tensor] = []
         start = reported = time.perf_counter()
         with closing(waiting):  # stops a prefetching thread also when a step fails
             for item in waiting:
                 data, items = item if isinstance(item, Batch) else (item, list)
                 epoch = self.epoch + (done / steps if steps else 0.0)
                 rate = self.schedule.rate(step=self.step, epochs=epoch)
-                means.add(self._update(data, items, epoch, rate))
+                scalars = self._update(data, items, epoch, rate)
+                means.add(scalars)
+                losses.append(scalars["loss"].detach())
                 rows, done = rows + row_count(data), done + 1
                 now = time.perf_counter()
                 if now - reported > PROGRESS_S:
                     reported = now
+                    self._report_steps(losses, steps, callback)
                     callback.on_progress(
                         Progress(self.epoch + 1, done, steps, rows * self.team.world / (now - start))
                     )
         self.finite_check.check()
         if not done:
             raise ValueError(f"Epoch {self.epoch + 1} has no batch to train on: the loader yielded nothing.")
+        self._report_steps(losses, steps, callback)
         measured = means.read()  # synchronizes with the GPU, so that the time includes its work
         spent = time.perf_counter() - start
         self.epoch += 1
@@ -133,6 +140,12 @@ class Loop:
             rate=rate,
             means=measured,
         )
+
+    def _report_steps(self, losses: list[Tensor], of: int | None, callback: Callback) -> None:
+        """Report the losses of the steps since the last report, and forget them; synchronizes with the device."""
+        if losses:
+            callback.on_steps(StepLosses(self.step, tuple(torch.stack(losses).tolist()), of))
+            losses.clear()
 
     def _update(
         self, data: Any, items: Callable[[], list[str]], epoch: float, rate: float
@@ -183,6 +196,7 @@ class Loop:
         judged = (val or {}).get("loss", measured.means["loss"])
         best = val is not None and judged < self.best_loss - self.options.min_delta
         if val is not None:
+            self.history.append((self.epoch, measured.means["loss"], judged))
             self.schedule.record(judged)
             self.waited = 0 if best else self.waited + 1
         if best:
@@ -208,6 +222,10 @@ class Loop:
             eta_s=per_epoch * (self.options.max_epochs - self.epoch),
         )
 
+    def divergence(self) -> Divergence | None:
+        """How the loss that decides which epoch is the best diverges, or None."""
+        return divergence(self.history)
+
     COUNTERS = ("epoch", "step", "seconds", "best_loss", "best_epoch", "waited")
 
     def state(self) -> dict[str, Any]:
@@ -223,6 +241,7 @@ class Loop:
             "ema_updates": 0 if self.ema is None else self.ema.updates,
             "seed": self.options.seed,
             "counters": {name: getattr(self, name) for name in self.COUNTERS},
+            "history": list(self.history),
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
@@ -264,6 +283,7 @@ class Loop:
         for name in self.COUNTERS:
             setattr(self, name, state["counters"][name])
         self.resumed_at, self.resumed_seconds = self.epoch, self.seconds
+        self.history = list(state.get("history", ()))  # checkpoints of earlier versions have none
 
 
 def _require_shapes(

@@ -244,7 +244,7 @@ def _tensorboard(setup: TrainingSetup[Any], out: Place) -> list[Callback]:
 
     count, task = setup.output.pictures, setup.task
     picture = (lambda model: task.picture(model, count=count)) if count else None
-    return [TensorBoardFiles(out.local / "tensorboard", picture=picture)]
+    return [TensorBoardFiles(out.local / "tensorboard", picture=picture, settings=setup.plain)]
 
 
 def _summary(

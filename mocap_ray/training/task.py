@@ -39,6 +39,8 @@ class TaskWords:
         description: name of the JSON file next to the tensors of an export.
         more_rows: what the user can do to get more rows.
         leave_out: how the user can exclude an item.
+        loss_unit: unit of the validation loss.
+        steadier: what else the user can do if the validation loss diverges.
         commands: `mocap-ray` commands that accept the folder of a finished training.
     """
 
@@ -48,6 +50,8 @@ class TaskWords:
     description: str = "model.json"
     more_rows: str = "add data"
     leave_out: str = "when you make the data set"
+    loss_unit: str = ""
+    steadier: tuple[str, ...] = ()
     commands: tuple[str, ...] = ()
 
     @property

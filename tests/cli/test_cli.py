@@ -451,6 +451,8 @@ def test_body_check_says_where_to_get_what_is_missing(exists: bool, call: Call, 
         root.mkdir()
     code, out, _ = call("body", "check", root)
     assert code == 1
+    # That the folder is not there comes first: it explains all the rest.
+    assert out.startswith(f"{root}: no such folder.") == (not exists)
     for site, file, where in (
         ("https://smpl.is.tue.mpg.de", "SMPL_python_v.1.1.0.zip", "smpl/SMPL_NEUTRAL.pkl"),
         ("https://mano.is.tue.mpg.de", "smplh.tar.xz", "smplh/neutral/model.npz"),
@@ -579,8 +581,11 @@ def test_the_demo_writes_a_page_and_its_last_lines_are_valid_commands(tmp_path: 
     assert "<svg" in (folder / "page.html").read_text()
     assert "1 missing_keys, 1 not_motion, 1 teleport, 1 unreadable" in done.stdout
     typed = [line.strip() for line in done.stdout.splitlines() if line.startswith("  ")]
-    # The data set's page and summary; the prior's page and samples.
-    assert len(typed) == 4
+    # The data set's page and summary; the prior's page, samples and curves.
+    assert len(typed) == 5
+    server, _, curves = shlex.split(typed.pop())
+    assert (tmp_path / server).is_file()
+    assert list((tmp_path / curves).glob("events.*"))
     said = ""
     for line in typed:
         words = [

@@ -35,6 +35,16 @@ def test_every_config_is_listed_with_its_purpose(capsys: pytest.CaptureFixture[s
         assert config.purpose in shown
 
 
+@pytest.mark.parametrize("kind", ["train", "search"])
+def test_the_help_of_a_command_lists_its_configs_with_their_purposes(
+    kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert _run(kind, "--help") == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    for config in shipped():
+        assert (f"{config.name} {config.purpose}" in shown) == (config.kind == kind)
+
+
 def test_a_copy_is_a_config_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert _run("configs", "copy", "amass") == 0

@@ -7,9 +7,17 @@ import math
 from pathlib import Path
 
 from mocap_ray.runs.search import SearchConfig
-from mocap_ray.searching.population import Clone, Stage
-from mocap_ray.searching.results import Trial, ranked, read_trials, table, write_csv
-from mocap_ray.storage import place
+from mocap_ray.searching.population import Clone, Record, Stage
+from mocap_ray.searching.results import (
+    STATES,
+    Trial,
+    mark_stopped,
+    ranked,
+    read_trials,
+    table,
+    write_csv,
+)
+from mocap_ray.storage import Place, place
 
 CONFIG = SearchConfig.model_validate(
     {
@@ -44,6 +52,43 @@ def test_trials_are_sorted_best_first_and_without_value_last() -> None:
     assert [t.number for t in ranked(_trials(), "val_loss", "max")] == [0, 1, 2, 3]
     states = [row[1] for row in table(_trials(), list(CONFIG.space), "val_loss", "min")]
     assert states == ["stopped", "finished", "failed", "not started"]
+
+
+def test_running_stopped_failed_and_finished_trials_are_told_apart(tmp_path: Path) -> None:
+    out = place(tmp_path)
+
+    def write(number: int, *, epochs: int, config: bool = True) -> Place:
+        folder = out.folder("trials", f"{number:03d}")
+        Record(number, {"training.learning_rate": 1e-3}).write(folder)
+        if config:
+            folder.write_atomic(b"training: {max_epochs: 3}\n", "config.yaml")
+        table = "epoch,loss,val_loss\n" + "".join(f"{k + 1},1.0,0.5\n" for k in range(epochs))
+        folder.write_atomic(table.encode(), "metrics.csv")
+        return folder
+
+    write(0, epochs=2)
+    # The scheduler also stops trials in their last epoch, before they write a summary.
+    for number, epochs in ((1, 1), (2, 3)):
+        mark_stopped(write(number, epochs=epochs), epoch=epochs)
+    write(3, epochs=1)
+    write(4, epochs=1).write_atomic(b"{}", "summary.json")  # it ran out of patience
+    mark_stopped(out.folder("trials", "005"), epoch=1)
+    errors = {2: "its process ended", 3: "the loss is nan"}
+    during = read_trials(out, 6, errors, searching=True)
+    assert [t.state for t in during] == ["running", "stopped", "finished", "failed", "finished", "waiting"]
+    after = read_trials(out, 6, errors)
+    assert [t.state for t in after] == ["stopped", "stopped", "finished", "failed", "finished", "not started"]
+    assert {t.state for t in [*during, *after]} <= set(STATES)
+    assert not (tmp_path / "trials" / "005").exists(), "a mark makes no folder"
+
+
+def test_a_trial_that_diverges_says_so_beside_its_state() -> None:
+    rows = [
+        {"epoch": k + 1.0, "loss": a, "val_loss": b}
+        for k, (a, b) in enumerate(zip((2.0, 0.5, 0.1, 0.0), (100.0, 10.0, 24.0, 23.0), strict=True))
+    ]
+    trial = Trial(0, {}, rows, started=True, finished=True)
+    assert table([trial], [], "val_loss", "min")[0][1] == "finished, diverged"
 
 
 def test_the_csv_has_full_precision(tmp_path: Path) -> None:

@@ -12,8 +12,11 @@ import torch
 from mocap_ray import priors
 from mocap_ray.priors import Coordinates
 from mocap_ray.priors.gaussian_prior import GaussianConfig
-from mocap_ray.training.callbacks import EpochReport, TrainStart
+from mocap_ray.training.callbacks import CallbackList, EpochReport, StepLosses, TrainStart
+from mocap_ray.training.fit import fit
+from mocap_ray.training.options import TrainingOptions
 from mocap_ray.training.tensorboard import TensorBoardFiles
+from tests.training.small import Log, batches, line, rows
 
 
 def _report(epoch: int) -> EpochReport:
@@ -54,11 +57,70 @@ def test_a_resumed_training_continues_the_same_curves(tmp_path: Path, prior: Any
             files.on_epoch_end(_report(epoch), prior)
         files.on_end()
     found = _read(tmp_path)
-    points = found.Scalars("train/loss")
+    points = found.Scalars("loss/train")
     assert [p.step for p in points] == [10, 20, 30, 40, 50]
     assert [p.value for p in points] == pytest.approx([1 / k for k in range(1, 6)])
-    assert {"val/loss", "training/learning_rate", "training/grad_norm", "training/waiting"} <= set(
+    assert {"loss/val", "optimiser/learning_rate", "optimiser/grad_norm", "speed/waiting"} <= set(
         found.Tags()["scalars"]
     )
     assert found.Tags()["images"] == ["samples"]
-    assert "mean" in found.Tags()["distributions"]
+    assert "weights/mean" in found.Tags()["distributions"]
+
+
+def test_the_loss_comes_first_and_the_histograms_last(tmp_path: Path, prior: Any) -> None:
+    files = TensorBoardFiles(tmp_path, picture=lambda model: np.zeros((4, 6, 3), np.uint8))
+    files.on_start(_start(0))
+    files.on_epoch_end(_report(1), prior)
+    files.on_end()
+    tags = _read(tmp_path).Tags()
+    # TensorBoard sorts by the part before the first slash.
+    groups = sorted(
+        {tag.partition("/")[0] for kind in ("scalars", "images", "histograms") for tag in tags[kind]}
+    )
+    assert (groups[0], groups[-1]) == ("loss", "weights")
+    assert {tag.partition("/")[0] for tag in tags["histograms"]} == {"weights"}
+
+
+def test_the_loss_has_points_within_an_epoch_whose_mean_is_that_of_the_epoch(tmp_path: Path) -> None:
+    data = rows(1230)  # 123 steps: a point is the mean of one step, as there are fewer than 200
+    model = line()
+    log = Log()
+    options = TrainingOptions(max_epochs=2, patience=None)
+    fit(model, batches(data), options=options, callback=CallbackList([log, TensorBoardFiles(tmp_path)]))
+    points = _read(tmp_path).Scalars("loss/train_step")
+    assert [p.step for p in points] == list(range(1, 247))
+    assert np.mean([p.value for p in points[:123]]) == pytest.approx(log.losses[0], rel=1e-5)
+    assert np.mean([p.value for p in points[123:]]) == pytest.approx(log.losses[1], rel=1e-5)
+
+
+def test_a_long_epoch_has_about_a_hundred_points(tmp_path: Path) -> None:
+    files = TensorBoardFiles(tmp_path)
+    files.on_start(_start(0))
+    for first in range(0, 5050, 50):  # as reported about once a second
+        files.on_steps(StepLosses(first + 50, (1.0,) * 25 + (3.0,) * 25, of=5050))
+    files.on_end()
+    points = _read(tmp_path).Scalars("loss/train_step")
+    assert [p.step for p in points] == list(range(50, 5051, 50))
+    assert {p.value for p in points} == {2.0}
+
+
+def test_the_settings_are_in_the_tab_hparams(tmp_path: Path, prior: Any) -> None:
+    from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+
+    settings = {
+        "model": {"kind": "a", "K": 4},
+        "training": {"ema": None, "compile": True},
+        "ray": {"workers": 2},
+    }
+    files = TensorBoardFiles(tmp_path, settings=settings)
+    files.on_start(_start(0))
+    files.on_epoch_end(_report(1), prior)
+    files.on_end()
+    contents = _read(tmp_path).PluginTagToContent("hparams")
+    start = HParamsPluginData.FromString(contents["_hparams_/session_start_info"]).session_start_info
+    found = {key: value.string_value or value.number_value for key, value in start.hparams.items()}
+    assert found == {"model.kind": "a", "model.K": 4.0, "training.ema": "none", "training.compile": "True"}
+    metrics = HParamsPluginData.FromString(contents["_hparams_/experiment"]).experiment.metric_infos
+    assert {m.name.tag for m in metrics} == {"loss/val", "loss/train"}
+    assert {m.name.tag for m in metrics} <= set(_read(tmp_path).Tags()["scalars"])
+    assert [p.name for p in tmp_path.iterdir() if p.is_dir()] == [], "no run of its own"

@@ -168,7 +168,9 @@ def export_for_a_trainer_that_uses_no_clip(house: House) -> str:
 @scene
 def export_with_statistics_that_are_not_there(house: House) -> str:
     statistics = ("--mean-std", house.root / "nowhere")
-    return house.typed("export", "humanml3d", house.data_set, house.root / "statistics" / "HumanML3D", *statistics)
+    return house.typed(
+        "export", "humanml3d", house.data_set, house.root / "statistics" / "HumanML3D", *statistics
+    )
 
 
 @scene
@@ -206,6 +208,11 @@ def body_model_that_would_run_code(house: House) -> str:
 def body_model_that_is_no_model(house: House) -> str:
     path = house.written("SMPL_FEMALE.npz", "<html>404 Not Found</html>")
     return house.typed("body", "convert", path, house.root / "out.npz")
+
+
+@scene
+def body_models_in_a_folder_that_is_not_there(house: House) -> str:
+    return house.typed("body", "check", house.root / "nowhere", "--family", "smplx", "--gender", "neutral")
 
 
 @scene

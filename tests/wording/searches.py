@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import yaml
 
-from mocap_ray.cli.training_view import SearchView, TrainView, print_search
+from mocap_ray.cli.search_view import SearchView, print_search
+from mocap_ray.cli.training_view import TrainView, print_training
 from mocap_ray.distributed.cluster import Cluster
 from mocap_ray.distributed.resources import Share
 from mocap_ray.distributed.search import SearchResult
@@ -14,6 +16,8 @@ from mocap_ray.priors.task import WORDS
 from mocap_ray.runs.search import SearchConfig
 from mocap_ray.searching.results import Trial
 from mocap_ray.training.callbacks import EpochReport, TrainStart
+from mocap_ray.training.divergence import advice, divergence
+from mocap_ray.training.options import TrainingOptions
 from tests.wording.scenes import House, printed, scene
 
 
@@ -143,6 +147,35 @@ def training_in_a_log(house: House) -> str:
 
 
 @scene
+def training_that_ended(house: House) -> str:
+    summary = {
+        "kind": "joint_flow", "parameters": 1234567, "active": 63, "degenerate": {}, "bound": False, "rows": 13500,
+        "val_rows": 1, "feed": "memory", "manifest_hash": "0" * 64, "workers": 1, "device": "cpu",
+        "reason": "patience", "epochs": 24, "step": 5064, "best_epoch": 14, "seconds": 187.2, "diverged": None,
+        "best_loss": -0.87654321, "best_bits": -1.2645844, "train_loss": -1.20123, "samples_per_s": 12345.67,
+        "waiting": 0.0153623, "root": "runs/joint_flow",
+    }  # fmt: skip
+    return printed(lambda console: print_training(console, summary, "runs/joint_flow", WORDS))
+
+
+@scene
+def training_that_diverged(house: House) -> str:
+    losses = ((1, 1.62, 100.3), (2, 0.41, 10.1), (3, 0.12, 24.2), (4, -0.05, 23.4))
+    found = divergence(losses)
+    assert found is not None
+    summary = {"kind": "global_flow", "best_loss": 10.1, "diverged": asdict(found)}
+
+    def show(console: Any) -> None:
+        print_training(console, summary, "runs/flow", WORDS)
+        for clip in (1.0, None):
+            options = TrainingOptions(learning_rate=3e-4, grad_clip=clip)
+            with TrainView(console, WORDS) as view:
+                view.on_note(advice(found, options, WORDS, validated=clip is not None))
+
+    return printed(show)
+
+
+@scene
 def search_in_a_log(house: House) -> str:
     config = SearchConfig.model_validate(_values(house))
 
@@ -154,9 +187,11 @@ def search_in_a_log(house: House) -> str:
                 concurrency=2,
                 trials=2,
             )
-            view.logged = float("-inf")
-            view.on_trial(0, "epoch", {"val_loss": 0.5})
+            for number, rate in enumerate((0.001, 0.01)):
+                view.on_trial(number, "started", {"training.learning_rate": rate})
+            view.on_trial(0, "epoch", {"epoch": 1, "val_loss": 0.5})
             view.on_trial(1, "failed", "Epoch 1, step 3: the loss is nan. " + "It goes on. " * 40)
+            view.on_trial(0, "stopped", {})
 
     return printed(show)
 

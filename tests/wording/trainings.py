@@ -47,6 +47,16 @@ def training_config_with_several_problems(house: House) -> str:
 
 
 @scene
+def training_with_an_override_that_is_mistyped(house: House) -> str:
+    return _train(house, training__epochz=3)
+
+
+@scene
+def training_with_an_override_without_its_section(house: House) -> str:
+    return house.typed("train", "gaussian_prior", "--override", "max_epochs=3", "data.batch_size=0")
+
+
+@scene
 def training_of_an_unknown_kind(house: House) -> str:
     return _train(house, model__kind="joint_flows")
 

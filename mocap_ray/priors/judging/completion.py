@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from mocap_ray.priors.judging import metrics
+from mocap_ray.priors.judging.progress import Progress, silent
 from mocap_ray.priors.prior import Prior
 from mocap_ray.skeleton import SMPLX_JOINTS
 
@@ -78,6 +79,7 @@ def complete(
     start: Float[Tensor, "55 3"],
     steps: int = 200,
     step_size: float = 0.05,
+    progress: Progress = silent,
 ) -> Float[Tensor, "N 55 3"]:
     """Fill in the hidden joints by minimising the energy of the whole pose; visible joints keep their bits.
 
@@ -91,18 +93,20 @@ def complete(
         start: initial values of the hidden joints, such as the mean pose.
         steps: number of optimiser steps.
         step_size: initial step size, rad.
+        progress: is called after each step.
     """
     hidden = ~visible[..., None]
     free = start.expand_as(poses).clone().requires_grad_()
     optimiser = torch.optim.Adam([free], lr=step_size)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
-    for _ in range(steps):
+    for step in range(steps):
         energy = prior.energy(torch.where(hidden, free, poses)).sum()
         (free.grad,) = torch.autograd.grad(energy, [free])
         # A pose whose energy is not finite must not affect the others in the batch.
         free.grad.nan_to_num_(nan=0.0, posinf=0.0, neginf=0.0)
         optimiser.step()
         schedule.step()
+        progress((step + 1) / steps, "completion")
     return torch.where(hidden, free.detach(), poses)
 
 
@@ -142,19 +146,30 @@ def completions(
     mean: Float[Tensor, "55 3"],
     generator: torch.Generator,
     steps: int = 200,
+    progress: Progress = silent,
 ) -> tuple[list[Completion], list[Examples]]:
-    """Run all tasks that apply to the prior's joints; also return some completed poses of each for display."""
+    """Run all tasks that apply to the prior's joints; also return some completed poses of each for display.
+
+    All tasks run as one batch, in which each pose is optimised on its own: a step of a few poses takes as long as one
+    of many.
+    """
+    masks = {
+        task: mask.to(poses.device)
+        for task in (*LIMBS, HALF)
+        if (mask := hide(task, count=len(poses), joints=prior.coordinates.active_joints, generator=generator))
+        is not None
+    }
+    if not masks:
+        return [], []
+    visible = torch.cat(list(masks.values()))
+    every = poses.repeat(len(masks), 1, 1)
+    filled = complete(prior, every, visible, start=mean, steps=steps, progress=progress)
     found, examples = [], []
-    for task in (*LIMBS, HALF):
-        visible = hide(task, count=len(poses), joints=prior.coordinates.active_joints, generator=generator)
-        if visible is None:
-            continue
-        visible = visible.to(poses.device)
-        filled = complete(prior, poses, visible, start=mean, steps=steps)
-        trivial = torch.where(visible[..., None], poses, mean)
-        errors = [metrics.hidden_error_deg(x, poses, ~visible) for x in (filled, trivial)]
+    for (task, mask), done in zip(masks.items(), torch.split(filled, len(poses)), strict=True):
+        trivial = torch.where(mask[..., None], poses, mean)
+        errors = [metrics.hidden_error_deg(x, poses, ~mask) for x in (done, trivial)]
         found.append(Completion(task, len(poses), *errors))
-        examples.append(_examples(task, poses, filled, trivial, visible))
+        examples.append(_examples(task, poses, done, trivial, mask))
     return found, examples
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,10 +16,14 @@ from mocap_ray.dataset.reader import open
 from mocap_ray.errors import UserError
 from mocap_ray.priors.judging.judge import judge
 from mocap_ray.priors.judging.judgement import Judgement, JudgeOptions
+from mocap_ray.priors.judging.progress import Progress, part, silent
 from mocap_ray.priors.load import config_of, prior_of
 from mocap_ray.priors.task import WORDS
 from mocap_ray.training.trained import read_trained
 from mocap_ray.wording import counted
+
+READING = 0.03
+"""Share of an evaluation for reading the poses, about."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,7 +75,7 @@ def evaluate(
     dataset: str | None = None,
     options: JudgeOptions | None = None,
     device: str = "cpu",
-    progress: Callable[[str], None] | None = None,
+    progress: Progress = silent,
 ) -> Evaluation:
     """Judge one or more priors on the same poses.
 
@@ -82,7 +86,7 @@ def evaluate(
         dataset: only this sub-dataset; None: the one that the first prior was trained on.
         options: how much to compute.
         device: device to compute on.
-        progress: called with the name of each step before it starts.
+        progress: is called often; see `judging.progress`.
 
     Raises:
         CheckpointError: a path without a trained prior.
@@ -104,23 +108,24 @@ def evaluate(
     source = open(root)
     train_split = data.get("train", "train")
     split = split or ("test" if "test" in source.splits else data.get("val", "val"))
+    progress(0.0, "reading poses")
     held_out = read_poses(root, split=split, dataset=dataset)
     train = read_poses(root, split=train_split, dataset=dataset)
     judged = []
-    for name, each in zip(names, loaded, strict=True):
+    for k, (name, each) in enumerate(zip(names, loaded, strict=True)):
         prior = prior_of(each).to(device)
-
-        def report(text: str, name: str = name) -> None:
-            if progress is not None:
-                progress(f"{name}: {text}")
-
         judgement = judge(
             prior,
             train=torch.as_tensor(train.rotvecs),
             held_out=torch.as_tensor(held_out.rotvecs),
             clips=torch.as_tensor(held_out.clip_index),
             options=options,
-            progress=report,
+            progress=part(
+                progress,
+                READING + (1 - READING) * k / len(names),
+                READING + (1 - READING) * (k + 1) / len(names),
+                name=name,
+            ),
         )
         judged.append(Judged(name, each.where, judgement))
     notes = _notes(judged, [each.about for each in loaded], manifest=manifest_hash(source), split=split)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -30,6 +30,7 @@ from mocap_ray.priors.judging.judgement import (
     Likelihood,
     Samples,
 )
+from mocap_ray.priors.judging.progress import Progress, part, silent, stages
 from mocap_ray.priors.prior import Prior
 from mocap_ray.priors.rotations import canonical
 from mocap_ray.skeleton import SMPLX_JOINTS
@@ -47,7 +48,7 @@ def judge(
     held_out: Float[Tensor, "N 55 3"],
     clips: Int[Tensor, "N"] | None = None,
     options: JudgeOptions | None = None,
-    progress: Callable[[str], None] | None = None,
+    progress: Progress = silent,
 ) -> Judgement:
     """Compute all figures of a prior.
 
@@ -57,13 +58,12 @@ def judge(
         held_out: poses of other subjects.
         clips: the clip of each held-out pose; None: poses count as independent, and the standard error is too small.
         options: how much to compute.
-        progress: called with the name of each step before it starts.
+        progress: is called often; see `judging.progress`.
 
     Raises:
         UserError: fewer than two training or held-out poses, or a prior without a finite sample.
     """
     options = options or JudgeOptions()
-    report = progress or (lambda text: None)
     for name, poses in (("training", train), ("held-out", held_out)):
         if len(poses) < 2:
             found = counted(len(poses), f"{name} pose")
@@ -82,17 +82,19 @@ def judge(
     # A VAE draws from torch's global generators: earlier draws must not change the figures, nor these later draws.
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(options.seed)
-        report("likelihood")
-        likelihood = _likelihood(prior, train, held_out, clips, options)
+        stage = stages(progress, _costs(prior, held_out, train, options))
+        likelihood = _likelihood(prior, train, held_out, clips, options, stage["likelihood"])
+        stage["flow check"](0.0, "flow check")
         flow = flow_check(prior, held_out)
-        report("calibration")
-        energies = calibration(prior, held_out, generator=draw(2))
-        report("samples")
+        energies = calibration(prior, held_out, generator=draw(2), progress=stage["calibration"])
+        stage["samples"](0.0, "samples")
         samples, curves = _samples(prior, train, held_out, energies, draw(3), options)
-        report("completion")
         hidden = held_out[_some(len(held_out), options.completed, draw(4))]
         mean = metrics.mean_pose(train)
-        completed, examples = completions(prior, hidden, mean=mean, generator=draw(5), steps=options.steps)
+        completed, examples = completions(
+            prior, hidden, mean=mean, generator=draw(5), steps=options.steps, progress=stage["completion"]
+        )
+        progress(1.0, "")
     real = torch.as_tensor(energies[0.0])
     return Judgement(
         kind=prior.config.kind,
@@ -109,6 +111,19 @@ def judge(
         curves=replace(curves, completed=examples),
         index=prior.coordinates.index_list,
     )
+
+
+def _costs(prior: Prior, held_out: Tensor, train: Tensor, options: JudgeOptions) -> dict[str, float]:
+    """Stage -> about how long it takes, in passes of one pose through the prior; measured on the shipped flows."""
+    bound = options.importance if prior.bound else 1
+    return {
+        "likelihood": 1.0 * bound * (len(held_out) + len(train)),
+        "flow check": 4000.0 if isinstance(prior, Flow) else 1.0,
+        "calibration": 1.0 * (1 + len(DEGREES)) * len(held_out),
+        "samples": options.samples + options.samples * len(train) / 1000,
+        # Forwards and backwards through up to four tasks at once; a small batch costs about 50 poses more.
+        "completion": 3.5 * options.steps * (4 * options.completed + 50),
+    }
 
 
 def _some(available: int, wanted: int, generator: torch.Generator) -> Int[Tensor, "_"]:
@@ -145,9 +160,13 @@ def energies_of(prior: Prior, poses: Float[Tensor, "N 55 3"]) -> Float[Tensor, "
 
 
 def _likelihood(
-    prior: Prior, train: Tensor, held_out: Tensor, clips: Tensor, options: JudgeOptions
+    prior: Prior, train: Tensor, held_out: Tensor, clips: Tensor, options: JudgeOptions, progress: Progress
 ) -> Likelihood:
-    values = [_nll(prior, poses, options.importance).double() for poses in (held_out, train)]
+    split = len(held_out) / (len(held_out) + len(train))
+    values = [
+        _nll(prior, poses, options.importance, part(progress, *ends)).double()
+        for poses, ends in ((held_out, (0.0, split)), (train, (split, 1.0)))
+    ]
     nll = float(values[0].mean())
     return Likelihood(
         nll=nll,
@@ -172,12 +191,17 @@ def _gaussian_nll(prior: Prior, train: Tensor, held_out: Tensor) -> float:
 
 
 @torch.no_grad()
-def _nll(prior: Prior, poses: Tensor, importance: int) -> Float[Tensor, "N"]:
+def _nll(prior: Prior, poses: Tensor, importance: int, progress: Progress) -> Float[Tensor, "N"]:
     """NLL per active dimension; the importance-weighted bound (Burda et al., 2016) of priors that only have bounds."""
-    if not isinstance(prior, ImportanceWeighted):
-        return energies_of(prior, poses)
-    pieces = [-prior.log_prob(piece, samples=importance) for piece in torch.split(poses, _BATCH)]
-    return torch.cat(pieces) / prior.coordinates.active
+    values, done = [], 0
+    for piece in torch.split(poses, _BATCH):
+        progress(done / len(poses), "likelihood")
+        if isinstance(prior, ImportanceWeighted):
+            values.append(-prior.log_prob(piece, samples=importance))
+        else:
+            values.append(prior.energy(piece))
+        done += len(piece)
+    return torch.cat(values) / prior.coordinates.active
 
 
 def flow_check(prior: Prior, poses: Float[Tensor, "N 55 3"], *, differentiated: int = 4) -> FlowCheck | None:
@@ -200,12 +224,17 @@ def flow_check(prior: Prior, poses: Float[Tensor, "N 55 3"], *, differentiated: 
 
 
 def calibration(
-    prior: Prior, poses: Float[Tensor, "N 55 3"], *, generator: torch.Generator
+    prior: Prior,
+    poses: Float[Tensor, "N 55 3"],
+    *,
+    generator: torch.Generator,
+    progress: Progress = silent,
 ) -> dict[float, Float[np.ndarray, "N"]]:
     """Energies per active dimension of poses (key 0) and of the same poses with all joints turned by `DEGREES`."""
     joints = torch.tensor(prior.coordinates.active_joints, device=poses.device)
     found = {0.0: energies_of(prior, poses).cpu().numpy()}
-    for degrees in DEGREES:
+    for k, degrees in enumerate(DEGREES):
+        progress((k + 1) / (len(DEGREES) + 1), "calibration")
         moved = metrics.geodesic_noise(poses, degrees=degrees, joints=joints, generator=generator)
         found[degrees] = energies_of(prior, moved).cpu().numpy()
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from pathlib import Path
@@ -103,6 +104,25 @@ def test_equal_seeds_give_equal_figures_whatever_was_drawn_before() -> None:
     before = torch.get_rng_state()
     assert judge(gaussian(train), train=train, held_out=held_out, options=QUICK).summary() == first
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_progress_runs_from_0_to_1_in_small_steps_with_a_name_for_each() -> None:
+    train, held_out = moving(500, 1), moving(500, 2)
+    seen: list[tuple[float, str]] = []
+    judge(
+        gaussian(train),
+        train=train,
+        held_out=held_out,
+        options=QUICK,
+        progress=lambda share, text: seen.append((share, text)),
+    )
+    shares = [share for share, _ in seen]
+    assert shares == sorted(shares)
+    assert shares[0] == 0.0
+    assert shares[-1] == pytest.approx(1.0)
+    assert max(b - a for a, b in itertools.pairwise(shares)) < 0.25
+    assert all(text for _, text in seen[:-1])
+    assert {"likelihood", "samples", "completion"} <= {text for _, text in seen}
 
 
 def test_a_prior_that_knows_the_joints_ties_beats_one_that_does_not() -> None:

@@ -43,7 +43,7 @@ def bodies(n: int, seed: int) -> Tensor:
 
 @pytest.mark.parametrize(("observed", "factor"), [("2d", 0.85), ("3d", 0.9)])
 def test_the_error_with_a_prior_is_lower(example: ModuleType, observed: str, factor: float) -> None:
-    train = bodies(500, 1)
+    train, shares = bodies(500, 1), list[float]()
     config = GaussianConfig()
     prior = priors.build(config, priors.fit_coordinates(config, train, joints="body")).eval()
     without, with_prior = example.compare(
@@ -54,7 +54,13 @@ def test_the_error_with_a_prior_is_lower(example: ModuleType, observed: str, fac
         start=metrics.mean_pose(train),
         observed=observed,
         steps=100,
+        progress=lambda share, text: shares.append(share),
     )
+    assert len(shares) == 6 * 100, (
+        "each step: one fit without a prior, four to choose the weight, one with it"
+    )
+    assert shares == sorted(shares)
+    assert shares[-1] == pytest.approx(1.0)
     assert with_prior.degrees < factor * without.degrees
     assert with_prior.millimetres < (factor + 0.05) * without.millimetres
 
