@@ -12,6 +12,7 @@ from tests.distributed.conftest import COMMAND, Run
 
 
 @pytest.mark.ray
+@pytest.mark.slow  # tests/dataset/test_exclusion.py has the rest without Ray
 def test_the_command_finds_archive_and_bodies_in_the_log_of_the_extraction(
     run: Callable[..., Run], archive: Path, bodies: Path, tmp_path: Path
 ) -> None:

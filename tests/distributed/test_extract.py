@@ -124,7 +124,14 @@ def test_a_killed_driver_resumes_where_it_was(run: Runs, plain: Run) -> None:
     assert job.files() == plain.files()
 
 
-@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("sent", "code"),
+    [
+        (signal.SIGINT, 130),
+        # The same way; tests/cli sends one to a short command by default.
+        pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow),
+    ],
+)
 def test_a_stopped_run_says_so_and_the_same_command_resumes(
     run: Runs, plain: Run, sent: signal.Signals, code: int
 ) -> None:
