@@ -65,7 +65,7 @@ class Bodies:
                 continue
             try:
                 models[family, kind] = load_body(path, family=family, gender=kind)
-            except (ValueError, OSError) as error:
+            except (UserError, OSError) as error:
                 problems[family, kind] = str(error)
         return cls(str(root), gender, models, problems)
 

@@ -74,7 +74,7 @@ def _report(path: Path | None, *, family: str, gender: str, root: str | Path) ->
             size = path.stat().st_size
             model = load_body(path, family=family, gender=gender)
             error = "; ".join(implausible(model))
-        except (ValueError, OSError) as problem:
+        except (UserError, OSError) as problem:
             error = str(problem)
     heights = model.rest_joints[:, 1] if model else None
     return FileReport(

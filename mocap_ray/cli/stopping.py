@@ -20,19 +20,31 @@ class Terminated(KeyboardInterrupt):
     exit_code = TERMINATED
 
 
+class SigtermHandler:
+    """Raises `Terminated`, and remembers it: within a call of Ray, a plain KeyboardInterrupt takes its place."""
+
+    received = False
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        """Handle SIGTERM."""
+        self.received = True
+        raise Terminated
+
+
+def _sigterm_received() -> bool:
+    handler = signal.getsignal(signal.SIGTERM)
+    return isinstance(handler, SigtermHandler) and handler.received
+
+
 def raise_on_sigterm() -> None:
     """Make SIGTERM raise `Terminated` in the main thread."""
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, _terminate)
-
-
-def _terminate(number: int, frame: FrameType | None) -> None:
-    raise Terminated
+        signal.signal(signal.SIGTERM, SigtermHandler())
 
 
 def exit_code(error: BaseException) -> int:
     """Of a run that was stopped by this."""
-    return int(getattr(error, "exit_code", STOPPED))
+    return int(getattr(error, "exit_code", TERMINATED if _sigterm_received() else STOPPED))
 
 
 @contextmanager
@@ -49,6 +61,6 @@ def stoppable(kept: str) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt as error:
-        how = "stopped by SIGTERM" if isinstance(error, Terminated) else str(error) or "stopped"
+        how = str(error) or ("stopped by SIGTERM" if exit_code(error) == TERMINATED else "stopped")
         print_error(f"{how}. {kept}")
         raise typer.Exit(exit_code(error)) from None

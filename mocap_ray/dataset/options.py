@@ -154,13 +154,13 @@ class MotionOptions(Section):
         if self.max_frames is None:
             return self
         if self.max_frames < 2 * self.min_frames - 1:
-            raise ValueError(
+            raise UserError(
                 f"max_frames {self.max_frames} is too small for min_frames {self.min_frames}: not every clip can be "
                 f"cut into parts of {self.min_frames} to {self.max_frames} rows; expected at least "
                 f"{2 * self.min_frames - 1}, or a smaller min_frames"
             )
         if self.window is not None and self.window > self.max_frames:
-            raise ValueError(f"window {self.window} is longer than max_frames {self.max_frames}")
+            raise UserError(f"window {self.window} is longer than max_frames {self.max_frames}")
         return self
 
 

@@ -14,7 +14,10 @@ import ray
 POLL_S = 0.2
 """Seconds between two looks at the process."""
 SIGNAL = signal.SIGUSR1
-DIED = "Ray on this machine has died: its main process (raylet) was killed, for example by the system for lack of memory"
+DIED = (
+    "Ray on this machine has died: its main process (raylet) was killed, for example because the machine ran out "
+    "of memory"
+)
 
 
 class RayDied(KeyboardInterrupt):

@@ -22,7 +22,7 @@ import typer
 from rich.console import Console
 
 from mocap_ray.cli import main as cli
-from mocap_ray.cli import screen
+from mocap_ray.cli import screen, stopping
 from mocap_ray.cli.extraction_view import ExtractView
 from mocap_ray.demo.archive import write_demo
 from mocap_ray.demo.standin import write_standin
@@ -81,6 +81,32 @@ def _commands() -> dict[tuple[str, ...], Any]:
 
     walk(typer.main.get_command(cli.app), ())
     return found
+
+
+def test_a_sigterm_that_ray_turns_into_an_interrupt_keeps_its_exit_code(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def as_within_ray() -> None:
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt from None
+
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        for expected, act in ((130, _interrupt), (143, as_within_ray)):
+            stopping.raise_on_sigterm()
+            with pytest.raises(typer.Exit) as done, stopping.stoppable("Nothing is lost."):
+                act()
+            assert done.value.exit_code == expected
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    err = capsys.readouterr().err
+    assert err == "mocap-ray: stopped. Nothing is lost.\nmocap-ray: stopped by SIGTERM. Nothing is lost.\n"
+
+
+def _interrupt() -> None:
+    raise KeyboardInterrupt
 
 
 def test_a_bug_shows_its_traceback_and_is_not_blamed_on_the_user(

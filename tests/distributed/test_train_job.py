@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,39 @@ def _submit(environment: dict[str, str], *arguments: str | Path) -> str:
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280, check=False)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return done.stdout
+
+
+def _job(environment: dict[str, str], *words: str) -> str:
+    """What `ray job ...` prints."""
+    done = subprocess.run(
+        [RAY, "job", *words], env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done.stdout
+
+
+def test_a_stopped_job_ends_its_log_with_a_sentence_and_resumes(
+    cluster: dict[str, str],  # noqa: F811
+    data_set: Path,
+    tmp_path: Path,
+) -> None:
+    base, out = write_base(tmp_path / "base.yaml", data_set, training={"max_epochs": 4000}), tmp_path / "base"
+    arguments = ["--working-dir", str(ROOT), "--no-wait", "--submission-id", "stop-me"]
+    _job(cluster, "submit", *arguments, "--", "python", "jobs/train.py", str(base))
+    end = time.monotonic() + 100
+    while len(rows(out)) < 2:
+        assert time.monotonic() < end, _job(cluster, "logs", "stop-me")
+        time.sleep(0.1)
+    _job(cluster, "stop", "stop-me")
+    text = _job(cluster, "logs", "stop-me")
+    assert "stopped by SIGTERM. The last checkpoint is kept; --resume continues from it." in text, text
+    assert "Traceback" not in text, text
+    last = [line for line in text.splitlines() if line.strip()][-1]
+    assert last.startswith("mocap-ray: stopped by SIGTERM"), text
+    override = f"training.max_epochs={len(rows(out)) + 2}"
+    assert "resuming after epoch" in _submit(
+        cluster, "jobs/train.py", base, "--resume", "--override", override
+    )
 
 
 def test_submitted_jobs_train_and_search(

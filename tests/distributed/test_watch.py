@@ -28,31 +28,38 @@ def process() -> Iterator[subprocess.Popen[bytes]]:
         started.kill()
 
 
+def _during(process: subprocess.Popen[bytes], act: Callable[[], object]) -> None:
+    """Act while a process that dies is watched."""
+    with watched(process):
+        process.kill()
+        act()
+
+
 def test_the_death_of_the_watched_process_interrupts_the_main_thread(
     process: subprocess.Popen[bytes],
 ) -> None:
     before = signal.getsignal(SIGNAL)
-    with pytest.raises(RayDied, match="was killed"), watched(process):
-        process.kill()
-        time.sleep(100)
+    with pytest.raises(RayDied, match="was killed"):
+        _during(process, lambda: time.sleep(100))
     assert signal.getsignal(SIGNAL) == before
 
 
 def test_what_follows_from_the_death_is_not_blamed_on_something_else(
     process: subprocess.Popen[bytes],
 ) -> None:
-    with pytest.raises(RayDied), watched(process):
-        process.kill()
+    def fails() -> None:
         process.wait()
         raise RuntimeError("the actor is unavailable")
+
+    with pytest.raises(RayDied):
+        _during(process, fails)
 
 
 def test_a_library_that_swallows_the_interrupt_does_not_hide_the_death(
     process: subprocess.Popen[bytes],
 ) -> None:
-    with pytest.raises(RayDied), watched(process):
-        process.kill()
-        process.wait()
+    with pytest.raises(RayDied):
+        _during(process, process.wait)
 
 
 def test_a_block_that_ends_before_the_process_is_left_alone(process: subprocess.Popen[bytes]) -> None:
