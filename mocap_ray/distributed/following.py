@@ -53,6 +53,11 @@ class Following:
 
     def __enter__(self) -> Following:
         self.write_page(searching=True)
+        for number, trial in self.ended.items():  # by an earlier run of a resumed search
+            self.callback.on_trial(number, "started", trial.values)
+            for row in trial.rows:
+                self.callback.on_trial(number, "epoch", row)
+            self.callback.on_trial(number, trial.state, {})
         self.thread.start()
         return self
 

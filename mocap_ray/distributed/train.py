@@ -12,6 +12,7 @@ import os
 import threading
 import time
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
 from pyarrow import fs as pafs
@@ -80,7 +81,12 @@ def train(
 
 
 def team_run(
-    config: TrainConfig, part: Share, callback: TrainCallback, *, trial: bool = False
+    config: TrainConfig,
+    part: Share,
+    callback: TrainCallback,
+    *,
+    trial: bool = False,
+    searched: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Run a prepared training on the connected Ray cluster, and forward its events to the callback.
 
@@ -89,6 +95,7 @@ def team_run(
         part: resources of each worker.
         callback: is called in the calling thread.
         trial: whether this is a trial of Tune, whose actor needs a hundredth of a CPU.
+        searched: keys whose values the search compares.
 
     Raises:
         TrainingFailed: an error that a retry cannot fix, or more lost workers than `ray.max_failures`.
@@ -105,6 +112,7 @@ def team_run(
             "config": config.model_dump_json(),
             "events": events,
             "trial": trial,
+            "searched": tuple(searched),
             "threads": max(1, math.floor(part.cpus)),
         },
         scaling_config=ScalingConfig(

@@ -109,7 +109,7 @@ def _train_trial(number: int, drawn: dict[str, Any], task: TrialSetup) -> None:
             prepare(config.setup(), resume=existing.started, overwrite=not existing.started)
     reporting = _Reporting(number, search, task.events)
     if not existing.finished:
-        team_run(config, task.part, reporting, trial=True)
+        team_run(config, task.part, reporting, trial=True, searched=list(search.space))
     if not reporting.reported:
         # The trial had no epoch left, or is finished but missing in the journal of Tune: Tune still needs a report.
         last = read_trial(out, number).last(search.metric)

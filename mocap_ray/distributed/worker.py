@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
 
 import ray.train
@@ -35,7 +36,8 @@ def work(task: dict[str, Any]) -> None:
         # When Tune restarts a trial, its old and its new run must not write at the same time.
         out = place(config.output.root) if task["trial"] and team.rank == 0 else None
         with nullcontext() if out is None else lock(out, what="training", wait_s=LEAVE_S):
-            summary = session.run(config.setup(), team=team, callback=forward, reader=_reader)
+            setup = replace(config.setup(), searched=task["searched"])
+            summary = session.run(setup, team=team, callback=forward, reader=_reader)
     except Exception as error:
         if not _is_retryable(error, team):
             # A restart would fail again; the driver stops the run on this event.

@@ -97,7 +97,7 @@ def _marks(r: Range) -> list[tuple[float, str]]:
     """Positions and texts of the ticks on the axis of a range."""
     values = list(r.values)
     if r.kind == "log_uniform":
-        values = [values[0], math.sqrt(values[0] * values[-1]), values[-1]]
+        values = [values[0], float(f"{math.sqrt(values[0] * values[-1]):.2g}"), values[-1]]
     elif r.kind == "uniform":
         values = [values[0], (values[0] + values[-1]) / 2, values[-1]]
     marks = [(place_on(r, v), text(v)) for v in values]
@@ -105,8 +105,8 @@ def _marks(r: Range) -> list[tuple[float, str]]:
 
 
 def _ends(order: Sequence[Trial], search: SearchSetup) -> tuple[float, float]:
-    """Best and worst value of the metric."""
-    scores = [s for t in order if math.isfinite(s := score(t, search))] or [0.0]
+    """Best and worst value of the metric; worse ones of trials that diverge lie on the edge."""
+    scores = [s for t in _steady(order) if math.isfinite(s := score(t, search))] or [0.0]
     return scores[0], scores[-1]
 
 
@@ -145,7 +145,7 @@ def _exploits(order: Sequence[Trial], search: SearchSetup) -> list[Mark]:
 
 def _curve_axes(order: Sequence[Trial], search: SearchSetup) -> tuple[Axis, Axis]:
     """Axes of the epochs and of the metric, whose worst tenth of values may lie on the edge."""
-    values = sorted(row[search.metric] for t in order for row in _finite(t, search)) or [0.0]
+    values = sorted(row[search.metric] for t in _steady(order) for row in _finite(t, search)) or [0.0]
     cut = max(1, len(values) // 10)
     low, high = values[0], values[-cut]
     if search.mode == "max":
@@ -161,6 +161,11 @@ def _curve_axes(order: Sequence[Trial], search: SearchSetup) -> tuple[Axis, Axis
             write="{:.4g}".format,
         ),
     )
+
+
+def _steady(order: Sequence[Trial]) -> Sequence[Trial]:
+    """The trials that set the scale: those that do not diverge, if there are any."""
+    return [trial for trial in order if not trial.diverged] or order
 
 
 def _finite(trial: Trial, search: SearchSetup) -> list[dict[str, float]]:

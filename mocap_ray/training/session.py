@@ -240,11 +240,12 @@ def _tensorboard(setup: TrainingSetup[Any], out: Place) -> list[Callback]:
     """The TensorBoard callback, if it is enabled and the folder is local."""
     if not setup.output.tensorboard or out.local is None:
         return []
-    from mocap_ray.training.tensorboard import TensorBoardFiles
+    from mocap_ray.training.tensorboard import TensorBoardFiles, hparams
 
     count, task = setup.output.pictures, setup.task
+    settings = hparams(setup.plain, only=setup.searched)
     picture = (lambda model: task.picture(model, count=count)) if count else None
-    return [TensorBoardFiles(out.local / "tensorboard", picture=picture, settings=setup.plain)]
+    return [TensorBoardFiles(out.local / "tensorboard", picture=picture, settings=settings)]
 
 
 def _summary(

@@ -195,6 +195,7 @@ class TrainingSetup(Generic[M]):
         training: how the model is optimised.
         output: where the files are written.
         plain: the whole config as plain JSON values, for config.yaml and checkpoints.
+        searched: dotted keys whose values a search compares; empty outside of a search.
     """
 
     task: TrainingTask[M]
@@ -202,6 +203,7 @@ class TrainingSetup(Generic[M]):
     training: TrainingOptions
     output: TrainOutput
     plain: Mapping[str, Any]
+    searched: tuple[str, ...] = ()
 
     @property
     def words(self) -> TaskWords:

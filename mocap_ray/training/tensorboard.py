@@ -6,7 +6,7 @@ TensorBoard sorts by the part of a tag before its first slash: `loss` comes firs
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +30,15 @@ class TensorBoardFiles(Callback):
     """Writes event files for `tensorboard --logdir`; a resumed training continues the same curves."""
 
     def __init__(
-        self, folder: Path, *, picture: Picture | None = None, settings: Mapping[str, Any] | None = None
+        self,
+        folder: Path,
+        *,
+        picture: Picture | None = None,
+        settings: Mapping[str, str | int | float] | None = None,
     ) -> None:
-        """Take the folder to write, and the config as plain values, for the tab HParams."""
+        """Take the folder to write, and the settings for the tab HParams; see `hparams`."""
         self.folder, self.picture = folder, picture
-        self.settings = hparams(settings or {})
+        self.settings = dict(settings or {})
         self.writer: Any = None
         self.losses: list[float] = []
 
@@ -103,14 +107,18 @@ class TensorBoardFiles(Callback):
             self.writer.file_writer.add_summary(summary)
 
 
-def hparams(settings: Mapping[str, Any]) -> dict[str, str | int | float]:
+def hparams(plain: Mapping[str, Any], *, only: Sequence[str] = ()) -> dict[str, str | int | float]:
     """The settings that affect the result, by dotted key, as TensorBoard takes them.
+
+    Args:
+        plain: a config as plain values.
+        only: these keys; empty: all.
 
     >>> hparams({"model": {"K": 4, "sizes": [8, 16], "ema": None}, "output": {"root": "out"}})
     {'model.K': 4, 'model.sizes': '8, 16', 'model.ema': 'none'}
     """
-    chosen = flat({k: v for k, v in settings.items() if k not in NOT_SETTINGS})
-    return {key: _plain(value) for key, value in chosen.items()}
+    settings = flat({k: v for k, v in plain.items() if k not in NOT_SETTINGS})
+    return {key: _plain(settings.get(key)) for key in only or settings}
 
 
 def _plain(value: Any) -> str | int | float:

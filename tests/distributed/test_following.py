@@ -77,6 +77,15 @@ def test_the_page_is_written_after_each_trial_that_ends(tmp_path: Path) -> None:
     assert following.failed == {3: "the loss is nan"}
 
 
+def test_a_resumed_search_counts_the_trials_that_had_ended(tmp_path: Path) -> None:
+    out, seen = place(tmp_path), _Seen()
+    _trial(out, 0, 0.5, 0.4).write_atomic(b"{}", "summary.json")
+    _trial(out, 1, 0.9)
+    with Following(seen, _Sent().take, out=out, count=3, setup=SETUP):
+        assert "running: 1 of 3 trials ended" in (tmp_path / "page.html").read_text()
+    assert seen.events == [(0, "started"), (0, "epoch"), (0, "epoch"), (0, "finished")]
+
+
 def test_a_search_that_is_interrupted_leaves_a_page_that_does_not_reload(tmp_path: Path) -> None:
     page = tmp_path / "page.html"
 

@@ -51,12 +51,16 @@ def test_a_killed_search_resumes_without_repeating_trials_and_survives_a_failing
     process = start("search", search)
     wait_for(lambda: bool(_finished(out)), process)
     # Tune writes its journal every few seconds; the folders are up to date nevertheless.
+    assert 'http-equiv="refresh"' in (out / "page.html").read_text(), (
+        "the page is there while the search runs"
+    )
     process.kill()
     process.communicate()
     before = _finished(out)
     text = command("search", search, "--resume")
     assert "trial 002 failed" in text
     assert "its gradient norm is" in text
+    assert "3 of 3 trials ended, best val_loss" in text
     after = _finished(out)
     assert sorted(after) == ["000", "001"]
     assert {k: after[k] for k in before} == before, "finished trials are not repeated"
@@ -66,6 +70,7 @@ def test_a_killed_search_resumes_without_repeating_trials_and_survives_a_failing
     page = (out / "page.html").read_text()
     assert page.count("<polyline") == 2 * 2, "two trials in two charts"
     assert "http" not in page.replace("http-equiv", "")
+    assert "refresh" not in page
     best = json.loads((out / "best" / "trial.json").read_text())
     assert best["number"] == int(table[0]["trial"])
 
@@ -98,6 +103,8 @@ def test_asha_stops_poor_trials_and_optuna_proposes(data_set: Path, tmp_path: Pa
     table = _table(out)
     assert len(table) == 6
     assert {r["state"] for r in table} == {"finished", "stopped"}
+    # ASHA also stops trials in their last epoch: those are finished.
+    assert all((r["state"] == "finished") == (r["epochs"] == "8") for r in table)
     for number in range(6):
         values = json.loads((out / "trials" / f"{number:03d}" / "trial.json").read_text())["values"]
         assert ("training.step_size" in values) == (values["training.scheduler"] == "step")

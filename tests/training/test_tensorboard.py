@@ -15,7 +15,7 @@ from mocap_ray.priors.gaussian_prior import GaussianConfig
 from mocap_ray.training.callbacks import CallbackList, EpochReport, StepLosses, TrainStart
 from mocap_ray.training.fit import fit
 from mocap_ray.training.options import TrainingOptions
-from mocap_ray.training.tensorboard import TensorBoardFiles
+from mocap_ray.training.tensorboard import TensorBoardFiles, hparams
 from tests.training.small import Log, batches, line, rows
 
 
@@ -112,7 +112,7 @@ def test_the_settings_are_in_the_tab_hparams(tmp_path: Path, prior: Any) -> None
         "training": {"ema": None, "compile": True},
         "ray": {"workers": 2},
     }
-    files = TensorBoardFiles(tmp_path, settings=settings)
+    files = TensorBoardFiles(tmp_path, settings=hparams(settings))
     files.on_start(_start(0))
     files.on_epoch_end(_report(1), prior)
     files.on_end()
@@ -124,3 +124,5 @@ def test_the_settings_are_in_the_tab_hparams(tmp_path: Path, prior: Any) -> None
     assert {m.name.tag for m in metrics} == {"loss/val", "loss/train"}
     assert {m.name.tag for m in metrics} <= set(_read(tmp_path).Tags()["scalars"])
     assert [p.name for p in tmp_path.iterdir() if p.is_dir()] == [], "no run of its own"
+    # Of a search only what it varies: TensorBoard shows the first few columns.
+    assert hparams(settings, only=["model.K", "model.size"]) == {"model.K": 4, "model.size": "none"}
