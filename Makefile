@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed-$(shell cat requirements.lock pyproject.toml | cksum
 DEMO ?= demo
 # Not --quiet, which also hides the progress bar of downloads.
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --root-user-action ignore
-# Two processes: one runs the tests that start Ray, one after the other, the second one all others.
+# Two processes: one runs the tests that start Ray, the other one all others (tests/conftest.py).
 PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
 
 .PHONY: help env demo test test-all check format lint types imports bench docs dist lock clean

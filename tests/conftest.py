@@ -59,10 +59,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that start Ray run in one process of `make test`: two Rays at once want more than two cores."""
+    """Tests that start Ray run in one process of `make test`, and what documents say in the other, after the rest.
+
+    They mostly wait, so two Rays share two cores well; more would not.
+    """
     for item in items:
         if item.get_closest_marker("ray"):
-            item.add_marker(pytest.mark.xdist_group("ray"))
+            group = "documents" if item.path.name == "test_readme.py" else "ray"
+            item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(autouse=True)
