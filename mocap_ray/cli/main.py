@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 failed, 2 usage or configuration, 130 stopped by Ctrl-C, 1
 from __future__ import annotations
 
 import io
+import os
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -62,6 +63,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             command.invoke(context)
     except typer.Exit as done:
         code = done.exit_code
+    except BrokenPipeError:  # the reader has seen enough, as `head` does
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - Python flushes stdout once more at its end
+        code = 1  # as rich does for what it prints
     except (UserError, Locked, OSError) as error:
         print_error(explained(error))
         code = 2 if is_usage(error) else 1

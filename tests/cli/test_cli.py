@@ -590,6 +590,15 @@ def test_the_bar_of_a_large_run_fits_its_terminal(width: int) -> None:
         assert part in line
 
 
+@pytest.mark.parametrize("words", [["configs"], ["--version"]], ids=" ".join)
+def test_a_reader_that_closes_the_pipe_gets_no_message(words: list[str]) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run([*COMMAND, *words], stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(write)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
 @pytest.mark.ray
 @pytest.mark.timeout(900)
 def test_the_demo_writes_a_page_and_its_last_lines_are_valid_commands(tmp_path: Path) -> None:
