@@ -92,10 +92,12 @@ class State(_InMemory):
 class ResumableState(State):
     """Everything that a training needs to resume."""
 
+    ema: Weights | None  # None says that there is no average; a key that is missing says nothing
     optimiser: OptimiserState
     schedule: ScheduleState
     ema_updates: Count
     counters: Counters
+    history: list[tuple[Count, float, float]] = []
 
 
 class _Saved(_InMemory):

@@ -176,6 +176,19 @@ def test_max_epochs_may_grow_when_resuming(made: Path, tmp_path: Path) -> None:
     assert [r.epoch for r in log.reports] == [2]
 
 
+@pytest.mark.parametrize("key", ["ema", "counters", "optimiser"])
+def test_a_checkpoint_that_lacks_a_part_is_refused_in_a_sentence(
+    made: Path, tmp_path: Path, key: str
+) -> None:
+    train_locally(config(made, tmp_path, training={"max_epochs": 1}))
+    path = tmp_path / "checkpoints" / "last.pt"
+    saved = torch.load(path, weights_only=True)
+    del saved["state"][key]
+    torch.save(saved, path)
+    with pytest.raises(UserError, match=rf"last.pt: .*state.{key}: missing"):
+        train_locally(config(made, tmp_path, training={"max_epochs": 2}), resume=True)
+
+
 def test_without_a_validation_split_the_training_loss_decides_with_a_note(tmp_path: Path) -> None:
     make(tmp_path / "data", clips={("CMU", "train"): 3})
     log = Log()
