@@ -97,7 +97,7 @@ class ResumableState(State):
     schedule: ScheduleState
     ema_updates: Count
     counters: Counters
-    history: list[tuple[Count, float, float]] = []
+    history: Annotated[list[tuple[Count, float, float]], Field(default_factory=list)]
 
 
 class _Saved(_InMemory):
