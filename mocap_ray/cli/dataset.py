@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -67,15 +68,17 @@ def _change(root: str, change: Change, *, config: str | None, overrides: list[st
     from mocap_ray.runs.extract import ExtractConfig, last_config
     from mocap_ray.storage import place
 
-    if not change.is_needed(place(root)):
+    sources = change.sources(place(root))
+    if not sources:
         say(console(), f"{root}: nothing to change")
         return
-    texts = [*overrides, f"output.root={root}"]
-    settings = (
-        configs.load(config, ExtractConfig, kind="extract", overrides=texts)
-        if config is not None
-        else last_config(place(root), overrides=texts)
-    )
     from mocap_ray.distributed.extract import change_exclusions
 
-    show_run(settings, lambda view: change_exclusions(settings, change, view))
+    texts = [*overrides, f"output.root={root}"]
+    for source in sources:
+        settings = (
+            configs.load(config, ExtractConfig, kind="extract", overrides=texts)
+            if config is not None
+            else last_config(place(root), source, overrides=texts)
+        )
+        show_run(settings, partial(change_exclusions, settings, change))

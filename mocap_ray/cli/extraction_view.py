@@ -64,7 +64,7 @@ class ExtractView(View):
         say(self.console, "; ".join(parts))
         for note in build.notes:
             self.on_note(note)
-        if any(m["standin"] for m in build.recipe["body"]["models"].values()):
+        if any(m["standin"] for m in build.recipe.source.settings["models"].values()):
             text = "The body is a licence-free stand-in: fine for trials, not for research."
             say(self.console, text, style="yellow")
         if self.total:

@@ -14,19 +14,18 @@ from mocap_ray.archives.selection import matched
 from mocap_ray.archives.splits import assign, moved, read_lists
 from mocap_ray.body.bodies import Bodies
 from mocap_ray.dataset import person
-from mocap_ray.dataset.choosing import choose, present
+from mocap_ray.dataset.choosing import choose
 from mocap_ray.dataset.options import BodyOptions, MotionOptions, OutputOptions, SourceOptions
 from mocap_ray.dataset.process import Plan
 from mocap_ray.dataset.product import CLIPS, ClipBuild, ClipProduct
-from mocap_ray.dataset.recipe import recipe
-from mocap_ray.dataset.schema import NAME
+from mocap_ray.dataset.recipe import require_same_models, shared_recipe, source_recipe
 from mocap_ray.errors import UserError
 from mocap_ray.motion.clip import Motion
-from mocap_ray.options import digest
 from mocap_ray.records import Recording, Rejection
-from mocap_ray.shards import exclusions
+from mocap_ray.shards import exclusions, recipe
 from mocap_ray.shards.build import earlier, plan_run
 from mocap_ray.shards.exclusions import Exclusions
+from mocap_ray.shards.recipe import Recipe
 from mocap_ray.storage import Place, expand, place
 from mocap_ray.wording import counted
 
@@ -46,7 +45,7 @@ class Sources:
         labels: the table of labels, if there is one.
         bodies: the body models.
         lists, published: where splits come from, if from lists or from the archive's authors.
-        settings: the recipe.
+        recipe: the recipe.
     """
 
     archive: Archive
@@ -57,7 +56,7 @@ class Sources:
     bodies: Bodies
     lists: Mapping[str, Any] | None
     published: Published | None
-    settings: dict[str, Any]
+    recipe: Recipe
 
 
 def prepare(
@@ -88,10 +87,13 @@ def prepare(
     """
     found = load_sources(source, body, motion, output, lists=lists)
     out = place(output.root)
-    old = earlier(out, CLIPS, recipe_hash=digest(found.settings))
+    old = earlier(out, CLIPS, found.recipe)
+    recipe.require_same(out, found.recipe, overwrite=overwrite)
+    if old.others:
+        require_same_models(out, recipe.read(out), found.recipe)
     excluded = exclusions.read(out) if excluded is None else excluded
     # Before segments are matched: of two recordings that match one row, source.exclude may leave out one.
-    left_out = {r.name for r in matched(found.listed, source.exclude)} - present(old).keys()
+    left_out = {r.name for r in matched(found.listed, source.exclude)} - old.inputs().keys()
     product, listed, notes = make_product(
         found, body, motion, output, fps=source.fps, gpus=gpus, left_out=left_out
     )
@@ -126,7 +128,7 @@ def prepare(
         recordings,
         {r.name: (r.dataset, splits[r.name]) for r in recordings},
         out=out,
-        settings=found.settings,
+        run=found.recipe,
         old=old,
         excluded=excluded,
         target=int(output.shard_mb * 2**20),
@@ -159,9 +161,10 @@ def load_sources(
     bodies = Bodies.load(expand(body.root).absolute(), gender=body.gender, families=body.families)
     published = published_split(archive, source.split) if lists is None else None
     split = published[0] if published else source.split
-    settings = recipe(source, body, motion, output, bodies, lists, index, labels, split=split)
+    own = source_recipe(source, motion, bodies, lists, index, labels, archive=archive, split=split)
+    run = Recipe(shared_recipe(body, motion, output), own)
     return Sources(
-        archive, root, listed, index, labels, bodies, lists, published[1] if published else None, settings
+        archive, root, listed, index, labels, bodies, lists, published[1] if published else None, run
     )
 
 
@@ -196,13 +199,14 @@ def make_product(
         bodies=found.bodies,
         body=body,
         motion=motion,
-        columns=output.columns if segments is None else (*output.columns, NAME),
+        columns=output.columns,
+        domain=found.recipe.source.settings["domain"],
         fps=fps,
         segments=segments,
         labels={} if found.labels is None else found.labels.match(found.listed),
         device="cuda" if gpus else "cpu",
     )
-    return ClipProduct(plan, found.settings, gpus), listed, notes
+    return ClipProduct(plan, gpus), listed, notes
 
 
 def _segments(source: SourceOptions, motion: MotionOptions) -> SegmentIndex | None:

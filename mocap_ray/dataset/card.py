@@ -11,13 +11,15 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from mocap_ray.dataset import schema
+from mocap_ray.dataset.recipe import recipes_of
 from mocap_ray.dataset.remarks import remarks
 from mocap_ray.dataset.snippets import snippets, splits_of
 from mocap_ray.drawing import templates
+from mocap_ray.shards.recipe import ABOUT
 
 
 class Attribution(NamedTuple):
-    """Where a sub-dataset comes from and its licence; a plain tuple of four strings works as well."""
+    """Where a source comes from, and its licence."""
 
     title: str
     licence: str
@@ -27,8 +29,12 @@ class Attribution(NamedTuple):
 
 _NOTES: dict[str, tuple[str, str]] = {
     "clip_id": ("", "`<recording>@<first source frame>`; mirrored twins end in `~M`; unique"),
-    "name": ("", "what the list of segments calls the clip; mirrored twins with `M` before it"),
+    "name": (
+        "",
+        "what the list of segments calls the clip, null without one; mirrored twins with `M` before it",
+    ),
     "recording": ("", "path of the source below the archive root, without its ending"),
+    "domain": ("", "of the source; statistics can be weighted by it"),
     "subject": ("", "who moves; splits never share a subject unless they were given as lists"),
     "gender": ("", "as the source says: neutral, male, female or unknown"),
     "family": ("", "body family of the source: smpl, smplh, smplx or joints"),
@@ -62,14 +68,11 @@ def schema_rows(columns: list[str]) -> Iterator[tuple[str, str, str, str]]:
     yield "split", "Hive partition", "", "train, val or test"
 
 
-def _name(recipe: Mapping[str, Any]) -> list[str]:
-    """The column `name`, which only data sets made from a list of segments have."""
-    return [schema.NAME] if "segments" in recipe else []
-
-
 def settings(recipe: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """A nested recipe as flat `a.b.c` keys with JSON values, sorted."""
+    """A nested recipe as flat `a.b.c` keys with JSON values, sorted; without what is only for readers."""
     for key, value in sorted(recipe.items()):
+        if key == ABOUT and prefix:
+            continue
         if isinstance(value, Mapping) and value:
             yield from settings(value, f"{prefix}{key}.")
         else:
@@ -88,34 +91,55 @@ def cell(text: object) -> str:
     return flat.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
 
 
-def grouped(datasets: list[str], given: Mapping[str, Attribution]) -> list[tuple[str, Attribution | None]]:
-    """One entry per source, with the names of its sub-datasets joined; those of unknown source (None) come last."""
-    members: dict[Attribution | None, list[str]] = {}
-    for name in datasets:
-        members.setdefault(given.get(name), []).append(name)
-    entries = [(", ".join(names), source) for source, names in members.items()]
-    return sorted(entries, key=lambda entry: (entry[1] is None, entry[0]))
+class Source(NamedTuple):
+    """A source of a data set, as the card lists it."""
+
+    name: str
+    domain: str
+    datasets: str
+    counts: Mapping[str, Any]
+    attribution: Attribution | None
 
 
-def card(manifest: Mapping[str, Any], sources: Mapping[str, tuple[str, str, str, str]] | None = None) -> str:
+def sources_of(manifest: Mapping[str, Any]) -> list[Source]:
+    """The sources of a manifest, by name."""
+    found = []
+    for name, one in sorted(recipes_of(manifest["recipe"]).sources.items()):
+        counts = next(
+            (row for row in manifest.get("sources", ()) if row["source"] == name), manifest["totals"]
+        )
+        rows = [row for row in manifest["counts"] if row.get("source", name) == name]
+        datasets = ", ".join(sorted({str(row["dataset"]) for row in rows}))
+        known = Attribution(**one.about) if one.about else None
+        found.append(Source(name, str(one.settings.get("domain", name)), datasets, counts, known))
+    return found
+
+
+def card(manifest: Mapping[str, Any]) -> str:
     """README.md of a data set.
 
     Args:
         manifest: as in `manifest.json`.
-        sources: sub-dataset -> (title, licence, citation, url); those not named are listed as unknown.
 
     Returns:
         Markdown that ends in a line break; the same arguments give the same text.
     """
-    datasets = sorted({str(count["dataset"]) for count in manifest["counts"]})
-    given = {name: Attribution(*value) for name, value in (sources or {}).items()}
+    sources = sources_of(manifest)
+    by_origin: dict[Attribution | None, list[str]] = {}
+    for one in sources:
+        by_origin.setdefault(one.attribution, []).append(one.datasets)
+    attributions = sorted(
+        ((", ".join(names), origin) for origin, names in by_origin.items()),
+        key=lambda e: (e[1] is None, e[0]),
+    )
     return templates.render(
         "dataset/templates/card.md.j2",
         manifest=manifest,
         totals=manifest["totals"],
         splits=splits_of(manifest),
-        sources=grouped(datasets, given),
-        schema_rows=list(schema_rows([*manifest["columns"], *_name(manifest["recipe"])])),
+        sources=sources,
+        attributions=attributions,
+        schema_rows=list(schema_rows([*manifest["columns"]])),
         settings=list(settings(manifest["recipe"])),
         snippets=snippets(manifest),
         remarks=remarks(manifest["totals"], manifest["recipe"]["motion"]),

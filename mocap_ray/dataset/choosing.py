@@ -11,6 +11,7 @@ from mocap_ray.archives.selection import matched, select, unmatched
 from mocap_ray.dataset.options import SourceOptions
 from mocap_ray.errors import UserError
 from mocap_ray.records import Recording
+from mocap_ray.shards.build import Earlier
 from mocap_ray.shards.exclusions import Exclusions
 from mocap_ray.shards.receipts import InputListing, Receipt
 from mocap_ray.storage import Place, place
@@ -32,15 +33,10 @@ class Chosen:
     notes: list[str]
 
 
-def present(old: Mapping[str, Receipt[Any]]) -> dict[str, InputListing]:
-    """The recordings of the receipts, by name."""
-    return {i.name: i for receipt in old.values() for i in receipt.inputs}
-
-
 def choose(
     listed: Sequence[Recording],
     source: SourceOptions,
-    old: Mapping[str, Receipt[Any]],
+    old: Earlier[Any],
     *,
     out: Place,
     excluded: Exclusions,
@@ -53,7 +49,7 @@ def choose(
     Args:
         listed: all recordings of the archive.
         source: section of the config.
-        old: receipts of an earlier run.
+        old: what earlier runs made.
         out: root of the data set.
         excluded: what the data set leaves out for good.
         prune: whether to drop recordings that the archive no longer lists.
@@ -63,7 +59,7 @@ def choose(
     """
     where = place(source.root).uri
     selected = select(listed, include=source.include, exclude=source.exclude, where=where)
-    held = present(old)
+    held = old.inputs()
     missing = {name: held[name] for name in sorted(held.keys() - {r.name for r in listed})}
     renamed = _renamed(missing.values(), listed)
     notes = _notes(listed, source, held.keys() - excluded.keys(), out)
@@ -73,7 +69,7 @@ def choose(
             f"those of {where}; {next(iter(renamed))} is now {next(iter(renamed.values()))}."
         )
     elif missing and not prune:
-        _require_no_clips(missing, old, where=where, out=out, everything=len(missing) == len(held))
+        _require_no_clips(missing, old.own, where=where, out=out, everything=len(missing) == len(held))
     kept = {renamed.get(name, name) for name in held}
     wanted = {*(r.name for r in selected), *kept}
     return Chosen(
@@ -148,7 +144,7 @@ def _require_no_clips(
         raise UserError(
             f"{out.uri} holds {counted(len(lost), 'recording')} of another folder: {where} lists none of them (first: "
             f"{min(lost)}). If source.root was wrong then, pass --prune to replace them; if it is wrong now, correct "
-            "it; otherwise choose another output.root."
+            "it; otherwise set source.name to add another source, or choose another output.root."
         )
     raise UserError(
         f"{out.uri} holds {counted(len(lost), 'recording')} that {where} no longer lists (first: {min(lost)}). "

@@ -9,13 +9,11 @@ from typing import Any
 
 from mocap_ray.archives.selection import matched, unmatched
 from mocap_ray.dataset.build import load_sources, make_product, need_bodies, prepare
-from mocap_ray.dataset.choosing import present
 from mocap_ray.dataset.options import BodyOptions, MotionOptions, OutputOptions, SourceOptions
 from mocap_ray.dataset.product import CLIPS, ClipBuild
 from mocap_ray.errors import UserError
-from mocap_ray.options import digest
-from mocap_ray.shards import exclusions, manifest, recipe
-from mocap_ray.shards.build import earlier, inputs_to_remake, plan_exclusion
+from mocap_ray.shards import exclusions, manifest, receipts, recipe
+from mocap_ray.shards.build import Earlier, earlier, inputs_to_remake, plan_exclusion
 from mocap_ray.shards.exclusions import LONGEST, Exclusions
 from mocap_ray.shards.receipts import InputListing
 from mocap_ray.storage import Place, place
@@ -78,21 +76,45 @@ class Change:
             )
         return changed
 
-    def is_needed(self, out: Place) -> bool:
-        """Whether it changes anything; False also means that the data set is finished.
+    def sources(self, out: Place) -> list[str]:
+        """The sources that it changes, or that are to be finished; empty if there is nothing to do.
 
         Raises:
             UserError: as `applied`, or `out` is not a data set.
         """
         try:
-            recipe_hash = digest(recipe.read(out))
+            recipes = recipe.read(out)
         except FileNotFoundError:
             raise UserError(f"{out.uri}: no data set. Expected one that `mocap-ray extract` wrote.") from None
-        old = earlier(out, CLIPS, recipe_hash=recipe_hash)
-        excluded = exclusions.read(out)
-        changed = self.applied(present(old), excluded, out)
-        respected = all(exclusions.respected(r, changed) for r in old.values())
-        return changed != excluded or not (respected and manifest.is_finished(out, old.values(), CLIPS))
+        found = list(receipts.read_all(out, CLIPS).values())
+        excluded, held = exclusions.read(out), {i.name: i for r in found for i in r.inputs}
+        changed = self.applied(held, excluded, out)
+        by_name = {n: [r for r in found if r.origin == recipes.origin(n)] for n in recipes.sources}
+        needed = [
+            name for name, mine in by_name.items() if not all(exclusions.respected(r, changed) for r in mine)
+        ]
+        all_finished = manifest.is_finished(
+            out, [r for n in recipes.finished.sources for r in by_name[n]], CLIPS
+        )
+        if not needed and (changed != excluded or not all_finished):
+            return sorted(recipes.unfinished or by_name)[:1]
+        return needed
+
+    def of_source(self, old: Earlier[Any], excluded: Exclusions, out: Place) -> dict[str, str]:
+        """The exclusions after this change of one source; those of the other sources stay as they are.
+
+        Args:
+            old: what earlier runs made, for the source.
+            excluded: the exclusions before.
+            out: root of the data set.
+
+        Raises:
+            UserError: as `applied`.
+        """
+        others = {i.name: i for r in old.others.values() for i in r.inputs}
+        changed = self.applied({**others, **old.inputs()}, excluded, out)
+        elsewhere = {name: text for name, text in excluded.items() if name in others}
+        return {**{name: text for name, text in changed.items() if name not in others}, **elsewhere}
 
 
 def prepare_change(
@@ -105,10 +127,10 @@ def prepare_change(
     lists: Mapping[str, Any] | None = None,
     gpus: float = 0.0,
 ) -> ClipBuild:
-    """Plan a change. A data set that is not finished is finished as well, as an extraction would.
+    """Plan a change of one source. A source that is not finished is finished as well, as an extraction would.
 
     Args:
-        source, body, motion, output: sections of the config that made the data set.
+        source, body, motion, output: sections of the config that made the source.
         change: what to take out or in.
         lists, gpus: see `build.prepare`.
 
@@ -118,13 +140,13 @@ def prepare_change(
     """
     out = place(output.root)
     found = load_sources(source, body, motion, output, lists=lists)
-    recipe.require_same(out, found.settings, overwrite=False, remedy=_OTHER)
-    old = earlier(out, CLIPS, recipe_hash=digest(found.settings))
-    held, before = present(old), exclusions.read(out)
-    excluded = change.applied(held, before, out)
-    if not manifest.is_finished(out, old.values(), CLIPS):
+    recipe.require_same(out, found.recipe, overwrite=False, remedy=_OTHER)
+    old = earlier(out, CLIPS, found.recipe)
+    before = exclusions.read(out)
+    excluded = change.of_source(old, before, out)
+    if not manifest.is_finished(out, [*old.own.values(), *old.finished.values()], CLIPS):
         return prepare(source, body, motion, output, lists=lists, gpus=gpus, excluded=excluded)
-    needed = {i.name for i in inputs_to_remake(old.values(), excluded)}
+    needed = {i.name for i in inputs_to_remake(old.own.values(), excluded)}
     others = {r.name for r in found.listed if r.name not in needed}
     product, recordings, _ = make_product(
         found, body, motion, output, fps=source.fps, gpus=gpus, left_out=others
@@ -141,7 +163,7 @@ def prepare_change(
         inputs,
         old,
         out=out,
-        settings=found.settings,
+        run=found.recipe,
         excluded=excluded,
         notes=[_summary(before, excluded)],
     )

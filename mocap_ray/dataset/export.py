@@ -120,15 +120,22 @@ def export_humanml3d(
     lists = {**by_split, "train_val": sorted(by_split["train"] + by_split["val"]), "all": sorted(names)}
     for name, members in lists.items():
         job.data("".join(f"{n}\n" for n in members).encode(), f"{name}.txt")
-    seen = coverage(ds.index["num_frames"].to_pylist(), limits, recipe=ds.manifest["recipe"])
+    seen = coverage(ds.index["num_frames"].to_pylist(), limits, recipes=ds.recipes)
     return replace(job.done(), placeholders=sources.count("placeholder"), coverage=seen)
 
 
 def _given_names(ds: DataSet) -> list[str] | None:
-    """The names of the clips from the column `name`, in reading order; None if there is no such column."""
-    if schema.NAME not in ds.index.column_names:
+    """The names of the clips from the column `name`, in reading order; None if no source has names.
+
+    Clips of sources without names are numbered after the others.
+    """
+    given: list[str | None] = ds.index[schema.NAME].to_pylist()
+    if not any(name is not None for name in given):
         return None
-    names: list[str] = ds.index[schema.NAME].to_pylist()
+    ids = [i for i, name in zip(ds.index["clip_id"].to_pylist(), given, strict=True) if name is None]
+    highest = max((int(n.lstrip("M")) for n in given if n and n.lstrip("M").isdigit()), default=-1)
+    others = iter(humanml3d_names(ids, first=highest + 1))
+    names = [next(others) if name is None else name for name in given]
     if len(set(names)) < len(names) or not all(n and "/" not in n and _safe(n) for n in names):
         raise DataSetError(
             f"{ds.place.uri}: the names in the column 'name' are not unique, or not valid file names. "
@@ -137,14 +144,14 @@ def _given_names(ds: DataSet) -> list[str] | None:
     return names
 
 
-def humanml3d_names(clip_ids: list[str]) -> list[str]:
-    """Names as in HumanML3D, in the order given: six digits by sorted id, `M` in front for a mirrored twin.
+def humanml3d_names(clip_ids: list[str], *, first: int = 0) -> list[str]:
+    """Names as in HumanML3D, in the order given: six digits by sorted id from `first` on, `M` for a mirrored twin.
 
     >>> humanml3d_names(["b@0", "a@0~M", "a@0"])
     ['000001', 'M000000', '000000']
     """
     originals = {clip_id: clip_id.removesuffix("~M") for clip_id in clip_ids}
-    number = {original: k for k, original in enumerate(sorted(set(originals.values())))}
+    number = {original: k for k, original in enumerate(sorted(set(originals.values())), first)}
     return [("M" if o != c else "") + f"{number[o]:06d}" for c, o in ((c, originals[c]) for c in clip_ids)]
 
 

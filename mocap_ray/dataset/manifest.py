@@ -56,11 +56,18 @@ class GroupCounts(ClipCounts):
     split: str
 
 
+class SourceCounts(ClipCounts):
+    """Counts of a source."""
+
+    source: Name
+
+
 class ClipManifest(Manifest):
-    """The manifest of a data set of clips."""
+    """The manifest of a data set of clips; `sources` is empty in files of earlier versions."""
 
     shards: Annotated[tuple[ClipEntry, ...], FIRST]
     counts: Annotated[tuple[GroupCounts, ...], FIRST]
+    sources: Annotated[tuple[SourceCounts, ...], FIRST] = ()
     totals: ClipCounts
     profile: Literal["humanml3d", "flowmimic"]
     columns: tuple[Annotated[str, AfterValidator(_column)], ...]

@@ -18,6 +18,9 @@ from mocap_ray.motion.quality import Limits
 from mocap_ray.options import Section
 from mocap_ray.wording import override
 
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+"""The name of a source."""
+
 
 class Fractions(Section):
     """Shares of the subjects in each split; they sum to 1."""
@@ -45,6 +48,11 @@ class SourceOptions(Section):
     """A name of the archives table (`mocap-ray archives`), or `package.module:NAME` of your own `Archive`."""
     root: str
     """Folder of the archive: a path, or s3://..., gs://..."""
+    name: Annotated[str, Field(pattern=NAME)] | None = None
+    """Name of this source in the data set, which may have several; default: the name of the archive. A run adds or
+    updates the source of its name, and leaves the others as they are."""
+    domain: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    """The column `domain` of its clips, by which statistics can be weighted; default: the name of the source."""
     check_root: bool = True
     """Stop with a question if root looks like a folder in the archive, or above it, and not like the archive."""
     dataset: str | None = None

@@ -28,6 +28,8 @@ class Shard:
     split: str
     rows: int
     frames: int
+    source: str = ""
+    domain: str = ""
 
 
 class ShardFile:
@@ -48,7 +50,7 @@ class ShardFile:
             DataSetError: the file is missing, damaged, or not the one that the manifest lists.
             OSError: it cannot be read.
         """
-        self.place, self.path = place, shard.path
+        self.place, self.path, self.domain = place, shard.path, shard.domain
         self.where = f"{place.uri}/{shard.path}"
         try:
             with self._damage():
@@ -71,6 +73,8 @@ class ShardFile:
             )
         for field in schema.schema(columns):
             at = found.get_field_index(field.name)
+            if at < 0 and field.name in schema.ADDED:
+                continue  # from an earlier version: `_filled`
             if at < 0 or not found.field(at).equals(field):
                 what = f"is {found.field(at).type}" if at >= 0 else "is missing"
                 raise DataSetError(
@@ -102,12 +106,22 @@ class ShardFile:
     def read(self, columns: Sequence[str], *, use_threads: bool = True) -> pa.Table:
         """The columns of all rows. Raises DataSetError or OSError."""
         with self._damage():
-            return _checked(self._file.read(columns=list(columns), use_threads=use_threads))
+            return self._filled(
+                _checked(self._file.read(columns=list(columns), use_threads=use_threads)), columns
+            )
 
     def read_row_group(self, group: int, columns: Sequence[str], *, use_threads: bool = True) -> pa.Table:
         """The columns of a row group. Raises DataSetError or OSError."""
         with self._damage():
-            return _checked(self._file.read_row_group(group, columns=list(columns), use_threads=use_threads))
+            table = _checked(self._file.read_row_group(group, columns=list(columns), use_threads=use_threads))
+            return self._filled(table, columns)
+
+    def _filled(self, table: pa.Table, columns: Sequence[str]) -> pa.Table:
+        """The table with the columns that a file of an earlier version lacks."""
+        for name, value in ((schema.DOMAIN, self.domain), (schema.NAME, None)):
+            if name in columns and name not in table.column_names:
+                table = table.append_column(name, pa.array([value] * len(table), pa.string()))
+        return table
 
     @contextmanager
     def _damage(self) -> Iterator[None]:

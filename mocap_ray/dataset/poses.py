@@ -57,16 +57,18 @@ class PoseRows(RowSource):
         root: root of the data set.
         split: name of the split.
         dataset: only this sub-dataset.
+        domain: only this domain.
     """
 
     root: str
     split: str
     dataset: str | None = None
+    domain: str | None = None
     shape = SHAPE
     dtype = np.dtype(np.float32)
 
     def __getstate__(self) -> dict[str, object]:
-        return {"root": self.root, "split": self.split, "dataset": self.dataset}
+        return {"root": self.root, "split": self.split, "dataset": self.dataset, "domain": self.domain}
 
     @cached_property
     def source(self) -> DataSet:
@@ -78,9 +80,9 @@ class PoseRows(RowSource):
         """Upper bound on the frames of each shard: a clip has at most one frame more than rows of features.
 
         Raises:
-            DataSetError: no such split or sub-dataset, or no column `poses`.
+            DataSetError: no such split, sub-dataset or domain, or no column `poses`.
         """
-        numbers = self.source.selected(split=self.split, dataset=self.dataset)
+        numbers = self.source.selected(split=self.split, dataset=self.dataset, domain=self.domain)
         self.source.checked_columns([COLUMN])
         shards = self.source.shards
         return {k: shards[k].frames + shards[k].rows for k in numbers}
@@ -94,6 +96,7 @@ class PoseRows(RowSource):
     def empty(self) -> NoPoses:
         """The error if no clip has poses."""
         of = f" of dataset '{self.dataset}'" if self.dataset else ""
+        of += f" of domain '{self.domain}'" if self.domain else ""
         return NoPoses(
             f"{self.source.place.uri}: no clip of split '{self.split}'{of} has poses (mirrored twins and sources of "
             "joints alone have none). Choose another split, or extract recordings with pose parameters."
@@ -115,31 +118,34 @@ class PoseRows(RowSource):
         )
 
 
-def read_poses(root: str | os.PathLike[str], *, split: str, dataset: str | None = None) -> Poses:
+def read_poses(
+    root: str | os.PathLike[str], *, split: str, dataset: str | None = None, domain: str | None = None
+) -> Poses:
     """Read all poses of a split into memory: about 660 bytes a frame, the 40 hours of AMASS at 20 fps 1.9 GB.
 
     Args:
         root: a data set that `mocap-ray extract` wrote, a path or an address.
         split: name of the split.
         dataset: only this sub-dataset.
+        domain: only this domain.
 
     Raises:
         DataSetError: no data set, no such split, no column `poses`, only clips without poses, or numbers that
             are not finite; the message says what to do.
     """
-    rows = PoseRows(os.fspath(root), split, dataset)
+    rows = PoseRows(os.fspath(root), split, dataset, domain)
     loaded = rows.load()
     assert isinstance(loaded, ArrayRows)
     return Poses(loaded.data, loaded.item, loaded.item_names, manifest_hash(rows.source))
 
 
-def pose_rows(source: DataSet, *, split: str, dataset: str | None = None) -> int:
+def pose_rows(source: DataSet, *, split: str, dataset: str | None = None, domain: str | None = None) -> int:
     """Upper bound on the poses of a split, from the manifest: a clip has at most one more than rows of features.
 
     Raises:
-        DataSetError: no such split or sub-dataset.
+        DataSetError: no such split, sub-dataset or domain.
     """
-    chosen = source.selected(split=split, dataset=dataset)
+    chosen = source.selected(split=split, dataset=dataset, domain=domain)
     return sum(source.shards[k].frames + source.shards[k].rows for k in chosen)
 
 

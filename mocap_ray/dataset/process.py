@@ -41,12 +41,13 @@ class Plan:
         bodies: reduced body models and the gender policy.
         body: options of the body section.
         motion: options of the motion section.
-        columns: frame columns to make; also `name` if there are segments.
+        columns: frame columns to make.
         fps: overrides the frame rate of the files.
         segments: recording name -> the segments to use; recordings that are not listed are not processed.
             None means that all recordings are used whole.
         labels: recording name -> labels from a table, which replace those of the archive.
         device: torch device on which vertices are computed.
+        domain: the column `domain`.
     """
 
     archive: Archive
@@ -59,6 +60,7 @@ class Plan:
     segments: Mapping[str, tuple[Segment, ...]] | None = None
     labels: Mapping[str, Labels] = field(default_factory=dict)
     device: str = "cpu"
+    domain: str = ""
 
 
 def process(recording: Recording, plan: Plan) -> list[Clip | Rejection[Recording]]:
@@ -216,7 +218,7 @@ def _clips(
     for (start, stop), first, clip_id in zip(spans, starts, _ids(piece.recording.name, starts), strict=True):
         # One joint frame more than rows in the humanml3d profile: velocities need the next frame.
         part = slice(start, stop + (len(track.joints) - rows))
-        base = _base(piece, track, part, clip_id=clip_id, whole=whole)
+        base = replace(_base(piece, track, part, clip_id=clip_id, whole=whole), domain=plan.domain)
         yield from _clip_and_twin(base, track, part, first, plan)
 
 

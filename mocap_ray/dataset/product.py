@@ -15,9 +15,10 @@ from mocap_ray.dataset import schema
 from mocap_ray.dataset.card import card
 from mocap_ray.dataset.manifest import ClipManifest
 from mocap_ray.dataset.process import Plan, process
+from mocap_ray.dataset.recipe import recipes_of
 from mocap_ray.documents import Amount, Count
 from mocap_ray.motion.clip import Clip, Reason
-from mocap_ray.motion.features import WIDTH, column_names
+from mocap_ray.motion.features import WIDTH, Profile, column_names
 from mocap_ray.motion.statistics import RULES, Moments
 from mocap_ray.records import Recording, Rejection
 from mocap_ray.shards.build import Build
@@ -25,6 +26,9 @@ from mocap_ray.shards.layout import Layout, ProductWords, Record, Sums
 from mocap_ray.shards.product import Product, Resources
 from mocap_ray.shards.receipts import Receipt
 from mocap_ray.storage import Place
+
+BY_COMMAND = ("statistics_by_frame.npz", "statistics_by_domain.npz")
+"""What `mocap-ray dataset stats` writes; removed when the data set changes."""
 
 
 class FeatureSums(Record):
@@ -106,14 +110,12 @@ class ClipProduct(Product[Recording, Clip, ClipSums]):
 
     Attributes:
         plan: how to process a recording.
-        recipe: the settings that change rows, for the manifest and the card.
         gpus: GPUs of a worker, for vertices.
     """
 
     layout = CLIPS
 
     plan: Plan
-    recipe: Mapping[str, Any]
     gpus: float = 0.0
 
     @property
@@ -161,31 +163,45 @@ class ClipProduct(Product[Recording, Clip, ClipSums]):
         self, out: Place, receipts: Sequence[Receipt[ClipSums]], manifest: Mapping[str, Any]
     ) -> dict[str, Any]:
         """Write statistics.npz and the data card, README.md."""
-        profile, archive = self.plan.motion.profile, self.plan.archive
-        out.write_atomic(_statistics(receipts, profile), "statistics.npz")
-        extended = {
-            **manifest,
-            "profile": profile,
-            "columns": [c for c in schema.OPTIONAL_COLUMNS if c in self.recipe["columns"]],
-            "standin_body": any(m["standin"] for m in self.recipe["body"]["models"].values()),
-        }
-        source = (archive.title, archive.licence, archive.citation, archive.url)
-        sources = {row["dataset"]: source for row in extended["counts"]}
-        out.write_atomic(card(extended, sources).encode(), "README.md")
-        return extended
+        return finish(out, receipts, manifest)
 
 
 ClipBuild = Build[Recording, Clip, ClipSums]
 """The plan of an extraction."""
 
 
-def _statistics(receipts: Sequence[Receipt[ClipSums]], profile: str) -> bytes:
+def finish(out: Place, receipts: Sequence[Receipt[ClipSums]], manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Write statistics.npz and README.md, and return the manifest with further entries; needs no archive.
+
+    Args:
+        out: root of the data set.
+        receipts: of all shards, in the order of their paths.
+        manifest: the entries that every product has.
+    """
+    recipes = recipes_of(manifest["recipe"])
+    profile: Profile = recipes.shared["motion"]["profile"]
+    out.write_atomic(_statistics(receipts, profile), "statistics.npz")
+    for name in BY_COMMAND:  # of the data set before this run
+        out.remove(name)
+    models = [m for one in recipes.sources.values() for m in one.settings["models"].values()]
+    extended = {
+        **manifest,
+        "profile": profile,
+        "columns": [c for c in schema.OPTIONAL_COLUMNS if c in recipes.shared["columns"]],
+        "standin_body": any(m["standin"] for m in models),
+    }
+    out.write_atomic(card(extended).encode(), "README.md")
+    return extended
+
+
+def _statistics(receipts: Sequence[Receipt[ClipSums]], profile: Profile) -> bytes:
     """statistics.npz: statistics of the train split, merged in the order of the shards' paths."""
     split = CLIPS.keys.index("split")
-    moments = Moments.empty()
+    moments, rows = Moments.empty(), dict.fromkeys(sorted({r.origin.source for r in receipts}), 0)
     for receipt in receipts:
         if receipt.group[split] == "train":
             moments = moments.merge(receipt.sums.moments.moments())
+            rows[receipt.origin.source] += receipt.sums.moments.count
     results: dict[str, tuple[np.ndarray, np.ndarray]] = {name: rule(moments) for name, rule in RULES.items()}
     mean, std = results[profile]
     arrays: dict[str, Any] = {f"std_{name}": s.astype(np.float32) for name, (_, s) in results.items()}
@@ -197,6 +213,8 @@ def _statistics(receipts: Sequence[Receipt[ClipSums]], profile: str) -> bytes:
         count=np.int64(moments.count),
         profile=np.array(profile),
         columns=np.array(column_names()),
+        sources=np.array(list(rows)),
+        source_counts=np.array(list(rows.values()), np.int64),
         **arrays,
     )
     return sink.getvalue()

@@ -27,10 +27,12 @@ from pydantic_core import from_json
 from mocap_ray.dataset import schema
 from mocap_ray.dataset.manifest import ClipEntry, ClipManifest
 from mocap_ray.dataset.parquet import Shard, ShardFile, contiguous, group_of, owned
+from mocap_ray.dataset.recipe import recipes_of
 from mocap_ray.dataset.views import ClipView, DataSetError, Statistics, not_written
 from mocap_ray.npz import NpzError, open_npz
 from mocap_ray.shards.manifest import NAME as MANIFEST
 from mocap_ray.shards.manifest import parse_manifest
+from mocap_ray.shards.recipe import Recipes
 from mocap_ray.storage import Place, place
 
 if TYPE_CHECKING:
@@ -62,7 +64,9 @@ def open(root: str | os.PathLike[str]) -> DataSet:
     except (FileNotFoundError, NotADirectoryError):
         raise _no_manifest(where) from None
     found = parse_manifest(data, ClipManifest, version=schema.SCHEMA_VERSION, out=where, error=DataSetError)
-    return DataSet(where, from_json(data), tuple(_shard(entry) for entry in found.shards))
+    values = from_json(data)
+    recipes = recipes_of(values["recipe"])
+    return DataSet(where, values, tuple(_shard(entry, recipes) for entry in found.shards))
 
 
 def _no_manifest(where: Place) -> DataSetError:
@@ -84,10 +88,20 @@ def _no_manifest(where: Place) -> DataSetError:
     )
 
 
-def _shard(entry: ClipEntry) -> Shard:
-    """A manifest entry; dataset and split come from the Hive parts of its path."""
+def _shard(entry: ClipEntry, recipes: Recipes) -> Shard:
+    """A manifest entry; dataset and split come from the Hive parts of its path, the domain from its source."""
     parts = dict(part.split("=", 1) for part in entry.path.split("/") if "=" in part)
-    return Shard(entry.path, unquote(parts["dataset"]), unquote(parts["split"]), entry.rows, entry.frames)
+    source = entry.source or next(iter(recipes.sources), "")
+    settings = recipes.sources[source].settings if source in recipes.sources else {}
+    return Shard(
+        entry.path,
+        unquote(parts["dataset"]),
+        unquote(parts["split"]),
+        entry.rows,
+        entry.frames,
+        source,
+        str(settings.get("domain", source)),
+    )
 
 
 @dataclass(frozen=True)
@@ -125,7 +139,22 @@ class DataSet:
     @property
     def plain_columns(self) -> tuple[str, ...]:
         """Columns with one value per clip; they are small and always read."""
-        return (*PLAIN_COLUMNS, schema.NAME) if "segments" in self.manifest["recipe"] else PLAIN_COLUMNS
+        return PLAIN_COLUMNS
+
+    @cached_property
+    def recipes(self) -> Recipes:
+        """The settings that made the data set: those that its sources share, and those of each source."""
+        return recipes_of(self.manifest["recipe"])
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The sources of the data set, by name."""
+        return tuple(sorted(self.recipes.sources))
+
+    @property
+    def domains(self) -> tuple[str, ...]:
+        """Domains that have clips; several sources may share one."""
+        return tuple(sorted({s.domain for s in self.shards}))
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -194,13 +223,18 @@ class DataSet:
             part = part.append_column(name, pa.repeat(pa.scalar(value), len(part)))
         return part.replace_schema_metadata(None)
 
-    def selected(self, *, split: str | None = None, dataset: str | None = None) -> tuple[int, ...]:
-        """Numbers of the shards of a split and sub-dataset; all by default.
+    def selected(
+        self, *, split: str | None = None, dataset: str | None = None, domain: str | None = None
+    ) -> tuple[int, ...]:
+        """Numbers of the shards of a split, sub-dataset and domain; all by default.
 
         Raises:
-            DataSetError: no clip has that split or sub-dataset; says which exist.
+            DataSetError: no clip has that split, sub-dataset or domain; says which exist.
         """
-        for kind, name, known in (("split", split, self.splits), ("dataset", dataset, self.datasets)):
+        wanted = {"split": split, "dataset": dataset, "domain": domain}
+        for (kind, name), known in zip(
+            wanted.items(), (self.splits, self.datasets, self.domains), strict=True
+        ):
             if name is not None and name not in known:
                 raise DataSetError(
                     f"{self.place.uri}: no {kind} '{name}'. Expected one of: {', '.join(known) or 'none'}."
@@ -208,7 +242,7 @@ class DataSet:
         return tuple(
             k
             for k, s in enumerate(self.shards)
-            if (split is None or s.split == split) and (dataset is None or s.dataset == dataset)
+            if all(name is None or getattr(s, kind) == name for kind, name in wanted.items())
         )
 
     def checked_columns(self, columns: Sequence[str] | None) -> tuple[str, ...]:
@@ -227,8 +261,7 @@ class DataSet:
             DataSetError: the file is missing, damaged, or not the one that the manifest lists.
             OSError: it cannot be read.
         """
-        plain = [schema.NAME] if schema.NAME in self.plain_columns else []
-        return ShardFile(self.place, self.shards[number], [*plain, *self.columns])
+        return ShardFile(self.place, self.shards[number], self.columns)
 
     def __iter__(self) -> Iterator[ClipView]:
         return self.clips()
@@ -238,6 +271,7 @@ class DataSet:
         *,
         split: str | None = None,
         dataset: str | None = None,
+        domain: str | None = None,
         columns: Sequence[str] | None = None,
     ) -> Iterator[ClipView]:
         """Iterate over clips, reading one row group (about 100 clips) at a time.
@@ -245,12 +279,13 @@ class DataSet:
         Args:
             split: only clips of this split.
             dataset: only clips of this sub-dataset.
+            domain: only clips of this domain.
             columns: frame columns to read, by default all that were written; fewer columns are faster.
 
         Raises:
-            DataSetError: unknown split, dataset or column, before the first clip is read.
+            DataSetError: unknown split, dataset, domain or column, before the first clip is read.
         """
-        numbers = self.selected(split=split, dataset=dataset)
+        numbers = self.selected(split=split, dataset=dataset, domain=domain)
         chosen = self.checked_columns(columns)
         return (
             clip
@@ -316,6 +351,7 @@ class DataSet:
         *,
         split: str | None = None,
         dataset: str | None = None,
+        domain: str | None = None,
         length: int | None = None,
         stride: int | None = None,
         normalise: bool = True,
@@ -326,6 +362,7 @@ class DataSet:
         Args:
             split: only clips of this split.
             dataset: only clips of this sub-dataset.
+            domain: only clips of this domain.
             length: rows of a window; None gives whole clips (use `tensors.pad` as `collate_fn`).
             stride: rows between the starts of windows; default: `length`.
             normalise: whether to normalise features, as `normalised` does.
@@ -337,7 +374,7 @@ class DataSet:
         return ClipTensors(
             self.open_shard,
             frames=np.split(np.asarray(self.index["num_frames"], np.int64), ends),
-            shards=self.selected(split=split, dataset=dataset),
+            shards=self.selected(split=split, dataset=dataset, domain=domain),
             length=length,
             stride=stride,
             statistics=self.statistics if normalise else None,

@@ -24,13 +24,15 @@ FRAME_COLUMNS: dict[str, int] = {"features": 263, "joints": 66, "poses": 165, "t
 OPTIONAL_COLUMNS: tuple[str, ...] = (*FRAME_COLUMNS, "vertices")
 """The columns that `output.columns` can name."""
 
-NAME = "name"
-"""A plain column that only data sets made from a list of segments have."""
+NAME, DOMAIN = "name", "domain"
+ADDED = (DOMAIN, NAME)
+"""Plain columns that files from before a data set could have several sources may lack."""
 
 _PLAIN: tuple[pa.Field, ...] = (
     pa.field("clip_id", pa.string(), nullable=False),
     pa.field("name", pa.string()),
     pa.field("recording", pa.string(), nullable=False),
+    pa.field("domain", pa.string(), nullable=False),
     pa.field("subject", pa.string(), nullable=False),
     pa.field("gender", pa.string(), nullable=False),
     pa.field("family", pa.string(), nullable=False),
@@ -48,10 +50,10 @@ def schema(columns: Sequence[str], *, metadata: dict[str, str] | None = None) ->
     """Schema of a clips file with the chosen frame columns.
 
     Args:
-        columns: any of `OPTIONAL_COLUMNS`, written in that order, and `NAME`.
+        columns: any of `OPTIONAL_COLUMNS`, written in that order.
         metadata: written to the file as `mocap_ray.<key>`.
     """
-    fields = [f for f in _PLAIN if f.name != NAME or NAME in columns]
+    fields = list(_PLAIN)
     for name in OPTIONAL_COLUMNS:
         if name not in columns:
             continue
@@ -86,6 +88,7 @@ def to_table(clips: Sequence[Clip], file_schema: pa.Schema) -> pa.Table:
         "clip_id": [c.clip_id for c in clips],
         "name": [c.name for c in clips],
         "recording": [c.recording.name for c in clips],
+        "domain": [c.domain for c in clips],
         "subject": [c.recording.subject for c in clips],
         "gender": [c.gender for c in clips],
         "family": [c.family for c in clips],

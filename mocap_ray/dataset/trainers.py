@@ -8,9 +8,8 @@ others in lengths that are multiples of 4, at most 196.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -18,6 +17,7 @@ from mocap_ray.dataset.views import Statistics
 from mocap_ray.errors import UserError
 from mocap_ray.npz import npy
 from mocap_ray.npz.errors import NpzError
+from mocap_ray.shards.recipe import Recipes
 from mocap_ray.storage import Place, place
 from mocap_ray.wording import counted, listed
 
@@ -95,13 +95,13 @@ class Coverage:
         return [f"{who} sees {figures}: {listed(skipped)}.", *self.remedies]
 
 
-def coverage(frames: Sequence[int], limits: TrainerLimits, *, recipe: Mapping[str, Any]) -> Coverage:
+def coverage(frames: Sequence[int], limits: TrainerLimits, *, recipes: Recipes) -> Coverage:
     """How much of a data set a trainer sees, and what would change it.
 
     Args:
         frames: rows of each clip.
         limits: of the trainer.
-        recipe: of the data set, for the remedies.
+        recipes: of the data set, for the remedies.
     """
     rows = np.asarray(frames, np.int64)
     short, long = rows < limits.skips_under, rows >= limits.skips_from
@@ -114,17 +114,15 @@ def coverage(frames: Sequence[int], limits: TrainerLimits, *, recipe: Mapping[st
         seen_frames=int(rows[seen].sum()),
         short=int(short.sum()),
         long=int(long.sum()),
-        remedies=_remedies(limits, recipe, short=bool(short.any()), long=bool(long.any())),
+        remedies=_remedies(limits, recipes, short=bool(short.any()), long=bool(long.any())),
     )
 
 
-def _remedies(
-    limits: TrainerLimits, recipe: Mapping[str, Any], *, short: bool, long: bool
-) -> tuple[str, ...]:
+def _remedies(limits: TrainerLimits, recipes: Recipes, *, short: bool, long: bool) -> tuple[str, ...]:
     """Which settings of an extraction would change what the trainer sees."""
-    if "segments" in recipe:
+    if recipes.sources and all("segments" in one.settings for one in recipes.sources.values()):
         return ("The clips are rows of the index that source.segments names, and those are not cut.",)
-    motion = recipe.get("motion", {})
+    motion = recipes.shared.get("motion", {})
     again = "Extract again into another output.root with --override"
     if (window := motion.get("window")) is not None:
         return (f"{again} motion.window={limits.longest}, or without motion.window={window}.",)

@@ -51,6 +51,7 @@ class ClipView:
     source_fps: float
     num_frames: int
     betas: Float[np.ndarray, "B"]
+    domain: str
     frames: dict[str, np.ndarray | None]
     written: tuple[str, ...]
     name: str | None = None

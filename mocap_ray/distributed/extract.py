@@ -12,6 +12,7 @@ from mocap_ray.config import dump_yaml, read_yaml
 from mocap_ray.dataset.build import prepare
 from mocap_ray.dataset.exclusion import Change, prepare_change
 from mocap_ray.dataset.product import ClipBuild
+from mocap_ray.dataset.recipe import source_name
 from mocap_ray.distributed.shards import ray_engine
 from mocap_ray.errors import UserError
 from mocap_ray.runs.extract import ExtractConfig
@@ -113,14 +114,18 @@ def _run(
 def _logged(config: ExtractConfig) -> dict[str, Any]:
     """The config for the log: absolute paths, so that it works in any folder, and addresses without credentials."""
     values = config.model_dump(mode="json")
+    archive = find_archive(config.source.archive)
+    # So that `mocap-ray dataset exclude` finds it without importing the archive.
+    values["source"]["name"] = source_name(config.source, archive)
     paths = [
         ("source", "root"),
         ("source", "segments"),
         ("source", "texts"),
+        ("source", "labels"),
         ("body", "root"),
         ("output", "root"),
     ]
-    if not named_split(find_archive(config.source.archive), config.source.split):
+    if not named_split(archive, config.source.split):
         paths.append(("source", "split"))
     for section, key in paths:
         text = values[section][key]

@@ -153,6 +153,7 @@ class Clip:
         short: whether the recording ends before its segment does.
         stick: [T, 20] float32 five stick-figure lines, if this column is requested.
         vertices: [T, V, 3] float32 metres, Y up, if this column is requested.
+        domain: of its source, by which statistics can be weighted.
         name: name in the list of segments (HumanML3D's `000021`, its mirrored twin `M000021`).
     """
 
@@ -176,6 +177,7 @@ class Clip:
     style: str | None = None
     texts: tuple[str, ...] = field(default=())
     name: str | None = None
+    domain: str = ""
 
     @property
     def num_frames(self) -> int:

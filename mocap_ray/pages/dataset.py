@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from markupsafe import Markup
 
 from mocap_ray.archives import short_title
-from mocap_ray.dataset.card import settings
+from mocap_ray.dataset.card import settings, sources_of
 from mocap_ray.dataset.reader import DataSet, open
 from mocap_ray.dataset.snippets import snippets
 from mocap_ray.dataset.views import ClipView, DataSetError
@@ -82,8 +82,7 @@ def write_page(root: str | os.PathLike[str], out: str | os.PathLike[str]) -> Pat
 def dataset_page(ds: DataSet) -> str:
     """The page of an open data set as HTML."""
     loaded = [_joints(ds, clip_id) for clip_id in chosen_clips(ds.index, count=CLIPS)]
-    archive = str(ds.manifest["recipe"].get("archive", ""))
-    shown = [_shown(clip, joints, archive) for clip, joints in loaded]
+    shown = [_shown(clip, joints, _archive(ds, clip)) for clip, joints in loaded]
     seconds = np.asarray(ds.index["num_frames"], float) / np.asarray(ds.index["fps"], float)
     totals, names = ds.manifest["totals"], heading(ds.datasets)
     return templates.render_page(
@@ -94,9 +93,10 @@ def dataset_page(ds: DataSet) -> str:
         data={"bones": BONES, "motions": [s.motion for s in shown]},
         manifest=ds.manifest,
         totals=totals,
+        sources=sources_of(ds.manifest),
         heading=names,
         counts=by_dataset(ds.manifest["counts"]),
-        hero=_hero(loaded, archive),
+        hero=_hero(ds, loaded),
         shown=shown,
         lengths=columns.lengths(seconds),
         groups=columns.feature_groups(ds.statistics) if "train" in ds.splits else [],
@@ -153,6 +153,12 @@ def _joints(ds: DataSet, clip_id: str) -> tuple[ClipView, np.ndarray]:
     return clip, ds.joints(clip)
 
 
+def _archive(ds: DataSet, clip: ClipView) -> str:
+    """The archive of a clip: that of the first source with its domain."""
+    sources = (one.settings for _, one in sorted(ds.recipes.sources.items()))
+    return next((str(s.get("archive", "")) for s in sources if s.get("domain") == clip.domain), "")
+
+
 def _title(clip: ClipView, archive: str) -> str:
     return (clip.action or short_title(archive, clip.recording)).replace("_", " ")
 
@@ -174,14 +180,14 @@ def _shown(clip: ClipView, joints: np.ndarray, archive: str) -> Shown:
     return Shown(clip.clip_id, title, about, caption, strip, figures.player_data(part, fps=clip.fps))
 
 
-def _hero(loaded: list[tuple[ClipView, np.ndarray]], archive: str) -> Markup:
+def _hero(ds: DataSet, loaded: list[tuple[ClipView, np.ndarray]]) -> Markup:
     """The clip that travels farthest, as one picture; the first of equals; empty if there are no clips."""
     best, farthest = Markup(), -1.0
     for clip, joints in loaded:
         start, stop = figures.excerpt(joints, fps=clip.fps, seconds=5.0)
         travel = round(float(np.linalg.norm((joints[stop - 1, 0] - joints[start, 0])[[0, 2]])), 3)
         if travel > farthest:
-            label = f"Successive poses of the clip {_title(clip, archive)}"
+            label = f"Successive poses of the clip {_title(clip, _archive(ds, clip))}"
             best = figures.chronophotograph(joints[start:stop], label=label, poses=16, standalone=False)
             farthest = travel
     return best

@@ -49,6 +49,8 @@ class PoseData(DataOptions):
     """Joints that the prior models: all 55, `body` (21, without the global orientation), `hands` (30), or names."""
     dataset: str | None = None
     """Train on this sub-dataset only."""
+    domain: str | None = None
+    """Train on this domain only: a source of the data set, or several that share a domain."""
 
     @field_validator("joints")
     @classmethod
@@ -75,11 +77,12 @@ class PoseTask(TrainingTask[Prior]):
         data = self.data
         source = open(data.root)
         source.checked_columns([COLUMN])
-        rows = pose_rows(source, split=data.train, dataset=data.dataset)
+        rows = pose_rows(source, split=data.train, dataset=data.dataset, domain=data.domain)
         if not rows:
             raise DataSetError(
                 f"{data.root}: no clip in split '{data.train}'"
                 + (f" of dataset '{data.dataset}'" if data.dataset else "")
+                + (f" of domain '{data.domain}'" if data.domain else "")
                 + f". Splits are {', '.join(source.splits)}; set data.train."
             )
         return Facts(rows, self._val_rows(source), ROW_BYTES, manifest_hash(source))
@@ -87,14 +90,14 @@ class PoseTask(TrainingTask[Prior]):
     def _val_rows(self, source: DataSet) -> int:
         if self.data.val not in source.splits:
             return 0
-        return pose_rows(source, split=self.data.val, dataset=self.data.dataset)
+        return pose_rows(source, split=self.data.val, dataset=self.data.dataset, domain=self.data.domain)
 
     def rows(self, role: Role) -> PoseRows | None:
         """The frames of all clips with poses."""
         data = self.data
         if role == "val" and data.val not in open(data.root).splits:
             return None
-        return PoseRows(data.root, data.train if role == "train" else data.val, data.dataset)
+        return PoseRows(data.root, data.train if role == "train" else data.val, data.dataset, data.domain)
 
     def model(self, sample: Float[np.ndarray, "N 55 3"]) -> Prior:
         """Build the prior on coordinates fitted to the sample."""

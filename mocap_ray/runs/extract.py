@@ -55,11 +55,12 @@ class ExtractConfig(Section):
         require_lasting(roots)
 
 
-def last_config(out: Place, *, overrides: Sequence[str] = ()) -> ExtractConfig:
-    """The config of the last run that wrote this data set, from its log.
+def last_config(out: Place, source: str, *, overrides: Sequence[str] = ()) -> ExtractConfig:
+    """The config of the last run that wrote this source of a data set, from its log.
 
     Args:
         out: root of the data set.
+        source: name of the source.
         overrides: `key.sub=value` texts, for what has changed since.
 
     Raises:
@@ -71,7 +72,16 @@ def last_config(out: Place, *, overrides: Sequence[str] = ()) -> ExtractConfig:
             f"{out.uri}: no log of an extraction in {FOLDER}/, so its archive is not known. Name the config that made "
             "it: --config my.yaml"
         )
-    newest = max(logs)  # their folders begin with the time
+    by_age = sorted(logs, reverse=True)  # their folders begin with the time
+    newest = next((log for log in by_age if _source_of(out.read(log)) == source), None)
+    if newest is None:
+        # Logs of earlier versions do not name their source; then there was only one.
+        newest = next((log for log in by_age if _source_of(out.read(log)) is None), None)
+    if newest is None:
+        raise UserError(
+            f"{out.uri}: no log of an extraction of the source {source} in {FOLDER}/, so its archive is not known. "
+            "Name the config that made it: --config my.yaml"
+        )
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / CONFIG_NAME
         path.write_bytes(out.read(newest))
@@ -80,3 +90,17 @@ def last_config(out: Place, *, overrides: Sequence[str] = ()) -> ExtractConfig:
         except configs.ConfigError as error:
             text = str(error).replace(str(path), f"{out.uri}/{newest}")
             raise configs.ConfigError(f"{text}\nName another config with --config.") from error
+
+
+def _source_of(log: bytes) -> str | None:
+    """The name of the source in the config of a run; None if it has none, or cannot be read."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / CONFIG_NAME
+        path.write_bytes(log)
+        try:
+            found = configs.read_yaml(path)
+        except configs.ConfigError:
+            return None
+    section = found.get("source") if isinstance(found, dict) else None
+    name = section.get("name") if isinstance(section, dict) else None
+    return name if isinstance(name, str) else None

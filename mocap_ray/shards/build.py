@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, cast
 
-from mocap_ray.options import digest
+from mocap_ray.errors import UserError
 from mocap_ray.shards import exclusions, manifest, receipts, recipe
 from mocap_ray.shards.cutting import Group, InputT, Shard, cut
 from mocap_ray.shards.exclusions import Exclusions
@@ -14,8 +15,10 @@ from mocap_ray.shards.layout import Layout, SumsT
 from mocap_ray.shards.making import Job
 from mocap_ray.shards.product import ItemT, Product
 from mocap_ray.shards.receipts import InputListing, Receipt
+from mocap_ray.shards.recipe import Recipe, Recipes
 from mocap_ray.storage import Place
 from mocap_ray.version import __version__
+from mocap_ray.wording import listed
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,20 +28,19 @@ class Build(Generic[InputT, ItemT, SumsT]):
     Attributes:
         product: what is made from the inputs.
         out: root of the data set.
-        recipe, recipe_hash: the settings that change rows.
-        shards: of the finished data set.
+        recipe: the settings that change rows: those of the source that the run makes, and the shared ones.
+        shards: of the finished source.
         done: valid receipts of these shards, by shard name.
-        superseded: paths of files that are not part of the finished data set.
+        superseded: paths of files that are not part of the finished data set; those of other sources are.
         excluded: inputs that the finished data set leaves out -> why.
         listed: whether the data set lists exactly these exclusions already.
-        manifest: the manifest of an earlier run of this recipe; None if there is none, or a damaged one.
+        manifest: the manifest of an earlier run, with this source; None if there is none, or a damaged one.
         notes: sentences about what is left out, to be printed.
     """
 
     product: Product[InputT, ItemT, SumsT]
     out: Place
-    recipe: dict[str, Any]
-    recipe_hash: str
+    recipe: Recipe
     shards: tuple[Shard[InputT], ...]
     done: dict[str, Receipt[SumsT]]
     superseded: tuple[str, ...]
@@ -65,15 +67,58 @@ class Build(Generic[InputT, ItemT, SumsT]):
             "package_version": __version__,
             **self.product.metadata(),
         }
-        return Job(self.product, self.out, self.recipe_hash, metadata, self.excluded, strict)
+        return Job(self.product, self.out, self.recipe.origin, metadata, self.excluded, strict)
 
 
-def earlier(out: Place, layout: Layout[SumsT], *, recipe_hash: str) -> dict[str, Receipt[SumsT]]:
-    """Receipts of an earlier run of the same recipe.
+@dataclass(frozen=True, slots=True)
+class Earlier(Generic[SumsT]):
+    """The shards that earlier runs made.
+
+    Attributes:
+        own: receipts of the source that the run makes, made by the same recipe.
+        others: receipts of the other sources of the data set.
+        unfinished: other sources whose run has not finished.
+        dropped: other sources that the run removes, because it shares its settings no longer with them.
+    """
+
+    own: Mapping[str, Receipt[SumsT]]
+    others: Mapping[str, Receipt[SumsT]]
+    unfinished: tuple[str, ...] = ()
+    dropped: tuple[str, ...] = ()
+
+    @property
+    def finished(self) -> dict[str, Receipt[SumsT]]:
+        """Receipts of the other sources whose run has finished."""
+        return {n: r for n, r in self.others.items() if r.origin.source not in self.unfinished}
+
+    def inputs(self) -> dict[str, InputListing]:
+        """The inputs of the source that the run makes, by name."""
+        return {i.name: i for receipt in self.own.values() for i in receipt.inputs}
+
+
+def earlier(out: Place, layout: Layout[SumsT], run: Recipe) -> Earlier[SumsT]:
+    """What earlier runs made in the data set.
 
     With --overwrite, receipts of another recipe are ignored, but a killed run of this recipe is resumed.
     """
-    return {n: r for n, r in receipts.read_all(out, layout).items() if r.recipe_hash == recipe_hash}
+    found = recipe.current(out)
+    receipts_of_all = receipts.read_all(out, layout)
+    own = {n: r for n, r in receipts_of_all.items() if r.origin == run.origin}
+    if found is None:
+        return Earlier(own, {})
+    others = tuple(sorted(found.sources.keys() - {run.name}))
+    if not found.shares(run):
+        return Earlier(own, {}, dropped=others)
+    unfinished = tuple(name for name in others if name in found.unfinished)
+    return Earlier(own, of_others(receipts_of_all, found, run), unfinished)
+
+
+def of_others(
+    found: Mapping[str, Receipt[SumsT]], recipes: Recipes, run: Recipe
+) -> dict[str, Receipt[SumsT]]:
+    """The receipts of the other sources of a data set, made by the recipe that it has now."""
+    origins = {recipes.origin(name) for name in recipes.sources if name != run.name}
+    return {name: r for name, r in found.items() if r.origin in origins}
 
 
 def plan_run(
@@ -82,9 +127,9 @@ def plan_run(
     groups: Mapping[str, Group],
     *,
     out: Place,
-    settings: dict[str, Any],
+    run: Recipe,
     target: int,
-    old: Mapping[str, Receipt[SumsT]] | None = None,
+    old: Earlier[SumsT] | None = None,
     excluded: Exclusions | None = None,
     overwrite: bool = False,
     notes: Sequence[str] = (),
@@ -93,10 +138,10 @@ def plan_run(
 
     Args:
         product: what to make.
-        inputs: all inputs of the finished data set.
+        inputs: all inputs of the finished source.
         groups: input name -> group; inputs that are not listed are left out.
         out: root of the data set.
-        settings: the recipe, as plain values.
+        run: the recipe.
         target: target size of a shard, in source bytes.
         old: the result of `earlier`, if the caller has it already.
         excluded: inputs to leave out -> why; default: those that the data set excludes already.
@@ -104,22 +149,58 @@ def plan_run(
         notes: sentences about what is left out.
 
     Raises:
-        UserError: the output was made by another recipe, or holds foreign files.
+        UserError: the output was made by another recipe, or holds foreign files, or another source has an input of
+            the same name.
     """
-    recipe.require_same(out, settings, overwrite=overwrite)
+    recipe.require_same(out, run, overwrite=overwrite)
     if old is None:
-        old = earlier(out, product.layout, recipe_hash=digest(settings))
+        old = earlier(out, product.layout, run)
     shards = cut(inputs, groups, layout=product.layout, target=target)
-    return _compared(shards, old, product, out, settings, excluded, notes)
+    _require_new_names(shards, old, product.layout, run, out)
+    return _compared(shards, old, product, out, run, excluded, [*notes, *_on_others(old, out)])
+
+
+def _require_new_names(
+    shards: Sequence[Shard[Any]], old: Earlier[Any], layout: Layout[Any], run: Recipe, out: Place
+) -> None:
+    """Raise UserError if another source of the data set has an input of the same name: rows are named after it."""
+    taken = {i.name: r.origin.source for r in old.others.values() for i in r.inputs}
+    twice = sorted(i.name for s in shards for i in s.inputs if i.name in taken)
+    if not twice:
+        return
+    words, other = layout.words, taken[twice[0]]
+    noun = words.input if len(twice) == 1 else words.inputs
+    raise UserError(
+        f"{out.uri}: {len(twice):,} {noun} of the source {run.name} {'has' if len(twice) == 1 else 'have'} the name of "
+        f"one of the source {other} (first: {twice[0]}), and names are unique in a data set.\n"
+        f"If both are the same, leave them out here: --exclude {shlex.quote(twice[0])} (also folders and globs)\n"
+        "If they are different, and source.root is one sub-dataset, name it: --override source.dataset=NAME\n"
+        f"If this is the source {other} from another folder, or with other settings: --override "
+        f"{shlex.quote(f'source.name={other}')}"
+    )
+
+
+def _on_others(old: Earlier[Any], out: Place) -> list[str]:
+    """Notes on the other sources of the data set."""
+    found = [
+        f"The source {name} of {out.uri} is unfinished, and left out until the command that extracts it is run again."
+        for name in old.unfinished
+    ]
+    if old.dropped:
+        found.append(
+            f"Removed from {out.uri}, because the shared settings change: {listed(old.dropped)}. Extract "
+            f"{'it' if len(old.dropped) == 1 else 'them'} again."
+        )
+    return found
 
 
 def plan_exclusion(
     product: Product[InputT, ItemT, SumsT],
     inputs: Mapping[str, InputT],
-    old: Mapping[str, Receipt[SumsT]],
+    old: Earlier[SumsT],
     *,
     out: Place,
-    settings: dict[str, Any],
+    run: Recipe,
     excluded: Exclusions,
     notes: Sequence[str] = (),
 ) -> Build[InputT, ItemT, SumsT]:
@@ -130,19 +211,19 @@ def plan_exclusion(
     Args:
         product: what to make.
         inputs: the inputs of the shards to remake, by name (`inputs_to_remake`).
-        old: the receipts of all shards (`earlier`).
+        old: the result of `earlier`.
         out: root of the data set.
-        settings: its recipe, as plain values.
+        run: the recipe of the source.
         excluded: inputs to leave out -> why.
         notes: sentences for the user.
     """
     layout = product.layout
     shards = [
         Shard(layout.folder, layout.keys, r.group, tuple(inputs.get(i.name, i) for i in r.inputs))
-        for r in sorted(old.values(), key=lambda r: r.path)
+        for r in sorted(old.own.values(), key=lambda r: r.path)
     ]
     # An excluded input is only named, never read, so that its listing in the receipt is enough.
-    return _compared(cast("list[Shard[InputT]]", shards), old, product, out, settings, excluded, notes)
+    return _compared(cast("list[Shard[InputT]]", shards), old, product, out, run, excluded, notes)
 
 
 def inputs_to_remake(receipts: Iterable[Receipt[Any]], excluded: Exclusions) -> list[InputListing]:
@@ -153,29 +234,28 @@ def inputs_to_remake(receipts: Iterable[Receipt[Any]], excluded: Exclusions) -> 
 
 def _compared(
     shards: Sequence[Shard[InputT]],
-    old: Mapping[str, Receipt[SumsT]],
+    old: Earlier[SumsT],
     product: Product[InputT, ItemT, SumsT],
     out: Place,
-    settings: dict[str, Any],
+    run: Recipe,
     excluded: Exclusions | None,
     notes: Sequence[str],
 ) -> Build[InputT, ItemT, SumsT]:
     """The plan that makes these shards from what is there."""
     current = exclusions.read(out)
     excluded = current if excluded is None else excluded
-    done = _valid(shards, old, out, excluded)
-    superseded = _superseded(shards, out, folder=product.layout.folder)
+    done = _valid(shards, old.own, out, excluded)
+    superseded = _superseded(shards, old.others.values(), out, folder=product.layout.folder)
     return Build(
         product=product,
         out=out,
-        recipe=settings,
-        recipe_hash=digest(settings),
+        recipe=run,
         shards=tuple(shards),
         done=done,
         superseded=superseded,
         excluded=dict(excluded),
         listed=excluded == current,
-        manifest=manifest.read(out, product.layout) if recipe.is_written(out, settings) else None,
+        manifest=manifest.read(out, product.layout) if recipe.is_finished(out, run) else None,
         notes=tuple(notes),
     )
 
@@ -200,8 +280,11 @@ def _valid(
     return valid
 
 
-def _superseded(shards: Sequence[Shard[Any]], out: Place, *, folder: str) -> tuple[str, ...]:
+def _superseded(
+    shards: Sequence[Shard[Any]], others: Iterable[Receipt[Any]], out: Place, *, folder: str
+) -> tuple[str, ...]:
     """Files of shards that are not part of the finished data set, and partial files of a killed run."""
-    keep = {s.path for s in shards} | {f"{receipts.FOLDER}/{s.name}.json" for s in shards}
+    shards_and_names = [(s.path, s.name) for s in shards] + [(r.path, r.shard) for r in others]
+    keep = {p for path, name in shards_and_names for p in (path, f"{receipts.FOLDER}/{name}.json")}
     found = [out.relative(i.path) for place in (folder, receipts.FOLDER) for i in out.files(place)]
     return tuple(p for p in found if p not in keep)

@@ -72,18 +72,20 @@ SumsT = TypeVar("SumsT", bound=Sums)
 
 
 class ShardEntry(Document):
-    """A shard in the manifest; `path` is relative to the root."""
+    """A shard in the manifest; `path` is relative to the root, `source` is empty in files of earlier versions."""
 
     path: Name
     sha256: Sha256
     rows: Count
     bytes: Count
+    source: str = ""
 
 
 class Counts(Document):
     """Counts of a group or of all groups in the manifest; a product adds its own."""
 
     rejected: dict[str, Count]
+    source: str = ""
 
 
 class Manifest(Document):
@@ -95,6 +97,7 @@ class Manifest(Document):
     recipe_hash: Name
     shards: Annotated[tuple[ShardEntry, ...], FIRST]
     counts: Annotated[tuple[Counts, ...], FIRST]
+    sources: Annotated[tuple[Counts, ...], FIRST] = ()
     totals: Counts
 
 

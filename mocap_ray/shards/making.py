@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
 import pyarrow as pa
@@ -18,6 +18,7 @@ from mocap_ray.shards.exclusions import Exclusions
 from mocap_ray.shards.layout import SumsT
 from mocap_ray.shards.product import ItemT, Product
 from mocap_ray.shards.receipts import InputListing, Receipt, RejectedRow
+from mocap_ray.shards.recipe import Origin
 from mocap_ray.storage import Place
 
 
@@ -41,7 +42,7 @@ class Job(Generic[InputT, ItemT, SumsT]):
     Attributes:
         product: what to make.
         out: root of the data set.
-        recipe_hash: of the run, for files and receipts.
+        origin: the source and the hashes of its recipe, for files and receipts.
         metadata: of each file's schema.
         excluded: inputs that are rejected without being read -> why.
         strict: whether to raise on the first rejection.
@@ -50,7 +51,7 @@ class Job(Generic[InputT, ItemT, SumsT]):
 
     product: Product[InputT, ItemT, SumsT]
     out: Place
-    recipe_hash: str
+    origin: Origin
     metadata: Mapping[str, str]
     excluded: Exclusions = field(default_factory=dict)
     strict: bool = False
@@ -98,14 +99,14 @@ def make(
             else:
                 rejections.append(item)
     data: pa.Buffer | None = None
-    _retried(lambda: recipe.require_current(out, job.recipe_hash), retry, f"reading {recipe.NAME}")
+    _retried(lambda: recipe.require_current(out, job.origin), retry, f"reading {recipe.NAME}")
     _retried(lambda: _require_same_exclusions(shard, job), retry, f"reading {exclusions.NAME}")
     if items:
         data = product.encode(_with_metadata(product.table(items), job))
         _retried(lambda: out.write_atomic(data, shard.path), retry, f"writing {shard.path}")
     else:
         out.remove(shard.path)
-    receipt = _receipt(shard, product.sums(items), len(items), rejections, data, job.recipe_hash)
+    receipt = _receipt(shard, product.sums(items), len(items), rejections, data, job.origin)
     _retried(lambda: receipt.write_atomic(out, product.layout), retry, f"writing the receipt of {shard.path}")
     return receipt
 
@@ -144,8 +145,12 @@ def _require_same_exclusions(shard: Shard[Any], job: Job[Any, Any, Any]) -> None
 
 
 def _with_metadata(table: pa.Table, job: Job[Any, Any, Any]) -> pa.Table:
-    values = {**job.metadata, "recipe_hash": job.recipe_hash}
-    return table.replace_schema_metadata({f"mocap_ray.{key}": value for key, value in values.items()})
+    return table.replace_schema_metadata(file_metadata(job.metadata, job.origin))
+
+
+def file_metadata(metadata: Mapping[str, str], origin: Origin) -> dict[str, str]:
+    """The metadata of a file's schema."""
+    return {f"mocap_ray.{key}": value for key, value in {**metadata, **asdict(origin)}.items()}
 
 
 def _receipt(
@@ -154,14 +159,14 @@ def _receipt(
     rows: int,
     rejections: Sequence[Rejection[InputT]],
     data: pa.Buffer | None,
-    recipe_hash: str,
+    origin: Origin,
 ) -> Receipt[SumsT]:
     """The receipt of a shard: what it holds and what it was made from."""
     return Receipt(
         shard=shard.name,
         path=shard.path,
         group=shard.group,
-        recipe_hash=recipe_hash,
+        origin=origin,
         inputs=tuple(InputListing.of(i) for i in shard.inputs),
         sha256=hashlib.sha256(data).hexdigest() if data is not None else None,
         bytes=data.size if data is not None else 0,

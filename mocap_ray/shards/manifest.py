@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from functools import reduce
 from typing import Any, TypeVar
 
@@ -16,6 +16,7 @@ from mocap_ray.errors import UserError
 from mocap_ray.shards.layout import Layout, Manifest, SumsT
 from mocap_ray.shards.product import Product
 from mocap_ray.shards.receipts import Receipt, rejected_keys
+from mocap_ray.shards.recipe import Recipes
 from mocap_ray.storage import Place
 from mocap_ray.version import __version__
 
@@ -95,12 +96,17 @@ def finish(
     receipts: Iterable[Receipt[SumsT]],
     product: Product[Any, Any, SumsT],
     *,
-    recipe: Mapping[str, Any],
-    recipe_hash: str,
+    recipes: Recipes,
 ) -> dict[str, Any]:
     """Write everything that is made from the receipts; the manifest comes last, so its presence means complete.
 
     The files contain no time, host or path of a machine: the same inputs and recipe give the same bytes.
+
+    Args:
+        out: root of the data set.
+        receipts: of all shards of these sources.
+        product: what the shards hold.
+        recipes: the recipe of the sources that are finished.
 
     Returns:
         The manifest.
@@ -108,19 +114,24 @@ def finish(
     receipts = sorted(receipts, key=lambda r: r.path)
     layout = product.layout
     out.write_atomic(_rejected(receipts, layout), "rejected.parquet")
-    groups = sorted({r.group for r in receipts})
+    groups = sorted({(r.group, r.origin.source) for r in receipts})
     manifest = {
         "schema_version": layout.schema_version,
         "package_version": __version__,
-        "recipe": dict(recipe),
-        "recipe_hash": recipe_hash,
+        "recipe": recipes.values,
+        "recipe_hash": recipes.hash,
         "shards": [_shard(r) for r in receipts if r.sha256 is not None],
         "counts": [
             {
+                "source": source,
                 **dict(zip(layout.keys, group, strict=True)),
-                **_count([r for r in receipts if r.group == group], product),
+                **_count([r for r in receipts if (r.group, r.origin.source) == (group, source)], product),
             }
-            for group in groups
+            for group, source in groups
+        ],
+        "sources": [
+            {"source": name, **_count([r for r in receipts if r.origin.source == name], product)}
+            for name in sorted(recipes.sources)
         ],
         "totals": _count(receipts, product),
     }
@@ -134,6 +145,7 @@ def _shard(receipt: Receipt[SumsT]) -> dict[str, Any]:
     sums = receipt.sums
     return {
         "path": receipt.path,
+        "source": receipt.origin.source,
         "sha256": receipt.sha256,
         "rows": receipt.rows,
         "bytes": receipt.bytes,
@@ -156,8 +168,8 @@ def _count(receipts: Sequence[Receipt[SumsT]], product: Product[Any, Any, SumsT]
 
 def _rejected(receipts: Sequence[Receipt[Any]], layout: Layout[Any]) -> pa.Buffer:
     """rejected.parquet: one row per input, or piece of one, that was left out."""
-    words, keys = layout.words, rejected_keys(layout)
-    rows = [left.row(layout) for r in receipts for left in r.rejections]
+    words, keys = layout.words, ("source", *rejected_keys(layout))
+    rows = [{"source": r.origin.source, **left.row(layout)} for r in receipts for left in r.rejections]
     rows.sort(key=lambda row: (*(row[key] for key in keys), row[words.input], row[words.start]))
     text = pa.string()
     fields = [(key, text) for key in keys]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Generic
 
 from pydantic import TypeAdapter
@@ -14,6 +14,7 @@ from mocap_ray.documents import Count, Document, Name, Sha256
 from mocap_ray.records import Rejection
 from mocap_ray.shards.cutting import Group
 from mocap_ray.shards.layout import Input, Layout, Record, SumsT
+from mocap_ray.shards.recipe import Origin
 from mocap_ray.storage import Place
 
 FOLDER = "receipts"
@@ -80,7 +81,7 @@ class Receipt(Generic[SumsT]):
     shard: str
     path: str
     group: Group
-    recipe_hash: str
+    origin: Origin
     inputs: tuple[InputListing, ...]
     sha256: str | None
     bytes: int
@@ -98,7 +99,9 @@ class _Head(Document):
 
     shard: Name
     path: Name
-    recipe_hash: Name
+    source: Name
+    shared_hash: Name
+    source_hash: Name
     inputs: tuple[InputListing, ...]
     sha256: Sha256 | None
     bytes: Count
@@ -114,7 +117,7 @@ def _values(receipt: Receipt[Any], layout: Layout[Any]) -> dict[str, Any]:
         "shard": receipt.shard,
         "path": receipt.path,
         **dict(zip(layout.keys, receipt.group, strict=True)),
-        "recipe_hash": receipt.recipe_hash,
+        **asdict(receipt.origin),
         "inputs": receipt.inputs,
         "sha256": receipt.sha256,
         "bytes": receipt.bytes,
@@ -135,7 +138,7 @@ def _parsed(data: bytes, layout: Layout[SumsT]) -> Receipt[SumsT]:
         shard=head.shard,
         path=head.path,
         group=group,
-        recipe_hash=head.recipe_hash,
+        origin=Origin(head.source, head.shared_hash, head.source_hash),
         inputs=head.inputs,
         sha256=head.sha256,
         bytes=head.bytes,

@@ -10,7 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from mocap_ray.lock import lock
 from mocap_ray.shards import exclusions, manifest, receipts, recipe
-from mocap_ray.shards.build import Build
+from mocap_ray.shards.build import Build, of_others
 from mocap_ray.shards.cutting import Shard
 from mocap_ray.shards.making import Job
 from mocap_ray.shards.reports import ShardReport, find_killers, report
@@ -183,7 +183,7 @@ def run(
         log = RunLog(build.out, config)
         # From here until the manifest is written again, the data set is unfinished.
         build.out.remove(manifest.NAME)
-        recipe.write(build.out, build.recipe)
+        recipe.begin(build.out, build.recipe)
         if build.excluded != exclusions.read(build.out):
             exclusions.write(build.out, build.excluded)
         tally, work_s, workers, versions = _Tally(), 0.0, 0, {}
@@ -274,9 +274,9 @@ def _finish(build: AnyBuild, tally: _Tally) -> dict[str, Any]:
         )
     for path in build.superseded:
         build.out.remove(path)
-    return manifest.finish(
-        build.out, finished, build.product, recipe=build.recipe, recipe_hash=build.recipe_hash
-    )
+    recipes = recipe.end(build.out, build.recipe).finished
+    others = of_others(by_name, recipes, build.recipe)
+    return manifest.finish(build.out, [*finished, *others.values()], build.product, recipes=recipes)
 
 
 def _result(

@@ -23,7 +23,7 @@ from mocap_ray.wording import counted
 
 SAME = 0.02
 """Metres within which joints of the poses count as those that were encoded."""
-FACETS = ("dataset", "split", "style", "action")
+FACETS = ("domain", "dataset", "split", "style", "action")
 
 
 class DataSetPlaylist(Playlist):

@@ -23,10 +23,17 @@ from mocap_ray.records import Recording
 from mocap_ray.skeleton import BODY_PARENTS, HUMANML3D_BONES, REST_DIRECTIONS
 
 RECIPE = {
-    "archive": {"name": "amass", "split": "hash"},
-    "body": {"gender": "recorded", "models": {"smplh/neutral": "ab" * 32}},
+    "body": {"gender": "recorded", "betas": None},
+    "sources": {
+        "amass": {
+            "archive": "amass",
+            "domain": "amass",
+            "split": "subject",
+            "models": {"smplh/neutral": {"sha256": "ab" * 32, "standin": False}},
+        }
+    },
     "motion": {"profile": "humanml3d", "resample": "interpolate", "yaw": "continuous", "mirror": True},
-    "recipe_version": 1,
+    "recipe_version": 3,
 }
 Poses = Callable[[int, int], np.ndarray]
 """Number of a clip and its frames -> rotation vectors [frames, 55, 3]."""
@@ -103,6 +110,7 @@ def made_clip(
         trans=None if mirrored else joints[:, 0].astype(np.float32),
         action=ACTIONS[number % 4],
         texts=texts,
+        domain="amass",
     )
 
 

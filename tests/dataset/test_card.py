@@ -9,33 +9,43 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from mocap_ray.dataset.card import Attribution, card, cell, grouped
+from mocap_ray.dataset.card import card, cell
 from mocap_ray.dataset.snippets import snippets
 from tests.dataset.made import make
 
-SOURCES = {
-    "CMU": Attribution(
-        "CMU Motion Capture", "free for all uses", "NSF EIA-0196217", "http://mocap.cs.cmu.edu"
-    )
+ABOUT = {
+    "title": "CMU Motion Capture",
+    "licence": "free for all uses",
+    "citation": "NSF EIA-0196217",
+    "url": "http://mocap.cs.cmu.edu",
 }
 
 
-def manifest_of(root: Path) -> dict[str, object]:
-    return json.loads((root / "manifest.json").read_text())
+def manifest_of(root: Path, **about: dict[str, str]) -> dict[str, Any]:
+    """The manifest, with where its sources come from; sources that it does not have are added."""
+    found: dict[str, Any] = json.loads((root / "manifest.json").read_text())
+    (first,) = found["recipe"]["sources"].values()
+    for name, text in about.items():
+        found["recipe"]["sources"].setdefault(name, {**first, "domain": name})["about"] = text
+    return found
 
 
 def test_the_card_states_counts_sources_and_recipe(tmp_path: Path) -> None:
     make(tmp_path / "set")
-    text = card(manifest_of(tmp_path / "set"), SOURCES)
+    text = card(manifest_of(tmp_path / "set", amass=ABOUT))
     assert "18 clips of human motion, 72 s" in text
     assert "| CMU | train | 7 | 10 | 800 | 40 s | 1 teleport, 1 too short |" in text
-    assert "**CMU**: CMU Motion Capture (<http://mocap.cs.cmu.edu>)\n  - Licence: free for all uses" in text
-    assert "**BMLrub**: no licence is on record here" in text
+    origin = "CMU Motion Capture (<http://mocap.cs.cmu.edu>)\n  - Licence: free for all uses"
+    assert f"**BMLrub, CMU**: {origin}" in text
+    assert "| amass | amass | BMLrub, CMU | 11 | 18 | 72 s |" in text
+    assert "about" not in text.partition("## Recipe")[2]
+    assert "**BMLrub, CMU**: no licence is on record here" in card(manifest_of(tmp_path / "set"))
     assert '| `motion.yaw` | `"continuous"` |' in text
     assert "gender fallback: 3" in text
 
@@ -43,15 +53,21 @@ def test_the_card_states_counts_sources_and_recipe(tmp_path: Path) -> None:
 def test_the_card_depends_only_on_its_arguments(tmp_path: Path) -> None:
     for name in ("a", "b"):
         make(tmp_path / name)
-    one, two = (card(manifest_of(tmp_path / name), SOURCES) for name in ("a", "b"))
+    one, two = (card(manifest_of(tmp_path / name, amass=ABOUT)) for name in ("a", "b"))
     assert one == two
     assert str(tmp_path) not in one
     assert one.endswith("|\n")
 
 
-def test_sub_datasets_of_one_source_share_an_entry() -> None:
-    a, b = Attribution("A", "free", "cite A", ""), Attribution("B", "paid", "cite B", "")
-    assert grouped(["u", "x", "y", "z"], {"x": b, "y": a, "z": b}) == [("x, z", b), ("y", a), ("u", None)]
+def test_sources_of_one_archive_share_an_entry(tmp_path: Path) -> None:
+    make(tmp_path / "set")
+    manifest = manifest_of(tmp_path / "set", amass=ABOUT, more=ABOUT, own={**ABOUT, "title": "Mine"})
+    for row, name in zip(manifest["counts"], ("amass", "more", "own"), strict=True):
+        row["source"] = name
+    text = card(manifest)
+    assert text.count("CMU Motion Capture") == 1
+    assert "**BMLrub, CMU**: CMU Motion Capture" in text
+    assert "**CMU**: Mine" in text
 
 
 @pytest.mark.parametrize("standin", [True, False])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -17,6 +16,7 @@ from mocap_ray.dataset.product import ClipBuild
 from mocap_ray.demo.archive import write_demo
 from mocap_ray.demo.standin import write_standin
 from mocap_ray.records import Recording
+from mocap_ray.shards import recipe
 from mocap_ray.shards.making import make
 from tests.archives import rawzip, takes
 
@@ -82,7 +82,7 @@ def test_only_missing_shards_count(tmp_path: Path, prepared: Prepared) -> None:
     write_demo(tmp_path / "archive", recordings=8, bad=False)
     build = prepared()
     make(build.shards[0], build.job())
-    (tmp_path / "out" / "recipe.json").write_text(json.dumps(build.recipe))
+    recipe.begin(build.out, build.recipe)
     again = prepared()
     guess = estimate(again)
     done = build.shards[0]
@@ -96,7 +96,7 @@ def test_the_estimate_of_a_finished_data_set_is_zero(tmp_path: Path, prepared: P
     build = prepared()
     for s in build.shards:
         make(s, build.job())
-    (tmp_path / "out" / "recipe.json").write_text(json.dumps(build.recipe))
+    recipe.begin(build.out, build.recipe)
     guess = estimate(prepared())
     assert (guess.recordings, guess.sample, guess.hours, guess.output_bytes, guess.cpu_s) == (0, 0, 0, 0, 0)
 

@@ -72,7 +72,7 @@ def planned(job: Run, change: Change) -> ClipBuild:
 def changed(job: Run, *patterns: str, reason: str | None = REASON) -> RunResult | None:
     """As `mocap-ray dataset exclude` and `include`, in this process."""
     change, out = Change(patterns, reason), place(job.out)
-    if not change.is_needed(out):
+    if not change.sources(out):
         return None
     engine: Callable[[], Any] = lambda: nullcontext(InProcess())  # noqa: E731
     return run_plainly(lambda: planned(job, change), engine, out=out, callback=NoCallback())
@@ -259,7 +259,7 @@ def test_a_change_that_is_impossible_is_refused(
 
 def test_a_folder_that_is_no_data_set_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no data set\. Expected one that `mocap-ray extract` wrote"):
-        Change(("CMU",), "x").is_needed(place(tmp_path))
+        Change(("CMU",), "x").sources(place(tmp_path))
     assert list(tmp_path.iterdir()) == []
 
 

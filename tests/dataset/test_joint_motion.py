@@ -283,7 +283,8 @@ def test_the_real_command_makes_a_data_set_without_any_body_model(archive: Path,
     manifest = json.loads((out / "manifest.json").read_text())
     assert manifest["totals"]["rejected"] == {"teleport": 1, "unreadable": 1}
     assert manifest["totals"]["other_gender_body"] == 0
-    assert manifest["recipe"]["split"] == "joints"
-    assert manifest["recipe"]["body"]["models"] == {}
+    source = manifest["recipe"]["sources"]["joints"]
+    assert source["split"] == source["domain"] == "joints"
+    assert source["models"] == {}
     shown = _command("inspect", str(archive / "Lab" / "s1_0.npy"), "--archive", name)
     assert "joints of the source" in shown

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import replace
@@ -34,9 +33,10 @@ from mocap_ray.motion.clip import Clip, Reason
 from mocap_ray.motion.features import decode
 from mocap_ray.motion.mirror import mirror_joints
 from mocap_ray.records import Recording, Rejection
-from mocap_ray.shards import manifest
+from mocap_ray.shards import manifest, recipe
 from mocap_ray.shards.cutting import Shard
 from mocap_ray.shards.making import Job, make
+from mocap_ray.shards.recipe import Origin
 from mocap_ray.skeleton import FAMILIES, PARENTS, TO_SMPLX
 from mocap_ray.storage import place
 
@@ -59,6 +59,19 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("process_demo")
     write_demo(root, recordings=8)
     return root
+
+
+def finish(build: ClipBuild, made: list[Any]) -> dict[str, Any]:
+    """The last step of a run, without the run."""
+    recipe.begin(build.out, build.recipe)
+    return manifest.finish(build.out, made, build.product, recipes=recipe.end(build.out, build.recipe))
+
+
+def changed_settings(first: ClipBuild, second: ClipBuild) -> set[str]:
+    """The settings of the source that differ; the shared ones do not."""
+    assert first.recipe.shared == second.recipe.shared
+    a, b = first.recipe.source.settings, second.recipe.source.settings
+    return {key for key in {*a, *b} if a.get(key) != b.get(key)}
 
 
 def plan_for(root: Path, bodies: Path, *, columns: tuple[str, ...] = ALL, **options: Any) -> Plan:
@@ -172,7 +185,7 @@ def test_a_clips_bits_do_not_depend_on_its_neighbours(
 ) -> None:
     plan = plan_for(demo, bodies, body={"gender": "neutral"}, **options)
     chosen = [r for r in listed(plan) if "/9" not in r.name and "shape" not in r.name]
-    job = Job(ClipProduct(plan, {}), place(tmp_path), "x", {})
+    job = Job(ClipProduct(plan), place(tmp_path), Origin("x", "y", "z"), {})
     tables = []
     for shard in (shard_of(*chosen), *(shard_of(r) for r in reversed(chosen))):
         make(shard, job)
@@ -489,7 +502,7 @@ def test_only_a_model_that_is_missing_is_said_to_be(
 
 def sums_of(plan: Plan, out: Path) -> ClipSums:
     """The sums of all recordings of the plan."""
-    receipt = make(shard_of(*listed(plan)), Job(ClipProduct(plan, {}), place(out), "x", {}))
+    receipt = make(shard_of(*listed(plan)), Job(ClipProduct(plan), place(out), Origin("x", "y", "z"), {}))
     return receipt.sums
 
 
@@ -582,7 +595,7 @@ def test_a_recording_of_a_family_that_is_left_out_is_rejected_and_the_run_goes_o
         "its body models are needed then."
     )
     made = [make(s, build.job()) for s in build.shards]
-    done = manifest.finish(build.out, made, build.product, recipe=build.recipe, recipe_hash=build.recipe_hash)
+    done = finish(build, made)
     assert done["totals"]["rejected"] == {"other_family": 1}
     assert done["totals"]["clips"] == 1
     (left,) = (r for receipt in made for r in receipt.rejections)
@@ -638,7 +651,7 @@ def test_what_is_counted_is_in_the_data_card(tmp_path: Path, demo: Path, bodies:
         OutputOptions(root=str(tmp_path / "out")),
     )
     made = [make(s, build.job()) for s in build.shards]
-    manifest.finish(build.out, made, build.product, recipe=build.recipe, recipe_hash=build.recipe_hash)
+    finish(build, made)
     assert (
         "1 recording has clips at another frame rate than 20 fps" in (tmp_path / "out/README.md").read_text()
     )
@@ -731,7 +744,7 @@ def test_a_rebuild_is_exported_under_humanml3ds_names(tmp_path: Path, demo: Path
         f"Left out, because {root}/index/index.csv has no row for them: 1 recording.",
     ]
     made = [make(s, build.job()) for s in build.shards]
-    manifest.finish(build.out, made, build.product, recipe=build.recipe, recipe_hash=build.recipe_hash)
+    finish(build, made)
     ds = reader.open(build.out.path)
     names = {c.clip_id: c.name for c in ds.clips()}
     assert names == {
@@ -758,11 +771,11 @@ def test_the_index_is_in_the_recipe_by_its_content(tmp_path: Path, demo: Path, b
     take(root, demo, name="CMU/01/a_poses")
     rows = ["CMU/01/a_poses.npy,0,30,0.npy", "KIT/1/b_poses.npy,0,30,1.npy"]
     first = prepared(root, bodies, rows)
-    assert prepared(root, bodies, rows[::-1]).recipe_hash == first.recipe_hash
+    assert prepared(root, bodies, rows[::-1]).recipe == first.recipe
     changed = prepared(root, bodies, [rows[0], rows[1].replace("30", "31")])
-    assert {k for k in first.recipe if first.recipe[k] != changed.recipe[k]} == {"segments"}
-    assert "index.csv" not in json.dumps(first.recipe)
-    assert "segments" not in prepared(root, bodies, rows, segments=None).recipe
+    assert changed_settings(first, changed) == {"segments"}
+    assert "index.csv" not in repr(first.recipe)
+    assert "segments" not in prepared(root, bodies, rows, segments=None).recipe.source.settings
 
 
 def test_rows_of_an_index_are_not_cut(tmp_path: Path, demo: Path, bodies: Path) -> None:
@@ -775,7 +788,7 @@ def test_rows_of_an_index_are_not_cut(tmp_path: Path, demo: Path, bodies: Path) 
     ]
     (recording,) = cut.shards[0].inputs
     assert [c.num_frames for c in clips_of(recording, plan_of(cut))] == [59, 29]
-    assert cut.recipe_hash == whole.recipe_hash  # it changes no row
+    assert cut.recipe == whole.recipe  # it changes no row
 
 
 # Labels from a table
@@ -806,7 +819,7 @@ def test_labels_of_a_table_reach_the_data_set_and_the_export(
         "no row for 1 recording, such as Set/s2/run_poses; without a row, a recording keeps the labels of the archive.",
     ]
     made = [make(s, build.job()) for s in build.shards]
-    manifest.finish(build.out, made, build.product, recipe=build.recipe, recipe_hash=build.recipe_hash)
+    finish(build, made)
     ds = reader.open(build.out.path)
     turn = {False: "he turns left, twice", True: "he turns right, twice"}
     wave = {False: "wave left hand", True: "wave right hand"}
@@ -847,9 +860,9 @@ def test_the_table_of_labels_is_in_the_recipe_by_its_content(
     first, turned, changed = (
         labelled(root, bodies, "\n".join(r)) for r in (rows, rows[::-1], [rows[0], "CMU/01/b_poses,sit,,"])
     )
-    assert first.recipe_hash == turned.recipe_hash
-    assert {k for k in first.recipe if first.recipe[k] != changed.recipe[k]} == {"labels"}
-    assert "labels.csv" not in json.dumps(first.recipe)
+    assert first.recipe == turned.recipe
+    assert changed_settings(first, changed) == {"labels"}
+    assert "labels.csv" not in repr(first.recipe)
 
 
 def test_settings_that_are_not_used_leave_the_recipe_as_it_was(
@@ -863,8 +876,8 @@ def test_settings_that_are_not_used_leave_the_recipe_as_it_was(
             MotionOptions.model_validate(motion),
             OutputOptions(root=str(tmp_path / "out")),
         )
-        assert "labels" not in build.recipe
-        assert "max_frames" not in build.recipe["motion"]
+        assert {"labels", "segments", "max_frames"}.isdisjoint(build.recipe.source.settings)
+        assert "max_frames" not in build.recipe.shared["motion"]
 
 
 @pytest.mark.parametrize("motion", [{"window": 40}, {"quality": {"cut": True}}])
@@ -885,6 +898,6 @@ def test_the_device_is_only_in_the_plan(tmp_path: Path, demo: Path, bodies: Path
     cpu = prepare(source, body, MotionOptions(), output)
     gpu = prepare(source, body, MotionOptions(), output, gpus=0.5)
     assert (plan_of(cpu).device, plan_of(gpu).device) == ("cpu", "cuda")
-    assert cpu.recipe_hash == gpu.recipe_hash
+    assert cpu.recipe == gpu.recipe
     assert replace(plan_of(gpu), device="cpu", bodies=plan_of(cpu).bodies) == plan_of(cpu)
     assert (cpu.product.resources.gpus, gpu.product.resources.gpus) == (0.0, 0.5)

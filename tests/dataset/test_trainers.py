@@ -16,6 +16,7 @@ from mocap_ray.dataset.trainers import Coverage, TrainerLimits, coverage, read_m
 from mocap_ray.dataset.views import DataSetError
 from mocap_ray.errors import UserError
 from mocap_ray.runs.extract import ExtractConfig
+from mocap_ray.shards.recipe import Recipes, SourceRecipe
 from tests.dataset.made import make
 from tests.dataset.mdm import LONGEST, MdmClips
 from tests.distributed.conftest import Run
@@ -23,8 +24,12 @@ from tests.distributed.conftest import Run
 MDM = TrainerLimits()
 
 
+def made_by(motion: dict[str, Any], **source: Any) -> Recipes:
+    return Recipes({"motion": motion}, {"a": SourceRecipe("a", source)})
+
+
 def covered(*frames: int, limits: TrainerLimits = MDM, **motion: Any) -> Coverage:
-    return coverage(frames, limits, recipe={"motion": {"min_frames": 20, **motion}})
+    return coverage(frames, limits, recipes=made_by({"min_frames": 20, **motion}))
 
 
 def test_clips_under_40_and_from_200_frames_are_not_seen() -> None:
@@ -66,7 +71,7 @@ def test_what_cannot_be_changed_is_not_promised() -> None:
     assert "motion.window=196, or without motion.window=300" in covered(300, window=300).remedies[0]
     (only_short,) = covered(30).remedies
     assert only_short.endswith("--override motion.min_frames=40 to leave out short clips.")
-    of_index = coverage([300], MDM, recipe={"motion": {}, "segments": "ab"}).remedies
+    of_index = coverage([300], MDM, recipes=made_by({}, segments="ab")).remedies
     assert of_index == ("The clips are rows of the index that source.segments names, and those are not cut.",)
 
 

@@ -97,7 +97,7 @@ class Run:
                 prepared, lambda: nullcontext(InProcess()), out=out, callback=NoCallback()
             ).manifest
         build = prepared()
-        recipe.write(build.out, build.recipe)
+        recipe.begin(build.out, build.recipe)
         for shard in build.todo[:shards]:
             make(shard, build.job())
         return {}

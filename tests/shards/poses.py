@@ -25,6 +25,7 @@ from mocap_ray.records import Recording, Rejection
 from mocap_ray.shards.build import Build, plan_run
 from mocap_ray.shards.layout import Layout, ProductWords, Sums
 from mocap_ray.shards.product import Product
+from mocap_ray.shards.recipe import Recipe, SourceRecipe
 from mocap_ray.shards.running import InProcess, NoCallback, RunCallback, RunResult, run
 from mocap_ray.storage import Place, place
 
@@ -146,8 +147,9 @@ def prepared(product: PoseProduct, out: Place, *, limit: int | None = None) -> B
     """The plan of a run: list the archive, assign splits, compare with the output."""
     listed = amass.discover(product.archive)[:limit]
     groups = {r.name: ("val" if r.subject.endswith("2") else "train",) for r in listed}
-    settings = {"product": "poses", "every": EVERY}
-    return plan_run(product, listed, groups, out=out, settings=settings, target=1_500_000)
+    source = SourceRecipe("poses", {"every": EVERY})
+    run = Recipe({"product": "poses"}, source)
+    return plan_run(product, listed, groups, out=out, run=run, target=1_500_000)
 
 
 def make_poses(

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -67,13 +68,17 @@ def test_one_row_per_pose_and_a_manifest_in_its_own_words(archive: Path, tmp_pat
     assert made["totals"]["highest"] == max(c["highest"] for c in made["counts"])
     assert sum(c["poses"] for c in made["counts"]) == len(rows)
     schema = pq.read_schema(next((tmp_path / "out" / "poses").rglob("*.parquet")))
-    assert schema.metadata[b"mocap_ray.recipe_hash"].decode() == made["recipe_hash"]
+    origin = prepared(product(archive), place(tmp_path / "out")).recipe.origin
+    for key, value in asdict(origin).items():
+        assert schema.metadata[f"mocap_ray.{key}".encode()].decode() == value
+    assert [row["source"] for row in made["sources"]] == ["poses"]
+    assert made["sources"][0]["rows"] == made["totals"]["rows"]
 
 
 def test_rejections_by_name_and_reason_in_a_file_with_its_own_keys(archive: Path, tmp_path: Path) -> None:
     make_poses(product(archive), tmp_path / "out")
     table = pq.read_table(tmp_path / "out" / "rejected.parquet")
-    assert table.column_names == ["split", "recording", "frame", "reason", "detail"]
+    assert table.column_names == ["source", "split", "recording", "frame", "reason", "detail"]
     lost = {r["recording"].rpartition("/")[2]: r["reason"] for r in table.to_pylist()}
     assert lost["shape"] == lost["903_cut_short_poses"] == "no_motion"
     # A take that teleports still has poses: each product decides what is unusable.
@@ -85,7 +90,7 @@ def test_an_unfinished_run_goes_on_and_leaves_the_same_bytes(archive: Path, tmp_
     assert whole.made > 3
     out = place(tmp_path / "parts")
     build = prepared(product(archive), out)
-    recipe.write(out, build.recipe)
+    recipe.begin(out, build.recipe)
     for shard in build.todo[:2]:  # and killed here
         make(shard, build.job())
     again = make_poses(product(archive), tmp_path / "parts")
@@ -129,7 +134,7 @@ def test_receipts_come_back_as_they_were_and_foreign_ones_prove_nothing(
 
 def test_another_recipe_and_a_second_run_at_once_are_refused(archive: Path, tmp_path: Path) -> None:
     make_poses(product(archive), tmp_path / "out")
-    (tmp_path / "out" / "recipe.json").write_text('{"product": "poses", "every": 60}')
+    (tmp_path / "out" / "recipe.json").write_text('{"product": "poses", "sources": {"poses": {"every": 60}}}')
     with pytest.raises(UserError, match=r"every: was 60, is now 30[\s\S]*--overwrite"):
         make_poses(product(archive), tmp_path / "out")
     with lock(place(tmp_path / "used"), what="data set"), pytest.raises(Locked):
@@ -277,7 +282,7 @@ def test_reports_are_logged_under_the_products_names() -> None:
 
 
 WORDS = re.compile(
-    r"(?i)motion|clip|pose|joint|skelet|frame|smpl|amass|body|bodies|mocap(?!_ray)|feature|gender|betas|recording"
+    r"(?i)motion|clip|pose|joint|skelet|frame|smpl|amass|body|bodies|mocap(?![-_]ray)|feature|gender|betas|recording"
 )
 
 
