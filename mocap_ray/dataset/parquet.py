@@ -118,10 +118,8 @@ class ShardFile:
 
     def _filled(self, table: pa.Table, columns: Sequence[str]) -> pa.Table:
         """The table with the columns that a file of an earlier version lacks."""
-        for name, value in ((schema.DOMAIN, self.domain), (schema.NAME, None)):
-            if name in columns and name not in table.column_names:
-                table = table.append_column(name, pa.array([value] * len(table), pa.string()))
-        return table
+        lacking = [name for name in schema.ADDED if name in columns and name not in table.column_names]
+        return table if not lacking else schema.with_added(table, self.domain).select(list(columns))
 
     @contextmanager
     def _damage(self) -> Iterator[None]:

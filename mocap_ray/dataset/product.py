@@ -65,6 +65,19 @@ class ClipSums(Sums):
 
     AMOUNTS: ClassVar[tuple[str, ...]] = ("frames", "seconds")
 
+    @staticmethod
+    def empty() -> ClipSums:
+        """The sums of no clips."""
+        return ClipSums(
+            frames=0,
+            seconds=0.0,
+            other_gender_body=0,
+            missing_body=0,
+            other_rate=0,
+            short_segments=0,
+            moments=FeatureSums.of(Moments.empty()),
+        )
+
     frames: Count
     seconds: Amount
     other_gender_body: Count

@@ -64,6 +64,15 @@ def schema(columns: Sequence[str], *, metadata: dict[str, str] | None = None) ->
     return pa.schema(fields, metadata=meta)
 
 
+def with_added(table: pa.Table, domain: str) -> pa.Table:
+    """A table of an earlier version with the columns that it lacks: its domain, and no names."""
+    values = {DOMAIN: domain, NAME: None}
+    for field in _PLAIN:
+        if field.name in values and field.name not in table.column_names:
+            table = table.append_column(field, pa.array([values[field.name]] * len(table), field.type))
+    return table
+
+
 def _frames(name: str, arrays: list[np.ndarray | None]) -> pa.Array:
     """One frame column: arrays of [T, ...] float32, None for null rows."""
     lengths = [0 if a is None else len(a) for a in arrays]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import reduce
 from typing import Any, TypeVar
 
@@ -111,8 +111,27 @@ def finish(
     Returns:
         The manifest.
     """
+    return publish(out, receipts, product.layout, product.sums(()), product.finish, recipes=recipes)
+
+
+def publish(
+    out: Place,
+    receipts: Iterable[Receipt[SumsT]],
+    layout: Layout[SumsT],
+    none: SumsT,
+    extend: Callable[[Place, Sequence[Receipt[SumsT]], Mapping[str, Any]], dict[str, Any]],
+    *,
+    recipes: Recipes,
+) -> dict[str, Any]:
+    """As `finish`, without the product: no source has to be at hand.
+
+    Args:
+        out, receipts, recipes: as for `finish`.
+        layout: of the files.
+        none: the sums of no rows.
+        extend: as `Product.finish`.
+    """
     receipts = sorted(receipts, key=lambda r: r.path)
-    layout = product.layout
     out.write_atomic(_rejected(receipts, layout), "rejected.parquet")
     groups = sorted({(r.group, r.origin.source) for r in receipts})
     manifest = {
@@ -125,17 +144,19 @@ def finish(
             {
                 "source": source,
                 **dict(zip(layout.keys, group, strict=True)),
-                **_count([r for r in receipts if (r.group, r.origin.source) == (group, source)], product),
+                **_count(
+                    [r for r in receipts if (r.group, r.origin.source) == (group, source)], layout, none
+                ),
             }
             for group, source in groups
         ],
         "sources": [
-            {"source": name, **_count([r for r in receipts if r.origin.source == name], product)}
+            {"source": name, **_count([r for r in receipts if r.origin.source == name], layout, none)}
             for name in sorted(recipes.sources)
         ],
-        "totals": _count(receipts, product),
+        "totals": _count(receipts, layout, none),
     }
-    manifest = product.finish(out, receipts, manifest)
+    manifest = extend(out, receipts, manifest)
     out.write_atomic(json.dumps(manifest, indent=1, sort_keys=True).encode(), NAME)
     return manifest
 
@@ -153,11 +174,11 @@ def _shard(receipt: Receipt[SumsT]) -> dict[str, Any]:
     }
 
 
-def _count(receipts: Sequence[Receipt[SumsT]], product: Product[Any, Any, SumsT]) -> dict[str, Any]:
+def _count(receipts: Sequence[Receipt[SumsT]], layout: Layout[SumsT], none: SumsT) -> dict[str, Any]:
     """Counts of some shards; sums are merged in the order of their paths, so that the result is reproducible."""
-    words = product.layout.words
+    words = layout.words
     reasons = Counter(left.reason for r in receipts for left in r.rejections)
-    sums = reduce(lambda a, b: a.merge(b), (r.sums for r in receipts), product.sums(()))
+    sums = reduce(lambda a, b: a.merge(b), (r.sums for r in receipts), none)
     return {
         words.inputs: sum(len(r.inputs) for r in receipts),
         words.rows: sum(r.rows for r in receipts),

@@ -128,7 +128,7 @@ def _values(receipt: Receipt[Any], layout: Layout[Any]) -> dict[str, Any]:
     }
 
 
-def _parsed(data: bytes, layout: Layout[SumsT]) -> Receipt[SumsT]:
+def parsed(data: bytes, layout: Layout[SumsT]) -> Receipt[SumsT]:
     """Parse a receipt. Raises ValueError if this version did not write it."""
     head = _Head.model_validate(from_json(data))
     others = head.others
@@ -176,7 +176,7 @@ def read_all(out: Place, layout: Layout[SumsT]) -> dict[str, Receipt[SumsT]]:
 
     def read(name: str) -> Receipt[SumsT] | None:
         try:
-            return _parsed(out.read(name), layout)
+            return parsed(out.read(name), layout)
         except ValueError:
             return None
 
