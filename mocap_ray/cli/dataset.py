@@ -1,4 +1,4 @@
-"""`mocap-ray dataset`: take recordings out of a finished data set, and in again."""
+"""`mocap-ray dataset`: take recordings out of a finished data set, and in again; `checking.py` has the others."""
 
 from __future__ import annotations
 
@@ -7,12 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mocap_ray.cli import checking
 from mocap_ray.cli.options import Overrides
 
 if TYPE_CHECKING:
     from mocap_ray.dataset.exclusion import Change
 
-app = typer.Typer(help="Take recordings out of a data set, and in again.", no_args_is_help=True)
+app = typer.Typer(
+    help="Check a data set, compute its statistics, and take recordings out and in again.",
+    no_args_is_help=True,
+)
+app.add_typer(checking.app)
 
 Root = Annotated[str, typer.Argument(metavar="ROOT", help="The data set: a path, or s3://..., gs://...")]
 Recordings = Annotated[

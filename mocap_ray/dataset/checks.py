@@ -25,7 +25,7 @@ TOLERANCE_M = 1e-3
 """Largest distance between stored joints and those of the features; float32 costs 3e-6 m in a minute."""
 SAMPLES = 4
 """Rows of a clip by which twins are searched."""
-_POSITIONS = slice(3, 67)
+POSITIONS = slice(3, 67)
 """Columns of the features that a pose has wherever it is: the height of the root, and the joints around it."""
 _CONTACTS = GROUPS[-1].columns
 
@@ -174,8 +174,8 @@ class _Rows:
                     yield "finite", f"{name}: NaN or infinite", row
         for name in ("fps", "source_fps"):
             rate = self.table[name].to_numpy()
-            for row in np.flatnonzero(~(np.isfinite(rate) & (rate > 0))):
-                yield "finite", f"{name}: not above 0", int(row)
+            for wrong in np.flatnonzero(~(np.isfinite(rate) & (rate > 0))):
+                yield "finite", f"{name}: not above 0", int(wrong)
         contacts = _flat(self.columns["features"]).reshape(-1, WIDTH)[:, _CONTACTS]
         if not ((contacts == 0) | (contacts == 1)).all():
             for row in range(len(self.ids)):
@@ -196,7 +196,7 @@ class _Rows:
             yield from (("lengths", text, row) for text in wrong)
             if len(features):
                 at = np.linspace(0, len(features) - 1, SAMPLES).round().astype(int)
-                samples[row] = features[at, _POSITIONS]
+                samples[row] = features[at, POSITIONS]
             if not wrong and "joints" in self.columns and not self._same(row, features):
                 yield "decode", f"features: more than {TOLERANCE_M * 1000:g} mm from the joints", row
         found.samples = np.concatenate([found.samples, samples])

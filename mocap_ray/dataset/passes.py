@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
-T = TypeVar("T")
-R = TypeVar("R")
-
-
-class Pass(Protocol):
-    """Applies a function to items; `distributed.passes` has one that works on Ray."""
-
-    def __call__(self, function: Callable[[T], R], items: Sequence[T]) -> Iterator[R]:
-        """Yield the result of each item as it is ready, in any order. The function and the items are picklable."""
-        ...
+Pass = Callable[[Callable[[Any], Any], Sequence[Any]], Iterator[Any]]
+"""Applies a function to items and yields the results as they are ready, in any order; both must be picklable.
+`distributed.passes` has one that works on Ray."""
 
 
 def in_process(function: Callable[[Any], Any], items: Sequence[Any]) -> Iterator[Any]:

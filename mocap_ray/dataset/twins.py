@@ -6,8 +6,11 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from mocap_ray.dataset.checks import Problem, ShardFindings
+from mocap_ray.dataset import schema
+from mocap_ray.dataset.checks import POSITIONS, Problem, ShardFindings
+from mocap_ray.dataset.parquet import contiguous, group_of
 from mocap_ray.dataset.reader import DataSet
+from mocap_ray.dataset.views import DataSetError
 from mocap_ray.wording import listed
 
 SAME_M = 0.005
@@ -26,7 +29,7 @@ class Twins:
         whole = [f for f in found if len(f.samples) == len(f.clip_ids)]
         self.ids = [clip_id for f in whole for clip_id in f.clip_ids]
         self.recordings = [name for f in whole for name in f.recordings]
-        self.splits = [ds.shards[f.number].split for f in whole for _ in f.clip_ids]
+        self.places = [(f.number, row) for f in whole for row in range(len(f.clip_ids))]
         self.frames = np.concatenate([f.num_frames for f in whole]) if whole else np.zeros(0, np.int64)
         self.samples = (
             np.concatenate([f.samples for f in whole]).reshape(len(self.ids), -1)
@@ -46,7 +49,7 @@ class Twins:
             if not self._same(a, b):
                 continue
             seen.add(pair)
-            splits = sorted({self.splits[a], self.splits[b]})
+            splits = sorted({self.ds.shards[self.places[k][0]].split for k in (a, b)})
             apart = f", in the splits {listed(splits)}" if len(splits) > 1 else ""
             text = f"the same motion as {pair[1]}{apart}"
             yield Problem("warning", "duplicates", pair[0], text, (self.ids[a], self.ids[b]))
@@ -68,5 +71,17 @@ class Twins:
 
     def _same(self, a: int, b: int) -> bool:
         """Whether two clips have the same positions around the root in every row."""
-        one, other = (self.ds.clip(self.ids[k], columns=["features"]).features[:, 3:67] for k in (a, b))
+        try:
+            one, other = self._positions(a), self._positions(b)
+        except DataSetError:  # damaged, which is a problem of its own
+            return False
         return one.shape == other.shape and bool(np.abs(one - other).max(initial=0.0) <= SAME_M)
+
+    def _positions(self, k: int) -> np.ndarray:
+        """[rows, 64] positions around the root. Raises DataSetError."""
+        number, row = self.places[k]
+        with self.ds.open_shard(number) as file:
+            group, row = group_of(file, row)
+            features = schema.frames(contiguous(file.read_row_group(group, ["features"])["features"]), row)
+        assert features is not None, "schema: features are never null"
+        return features[:, POSITIONS]

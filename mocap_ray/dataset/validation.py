@@ -109,7 +109,7 @@ def _names(ds: DataSet, found: Sequence[ShardFindings]) -> Iterator[Problem]:
 
 
 def _subjects(ds: DataSet, found: Sequence[ShardFindings]) -> Iterator[Problem]:
-    """Subjects in several splits: an error where the split is by subject, else a warning that names what asks for it."""
+    """Subjects in several splits: an error if the split is by subject, else a warning that names what asks for it."""
     homes: dict[str, set[tuple[str, str]]] = {}
     for f in found:
         shard = ds.shards[f.number]

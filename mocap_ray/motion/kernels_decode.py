@@ -1,3 +1,4 @@
+# mypy: allow-untyped-defs, allow-untyped-calls, allow-untyped-decorators
 """How far the joints of features are from the joints that they were made from; compiled, one thread."""
 
 from __future__ import annotations
