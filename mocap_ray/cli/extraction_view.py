@@ -118,12 +118,13 @@ def print_result(out: Console, outcome: RunResult) -> None:
 
 
 def counts_table(out: Console, manifest: dict[str, Any]) -> Table:
-    """Recordings, clips, hours and rejections of each dataset and split."""
-    rows = [(row["dataset"], row["split"], *_figures(out, row)) for row in manifest["counts"]]
-    columns = ("dataset", "split", "recordings", "clips", "frames", "hours", "rejected")
-    table = simple_table("clips by dataset and split", columns, rows, right=columns[2:6])
+    """Recordings, clips, hours and rejections of each dataset and split, and of which source if there are several."""
+    keys = ["dataset", "split"] if len(manifest["sources"]) == 1 else ["source", "dataset", "split"]
+    rows = [(*(row[key] for key in keys), *_figures(out, row)) for row in manifest["counts"]]
+    columns = (*keys, "recordings", "clips", "frames", "hours", "rejected")
+    table = simple_table("clips by dataset and split", columns, rows, right=columns[len(keys) : -1])
     table.add_row(*("-" * len(c) for c in columns))
-    table.add_row("all", "", *_figures(out, manifest["totals"]), style="bold")
+    table.add_row("all", *[""] * (len(keys) - 1), *_figures(out, manifest["totals"]), style="bold")
     return table
 
 

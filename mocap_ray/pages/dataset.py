@@ -118,10 +118,18 @@ def heading(datasets: tuple[str, ...]) -> str:
 
 
 def by_dataset(counts: list[Mapping[str, Any]]) -> list[tuple[str, list[Mapping[str, Any]]]]:
-    """The manifest's counts grouped by dataset, splits in the order train, val, test, others."""
+    """The manifest's counts grouped by dataset, splits in the order train, val, test, others.
+
+    With several sources, each has its own group, with its name.
+    """
     order = {"train": 0, "val": 1, "test": 2}
-    ordered = sorted(counts, key=lambda c: (c["dataset"], order.get(c["split"], 3), c["split"]))
-    return [(name, list(rows)) for name, rows in groupby(ordered, key=lambda c: str(c["dataset"]))]
+    several = len({c.get("source", "") for c in counts}) > 1
+
+    def name(row: Mapping[str, Any]) -> str:
+        return f"{row['dataset']} · {row['source']}" if several else str(row["dataset"])
+
+    ordered = sorted(counts, key=lambda c: (name(c), order.get(c["split"], 3), c["split"]))
+    return [(title, list(rows)) for title, rows in groupby(ordered, key=name)]
 
 
 def chosen_clips(index: pa.Table, *, count: int) -> list[str]:

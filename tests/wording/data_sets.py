@@ -250,3 +250,62 @@ def view_of_a_split_that_is_not_there(house: House) -> str:
 @scene
 def view_with_a_folder_without_bodies(house: House) -> str:
     return house.typed("view", house.data_set, "--body", house.written("notes/read.txt", "a").parent)
+
+
+def _without_progress(text: str) -> str:
+    """The text without lines that only a slow machine prints."""
+    lines = text.splitlines()
+    return "\n".join(x for x in lines if not x.startswith(("reading: ", "checking: ", "upgrading: ")))
+
+
+@scene
+def statistics_of_two_sources(house: House) -> str:
+    return _without_progress(house.typed("dataset", "stats", house.two_sources, "--weight", "domain"))
+
+
+@scene
+def statistics_of_another_split_into_the_data_set(house: House) -> str:
+    return house.typed("dataset", "stats", house.data_set, "--split", "val")
+
+
+@scene
+def check_of_a_sound_data_set(house: House) -> str:
+    return _without_progress(house.typed("dataset", "validate", house.two_sources))
+
+
+@scene
+def check_of_a_damaged_data_set(house: House) -> str:
+    root = house.root / "broken_set"
+    shutil.copytree(house.two_sources, root, dirs_exist_ok=True)
+    shards = sorted((root / "clips").rglob("*.parquet"))
+    shutil.copy(shards[0], shards[0].with_name("0123456789abcdef.parquet"))
+    shards[1].write_bytes(shards[1].read_bytes()[:1000])
+    names = {path.stem: f"SHARD{k}" for k, path in enumerate(shards)}
+    text = house.typed("dataset", "validate", root)
+    for name, short in names.items():
+        text = text.replace(name, short)
+    return _without_progress(text)
+
+
+@scene
+def upgrade_of_an_earlier_data_set(house: House) -> str:
+    shutil.copytree(house.earlier, house.root / "upgraded", dirs_exist_ok=True)
+    first = house.typed("dataset", "upgrade", house.root / "upgraded")
+    return _without_progress(first + house.typed("dataset", "upgrade", house.root / "upgraded"))
+
+
+@scene
+def upgrade_of_an_unfinished_data_set(house: House) -> str:
+    shutil.copytree(house.earlier, house.root / "upgraded_half", dirs_exist_ok=True)
+    (house.root / "upgraded_half" / "manifest.json").unlink()
+    return _without_progress(house.typed("dataset", "upgrade", house.root / "upgraded_half"))
+
+
+@scene
+def upgrade_of_what_is_no_data_set(house: House) -> str:
+    return house.typed("dataset", "upgrade", house.archive)
+
+
+@scene
+def data_set_without_that_domain(house: House) -> object:
+    return list(mocap_ray.open(house.two_sources).clips(domain="mocap"))

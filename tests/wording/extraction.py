@@ -411,3 +411,41 @@ def relative_paths_in_a_job(house: House) -> str:
 @scene
 def inspection_of_a_file_that_is_not_there(house: House) -> str:
     return house.typed("inspect", house.root / "nowhere.npz")
+
+
+@scene
+def recording_of_another_source(house: House) -> str:
+    assert house.extracted.is_dir()
+    return house.extract("--include", "DemoGym", out="extracted", source__name="again")
+
+
+@scene
+def another_recipe_of_one_of_two_sources(house: House) -> str:
+    assert house.two_sources.is_dir()
+    return house.extract(out="two_sources", source__fps="60")
+
+
+@scene
+def shared_settings_of_two_sources(house: House) -> str:
+    assert house.two_sources.is_dir()
+    return house.extract(out="two_sources", motion__mirror="true")
+
+
+@scene
+def name_of_a_source_with_a_slash(house: House) -> str:
+    return house.extract(source__name="a/b")
+
+
+@scene
+def data_set_of_an_earlier_version(house: House) -> str:
+    assert house.earlier.is_dir()
+    return house.extract(out="earlier")
+
+
+@scene
+def source_that_is_unfinished(house: House) -> str:
+    shutil.copytree(house.two_sources, house.root / "half_made", dirs_exist_ok=True)
+    path = house.root / "half_made" / "recipe.json"
+    path.write_text(path.read_text().replace('"sources"', '"unfinished": ["second"], "sources"'))
+    (house.root / "half_made" / "manifest.json").unlink()
+    return house.extract("--dry-run", out="half_made")

@@ -7,6 +7,7 @@ import io
 import os
 import re
 import shlex
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +26,7 @@ from mocap_ray.records import Rejection
 from mocap_ray.runs.train import TrainConfig
 from mocap_ray.training.session import train_locally
 from tests.dataset import made
+from tests.dataset.test_sources import downgrade
 from tests.distributed.conftest import Run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -54,6 +56,29 @@ class House:
         """What `extract` makes of `archive`, by the plain path."""
         settings = {"source": {"split": "none"}, "output": {"shard_mb": 32}}
         return self._once("extracted", lambda r: Run(self.archive, self.bodies, r, extra=settings).plain())
+
+    @property
+    def two_sources(self) -> Path:
+        """The sources `amass` and `second`, by the plain path."""
+
+        def make(root: Path) -> None:
+            settings = {"source": {"split": "none"}, "output": {"shard_mb": 32}}
+            Run(self.archive, self.bodies, root, extra=settings).plain()
+            second = self._once("second", lambda r: write_demo(r, recordings=2, seed=1, bad=False))
+            own = {"split": "none", "name": "second", "dataset": "Second", "check_root": False}
+            Run(second, self.bodies, root, extra={**settings, "source": own}).plain()
+
+        return self._once("two_sources", make)
+
+    @property
+    def earlier(self) -> Path:
+        """A data set as version 0.1.0 wrote it."""
+
+        def make(root: Path) -> None:
+            shutil.copytree(self.extracted, root, dirs_exist_ok=True)
+            downgrade(root)
+
+        return self._once("earlier", make)
 
     @property
     def data_set(self) -> Path:
