@@ -110,7 +110,7 @@ def sources_of(manifest: Mapping[str, Any]) -> list[Source]:
         )
         rows = [row for row in manifest["counts"] if row.get("source", name) == name]
         datasets = ", ".join(sorted({str(row["dataset"]) for row in rows}))
-        known = Attribution(**one.about) if one.about else None
+        known = Attribution(*(one.about.get(key, "") for key in Attribution._fields)) if one.about else None
         found.append(Source(name, str(one.settings.get("domain", name)), datasets, counts, known))
     return found
 

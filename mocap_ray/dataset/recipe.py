@@ -109,7 +109,7 @@ def require_same_models(out: Place, found: Recipes, run: Recipe) -> None:
 
 def recipes_of(values: Mapping[str, Any]) -> Recipes:
     """The recipe of a manifest, also of one from before a data set could have several sources."""
-    return Recipes.parse(values) if SOURCES in values else of_one_source(values)
+    return of_one_source(values) if values.get(SOURCES) is None else Recipes.parse(values)
 
 
 def of_one_source(values: Mapping[str, Any], *, name: str | None = None) -> Recipes:

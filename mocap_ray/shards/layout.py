@@ -5,11 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated, Any, ClassVar, Generic, Protocol, TypeVar, runtime_checkable
+from typing import Annotated, ClassVar, Generic, Protocol, TypeVar, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from mocap_ray.documents import FIRST, Count, Document, Name, Sha256
+from mocap_ray.shards.recipe import RecipeValues
 
 WORKER_DIED = "worker_died"
 EXCLUDED = "excluded"
@@ -93,7 +94,7 @@ class Manifest(Document):
 
     schema_version: Annotated[int, Field(ge=1)]
     package_version: Name
-    recipe: dict[str, Any]
+    recipe: RecipeValues
     recipe_hash: Name
     shards: Annotated[tuple[ShardEntry, ...], FIRST]
     counts: Annotated[tuple[Counts, ...], FIRST]

@@ -103,7 +103,7 @@ class Recipes:
         sources = {}
         for name, one in sorted(values[SOURCES].items()):
             settings = {k: v for k, v in one.items() if k != ABOUT}
-            sources[name] = SourceRecipe(name, settings, one.get(ABOUT, {}))
+            sources[name] = SourceRecipe(name, settings, one.get(ABOUT) or {})
         return Recipes(shared, sources, frozenset(values.get(UNFINISHED, ())))
 
     @property
@@ -141,10 +141,16 @@ class Recipes:
         return None if run is None else run.origin
 
 
-class _File(Document):
-    """The content of the file; the other keys are the shared settings."""
+class _Source(Document):
+    """The settings of a source in the file."""
 
-    sources: dict[str, dict[str, Any]] | None = None
+    about: dict[str, str] | None = None
+
+
+class RecipeValues(Document):
+    """A recipe in `recipe.json` or in a manifest; the other keys are the shared settings."""
+
+    sources: dict[str, _Source] | None = None
     unfinished: tuple[str, ...] = ()
 
 
@@ -162,7 +168,7 @@ def read_values(out: Place) -> dict[str, Any]:
     """
     found = parse(
         out.read(NAME),
-        _File,
+        RecipeValues,
         where=f"{out.uri}/{NAME}",
         what="the recipe of a data set",
         remedy="Copy it again, pass --overwrite to replace the data set, or choose another output.root.",

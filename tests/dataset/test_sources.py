@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import shutil
@@ -16,6 +17,7 @@ import mocap_ray
 from mocap_ray.config import dump_yaml
 from mocap_ray.dataset import schema
 from mocap_ray.dataset.build import prepare
+from mocap_ray.dataset.card import sources_of
 from mocap_ray.dataset.exclusion import Change, prepare_change
 from mocap_ray.dataset.poses import read_poses
 from mocap_ray.dataset.upgrade import upgrade
@@ -413,3 +415,32 @@ def test_what_no_upgrade_can_help_is_said(old: Path, tmp_path: Path) -> None:
         upgrade(place(old))
     with pytest.raises(UserError, match="no data set"):
         upgrade(place(tmp_path))
+
+
+@pytest.mark.parametrize(
+    "sources",
+    [
+        7,
+        [],
+        {"a": 7},
+        {"a": {"about": 7}},
+        {"a": {"about": {"title": 7}}},
+        {"a": {"about": {"else": "x"}}},
+        None,
+        {},
+    ],
+)
+def test_a_stranger_s_recipe_is_read_or_refused_in_a_sentence(
+    both: Path, archives: Path, bodies: Path, sources: Any
+) -> None:
+    for name in ("manifest.json", "recipe.json"):
+        values = json.loads((both / name).read_text())
+        (values["recipe"] if name == "manifest.json" else values)["sources"] = sources
+        (both / name).write_text(json.dumps(values))
+    # Any other error is a bug.
+    with contextlib.suppress(UserError):
+        ds = mocap_ray.open(both)
+        assert isinstance(ds.domains, tuple)
+        assert sources_of(ds.manifest) is not None
+    with contextlib.suppress(UserError):
+        source(archives, bodies, both, "a").plain()
