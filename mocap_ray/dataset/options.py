@@ -6,9 +6,10 @@ They are defined here, beside the code that uses them, because together they are
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from mocap_ray.archives.splits import completed
 from mocap_ray.dataset.schema import OPTIONAL_COLUMNS
@@ -18,8 +19,7 @@ from mocap_ray.motion.quality import Limits
 from mocap_ray.options import Section
 from mocap_ray.wording import override
 
-NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
-"""The name of a source."""
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 class Fractions(Section):
@@ -48,7 +48,7 @@ class SourceOptions(Section):
     """A name of the archives table (`mocap-ray archives`), or `package.module:NAME` of your own `Archive`."""
     root: str
     """Folder of the archive: a path, or s3://..., gs://..."""
-    name: Annotated[str, Field(pattern=NAME)] | None = None
+    name: str | None = None
     """Name of this source in the data set, which may have several; default: the name of the archive. A run adds or
     updates the source of its name, and leaves the others as they are."""
     domain: Annotated[str, Field(min_length=1, max_length=200)] | None = None
@@ -77,6 +77,16 @@ class SourceOptions(Section):
     """HumanML3D's folder of captions, for the clips of `segments`."""
     labels: str | None = None
     """A CSV file with the columns recording, action, style, text: labels and captions of any archive's recordings."""
+
+    @field_validator("name")
+    @classmethod
+    def _plain(cls, name: str | None) -> str | None:
+        if name is not None and not _NAME.fullmatch(name):
+            raise UserError(
+                f"{name!r} is not the name of a source. Expected up to 64 letters, digits, dots, hyphens and "
+                "underscores, the first one a letter or a digit"
+            )
+        return name
 
     @model_validator(mode="after")
     def _texts(self) -> SourceOptions:

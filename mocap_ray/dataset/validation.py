@@ -152,9 +152,11 @@ def _counts(ds: DataSet, found: Sequence[ShardFindings]) -> Iterator[Problem]:
         clips[key] += len(f.clip_ids)
         frames[key] += int(f.num_frames.sum())
     old = not ds.manifest.get("sources")
+    unread = {f.number for f in found for p in f.problems if p.check in ("missing", "unreadable", "schema")}
+    lost = {(s.source, s.dataset, s.split) for n, s in enumerate(ds.shards) if n in unread}
     for row in ds.manifest["counts"]:
         key = (ds.sources[0] if old and ds.sources else row.get("source", ""), row["dataset"], row["split"])
-        if (row["clips"], row["frames"]) != (clips[key], frames[key]):
+        if key not in lost and (row["clips"], row["frames"]) != (clips[key], frames[key]):
             text = (
                 f"{listed(key)}: {MANIFEST} counts {counted(row['clips'], 'clip')} and "
                 f"{counted(row['frames'], 'frame')}, the shards hold {clips[key]:,} and {frames[key]:,}"

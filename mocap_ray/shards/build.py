@@ -175,7 +175,7 @@ def _require_new_names(
         f"one of the source {other} (first: {twice[0]}), and names are unique in a data set.\n"
         f"If both are the same, leave them out here: --exclude {shlex.quote(twice[0])} (also folders and globs)\n"
         "If they are different, and source.root is one sub-dataset, name it: --override source.dataset=NAME\n"
-        f"If this is the source {other} from another folder, or with other settings: --override "
+        f"If this run is to update the source {other}: --override "
         f"{shlex.quote(f'source.name={other}')}"
     )
 

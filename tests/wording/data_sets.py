@@ -291,7 +291,7 @@ def check_of_a_damaged_data_set(house: House) -> str:
 def upgrade_of_an_earlier_data_set(house: House) -> str:
     shutil.copytree(house.earlier, house.root / "upgraded", dirs_exist_ok=True)
     first = house.typed("dataset", "upgrade", house.root / "upgraded")
-    return _without_progress(first + house.typed("dataset", "upgrade", house.root / "upgraded"))
+    return _without_progress(first + "\n" + house.typed("dataset", "upgrade", house.root / "upgraded"))
 
 
 @scene
