@@ -193,15 +193,15 @@ def _print_statistics(found: FeatureStatistics) -> None:
     )
     out.print()
     (mean, own), (_, other) = found.rule("humanml3d"), found.rule("flowmimic")
-    rows = []
+    groups = []
     for group in GROUPS:
         at = group.columns
         spread = f"{np.min(other[at]):.4g} to {np.max(other[at]):.4g}"
-        rows.append(
+        groups.append(
             (group.name, f"{group.start}:{group.stop}", f"{mean[at].mean():.4g}", f"{own[at][0]:.4g}", spread)
         )
-    columns = ("features", "columns", "mean", "std, humanml3d", "std, flowmimic")
-    show(out, simple_table("mean of each group, and std by both rules", columns, rows, right=columns[2:]))
+    names = ("features", "columns", "mean", "std, humanml3d", "std, flowmimic")
+    show(out, simple_table("mean of each group, and std by both rules", names, groups, right=names[2:]))
 
 
 def _print_validation(found: Validation) -> None:

@@ -266,7 +266,7 @@ def _finish(build: AnyBuild, tally: _Tally) -> dict[str, Any]:
     by_name = receipts.read_all(build.out, layout)
     finished = [by_name[s.name] for s in build.shards if s.name in by_name]
     assert len(finished) == len(build.shards), "a reported shard left no receipt"
-    if all(r.rows == 0 for r in finished):
+    if all(r.rows == 0 for r in finished) and not _all_excluded(build, finished):
         reasons = [f"{x.name}: {x.reason}: {x.detail}" for r in finished for x in r.rejections]
         shown = "".join(f"\n  {text}" for text in reasons[:5])
         raise RunFailed(
@@ -277,6 +277,13 @@ def _finish(build: AnyBuild, tally: _Tally) -> dict[str, Any]:
     recipes = recipe.end(build.out, build.recipe).finished
     others = of_others(by_name, recipes, build.recipe)
     return manifest.finish(build.out, [*finished, *others.values()], build.product, recipes=recipes)
+
+
+def _all_excluded(build: AnyBuild, finished: Sequence[receipts.Receipt[Any]]) -> bool:
+    """Whether the user has excluded every input of one source among several, so that it has no rows."""
+    found = recipe.current(build.out)
+    excluded = all(x.reason == build.product.layout.excluded for r in finished for x in r.rejections)
+    return excluded and found is not None and len(found.sources) > 1
 
 
 def _result(

@@ -267,6 +267,11 @@ def test_exclusions_are_made_in_the_source_that_has_them(both: Path, archives: P
     names = set(mocap_ray.open(both).index["recording"].to_pylist())
     assert take not in names
     assert not any(name.startswith("DemoGym/s03") for name in names)
+    # One source may be left without a clip, but not the data set.
+    assert change("*/b*", reason="no consent") == ["b"]
+    assert mocap_ray.open(both).domains == ("a",)
+    with pytest.raises(UserError, match="would exclude all of its"):
+        change("*", reason="no consent")
     assert change("*", reason=None) == ["a", "b"]
     assert change("DemoGym/s03", reason=None) == []
     assert everything(both) == before
