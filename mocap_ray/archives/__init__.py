@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mocap_ray.archives import amass
+from mocap_ray.archives import amass, bvh, joints
 from mocap_ray.archives.archive import Archive, Published, last_part
 from mocap_ray.archives.splits import RULES
 from mocap_ray.custom import find_named
@@ -10,7 +10,9 @@ from mocap_ray.errors import UserError
 
 __all__ = ["ARCHIVES", "Archive", "find_archive", "named_split", "published_split", "short_title"]
 
-ARCHIVES: dict[str, Archive] = {archive.name: archive for archive in (amass.ARCHIVE,)}
+ARCHIVES: dict[str, Archive] = {
+    archive.name: archive for archive in (amass.ARCHIVE, bvh.ARCHIVE, joints.ARCHIVE)
+}
 """All archives by their name in configs. To add one, write a file and list it here."""
 
 

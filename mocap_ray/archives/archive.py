@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Protocol
 
+from mocap_ray.errors import UserError
 from mocap_ray.motion.clip import JointMotion, Motion
 from mocap_ray.records import Recording, Rejection
 from mocap_ray.storage import Place
@@ -58,6 +60,7 @@ class Archive:
         citation: the work that its authors ask to cite.
         register: how to get the files; printed if none are found, and in the data card.
         published: the split that its authors recommend, for `source.split: published`; None if there is none.
+        options: keys of the section `source` that `read` takes as further keyword arguments, such as `scale`.
         short_title: recording name -> a short title for captions of pictures.
         doubt: asks whether `source.root` is the right folder; None if every folder is as likely.
     """
@@ -71,5 +74,18 @@ class Archive:
     citation: str
     register: str
     published: Published | None = None
+    options: tuple[str, ...] = ()
     short_title: Callable[[str], str] = last_part
     doubt: Doubt | None = None
+
+    def configured(self, **options: object) -> Archive:
+        """The archive with the options of a config, those that are not None, bound to `read`.
+
+        Raises:
+            UserError: an option that this archive does not have.
+        """
+        given = {name: value for name, value in options.items() if value is not None}
+        for name in given:
+            if name not in self.options:
+                raise UserError(f"source.{name}: the archive {self.name} has no such option. Leave it out.")
+        return replace(self, read=partial(self.read, **given)) if given else self

@@ -153,9 +153,9 @@ def inspect(
     ] = None,
 ) -> None:
     """Show what a file is, its quality figures, and whether a run would use it, with the full reason."""
-    from mocap_ray.archives import find_archive
     from mocap_ray.cli.screen import console
     from mocap_ray.cli.tables import print_inspection
+    from mocap_ray.dataset.build import archive_of
     from mocap_ray.dataset.inspect import inspect as inspect_file
     from mocap_ray.runs.extract import ExtractConfig
 
@@ -163,7 +163,9 @@ def inspect(
     settings = configs.load(config, ExtractConfig, kind="extract", overrides=texts)
     inspection = inspect_file(
         file,
-        find_archive(archive or settings.source.archive),
+        archive_of(
+            settings.source if archive is None else settings.source.model_copy(update={"archive": archive})
+        ),
         motion=settings.motion,
         body=settings.body if body else None,
         fps=settings.source.fps,

@@ -9,6 +9,7 @@ from typing import Any
 from mocap_ray.archives import Archive, find_archive, named_split, published_split
 from mocap_ray.archives.archive import Published
 from mocap_ray.archives.labels import LabelTable, read_labels
+from mocap_ray.archives.rigs.rig import Rig, find_rig
 from mocap_ray.archives.segments import SegmentIndex, read_segments
 from mocap_ray.archives.selection import matched
 from mocap_ray.archives.splits import assign, moved, read_lists
@@ -144,7 +145,8 @@ def load_sources(
     lists: Mapping[str, Any] | None = None,
 ) -> Sources:
     """Find everything that a config names. Raises UserError; nothing is changed."""
-    archive = find_archive(source.archive)
+    rig = None if source.rig is None else find_rig(source.rig)
+    archive = archive_of(source, rig=rig)
     if lists is None and not named_split(archive, source.split):
         lists = read_lists(source.split)
     root = place(source.root)
@@ -159,9 +161,26 @@ def load_sources(
     bodies = Bodies.load(expand(body.root).absolute(), gender=body.gender, families=body.families)
     published = published_split(archive, source.split) if lists is None else None
     split = published[0] if published else source.split
-    settings = recipe(source, body, motion, output, bodies, lists, index, labels, split=split)
+    settings = recipe(source, body, motion, output, bodies, lists, index, labels, rig, split=split)
     return Sources(
         archive, root, listed, index, labels, bodies, lists, published[1] if published else None, settings
+    )
+
+
+def archive_of(source: SourceOptions, *, rig: Rig | None = None) -> Archive:
+    """The archive of a config with the options that the config gives it.
+
+    Args:
+        source: section of the config.
+        rig: the map that `source.rig` names, if it was read already.
+
+    Raises:
+        UserError: there is no such archive or map, or the archive has no such option.
+    """
+    if rig is None and source.rig is not None:
+        rig = find_rig(source.rig)
+    return find_archive(source.archive).configured(
+        read_as=source.read_as, rig=rig, family=source.family, scale=source.scale, axes=source.axes
     )
 
 

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from mocap_ray.archives.orientation import to_y_up
 from mocap_ray.archives.splits import completed
 from mocap_ray.dataset.schema import OPTIONAL_COLUMNS
 from mocap_ray.errors import UserError
@@ -63,12 +64,33 @@ class SourceOptions(Section):
     with `mocap-ray dataset exclude`."""
     limit: Annotated[int, Field(gt=0)] | None = None
     """Use only the first N recordings, for a trial."""
+    read_as: Literal["joints", "poses"] | None = None
+    """BVH only: `joints`, positions of the rig's own bones, which need no body model (the default); `poses`, its
+    rotations on SMPL's mean body."""
+    rig: str | None = None
+    """BVH only: the map from the rig's joints to the 22 body joints, by the name of one of ours or as a YAML file
+    (docs/how-to/bvh.md); default: the one of ours whose joints a file has."""
+    family: Literal["smpl", "smplh", "smplx"] | None = None
+    """BVH as poses only: whose body models to use; default: smplh."""
+    scale: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """BVH and joints only: metres in a unit of the files, such as 0.01 for centimetres; default: what a BVH rig is
+    known to have, and 1 for joints."""
+    axes: str | None = None
+    """BVH and joints only: which axes of the files become x, y (up) and z, such as `x z -y` if Z is up; default:
+    `x y z`."""
     segments: str | None = None
     """HumanML3D's index.csv: each row gives one clip, with the row's name; everything else is left out."""
     texts: str | None = None
     """HumanML3D's folder of captions, for the clips of `segments`."""
     labels: str | None = None
     """A CSV file with the columns recording, action, style, text: labels and captions of any archive's recordings."""
+
+    @field_validator("axes")
+    @classmethod
+    def _axes(cls, value: str | None) -> str | None:
+        if value is not None:
+            to_y_up(value)
+        return value
 
     @model_validator(mode="after")
     def _texts(self) -> SourceOptions:

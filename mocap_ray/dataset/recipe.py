@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mocap_ray.archives.labels import LabelTable
+from mocap_ray.archives.rigs.rig import Rig
 from mocap_ray.archives.segments import SegmentIndex
 from mocap_ray.body.bodies import Bodies
 from mocap_ray.dataset.options import BodyOptions, MotionOptions, OutputOptions, SourceOptions
@@ -24,6 +25,7 @@ def recipe(
     lists: Mapping[str, Any] | None,
     segments: SegmentIndex | None = None,
     labels: LabelTable | None = None,
+    rig: Rig | None = None,
     *,
     split: str,
 ) -> dict[str, Any]:
@@ -35,6 +37,7 @@ def recipe(
         lists: content of the split file, if `source.split` names one; its path is not part of the recipe.
         segments: the index that `source.segments` names, with its captions; their paths are not part of the recipe.
         labels: the table that `source.labels` names; its path is not part of the recipe.
+        rig: the map that `source.rig` names; its path is not part of the recipe.
         split: `source.split`; for a published split, the name of the archive.
     """
     subject = source.split == "subject"
@@ -56,6 +59,8 @@ def recipe(
         # No keys for what is not used, so that recipes from before these keys existed keep their hash.
         **({"segments": segments.sha256} if segments is not None else {}),
         **({"labels": labels.sha256} if labels is not None else {}),
+        **({"rig": rig.identity(str(source.rig))} if rig is not None else {}),
+        **source.model_dump(include={"read_as", "family", "scale", "axes"}, exclude_none=True),
     }
 
 
