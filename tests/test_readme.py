@@ -17,6 +17,7 @@ import pytest
 
 from mocap_ray.demo.archive import write_demo
 from mocap_ray.demo.standin import write_standin
+from tests.archives import rig_texts
 
 ROOT = Path(__file__).resolve().parents[1]
 TUTORIALS = [ROOT / "docs" / "tutorials" / f"{name}.md" for name in ("first-data-set", "prior", "torch")]
@@ -131,6 +132,8 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     take = next((folder / "data" / "amass").rglob("*_walk_poses.npz"))
     shutil.copy(take, folder / "data" / "amass" / "CMU" / "01" / "01_01_poses.npz")
     write_standin(folder / "data" / "body_models")
+    (folder / "data" / "bvh" / "Lab").mkdir(parents=True)
+    (folder / "data" / "bvh" / "Lab" / "ann_1.bvh").write_text(rig_texts.bvh())
     return folder
 
 
