@@ -10,12 +10,13 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from bench import body, features, feeding, hands, held_out, memory, pipeline, priors
+from bench import body, bvh, features, feeding, hands, held_out, memory, pipeline, priors
 
 PARTS = {
     "body": body.measure,
     "features": features.measure,
     "extraction": pipeline.measure,
+    "bvh": bvh.measure,
     "memory": memory.measure,
     "priors": priors.measure,
     "hands": hands.measure,

@@ -24,6 +24,7 @@ from mocap_ray.motion.bounds import LEAST_FPS, MOST_FPS, in_range
 from mocap_ray.motion.clip import JointMotion, Motion, Reason
 from mocap_ray.records import Recording, Rejection
 from mocap_ray.storage import Place
+from mocap_ray.wording import counted
 
 REGISTER = (
     "export .bvh files from your program, or take CMU's .amc files with their .asf from mocap.cs.cmu.edu"
@@ -87,9 +88,13 @@ def read(
     try:
         take = _take(place, recording)
         rig = rig or detect(take.skeleton)
+        frames = len(take.values)
         take = replace(take, values=take.values[rig.skip :])
         if not len(take.values):
-            raise Unusable(Reason.TOO_SHORT, f"no frame after the {rig.skip} to skip. Expected at least one")
+            raise Unusable(
+                Reason.TOO_SHORT,
+                f"it has {counted(frames, 'frame')}, and the map of its rig skips {rig.skip}. Expected more",
+            )
         found = transfer.mapped(take, rig, scale=scale, world=to_y_up(axes))
         rate = fps or _rate(take.fps or rig.fps)
         if read_as == "joints":

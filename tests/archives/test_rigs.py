@@ -302,7 +302,7 @@ def test_an_invalid_map_is_refused(text: str, said: str, tmp_path: Path) -> None
 
 
 def test_the_error_for_an_unknown_rig_names_ours() -> None:
-    with pytest.raises(UserError, match=r"no such file\. Expected auto, bandai_namco, cmu_asfamc, cmu_daz"):
+    with pytest.raises(UserError, match=r"no such file\. Expected a rig \(bandai_namco, cmu_asfamc, cmu_daz"):
         find_rig("mixamo")
 
 

@@ -59,7 +59,7 @@ def parse(data: bytes) -> Take:
     if not (frames.is_integer() and 0 <= frames <= take.MOST_FRAMES):
         raise Unusable(
             Reason.BAD_VALUE,
-            f"'Frames' is {frames:,g}. Expected at most {take.MOST_FRAMES:,} frames; cut the recording",
+            f"'Frames' is {frames:,.0f}. Expected at most {take.MOST_FRAMES:,} frames; cut the recording",
         )
     if not 0 < seconds < np.inf:
         raise Unusable(

@@ -166,7 +166,9 @@ def find_rig(name: str) -> Rig:
     """
     if name in known():
         return known()[name]
-    where, data = read_file(name, expected=f"auto, {', '.join(known())}, or a YAML file (docs/how-to/bvh.md)")
+    where, data = read_file(
+        name, expected=f"a rig ({', '.join(known())}) or the YAML map of one (docs/how-to/bvh.md)"
+    )
     return _parsed(data, where)
 
 

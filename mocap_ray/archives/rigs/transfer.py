@@ -165,11 +165,11 @@ def require_size(body: Float64[np.ndarray, "22 3"], metre: float) -> None:
         if fitting
         else f"Set source.scale to about {1.55 / units:.2g}"
         if units > 0
-        else "Correct the bones"
+        else "Correct the file"
     )
     raise Unusable(
         Reason.BAD_VALUE,
-        f"a person of {size:.3g} m from the feet to the head joint, with {metre:g} metres in a unit of the file. "
+        f"a person of {size:.3g} m from the feet to the head joint, with {metre:g} m for each unit. "
         f"Expected {SMALLEST:g} to {TALLEST:g} m. {remedy}",
     )
 
