@@ -101,7 +101,7 @@ def test_damaged_and_unsafe_files_are_rejected(tmp_path: Path, capfd: pytest.Cap
         "cut.npy": (Reason.BAD_SHAPE, "declares (50, 22, 3) of float64 but holds"),
         "huge.npy": (Reason.UNREADABLE, "header"),
         "mm.npy": (Reason.BAD_VALUE, "Set source.scale to 0.001 (millimetres)"),
-        "point.npy": (Reason.BAD_VALUE, "a person of 0 m from the feet"),
+        "point.npy": (Reason.BAD_VALUE, "a person of 0 m from the ankles"),
     }
     for name, (reason, said) in expected.items():
         found = _read(tmp_path, name, fps=30.0)

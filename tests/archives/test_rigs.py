@@ -235,7 +235,7 @@ def test_a_person_of_absurd_size_is_rejected_with_the_unit_that_fits(
     (recording,) = bvh.discover(place(daz.parent))
     rejection = bvh.read(place(daz.parent), recording, scale=scale)
     assert rejection.reason == Reason.BAD_VALUE  # type: ignore[union-attr]
-    assert f"a person of {size} from the feet" in rejection.detail  # type: ignore[union-attr]
+    assert f"a person of {size} from the ankles" in rejection.detail  # type: ignore[union-attr]
     assert f"Set source.scale to {unit}" in rejection.detail  # type: ignore[union-attr]
 
 

@@ -22,8 +22,9 @@ from mocap_ray.archives.rigs.take import Take
 from mocap_ray.motion.clip import Reason
 from mocap_ray.skeleton import BODY_JOINTS, BODY_PARENTS
 
-SMALLEST, TALLEST = 0.4, 2.6
-"""Metres of a skeleton from the feet along legs, spine and neck to the head joint: a baby, and the tallest person."""
+SMALLEST, TALLEST, _TYPICAL = 0.4, 2.6, 1.5
+"""Metres of a skeleton from the ankles along legs, spine and neck to the head joint: of a baby, of the tallest person,
+and of an adult."""
 
 _LEFT_LIMBS = {  # joint: the joint at its other end, and the direction to it in SMPL's rest
     "left_hip": ("left_knee", (0.10, -0.99, -0.02)),
@@ -155,27 +156,27 @@ def require_size(body: Float64[np.ndarray, "22 3"], metre: float) -> None:
     Raises:
         Unusable: it is too large or too small; the detail names the unit that fits.
     """
-    size = stature(body)
+    with np.errstate(over="ignore", invalid="ignore"):
+        size = stature(body)
     if SMALLEST <= size <= TALLEST:
         return
     units = size / metre
     fitting = [f"{value:g} ({name})" for name, value in _UNITS.items() if 1.1 <= units * value <= 1.9]
-    remedy = (
-        f"Set source.scale to {fitting[0]}"
-        if fitting
-        else f"Set source.scale to about {1.55 / units:.2g}"
-        if units > 0
-        else "Correct the file"
-    )
+    if fitting:
+        remedy = f"Set source.scale to {fitting[0]}"
+    elif 1e-9 < units < 1e9:
+        remedy = f"Set source.scale to about {_TYPICAL / units:.2g}"
+    else:
+        remedy = "Correct the file"
     raise Unusable(
         Reason.BAD_VALUE,
-        f"a person of {size:.3g} m from the feet to the head joint, with {metre:g} m for each unit. "
+        f"a person of {size:.3g} m from the ankles to the head joint, with {metre:g} m for each unit. "
         f"Expected {SMALLEST:g} to {TALLEST:g} m. {remedy}",
     )
 
 
 def stature(body: Float64[np.ndarray, "22 3"]) -> float:
-    """Metres along the bones from the ankles through hips and spine to the head joint, in any pose."""
+    """Metres along the bones from the ankles over hips and spine to the head joint, in any pose."""
     at = dict(zip(BODY_JOINTS, body, strict=True))
     spine = ("pelvis", "spine1", "spine2", "spine3", "neck", "head")
     hips = (at["left_hip"] + at["right_hip"]) / 2
