@@ -61,6 +61,7 @@ class Archive:
         register: how to get the files; printed if none are found, and in the data card.
         published: the split that its authors recommend, for `source.split: published`; None if there is none.
         options: keys of the section `source` that `read` takes as further keyword arguments, such as `scale`.
+        joints_alone: whether `read` gives joints only, so that no body models are needed; not with `read_as: poses`.
         short_title: recording name -> a short title for captions of pictures.
         doubt: asks whether `source.root` is the right folder; None if every folder is as likely.
     """
@@ -75,6 +76,7 @@ class Archive:
     register: str
     published: Published | None = None
     options: tuple[str, ...] = ()
+    joints_alone: bool = False
     short_title: Callable[[str], str] = last_part
     doubt: Doubt | None = None
 
@@ -88,4 +90,7 @@ class Archive:
         for name in given:
             if name not in self.options:
                 raise UserError(f"source.{name}: the archive {self.name} has no such option. Leave it out.")
-        return replace(self, read=cast(Read, partial(self.read, **given))) if given else self
+        alone = self.joints_alone and given.get("read_as") != "poses"
+        return (
+            replace(self, read=cast(Read, partial(self.read, **given)), joints_alone=alone) if given else self
+        )

@@ -196,5 +196,6 @@ ARCHIVE = Archive(
         "the database was created with funding from NSF EIA-0196217."
     ),
     register=REGISTER,
+    joints_alone=True,
     options=("read_as", "rig", "family", "scale", "axes"),
 )

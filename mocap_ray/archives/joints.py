@@ -146,5 +146,6 @@ ARCHIVE = Archive(
     licence="The format has none: the terms are those of the files.",
     citation="Cite where the files come from.",
     register=REGISTER,
+    joints_alone=True,
     options=("scale", "axes"),
 )

@@ -158,7 +158,11 @@ def load_sources(
     index = _segments(source, motion)
     labels = read_labels(source.labels) if source.labels is not None else None
     # Absolute, because workers that read a model for its vertices have another working directory.
-    bodies = Bodies.load(expand(body.root).absolute(), gender=body.gender, families=body.families)
+    bodies = (
+        Bodies("", body.gender, {}, {})
+        if archive.joints_alone
+        else Bodies.load(expand(body.root).absolute(), gender=body.gender, families=body.families)
+    )
     published = published_split(archive, source.split) if lists is None else None
     split = published[0] if published else source.split
     settings = recipe(source, body, motion, output, bodies, lists, index, labels, rig, split=split)

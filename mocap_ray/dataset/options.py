@@ -104,7 +104,7 @@ class BodyOptions(Section):
 
     root: str
     """Local folder of the SMPL, SMPL+H and SMPL-X files; `mocap-ray body check ROOT` shows what is found.
-    An archive of joints alone needs no models: use an empty folder."""
+    Archives of joints alone (`joints`, and `bvh` unless it is read as poses) need no models, and it is not opened."""
     gender: Literal["recorded", "neutral", "humanml3d"] = "recorded"
     """The body of a recording: `recorded`, that of its own gender; `neutral`, the neutral one for all; `humanml3d`,
     male for male and female for all others, as HumanML3D does."""

@@ -194,6 +194,18 @@ def test_options_of_the_archive_are_part_of_the_recipe_and_paths_are_not(root: P
     assert _recipe(root, rig=str(tmp_path / "a.yaml")) != _recipe(root, rig=str(tmp_path / "b.yaml"))
 
 
+def test_body_models_are_needed_for_poses_alone(root: Path) -> None:
+    nowhere, out = BodyOptions(root=str(root / "nowhere")), OutputOptions(root="out")
+    for read_as in (None, "joints"):
+        source = SourceOptions(archive="bvh", root=str(root), read_as=read_as)  # type: ignore[arg-type]
+        assert load_sources(source, nowhere, MotionOptions(), out).bodies.models == {}
+    source = SourceOptions(archive="bvh", root=str(root), read_as="poses")
+    with pytest.raises(
+        UserError, match=r"nowhere: no such folder\. Expected the folder that holds the body models"
+    ):
+        load_sources(source, nowhere, MotionOptions(), out)
+
+
 def test_an_option_that_an_archive_does_not_have_is_refused() -> None:
     with pytest.raises(
         UserError, match=r"source\.scale: the archive amass has no such option\. Leave it out\."

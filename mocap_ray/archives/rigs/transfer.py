@@ -156,8 +156,7 @@ def require_size(body: Float64[np.ndarray, "22 3"], metre: float) -> None:
     Raises:
         Unusable: it is too large or too small; the detail names the unit that fits.
     """
-    with np.errstate(over="ignore", invalid="ignore"):
-        size = stature(body)
+    size = stature(body)
     if SMALLEST <= size <= TALLEST:
         return
     units = size / metre
@@ -179,9 +178,11 @@ def stature(body: Float64[np.ndarray, "22 3"]) -> float:
     """Metres along the bones from the ankles over hips and spine to the head joint, in any pose."""
     at = dict(zip(BODY_JOINTS, body, strict=True))
     spine = ("pelvis", "spine1", "spine2", "spine3", "neck", "head")
-    hips = (at["left_hip"] + at["right_hip"]) / 2
-    up = float(np.linalg.norm(at["pelvis"] - hips))
-    return _leg(body) + up + sum(float(np.linalg.norm(at[b] - at[a])) for a, b in pairwise(spine))
+    with np.errstate(over="ignore", invalid="ignore"):  # of damaged files
+        hips = (at["left_hip"] + at["right_hip"]) / 2
+        up = float(np.linalg.norm(at["pelvis"] - hips))
+        back = sum(float(np.linalg.norm(at[b] - at[a])) for a, b in pairwise(spine))
+        return _leg(body) + up + back
 
 
 def _leg(body: Float64[np.ndarray, "22 3"]) -> float:
