@@ -14,7 +14,7 @@ from mocap_ray.archives.layouts import Unusable
 from mocap_ray.archives.orientation import to_y_up
 from mocap_ray.archives.rigs import bvh_text, rotations, transfer
 from mocap_ray.archives.rigs.rig import Rig, detect, find_rig, known
-from mocap_ray.archives.rigs.take import X_ROTATION, Take
+from mocap_ray.archives.rigs.take import X_ROTATION, Skeleton, Take
 from mocap_ray.body.bodies import Bodies
 from mocap_ray.body.model import ShapedBody
 from mocap_ray.errors import UserError
@@ -147,6 +147,42 @@ def test_the_maps_of_this_package_name_the_joints_that_were_found_by_hand(shared
 
 
 # --- made files ---
+
+
+def test_the_map_for_motionbuilder_gives_each_bone_a_length() -> None:
+    """Also where LowerBack lies at Hips, and neck and shoulders at Spine1. There is no genuine file to try."""
+    tree = {"Hips": ("", (0, 0, 0)), "LowerBack": ("Hips", (0, 0, 0)), "Spine": ("LowerBack", (0, 2.1, 0))}
+    tree |= {"Spine1": ("Spine", (0, 2.1, 0)), "Neck": ("Spine1", (0, 0, 0)), "Neck1": ("Neck", (0, 1.8, 0))}
+    tree |= {"Head": ("Neck1", (0, 1.7, 0))}
+    for side, x in (("Left", 1), ("Right", -1)):
+        tree |= {f"{side}UpLeg": ("Hips", (1.4 * x, -1.8, 0)), f"{side}Leg": (f"{side}UpLeg", (0, -7.4, 0))}
+        tree |= {
+            f"{side}Foot": (f"{side}Leg", (0, -7.2, 0)),
+            f"{side}ToeBase": (f"{side}Foot", (0, -0.5, 2.2)),
+        }
+        tree |= {
+            f"{side}Shoulder": ("Spine1", (0, 0, 0)),
+            f"{side}Arm": (f"{side}Shoulder", (3.4 * x, 1.2, 0)),
+        }
+        tree |= {
+            f"{side}ForeArm": (f"{side}Arm", (5 * x, 0, 0)),
+            f"{side}Hand": (f"{side}ForeArm", (3.5 * x, 0, 0)),
+        }
+    names = list(tree)
+    skeleton = Skeleton(
+        names=tuple(names),
+        parents=tuple(names.index(parent) if parent else -1 for parent, _ in tree.values()),
+        offsets=np.array([offset for _, offset in tree.values()], dtype=np.float64),
+        channels=(((X_ROTATION, 0),), *((),) * (len(names) - 1)),
+    )
+    assert detect(skeleton) is known()["cmu_motionbuilder"]
+    take = Take(skeleton, np.zeros((3, 1)), fps=120.0)
+    found = transfer.mapped(take, detect(skeleton), scale=None, world=IDENTITY)
+    bones = found.body[1:] - found.body[list(BODY_PARENTS[1:])]
+    assert np.linalg.norm(bones, axis=1).min() > 0.03
+    assert 1.2 < transfer.stature(found.body) < 1.7
+    poses, _ = transfer.poses(found, joints=24)
+    assert np.linalg.norm(poses, axis=-1).max() < np.radians(10)  # at rest, up to the directions of the limbs
 
 
 @pytest.fixture
