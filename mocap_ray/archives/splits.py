@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from mocap_ray.archives.archive import Published
 from mocap_ray.errors import UserError
 from mocap_ray.records import Recording
-from mocap_ray.storage import place
+from mocap_ray.storage import Place, place
 from mocap_ray.wording import choices, counted, listed, override
 
 FRACTIONS: Mapping[str, float] = MappingProxyType({"train": 0.8, "val": 0.1, "test": 0.1})
@@ -110,29 +110,45 @@ def moved(
 def read_lists(address: str) -> dict[str, list[str]]:
     """Read lists from a folder of .txt files with one entry per line; the name of a file is the name of its split.
 
-    Blank lines and lines that start with # are skipped.
+    If there is no such folder, the last part of the address is the beginning of the names: `splits/pose` means
+    `splits/pose_train.txt`, `splits/pose_val.txt` and so on. Blank lines and lines that start with # are skipped.
 
     Raises:
         UserError: no such folder, no list in it, or a list that is not UTF-8.
     """
-    folder = place(address)
-    is_folder = folder.fs.get_file_info(folder.path).type == pafs.FileType.Directory
-    files = [info for info in folder.files() if info.path.endswith(".txt")] if is_folder else []
-    files = [info for info in files if "/" not in folder.relative(info.path)]
+    folder, prefix = place(address), ""
+    files = _text_files(folder)
+    if not files and folder.fs.get_file_info(folder.path).type == pafs.FileType.NotFound:
+        above, _, last = folder.path.rpartition("/")
+        folder, prefix = Place(folder.fs, above, folder.uri.rpartition("/")[0] or "."), f"{last}_"
+        files = [name for name in _text_files(folder) if name.startswith(prefix)]
     if not files:
         raise UserError(
             f"source.split {address!r}: unknown split. Expected subject, published, none, the name of an archive with "
             "a published split, a folder with train.txt, val.txt and test.txt, or an existing YAML file."
         )
-    lists: dict[str, list[str]] = {}
-    for info in files:
-        name = folder.relative(info.path)
-        try:
-            lines = [line.strip() for line in folder.read(name).decode("utf-8-sig").splitlines()]
-        except UnicodeDecodeError as error:
-            raise UserError(f"{address}/{name}: {error}. Expected names in UTF-8, one per line.") from error
-        lists[name.removesuffix(".txt")] = [line for line in lines if line and not line.startswith("#")]
-    return lists
+    return {name.removeprefix(prefix).removesuffix(".txt"): read_names(folder, name) for name in files}
+
+
+def _text_files(folder: Place) -> list[str]:
+    """Names of the .txt files directly in a folder; empty if it is none."""
+    if folder.fs.get_file_info(folder.path).type != pafs.FileType.Directory:
+        return []
+    names = [folder.relative(info.path) for info in folder.files()]
+    return [name for name in names if name.endswith(".txt") and "/" not in name]
+
+
+def read_names(folder: Place, path: str) -> list[str]:
+    """The lines of a text file, without blank lines and lines that start with #.
+
+    Raises:
+        UserError: the file is not UTF-8.
+    """
+    try:
+        lines = [line.strip() for line in folder.read(path).decode("utf-8-sig").splitlines()]
+    except UnicodeDecodeError as error:
+        raise UserError(f"{folder.uri}/{path}: {error}. Expected names in UTF-8, one per line.") from error
+    return [line for line in lines if line and not line.startswith("#")]
 
 
 def checked_lists(value: Any, where: str) -> dict[str, list[str]]:
@@ -240,7 +256,7 @@ def _by_lists(recordings: Sequence[Recording], lists: Lists) -> dict[str, str]:
     found: dict[str, str] = {}
     for recording in recordings:
         parts = recording.name.split("/")
-        keys = ["/".join(parts[:count]) for count in range(len(parts), 0, -1)]
+        keys = [recording.source, *("/".join(parts[:count]) for count in range(len(parts), 0, -1))]
         # A subject is more specific than a sub-dataset, and less specific than the folders below it.
         keys[-1:-1] = [recording.subject]
         home = next((homes[key] for key in (*keys, "*") if key in homes), None)

@@ -163,7 +163,7 @@ def inspect(
     settings = configs.load(config, ExtractConfig, kind="extract", overrides=texts)
     inspection = inspect_file(
         file,
-        find_archive(archive or settings.source.archive),
+        find_archive(archive or settings.source.archive).configured(scaling=settings.source.scaling),
         motion=settings.motion,
         body=settings.body if body else None,
         fps=settings.source.fps,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from mocap_ray.archives.labels import LabelTable
@@ -26,6 +26,7 @@ def recipe(
     labels: LabelTable | None = None,
     *,
     split: str,
+    ignored: Collection[str] = (),
 ) -> dict[str, Any]:
     """The recipe as plain values.
 
@@ -36,6 +37,7 @@ def recipe(
         segments: the index that `source.segments` names, with its captions; their paths are not part of the recipe.
         labels: the table that `source.labels` names; its path is not part of the recipe.
         split: `source.split`; for a published split, the name of the archive.
+        ignored: names of the recordings that `source.ignore` rejects.
     """
     subject = source.split == "subject"
     return {
@@ -56,6 +58,8 @@ def recipe(
         # No keys for what is not used, so that recipes from before these keys existed keep their hash.
         **({"segments": segments.sha256} if segments is not None else {}),
         **({"labels": labels.sha256} if labels is not None else {}),
+        **({"ignored": digest(sorted(ignored))} if ignored else {}),
+        **({"scaling": source.scaling} if source.scaling is not None else {}),
     }
 
 

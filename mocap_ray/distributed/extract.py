@@ -122,6 +122,8 @@ def _logged(config: ExtractConfig) -> dict[str, Any]:
     ]
     if not named_split(find_archive(config.source.archive), config.source.split):
         paths.append(("source", "split"))
+    if config.source.ignore not in ("published", "none"):
+        paths.append(("source", "ignore"))
     for section, key in paths:
         text = values[section][key]
         if text is not None:
