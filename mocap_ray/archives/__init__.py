@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from mocap_ray.archives import aist, amass
+from mocap_ray.archives import aist, amass, mvhumannet
 from mocap_ray.archives.archive import Archive, Published, last_part
 from mocap_ray.archives.splits import RULES
 from mocap_ray.custom import find_named
@@ -21,7 +21,9 @@ __all__ = [
     "short_title",
 ]
 
-ARCHIVES: dict[str, Archive] = {archive.name: archive for archive in (amass.ARCHIVE, aist.ARCHIVE)}
+ARCHIVES: dict[str, Archive] = {
+    archive.name: archive for archive in (amass.ARCHIVE, aist.ARCHIVE, mvhumannet.ARCHIVE)
+}
 """All archives by their name in configs. To add one, write a file and list it here."""
 
 

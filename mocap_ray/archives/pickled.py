@@ -40,7 +40,7 @@ def read_values(place: Place, recording: Recording, *, most: int) -> Values:
     try:
         values = load(data, where=recording.source)
     except UserError as error:
-        raise unusable_pickle(error, data) from error
+        raise unusable_pickle(error, recording.source) from error
     if not isinstance(values, dict):
         raise Unusable(Reason.MISSING_KEYS, f"a pickle of a {type(values).__name__}. Expected a dictionary")
     return values
@@ -52,18 +52,15 @@ def require_size(size: int, most: int) -> None:
         raise Unusable(Reason.UNREADABLE, f"it has {byte_size(size)}. Expected at most {byte_size(most)}")
 
 
-def unusable_pickle(error: UserError, start: bytes) -> Unusable:
+def unusable_pickle(error: UserError, where: str) -> Unusable:
     """Why a pickle is refused, as a reason and a sentence.
 
     Args:
         error: of `pickles.load`.
-        start: the first bytes of the file.
+        where: the name of the pickle in its message.
     """
-    if start[:4] == b"PK\3\4":
-        what = "a zip archive and not a pickle, as torch.save writes it. It was not opened. Save it with pickle.dump"
-        return Unusable(Reason.UNREADABLE, what)
     reason = Reason.UNSAFE if isinstance(error, UnsafePickle) else Reason.UNREADABLE
-    return Unusable(reason, str(error).partition(": ")[2])
+    return Unusable(reason, str(error).removeprefix(f"{where}: "))
 
 
 def rejected(recording: Recording, error: Unusable, *, source: str | None = None) -> Rejection[Recording]:

@@ -138,7 +138,10 @@ def _array(
         budget.spend(len(raw))
         # A copy, so that arrays are writable and aligned, like those of numpy's own reader.
         flat = np.frombuffer(raw, dtype=dtype).copy() if raw else np.empty(count, dtype=dtype)
-    return flat.reshape(sizes, order="F" if fortran else "C")
+    array = flat.reshape(sizes, order="F" if fortran else "C")
+    if budget.trace is not None and isinstance(data, bytes):
+        budget.trace.array(array, data)
+    return array
 
 
 def numpy_reconstruct(arguments: tuple[object, ...], budget: Budget) -> object:
