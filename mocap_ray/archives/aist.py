@@ -18,11 +18,12 @@ from pyarrow import fs as pafs
 
 from mocap_ray.archives.archive import Archive, PublishedLists
 from mocap_ray.archives.layouts import Unusable
-from mocap_ray.archives.pickled import Values, number, numbers, read_values, rejected, shown_keys
+from mocap_ray.archives.pickled import Values, number, numbers, read_values, rejected
 from mocap_ray.archives.splits import read_names
 from mocap_ray.errors import UserError
 from mocap_ray.motion.bounds import LEAST_FPS, MOST_FPS, in_range
 from mocap_ray.motion.clip import Motion, Reason
+from mocap_ray.pickles import shown_keys
 from mocap_ray.records import Recording, Rejection
 from mocap_ray.storage import Place
 from mocap_ray.wording import counted

@@ -10,7 +10,7 @@ import numpy as np
 from mocap_ray.archives.layouts import Unusable
 from mocap_ray.errors import UserError
 from mocap_ray.motion.clip import Reason
-from mocap_ray.pickles import UnsafePickle, load
+from mocap_ray.pickles import UnsafePickle, load, shown_keys
 from mocap_ray.records import Recording, Rejection
 from mocap_ray.storage import Place
 from mocap_ray.wording import byte_size
@@ -99,9 +99,3 @@ def number(values: Values, key: str) -> float:
     """The only number under a key; NaN if there are several. Raises Unusable as `numbers` does."""
     array = numbers(values, key)
     return float(array.reshape(-1)[0]) if array.size == 1 else math.nan
-
-
-def shown_keys(values: Values) -> str:
-    """The first keys of a dictionary, for messages."""
-    names = [str(key)[:40] for key in list(values)[:8]]
-    return ", ".join(names) + (", ..." if len(values) > 8 else "") or "none"

@@ -7,6 +7,6 @@ one array of each of many files that differ in numbers alone, without interpreti
 
 from mocap_ray.pickles.alike import AlikePickles, NoSuchKey
 from mocap_ray.pickles.reading import load
-from mocap_ray.pickles.values import UnsafePickle
+from mocap_ray.pickles.values import UnsafePickle, shown_keys
 
-__all__ = ["AlikePickles", "NoSuchKey", "UnsafePickle", "load"]
+__all__ = ["AlikePickles", "NoSuchKey", "UnsafePickle", "load", "shown_keys"]

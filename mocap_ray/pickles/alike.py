@@ -17,7 +17,7 @@ import numpy as np
 
 from mocap_ray.errors import UserError
 from mocap_ray.pickles.reading import load_from
-from mocap_ray.pickles.values import Global
+from mocap_ray.pickles.values import Global, shown_keys
 
 ReadAt = Callable[[int, int], bytes]
 """Number of bytes, position -> these bytes of the file, as `os.pread` gives them."""
@@ -230,8 +230,7 @@ class AlikePickles:
         if not isinstance(values, dict):
             raise NoSuchKey(f"{where}: a pickle of a {type(values).__name__}. Expected a dictionary.")
         if self.key not in values:
-            names = ", ".join(str(key)[:40] for key in list(values)[:12]) or "none"
-            raise NoSuchKey(f"{where}: no {self.key!r} (keys: {names}).")
+            raise NoSuchKey(f"{where}: no {self.key!r} (keys: {shown_keys(values)}).")
         value: object = values[self.key]
         if isinstance(value, np.ndarray) and (layout := _layout(data, notes, value)) is not None:
             self._layouts = [layout, *self._layouts][:_MOST]

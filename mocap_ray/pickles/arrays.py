@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from mocap_ray.pickles.values import Budget, Global, Pending, expect
+from mocap_ray.pickles.values import Budget, Global, Pending, expect, shown
 
 
 def codecs_encode(arguments: tuple[object, ...], budget: Budget) -> object:
@@ -105,7 +105,7 @@ def array_shape(shape: object) -> tuple[int, ...]:
     """A shape as a tuple of sizes. Raises ValueError if numpy would not allow it."""
     shape = (shape,) if isinstance(shape, int) else shape
     good = isinstance(shape, tuple) and len(shape) <= 32 and all(type(n) is int and n >= 0 for n in shape)
-    expect(good, f"an array of shape {str(shape)[:60]}")
+    expect(good, f"an array of shape {shown(shape)}")
     assert isinstance(shape, tuple)
     return shape
 
@@ -124,6 +124,9 @@ def _array(
             f"objects for an array of shape {sizes} are missing",
         )
         assert isinstance(data, list)
+        # numpy frees them by recursion without a limit: 20,000 levels would end the process.
+        nested = any(isinstance(value, np.ndarray) and value.dtype.hasobject for value in data)
+        expect(not nested, "an array of objects inside an array of objects")
         budget.spend(8 * count)
         flat = np.empty(count, dtype=object)
         for k, value in enumerate(data):

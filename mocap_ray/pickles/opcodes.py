@@ -10,6 +10,7 @@ import struct
 from collections.abc import Callable
 
 from mocap_ray.pickles.machine import Machine, safe_key
+from mocap_ray.pickles.values import shown
 
 _MAX_INT_DIGITS = 4000
 
@@ -32,7 +33,7 @@ def _quoted(line: bytes) -> str:
 
 def _persistent(machine: Machine, identifier: object) -> None:
     if machine.persistent is None:
-        raise machine.unsafe(f"the persistent id {str(identifier)[:80]!r}", "which lies outside the file")
+        raise machine.unsafe(f"the persistent id {shown(identifier)}", "which lies outside the file")
     machine.push(machine.persistent(identifier))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -88,6 +88,23 @@ class Pending:
     what: str
     finish: Callable[[object], object]
     memo: list[int] = field(default_factory=list)
+
+
+def shown(value: object) -> str:
+    """A value of a file in a few characters; a list may hold itself or others often, so of most only the type."""
+    if isinstance(value, str):
+        return repr(value[:80])
+    if isinstance(value, tuple) and len(value) <= 8 and all(type(part) is int for part in value):
+        return f"({', '.join(map(shown, value))})"
+    if type(value) is int and abs(value) < 2**64:
+        return str(value)
+    return f"a {type(value).__name__}"
+
+
+def shown_keys(values: Mapping[object, object]) -> str:
+    """The first keys of a dictionary, for messages."""
+    first = [key[:40] if isinstance(key, str) else shown(key) for key in list(values)[:8]]
+    return ", ".join(first) + (", ..." if len(values) > 8 else "") or "none"
 
 
 def expect(holds: bool, sentence: str) -> None:
