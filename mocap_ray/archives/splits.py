@@ -33,6 +33,7 @@ def assign(
     fractions: Mapping[str, float] = FRACTIONS,
     lists: Lists | None = None,
     published: Published | None = None,
+    seed: int = 0,
 ) -> dict[str, str]:
     """The split of each recording, by its name.
 
@@ -47,6 +48,7 @@ def assign(
             The most specific entry decides; `*` matches everything else. Recordings in no list are left out of the
             result, and so of the data set.
         published: the published split; takes precedence over `split`, but not over lists.
+        seed: another seed than 0 hashes subjects in another way.
 
     Raises:
         UserError: unknown `split`, invalid fractions, an entry in two lists, or a split without recordings that
@@ -67,7 +69,7 @@ def assign(
     if published is not None:
         found = {r.name: published(r) for r in recordings}
     else:
-        by_subject = _by_subject({r.subject for r in recordings}, fractions)
+        by_subject = _by_subject({r.subject for r in recordings}, fractions, seed)
         found = {r.name: by_subject[r.subject] for r in recordings}
     needed = [name for name, share in fractions.items() if share > 0]
     # By subject, every split can be the one that is filled; so keep the largest ones.
@@ -169,14 +171,14 @@ def checked_lists(value: Any, where: str) -> dict[str, list[str]]:
         ) from error
 
 
-def _by_subject(subjects: Iterable[str], fractions: Mapping[str, float]) -> dict[str, str]:
+def _by_subject(subjects: Iterable[str], fractions: Mapping[str, float], seed: int = 0) -> dict[str, str]:
     """The split of each subject: that of its hash, except that no split stays empty if there are enough subjects.
 
     An empty split gets the subject whose hash is closest to its interval, from the split that has the most subjects
     above its share, and keeps at least one. Nothing is moved if the hashes fill every split, so this never changes an
     assignment without empty splits.
     """
-    homes = {s: _hashed(s, fractions) for s in sorted(subjects)}
+    homes = {s: _hashed(s, fractions, seed) for s in sorted(subjects)}
     for empty, (lower, upper) in _intervals(fractions).items():
         counts = Counter(homes.values())
         donors = [name for name in fractions if counts[name] > 1]
@@ -185,7 +187,7 @@ def _by_subject(subjects: Iterable[str], fractions: Mapping[str, float]) -> dict
         donor = max(donors, key=lambda name: counts[name] - fractions[name] * len(homes))
         closest = min(
             (s for s, split in homes.items() if split == donor),
-            key=lambda s: max(lower - _number(s), _number(s) - upper),
+            key=lambda s: max(lower - _number(s, seed), _number(s, seed) - upper),
         )
         homes[closest] = empty
     return homes
@@ -228,14 +230,15 @@ def completed(shares: Mapping[str, float]) -> str:
     return f"source.fractions={{{', '.join(f'{name}: {share:.10g}' for name, share in shares.items())}}}"
 
 
-def _number(subject: str) -> float:
+def _number(subject: str, seed: int = 0) -> float:
     """The hash of a subject, in [0, 1)."""
-    return int.from_bytes(hashlib.sha256(subject.encode()).digest()[:8], "big") / 2**64
+    text = f"{seed}\n{subject}" if seed else subject
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64
 
 
-def _hashed(subject: str, fractions: Mapping[str, float]) -> str:
+def _hashed(subject: str, fractions: Mapping[str, float], seed: int = 0) -> str:
     """The split of a subject: its hash falls into the interval of [0, 1) that belongs to that split."""
-    number = _number(subject)
+    number = _number(subject, seed)
     upper = 0.0
     for name, share in fractions.items():
         upper += share

@@ -12,7 +12,7 @@ from mocap_ray.archives import Archive, find_archive, named_split, published_lis
 from mocap_ray.archives.archive import Published
 from mocap_ray.archives.labels import LabelTable, read_labels
 from mocap_ray.archives.segments import SegmentIndex, read_segments
-from mocap_ray.archives.selection import matched
+from mocap_ray.archives.selection import matched, select
 from mocap_ray.archives.splits import assign, moved, read_lists, read_names
 from mocap_ray.body.bodies import Bodies
 from mocap_ray.dataset import person
@@ -181,6 +181,19 @@ def load_sources(
         ignored,
         settings,
     )
+
+
+def split_recordings(source: SourceOptions) -> list[Recording]:
+    """The recordings that `mocap-ray split` divides: those that a config selects, without the ignored ones.
+
+    Raises:
+        UserError: an empty archive, or nothing is selected.
+    """
+    archive, root = find_archive(source.archive), place(source.root)
+    listed = archive.discover(root, dataset=source.dataset)
+    ignored = read_ignored(archive, root, source.ignore)
+    selected = select(listed, include=source.include, exclude=source.exclude, where=root.uri)
+    return [r for r in selected if r.name not in ignored]
 
 
 def read_ignored(archive: Archive, root: Place, ignore: str) -> frozenset[str]:
