@@ -10,11 +10,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from bench import body, features, feeding, hands, held_out, memory, pipeline, priors
+from bench import archives, body, features, feeding, hands, held_out, memory, pipeline, priors
 
 PARTS = {
     "body": body.measure,
     "features": features.measure,
+    "archives": archives.measure,
     "extraction": pipeline.measure,
     "memory": memory.measure,
     "priors": priors.measure,

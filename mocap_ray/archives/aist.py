@@ -187,7 +187,7 @@ def _scaling(values: Values, given: float | None) -> float:
         )
     scale = number(values, "smpl_scaling")
     if not 1e-6 < scale < 1e6:
-        shown = f"{scale:g}" if np.size(values["smpl_scaling"]) == 1 else "not one number"
+        shown = f"{scale:g}" if numbers(values, "smpl_scaling").size == 1 else "not one number"
         raise Unusable(
             Reason.BAD_VALUE, f"'smpl_scaling' is {shown}. Expected a number above 0, such as 93.8"
         )

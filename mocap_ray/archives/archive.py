@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol, cast
 
 from mocap_ray.errors import UserError
 from mocap_ray.motion.clip import JointMotion, Motion
@@ -101,7 +101,7 @@ class Archive:
     short_title: Callable[[str], str] = last_part
     doubt: Doubt | None = None
 
-    def configured(self, **options: object) -> Archive:
+    def configured(self, **options: Any) -> Archive:
         """The archive with the options of a config, those that are not None, bound to `read`.
 
         Raises:
@@ -111,4 +111,4 @@ class Archive:
         for name in given:
             if name not in self.options:
                 raise UserError(f"source.{name}: the archive {self.name} has no such option. Leave it out.")
-        return replace(self, read=partial(self.read, **given)) if given else self
+        return replace(self, read=cast(Read, partial(self.read, **given))) if given else self

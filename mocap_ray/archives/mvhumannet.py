@@ -48,7 +48,8 @@ REGISTER = (
     "side by side: MVHumanNet_24_Part_01/100001/smpl_param/000000.pkl"
 )
 
-Item, Result = TypeVar("Item"), TypeVar("Result")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 class _Frame(NamedTuple):
