@@ -13,7 +13,7 @@ import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
+from functools import lru_cache, partial
 from itertools import pairwise
 from pathlib import PurePosixPath
 from typing import NamedTuple, TypeVar
@@ -137,7 +137,7 @@ class _BadFrame(Exception):
 
 def _joints(place: Place, folder: str, frames: Sequence[_Frame]) -> np.ndarray:
     """Body joints [T, 22, 3] of all frames, float64. Raises _BadFrame or OSError."""
-    alike = AlikePickles("joints")
+    alike = _reader()
     joints = np.empty((len(frames), BODY_JOINTS, 3))
     if place.local is not None:
         opened = partial(_read_local, alike, place.join(folder))
@@ -153,6 +153,12 @@ def _joints(place: Place, folder: str, frames: Sequence[_Frame]) -> np.ndarray:
         for k, (frame, data) in enumerate(zip(some, contents, strict=True), start):
             joints[k] = _usable(frame, partial(_read_bytes, alike, data))
     return joints
+
+
+@lru_cache(maxsize=1)
+def _reader() -> AlikePickles:
+    """One for all recordings of a process, because their frames are alike as well; it only saves time."""
+    return AlikePickles("joints")
 
 
 def _usable(frame: _Frame, read: Callable[[_Frame], object]) -> np.ndarray:
@@ -201,32 +207,32 @@ def _in_order(frames: Sequence[_Frame]) -> list[_Frame]:
     Raises:
         Unusable: there are none, some are missing, or two have one number.
     """
-    numbers = {frame: int(frame.name.removesuffix(".pkl")) for frame in frames}
-    ordered = sorted(frames, key=lambda frame: (numbers[frame], frame.name))
-    if not ordered:
+    numbered = sorted((int(frame.name.removesuffix(".pkl")), frame) for frame in frames)
+    if not numbered:
         raise Unusable(Reason.TOO_SHORT, "no frames. Expected files such as 000000.pkl")
     missing = 0
     gaps = list[str]()
-    for before, after in pairwise(ordered):
-        step = numbers[after] - numbers[before]
+    for (number, before), (next_number, after) in pairwise(numbered):
+        step = next_number - number
+        if step == 1:
+            continue
         if step == 0:
             what = f"{before.name} and {after.name} have the same number. Remove one of them"
             raise Unusable(Reason.MISSING_FRAMES, what)
-        if step > 1:
-            missing += step - 1
-            gaps.append(f"between {before.name} and {after.name}")
+        missing += step - 1
+        gaps.append(f"between {before.name} and {after.name}")
     if gaps:
-        what = f"{counted(missing, 'frame')} of {missing + len(ordered):,} {'is' if missing == 1 else 'are'} missing"
+        what = f"{counted(missing, 'frame')} of {missing + len(numbered):,} {'is' if missing == 1 else 'are'} missing"
         remedy = "Unpack the outfit again, or leave it out"
         raise Unusable(Reason.MISSING_FRAMES, f"{what}, {listed(gaps, most=3)}. {remedy}")
-    return ordered
+    return [frame for _, frame in numbered]
 
 
 def _frames(place: Place, folder: str) -> list[_Frame]:
     """The frames in a folder, sorted by name: one listing. Files whose name is no number are none."""
     selector = pafs.FileSelector(place.join(folder), recursive=False, allow_not_found=True)
     infos = place.fs.get_file_info(selector)
-    names = [(info.base_name, info) for info in infos if info.type == pafs.FileType.File]
+    names = [(info.base_name, info) for info in infos if info.is_file]
     return sorted(_Frame(name, info.size, info.mtime_ns or 0) for name, info in names if _is_frame(name))
 
 

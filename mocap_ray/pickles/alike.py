@@ -23,7 +23,7 @@ ReadAt = Callable[[int, int], bytes]
 """Number of bytes, position -> these bytes of the file, as `os.pread` gives them."""
 
 _GAP = 8192  # a gap in what is needed that is read along, because a call to read costs as much
-_MOST = 4  # layouts to remember: keys of torch's storages differ in their number of digits
+_MOST = 8  # layouts to remember: keys of torch's storages differ in their number of digits
 
 _Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -123,6 +123,7 @@ class _Layout:
     Attributes:
         size: bytes of the file.
         reads: (count, position) of the parts to read, in order; together they are the text below.
+        length: bytes of the text.
         fixed: (start, stop, bytes) in the text.
         digits: (first place, second place, count) in the text.
         wanted: where the wanted array is in the text.
@@ -130,6 +131,7 @@ class _Layout:
 
     size: int
     reads: tuple[tuple[int, int], ...]
+    length: int
     fixed: tuple[tuple[int, int, bytes], ...]
     digits: tuple[tuple[int, int, int], ...]
     wanted: _Numbers
@@ -145,7 +147,7 @@ class _Layout:
             if key != text[second : second + count] or not (key.isdigit() and key.isascii()):
                 return None
         wanted = self.wanted
-        if len(text) < wanted.stop:
+        if len(text) != self.length:
             return None
         view = np.ndarray(wanted.shape, wanted.dtype, text, wanted.start, wanted.strides)
         return view.copy()
@@ -180,6 +182,7 @@ def _layout(data: bytes, notes: _Notes, array: _Array) -> _Layout | None:
     return _Layout(
         size=len(data),
         reads=tuple((b - a, a) for a, b in reads),
+        length=sum(b - a for a, b in reads),
         fixed=tuple((moved(a), moved(a) + b - a, data[a:b]) for a, b in fixed),
         digits=tuple((moved(a), moved(b), count) for a, b, count in notes.digits),
         wanted=_Numbers(moved(wanted.start), wanted.dtype, wanted.shape, wanted.strides),

@@ -105,7 +105,8 @@ def array_shape(shape: object) -> tuple[int, ...]:
     """A shape as a tuple of sizes. Raises ValueError if numpy would not allow it."""
     shape = (shape,) if isinstance(shape, int) else shape
     good = isinstance(shape, tuple) and len(shape) <= 32 and all(type(n) is int and n >= 0 for n in shape)
-    expect(good, f"an array of shape {shown(shape)}")
+    if not good:
+        raise ValueError(f"an array of shape {shown(shape)}")
     assert isinstance(shape, tuple)
     return shape
 
