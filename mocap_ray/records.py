@@ -1,4 +1,5 @@
-"""What a run lists and what it leaves out: a recording is one source file, a rejection says why one is left out."""
+"""What a run lists and what it leaves out: a recording is one source file or folder, a rejection says why one is left
+out."""
 
 from __future__ import annotations
 
@@ -12,6 +13,8 @@ Input = TypeVar("Input")
 @dataclass(frozen=True, slots=True)
 class Recording:
     """One source file of an archive, as listed; the file itself has not been opened.
+
+    In an archive of one file a frame, it is a folder of them.
 
     Attributes:
         dataset: name of the sub-dataset (`CMU`).
