@@ -1,5 +1,4 @@
-"""What a run lists and what it leaves out: a recording is one source file or folder, a rejection says why one is left
-out."""
+"""What a run lists and what it leaves out: a recording is one source, a rejection says why one is left out."""
 
 from __future__ import annotations
 
