@@ -20,7 +20,7 @@ class Recording:
         name: path below the archive root without its ending (`CMU/01/01_01_poses`); unique in an archive.
         subject: who moves, unique in an archive (`CMU/01`).
         source: path below the archive root with its ending, `/` between parts.
-        size: bytes.
+        size: bytes; of a folder, about those that are read.
         fingerprint: changes when the file changes (modification time in ns as listed).
     """
 

@@ -4,7 +4,7 @@
 are the joints of the fit in metres; the first 22 are the body joints. The rotations beside them are matrices and
 `transl` is None, so joints are what this archive reads. Source: github.com/GAP-LAB-CUHK-SZ/MVHumanNet.
 
-A recording is a folder: it is listed in one pass and read by one task, however many files it has.
+A recording is a folder: it is listed in one pass and read in one go, however many files it has.
 """
 
 from __future__ import annotations
@@ -40,6 +40,9 @@ R_YUP_SOURCE = np.array([[0.0, -1.0, 0.0], [0.0, 0.0, -1.0], [1.0, 0.0, 0.0]])
 """(x, y, z) of MVHumanNet, with -z up, becomes (-y, -z, x), Y up."""
 R_YUP_SOURCE.setflags(write=False)
 
+_READ = 4096
+"""Bytes of a frame that are read, about; the rest are vertices and faces. They are what a recording's size counts, so
+that a shard of 32 MB holds about a hundred outfits and not two."""
 _LARGEST = 16 << 20  # a frame has 252 kB, most of it vertices and faces
 _THREADS = 16  # requests at a time to an object store
 
@@ -292,7 +295,7 @@ def _recording(place: Place, dataset: str | None, source: str) -> Recording:
         name=name,
         subject=name,
         source=source,
-        size=sum(frame.size for frame in frames),
+        size=sum(min(frame.size, _READ) for frame in frames),
         fingerprint=_fingerprint(frames),
     )
 

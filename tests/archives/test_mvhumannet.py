@@ -19,10 +19,12 @@ from mocap_ray.body.bodies import Bodies
 from mocap_ray.dataset.inspect import inspect
 from mocap_ray.dataset.options import BodyOptions, MotionOptions
 from mocap_ray.dataset.process import Plan, process
+from mocap_ray.dataset.product import CLIPS
 from mocap_ray.errors import UserError
 from mocap_ray.motion.clip import Clip, JointMotion, Reason
 from mocap_ray.motion.features import encode
 from mocap_ray.records import Rejection
+from mocap_ray.shards.cutting import cut
 from mocap_ray.storage import Place, place
 from tests.archives import frames
 from tests.archives.frames import frame, write
@@ -221,8 +223,7 @@ def test_names_subjects_and_sub_datasets_follow_the_folders(tmp_path: Path) -> N
     assert [r.subject for r in found] == [r.name for r in found]
     assert [r.dataset for r in found] == ["Part_01", "Part_01", "Part_02"]
     assert [r.source for r in found] == [f"{r.name}/smpl_param" for r in found]
-    folder = root / "Part_01/100001/smpl_param"
-    assert found[0].size == sum(p.stat().st_size for p in folder.iterdir())
+    assert [r.size for r in found] == [2 * 4096] * 3  # what is read of two frames
     # The folder of a part or of an outfit gives the same names.
     assert discover(place(root / "Part_01"))[1].name == "Part_01/100002"
     (one,) = discover(place(root / "Part_01" / "100001"))
@@ -245,6 +246,19 @@ def test_folders_without_recordings_say_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "b" / "Part_01.tar.gz").write_bytes(b"")
     assert "1 packed archive. Unpack first: tar -xf Part_01.tar.gz" in message(tmp_path / "b")
     assert "is a file" in message(tmp_path / "b" / "Part_01.tar.gz")
+
+
+def test_many_outfits_share_a_shard_and_so_a_task(tmp_path: Path) -> None:
+    """By the size of the files on disk, 32 MB would be two outfits."""
+    for k in range(30):
+        folder = tmp_path / "mvh" / "Part_01" / f"{100_000 + k}" / "smpl_param"
+        folder.mkdir(parents=True)
+        for number in range(60):
+            with (folder / f"{number:06}.pkl").open("wb") as file:
+                file.truncate(252_395)  # the published size; takes no room on the disk
+    recordings = discover(place(tmp_path / "mvh"))
+    groups = {r.name: (r.dataset, "train") for r in recordings}
+    assert len(cut(recordings, groups, layout=CLIPS, target=32 << 20)) == 1
 
 
 def test_a_frame_that_changes_is_seen_in_the_fingerprint(tmp_path: Path) -> None:
