@@ -10,11 +10,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from bench import body, bvh, features, feeding, hands, held_out, memory, pipeline, priors
+from bench import archives, body, bvh, features, feeding, hands, held_out, memory, pipeline, priors
 
 PARTS = {
     "body": body.measure,
     "features": features.measure,
+    "archives": archives.measure,
     "extraction": pipeline.measure,
     "bvh": bvh.measure,
     "memory": memory.measure,

@@ -52,8 +52,8 @@ class SourceOptions(Section):
     """Name of the sub-dataset if `root` is the folder of a single one; otherwise the first folder below root."""
     split: str = "subject"
     """`subject` (hash of the subject), `published` (by the archive's authors; also the archive's name, such as
-    `amass`), `none` (all train), or lists: a YAML file, or a folder with train.txt, val.txt, test.txt
-    (docs/data-format.md, Splits)."""
+    `amass`), `pose` or `crossmodal` (AIST++'s two), `none` (all train), or lists: a YAML file, or a folder with
+    train.txt, val.txt, test.txt (docs/data-format.md, Splits)."""
     fractions: Fractions = Fractions()
     fps: Annotated[float, Field(ge=LEAST_FPS, le=MOST_FPS)] | None = None
     """Overrides the frame rate in the files."""
@@ -78,6 +78,11 @@ class SourceOptions(Section):
     axes: str | None = None
     """BVH and joints only: which axes of the files become x, y (up) and z, such as `x z -y` if Z is up; default:
     `x y z`."""
+    ignore: str = "published"
+    """Recordings to reject unread: `published`, the list of the archive's authors, if it is there (AIST++'s
+    ignore_list.txt beside motions/); `none`; or a text file with one name per line."""
+    scaling: Annotated[float, Field(gt=0)] | None = None
+    """AIST++ only: what the translation of files without smpl_scaling is divided by."""
     segments: str | None = None
     """HumanML3D's index.csv: each row gives one clip, with the row's name; everything else is left out."""
     texts: str | None = None

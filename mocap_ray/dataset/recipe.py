@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from mocap_ray.archives.labels import LabelTable
@@ -28,6 +28,7 @@ def recipe(
     rig: Rig | None = None,
     *,
     split: str,
+    ignored: Collection[str] = (),
 ) -> dict[str, Any]:
     """The recipe as plain values.
 
@@ -39,6 +40,7 @@ def recipe(
         labels: the table that `source.labels` names; its path is not part of the recipe.
         rig: the map that `source.rig` names; its path is not part of the recipe.
         split: `source.split`; for a published split, the name of the archive.
+        ignored: names of the recordings that `source.ignore` rejects.
     """
     subject = source.split == "subject"
     return {
@@ -61,6 +63,8 @@ def recipe(
         **({"labels": labels.sha256} if labels is not None else {}),
         **({"rig": rig.identity(str(source.rig))} if rig is not None else {}),
         **source.model_dump(include={"read_as", "family", "scale", "axes"}, exclude_none=True),
+        **({"ignored": digest(sorted(ignored))} if ignored else {}),
+        **({"scaling": source.scaling} if source.scaling is not None else {}),
     }
 
 

@@ -125,6 +125,8 @@ def _logged(config: ExtractConfig) -> dict[str, Any]:
         paths.append(("source", "split"))
     if config.source.rig not in (None, *known()):
         paths.append(("source", "rig"))
+    if config.source.ignore not in ("published", "none"):
+        paths.append(("source", "ignore"))
     for section, key in paths:
         text = values[section][key]
         if text is not None:
