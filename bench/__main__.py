@@ -10,13 +10,15 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from bench import body, dataset, features, feeding, hands, held_out, memory, pipeline, priors
+from bench import archives, body, bvh, dataset, features, feeding, hands, held_out, memory, pipeline, priors
 
 PARTS = {
     "body": body.measure,
     "features": features.measure,
+    "archives": archives.measure,
     "extraction": pipeline.measure,
     "reading again": dataset.measure,
+    "bvh": bvh.measure,
     "memory": memory.measure,
     "priors": priors.measure,
     "hands": hands.measure,

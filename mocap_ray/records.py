@@ -1,4 +1,4 @@
-"""What a run lists and what it leaves out: a recording is one source file, a rejection says why one is left out."""
+"""What a run lists and what it leaves out: a recording is one source, a rejection says why one is left out."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ Input = TypeVar("Input")
 class Recording:
     """One source file of an archive, as listed; the file itself has not been opened.
 
+    In an archive of one file a frame, it is a folder of them.
+
     Attributes:
         dataset: name of the sub-dataset (`CMU`).
         name: path below the archive root without its ending (`CMU/01/01_01_poses`); unique in an archive.
         subject: who moves, unique in an archive (`CMU/01`).
         source: path below the archive root with its ending, `/` between parts.
-        size: bytes.
+        size: bytes; of a folder, about those that are read.
         fingerprint: changes when the file changes (modification time in ns as listed).
     """
 

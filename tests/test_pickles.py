@@ -308,6 +308,42 @@ BOMBS["tensor repeated by stride 0"] = (
 )  # fmt: skip
 
 
+def _stored(data: bytes) -> bytes:
+    """A call of torch's `_load_from_bytes`."""
+    return b"ctorch.storage\n_load_from_bytes\n(B" + struct.pack("<I", len(data)) + data + b"tR"
+
+
+def _storage(pickled: bytes, *, count: int = 2, raw: bytes = bytes(8)) -> bytes:
+    """torch's format of before 1.6 around a storage of floats, with this pickle as its system."""
+    magic = b"\x8a\x0a" + (0x1950A86A20F9469CFC6C).to_bytes(10, "little") + b"."
+    size = b"J" + struct.pack("<i", count) if count < 2**31 else b"\x8a\x08" + struct.pack("<q", count)
+    object_ = b"(U\x07storagectorch\nFloatStorage\nU\x013U\x03cpu" + size + b"NtQ."
+    return magic + b"M\xe9\x03." + pickled + object_ + b"]U\x013a." + struct.pack("<q", count) + raw
+
+
+def _levels(count: int, size: int) -> bytes:
+    """Storages inside of storages, each with its own copy of `size` bytes."""
+    data = _storage(b"T" + struct.pack("<I", size) + bytes(size) + b".")
+    for _ in range(count):
+        data = _storage(_stored(data) + b".")
+    return _stored(data) + b"."
+
+
+_DOUBLED = b"(lq\x00" + b"".join(b"0(h%ch%clq%c" % (k, k, k + 1) for k in range(80))
+"""A list of two lists of two lists and so on, 80 levels of it: 2^80 when it is shown."""
+
+BOMBS["torch storage of a terabyte"] = _stored(_storage(b"}.", count=2**38)) + b"."
+BOMBS["torch storages inside of each other"] = _levels(60, 2**23)
+BOMBS["persistent id of a doubled list"] = _DOUBLED + b"Q."
+BOMBS["shape of a doubled list"] = _array_of(_DOUBLED, b"S'short'\n") + b"."
+
+
+def test_a_storage_of_torch_is_what_the_helper_above_writes() -> None:
+    """Without this, the bombs in storages could be refused for another reason."""
+    raw = np.array([1.5, -2.0], "<f4").tobytes()
+    np.testing.assert_array_equal(load(_stored(_storage(b"}.", raw=raw)) + b".", where="x"), [1.5, -2.0])  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("name", BOMBS)
 def test_a_large_declared_size_allocates_little(name: str) -> None:
     data = BOMBS[name]
@@ -338,6 +374,17 @@ def test_deep_nesting_neither_crashes_nor_recurses() -> None:
         value = value[0] if value else ()
     with pytest.raises(ValueError, match="key"):
         load(b"})" + b"\x85" * depth + b"Ns.", where="x")
+
+
+def test_deeply_nested_object_arrays_do_not_end_the_process() -> None:
+    """numpy frees them by recursion: with 20,000 levels, Python itself would crash."""
+    value: object = None
+    for _ in range(50):
+        inner = np.empty(1, dtype=object)
+        inner[0] = value
+        value = inner
+    with pytest.raises(ValueError, match="array of objects inside an array of objects"):
+        load(pickle.dumps(value), where="x")
 
 
 def test_select_and_ch_evaluate_to_plain_arrays() -> None:

@@ -17,6 +17,7 @@ import pytest
 
 from mocap_ray.demo.archive import write_demo
 from mocap_ray.demo.standin import write_standin
+from tests.archives import dances, frames, rig_texts
 
 ROOT = Path(__file__).resolve().parents[1]
 TUTORIALS = [ROOT / "docs" / "tutorials" / f"{name}.md" for name in ("first-data-set", "prior", "torch")]
@@ -131,7 +132,22 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     take = next((folder / "data" / "amass").rglob("*_walk_poses.npz"))
     shutil.copy(take, folder / "data" / "amass" / "CMU" / "01" / "01_01_poses.npz")
     write_standin(folder / "data" / "body_models")
+    (folder / "data" / "bvh" / "Lab").mkdir(parents=True)
+    (folder / "data" / "bvh" / "Lab" / "ann_1.bvh").write_text(rig_texts.bvh())
+    _pickled_archives(folder / "data")
     return folder
+
+
+def _pickled_archives(data: Path) -> None:
+    """AIST++ and MVHumanNet, with as much as each split needs."""
+    names = [f"gBR_sBM_cAll_d{dancer:02}_mBR0_ch01" for dancer in range(1, 13)]
+    dances.write(data / "aist", *names)
+    (data / "aist" / "splits").mkdir()
+    for kind in ("pose", "crossmodal"):
+        for split, some in (("train", names[:8]), ("val", names[8:10]), ("test", names[10:])):
+            (data / "aist" / "splits" / f"{kind}_{split}.txt").write_text("\n".join(some))
+    for outfit in range(1, 13):
+        frames.write(data / "MVHumanNet", f"MVHumanNet_24_Part_01/{100_000 + outfit}", frames=30, seed=outfit)
 
 
 def _here(text: str, work: Path) -> str:

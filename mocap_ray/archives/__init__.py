@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
-from mocap_ray.archives import amass
+from collections.abc import Mapping
+
+from mocap_ray.archives import aist, amass, bvh, joints, mvhumannet
 from mocap_ray.archives.archive import Archive, Published, last_part
 from mocap_ray.archives.splits import RULES
 from mocap_ray.custom import find_named
 from mocap_ray.errors import UserError
+from mocap_ray.storage import Place
 
-__all__ = ["ARCHIVES", "Archive", "find_archive", "named_split", "published_split", "short_title"]
+__all__ = [
+    "ARCHIVES",
+    "Archive",
+    "find_archive",
+    "named_split",
+    "published_lists",
+    "published_split",
+    "short_title",
+]
 
-ARCHIVES: dict[str, Archive] = {archive.name: archive for archive in (amass.ARCHIVE,)}
+ARCHIVES: dict[str, Archive] = {
+    archive.name: archive
+    for archive in (amass.ARCHIVE, aist.ARCHIVE, bvh.ARCHIVE, joints.ARCHIVE, mvhumannet.ARCHIVE)
+}
 """All archives by their name in configs. To add one, write a file and list it here."""
 
 
@@ -25,7 +39,19 @@ def find_archive(name: str) -> Archive:
 
 def named_split(archive: Archive, split: str) -> bool:
     """Whether `source.split` is a rule or the name of an archive, not the address of lists."""
-    return split in RULES or split in (archive.name, *ARCHIVES)
+    lists = () if archive.lists is None else archive.lists.names
+    return split in RULES or split in (archive.name, *ARCHIVES, *lists)
+
+
+def published_lists(archive: Archive, split: str, root: Place) -> Mapping[str, list[str]] | None:
+    """The lists of the archive's authors that `source.split` names; None for other kinds of split.
+
+    Raises:
+        UserError: the files are not beside the archive's recordings.
+    """
+    if archive.lists is None or split not in ("published", archive.name, *archive.lists.names):
+        return None
+    return archive.lists.read(root, split if split in archive.lists.names else archive.lists.names[0])
 
 
 def published_split(archive: Archive, split: str) -> tuple[str, Published] | None:

@@ -15,9 +15,8 @@ _ELSE = "; or write an archive for such files (docs/extending.md)"
 _KINDS: tuple[tuple[bytes, str], ...] = (
     (
         b"smpl_poses",
-        f"a pickle of SMPL parameters as AIST++ distributes them. {_NO_DAMAGE} poses = smpl_poses [T, 72] and trans = "
-        "smpl_trans / smpl_scaling [T, 3], both turned from Y up to Z up, mocap_framerate = 60, gender and "
-        f"betas{_ELSE}",
+        "a pickle of SMPL parameters as AIST++ distributes them. It is not damaged, but files of AMASS are .npz. Use "
+        "the config aist, as in `mocap-ray extract aist`, or source.archive=aist",
     ),
     (
         b"fullpose",

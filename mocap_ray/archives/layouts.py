@@ -232,7 +232,15 @@ def numbers(file: NpzFile, name: str) -> np.ndarray:
     Raises:
         Unusable: it does not hold real numbers, or converting them would take more than `INFLATED_LIMIT`.
     """
-    array = file.read(name)
+    return as_numbers(name, file.read(name))
+
+
+def as_numbers(name: str, array: np.ndarray) -> np.ndarray:
+    """An array as native float32 or float64; the same array if it already has such a dtype.
+
+    Raises:
+        Unusable: it does not hold real numbers, or converting them would take more than `INFLATED_LIMIT`.
+    """
     if array.dtype in (np.float32, np.float64) and array.dtype.isnative:
         return array
     if array.dtype.kind not in "iuf":

@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from mocap_ray.archives.archive import Published
 from mocap_ray.errors import UserError
 from mocap_ray.records import Recording
-from mocap_ray.storage import place
+from mocap_ray.storage import Place, place
 from mocap_ray.wording import choices, counted, listed, override
 
 FRACTIONS: Mapping[str, float] = MappingProxyType({"train": 0.8, "val": 0.1, "test": 0.1})
@@ -33,6 +33,7 @@ def assign(
     fractions: Mapping[str, float] = FRACTIONS,
     lists: Lists | None = None,
     published: Published | None = None,
+    seed: int = 0,
 ) -> dict[str, str]:
     """The split of each recording, by its name.
 
@@ -47,6 +48,7 @@ def assign(
             The most specific entry decides; `*` matches everything else. Recordings in no list are left out of the
             result, and so of the data set.
         published: the published split; takes precedence over `split`, but not over lists.
+        seed: another seed than 0 hashes subjects in another way.
 
     Raises:
         UserError: unknown `split`, invalid fractions, an entry in two lists, or a split without recordings that
@@ -67,7 +69,7 @@ def assign(
     if published is not None:
         found = {r.name: published(r) for r in recordings}
     else:
-        by_subject = _by_subject({r.subject for r in recordings}, fractions)
+        by_subject = _by_subject({r.subject for r in recordings}, fractions, seed)
         found = {r.name: by_subject[r.subject] for r in recordings}
     needed = [name for name, share in fractions.items() if share > 0]
     # By subject, every split can be the one that is filled; so keep the largest ones.
@@ -110,29 +112,45 @@ def moved(
 def read_lists(address: str) -> dict[str, list[str]]:
     """Read lists from a folder of .txt files with one entry per line; the name of a file is the name of its split.
 
-    Blank lines and lines that start with # are skipped.
+    If there is no such folder, the last part of the address is the beginning of the names: `splits/pose` means
+    `splits/pose_train.txt`, `splits/pose_val.txt` and so on. Blank lines and lines that start with # are skipped.
 
     Raises:
         UserError: no such folder, no list in it, or a list that is not UTF-8.
     """
-    folder = place(address)
-    is_folder = folder.fs.get_file_info(folder.path).type == pafs.FileType.Directory
-    files = [info for info in folder.files() if info.path.endswith(".txt")] if is_folder else []
-    files = [info for info in files if "/" not in folder.relative(info.path)]
+    folder, prefix = place(address), ""
+    files = _text_files(folder)
+    if not files and folder.fs.get_file_info(folder.path).type == pafs.FileType.NotFound:
+        above, _, last = folder.path.rpartition("/")
+        folder, prefix = Place(folder.fs, above, folder.uri.rpartition("/")[0] or "."), f"{last}_"
+        files = [name for name in _text_files(folder) if name.startswith(prefix)]
     if not files:
         raise UserError(
             f"source.split {address!r}: unknown split. Expected subject, published, none, the name of an archive with "
             "a published split, a folder with train.txt, val.txt and test.txt, or an existing YAML file."
         )
-    lists: dict[str, list[str]] = {}
-    for info in files:
-        name = folder.relative(info.path)
-        try:
-            lines = [line.strip() for line in folder.read(name).decode("utf-8-sig").splitlines()]
-        except UnicodeDecodeError as error:
-            raise UserError(f"{address}/{name}: {error}. Expected names in UTF-8, one per line.") from error
-        lists[name.removesuffix(".txt")] = [line for line in lines if line and not line.startswith("#")]
-    return lists
+    return {name.removeprefix(prefix).removesuffix(".txt"): read_names(folder, name) for name in files}
+
+
+def _text_files(folder: Place) -> list[str]:
+    """Names of the .txt files directly in a folder; empty if it is none."""
+    if folder.fs.get_file_info(folder.path).type != pafs.FileType.Directory:
+        return []
+    names = [folder.relative(info.path) for info in folder.files()]
+    return [name for name in names if name.endswith(".txt") and "/" not in name]
+
+
+def read_names(folder: Place, path: str) -> list[str]:
+    """The lines of a text file, without blank lines and lines that start with #.
+
+    Raises:
+        UserError: the file is not UTF-8.
+    """
+    try:
+        lines = [line.strip() for line in folder.read(path).decode("utf-8-sig").splitlines()]
+    except UnicodeDecodeError as error:
+        raise UserError(f"{folder.uri}/{path}: {error}. Expected names in UTF-8, one per line.") from error
+    return [line for line in lines if line and not line.startswith("#")]
 
 
 def checked_lists(value: Any, where: str) -> dict[str, list[str]]:
@@ -153,14 +171,14 @@ def checked_lists(value: Any, where: str) -> dict[str, list[str]]:
         ) from error
 
 
-def _by_subject(subjects: Iterable[str], fractions: Mapping[str, float]) -> dict[str, str]:
+def _by_subject(subjects: Iterable[str], fractions: Mapping[str, float], seed: int = 0) -> dict[str, str]:
     """The split of each subject: that of its hash, except that no split stays empty if there are enough subjects.
 
     An empty split gets the subject whose hash is closest to its interval, from the split that has the most subjects
     above its share, and keeps at least one. Nothing is moved if the hashes fill every split, so this never changes an
     assignment without empty splits.
     """
-    homes = {s: _hashed(s, fractions) for s in sorted(subjects)}
+    homes = {s: _hashed(s, fractions, seed) for s in sorted(subjects)}
     for empty, (lower, upper) in _intervals(fractions).items():
         counts = Counter(homes.values())
         donors = [name for name in fractions if counts[name] > 1]
@@ -169,7 +187,7 @@ def _by_subject(subjects: Iterable[str], fractions: Mapping[str, float]) -> dict
         donor = max(donors, key=lambda name: counts[name] - fractions[name] * len(homes))
         closest = min(
             (s for s, split in homes.items() if split == donor),
-            key=lambda s: max(lower - _number(s), _number(s) - upper),
+            key=lambda s: max(lower - _number(s, seed), _number(s, seed) - upper),
         )
         homes[closest] = empty
     return homes
@@ -212,14 +230,15 @@ def completed(shares: Mapping[str, float]) -> str:
     return f"source.fractions={{{', '.join(f'{name}: {share:.10g}' for name, share in shares.items())}}}"
 
 
-def _number(subject: str) -> float:
+def _number(subject: str, seed: int = 0) -> float:
     """The hash of a subject, in [0, 1)."""
-    return int.from_bytes(hashlib.sha256(subject.encode()).digest()[:8], "big") / 2**64
+    text = f"{seed}\n{subject}" if seed else subject
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64
 
 
-def _hashed(subject: str, fractions: Mapping[str, float]) -> str:
+def _hashed(subject: str, fractions: Mapping[str, float], seed: int = 0) -> str:
     """The split of a subject: its hash falls into the interval of [0, 1) that belongs to that split."""
-    number = _number(subject)
+    number = _number(subject, seed)
     upper = 0.0
     for name, share in fractions.items():
         upper += share
@@ -240,7 +259,7 @@ def _by_lists(recordings: Sequence[Recording], lists: Lists) -> dict[str, str]:
     found: dict[str, str] = {}
     for recording in recordings:
         parts = recording.name.split("/")
-        keys = ["/".join(parts[:count]) for count in range(len(parts), 0, -1)]
+        keys = [recording.source, *("/".join(parts[:count]) for count in range(len(parts), 0, -1))]
         # A subject is more specific than a sub-dataset, and less specific than the folders below it.
         keys[-1:-1] = [recording.subject]
         home = next((homes[key] for key in (*keys, "*") if key in homes), None)

@@ -1,4 +1,4 @@
-"""`mocap-ray extract`, `inspect`, `page`, `archives` and `export`: the commands for data sets."""
+"""`mocap-ray extract`, `inspect`, `page`, `split`, `archives` and `export`: the commands for data sets."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ app = typer.Typer()
 """Commands without a group name; `main.py` adds them at the top level."""
 export_app = typer.Typer(help="Write the folders that existing trainers read.", no_args_is_help=True)
 
-CONFIG_HELP = "Path of a YAML file, or the name of one in configs/extract: amass, humanml3d, flowmimic."
+CONFIG_HELP = (
+    "Path of a YAML file, or the name of one in configs/extract: amass, humanml3d, flowmimic, aist, "
+    "mvhumannet."
+)
 
 
 @app.command(
@@ -153,9 +156,9 @@ def inspect(
     ] = None,
 ) -> None:
     """Show what a file is, its quality figures, and whether a run would use it, with the full reason."""
-    from mocap_ray.archives import find_archive
     from mocap_ray.cli.screen import console
     from mocap_ray.cli.tables import print_inspection
+    from mocap_ray.dataset.build import archive_of
     from mocap_ray.dataset.inspect import inspect as inspect_file
     from mocap_ray.runs.extract import ExtractConfig
 
@@ -163,7 +166,9 @@ def inspect(
     settings = configs.load(config, ExtractConfig, kind="extract", overrides=texts)
     inspection = inspect_file(
         file,
-        find_archive(archive or settings.source.archive),
+        archive_of(
+            settings.source if archive is None else settings.source.model_copy(update={"archive": archive})
+        ),
         motion=settings.motion,
         body=settings.body if body else None,
         fps=settings.source.fps,
@@ -195,6 +200,55 @@ def page(
         name = name.resolve() if name.name in ("", "..") else name
         out = str(name.parent / f"{name.name or 'page'}.html")
     say(console(), f"{write_page(root, out)}: open it in a browser")
+
+
+@app.command(
+    short_help="Write lists of train, val and test for an archive.",
+    epilog="\b\nExamples:\n"
+    "  mocap-ray split mvhumannet data/mvh_split --override source.root=/data/MVHumanNet\n"
+    "  mocap-ray split amass lists --seed 3 --by recording \\\n"
+    "      --override source.root=/data/amass 'source.fractions={train: 0.9, val: 0.1, test: 0}'\n\n"
+    "The same recordings, shares and seed give the same lists on every machine, and a recording that is added moves "
+    "no other. The shares are those of source.fractions. Use the lists with --override source.split=FOLDER. With "
+    "seed 0 and by subject, they are the split that source.split=subject makes.",
+)
+def split(
+    config: Annotated[str, typer.Argument(metavar="CONFIG", help=CONFIG_HELP)],
+    folder: Annotated[str, typer.Argument(metavar="FOLDER", help="The folder of the lists; made if needed.")],
+    more: More = None,
+    override: Overrides = None,
+    by: Annotated[
+        str,
+        typer.Option(
+            metavar="WHAT", help="subject: nobody is in two splits; recording: each is drawn on its own."
+        ),
+    ] = "subject",
+    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Another seed gives another draw.")] = 0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace other lists in FOLDER.")] = False,
+) -> None:
+    """Write lists of train, val and test for the recordings of an archive: one name a line, drawn by hashes."""
+    from mocap_ray.archives.listing import make_lists, write_lists
+    from mocap_ray.cli.screen import console, say
+    from mocap_ray.dataset.build import split_recordings
+    from mocap_ray.errors import UserError
+    from mocap_ray.runs.extract import ExtractConfig
+    from mocap_ray.storage import place
+
+    if by not in ("subject", "recording"):
+        raise UserError(f"--by {by}: expected subject or recording.")
+    settings = configs.load(
+        config, ExtractConfig, kind="extract", overrides=assignments(config, override, more)
+    )
+    recordings = split_recordings(settings.source)
+    fractions = settings.source.fractions.model_dump()
+    lists = make_lists(
+        recordings, fractions=fractions, by="subject" if by == "subject" else "recording", seed=seed
+    )
+    done = write_lists(place(folder), lists, recordings, overwrite=overwrite)
+    for name, count in done.counts.items():
+        state = "written" if f"{name}.txt" in done.written else "kept"
+        who = counted(done.subjects[name], "subject")
+        say(console(), f"{folder}/{name}.txt: {counted(count, 'recording')} of {who}, {state}")
 
 
 @app.command(short_help="List the archives that can be read.", epilog="\b\nExample:\n  mocap-ray archives")

@@ -6,12 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mocap_ray.archives import Archive, find_archive, named_split, published_split
+from pyarrow import fs as pafs
+
+from mocap_ray.archives import Archive, find_archive, named_split, published_lists, published_split
 from mocap_ray.archives.archive import Published
 from mocap_ray.archives.labels import LabelTable, read_labels
+from mocap_ray.archives.rigs.rig import Rig, find_rig
 from mocap_ray.archives.segments import SegmentIndex, read_segments
-from mocap_ray.archives.selection import matched
-from mocap_ray.archives.splits import assign, moved, read_lists
+from mocap_ray.archives.selection import matched, select
+from mocap_ray.archives.splits import assign, moved, read_lists, read_names
 from mocap_ray.body.bodies import Bodies
 from mocap_ray.dataset import person
 from mocap_ray.dataset.choosing import choose
@@ -45,6 +48,7 @@ class Sources:
         labels: the table of labels, if there is one.
         bodies: the body models.
         lists, published: where splits come from, if from lists or from the archive's authors.
+        ignored: names of the recordings to reject unread.
         recipe: the recipe.
     """
 
@@ -56,6 +60,7 @@ class Sources:
     bodies: Bodies
     lists: Mapping[str, Any] | None
     published: Published | None
+    ignored: frozenset[str]
     recipe: Recipe
 
 
@@ -146,11 +151,15 @@ def load_sources(
     lists: Mapping[str, Any] | None = None,
 ) -> Sources:
     """Find everything that a config names. Raises UserError; nothing is changed."""
-    archive = find_archive(source.archive)
+    rig = None if source.rig is None else find_rig(source.rig)
+    archive = archive_of(source, rig=rig)
     if lists is None and not named_split(archive, source.split):
         lists = read_lists(source.split)
     root = place(source.root)
     listed = archive.discover(root, dataset=source.dataset)
+    ignored = read_ignored(archive, root, source.ignore)
+    if lists is None:
+        lists = published_lists(archive, source.split, root)
     if source.check_root and source.dataset is None and archive.doubt is not None:
         question = archive.doubt(root, listed)
         if question is not None:
@@ -158,13 +167,82 @@ def load_sources(
     index = _segments(source, motion)
     labels = read_labels(source.labels) if source.labels is not None else None
     # Absolute, because workers that read a model for its vertices have another working directory.
-    bodies = Bodies.load(expand(body.root).absolute(), gender=body.gender, families=body.families)
+    bodies = (
+        Bodies("", body.gender, {}, {})
+        if archive.joints_alone
+        else Bodies.load(expand(body.root).absolute(), gender=body.gender, families=body.families)
+    )
     published = published_split(archive, source.split) if lists is None else None
     split = published[0] if published else source.split
-    own = source_recipe(source, motion, bodies, lists, index, labels, archive=archive, split=split)
+    own = source_recipe(
+        source, motion, bodies, lists, index, labels, rig, archive=archive, split=split, ignored=ignored
+    )
     run = Recipe(shared_recipe(body, motion, output), own)
     return Sources(
-        archive, root, listed, index, labels, bodies, lists, published[1] if published else None, run
+        archive,
+        root,
+        listed,
+        index,
+        labels,
+        bodies,
+        lists,
+        published[1] if published else None,
+        ignored,
+        run,
+    )
+
+
+def split_recordings(source: SourceOptions) -> list[Recording]:
+    """The recordings that `mocap-ray split` divides: those that a config selects, without the ignored ones.
+
+    Raises:
+        UserError: an empty archive, or nothing is selected.
+    """
+    archive, root = find_archive(source.archive), place(source.root)
+    listed = archive.discover(root, dataset=source.dataset)
+    ignored = read_ignored(archive, root, source.ignore)
+    selected = select(listed, include=source.include, exclude=source.exclude, where=root.uri)
+    return [r for r in selected if r.name not in ignored]
+
+
+def read_ignored(archive: Archive, root: Place, ignore: str) -> frozenset[str]:
+    """The names of the recordings that `source.ignore` rejects.
+
+    Raises:
+        UserError: there is no such list, or it is not UTF-8.
+    """
+    if ignore == "none":
+        return frozenset()
+    if ignore == "published":
+        return (archive.ignored(root) if archive.ignored is not None else None) or frozenset()
+    file = place(ignore)
+    if file.fs.get_file_info(file.path).type != pafs.FileType.File:
+        raise UserError(
+            f"source.ignore {ignore!r}: no such file. Expected published, none, or a text file with one name per line."
+        )
+    above, _, name = file.path.rpartition("/")
+    return frozenset(read_names(Place(file.fs, above, file.uri.rpartition("/")[0] or "."), name))
+
+
+def archive_of(source: SourceOptions, *, rig: Rig | None = None) -> Archive:
+    """The archive of a config with the options that the config gives it.
+
+    Args:
+        source: section of the config.
+        rig: the map that `source.rig` names, if it was read already.
+
+    Raises:
+        UserError: there is no such archive or map, or the archive has no such option.
+    """
+    if rig is None and source.rig is not None:
+        rig = find_rig(source.rig)
+    return find_archive(source.archive).configured(
+        read_as=source.read_as,
+        rig=rig,
+        family=source.family,
+        scale=source.scale,
+        axes=source.axes,
+        scaling=source.scaling,
     )
 
 
@@ -204,6 +282,7 @@ def make_product(
         fps=fps,
         segments=segments,
         labels={} if found.labels is None else found.labels.match(found.listed),
+        ignored=found.ignored,
         device="cuda" if gpus else "cpu",
     )
     return ClipProduct(plan, gpus), listed, notes

@@ -20,6 +20,7 @@ from mocap_ray.motion.quality import Quality, measure
 from mocap_ray.motion.stretches import stretches
 from mocap_ray.records import Recording, Rejection
 from mocap_ray.storage import Place, place, require_readable_name
+from mocap_ray.wording import counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +114,16 @@ def _person(
 
 
 def _located(file: str, archive: Archive) -> tuple[Place, Recording]:
-    """The folder of a file, and the file as a recording directly in it."""
+    """The folder of a file, and the file as a recording directly in it; a folder if that is what a recording is."""
     require_readable_name(file)
+    if archive.of_folders:
+        found = archive.discover(where := place(file))
+        if len(found) == 1:
+            return where, found[0]
+        raise UserError(
+            f"{file}: {counted(len(found), 'recording')} of {archive.title}, such as {found[0].source}. Expected the "
+            "folder of one; for all of them, use `mocap-ray extract CONFIG --override source.root=FOLDER --dry-run`."
+        )
     if "://" in file:
         address, question, query = file.partition("?")
         folder, _, name = address.rstrip("/").rpartition("/")

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from mocap_ray.archives.orientation import to_y_up
 from mocap_ray.archives.splits import completed
 from mocap_ray.dataset.schema import OPTIONAL_COLUMNS
 from mocap_ray.errors import UserError
@@ -59,8 +60,8 @@ class SourceOptions(Section):
     """Name of the sub-dataset if `root` is the folder of a single one; otherwise the first folder below root."""
     split: str = "subject"
     """`subject` (hash of the subject), `published` (by the archive's authors; also the archive's name, such as
-    `amass`), `none` (all train), or lists: a YAML file, or a folder with train.txt, val.txt, test.txt
-    (docs/data-format.md, Splits)."""
+    `amass`), `pose` or `crossmodal` (AIST++'s two), `none` (all train), or lists: a YAML file, or a folder with
+    train.txt, val.txt, test.txt (docs/data-format.md, Splits)."""
     fractions: Fractions = Fractions()
     fps: Annotated[float, Field(ge=LEAST_FPS, le=MOST_FPS)] | None = None
     """Overrides the frame rate in the files."""
@@ -71,6 +72,25 @@ class SourceOptions(Section):
     with `mocap-ray dataset exclude`."""
     limit: Annotated[int, Field(gt=0)] | None = None
     """Use only the first N recordings, for a trial."""
+    read_as: Literal["joints", "poses"] | None = None
+    """BVH only: `joints`, positions of the rig's own bones, which need no body model (the default); `poses`, its
+    rotations on SMPL's mean body."""
+    rig: str | None = None
+    """BVH only: the map from the rig's joints to the 22 body joints, by the name of one of ours or as a YAML file
+    (docs/how-to/bvh.md); default: the one of ours whose joints a file has."""
+    family: Literal["smpl", "smplh", "smplx"] | None = None
+    """BVH as poses only: whose body models to use; default: smplh."""
+    scale: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    """BVH and joints only: metres in a unit of the files, such as 0.01 for centimetres; default: what a BVH rig is
+    known to have, and 1 for joints."""
+    axes: str | None = None
+    """BVH and joints only: which axes of the files become x, y (up) and z, such as `x z -y` if Z is up; default:
+    `x y z`."""
+    ignore: str = "published"
+    """Recordings to reject unread: `published`, the list of the archive's authors, if it is there (AIST++'s
+    ignore_list.txt beside motions/); `none`; or a text file with one name per line."""
+    scaling: Annotated[float, Field(gt=0)] | None = None
+    """AIST++ only: what the translation of files without smpl_scaling is divided by."""
     segments: str | None = None
     """HumanML3D's index.csv: each row gives one clip, with the row's name; everything else is left out."""
     texts: str | None = None
@@ -88,6 +108,13 @@ class SourceOptions(Section):
             )
         return name
 
+    @field_validator("axes")
+    @classmethod
+    def _axes(cls, value: str | None) -> str | None:
+        if value is not None:
+            to_y_up(value)
+        return value
+
     @model_validator(mode="after")
     def _texts(self) -> SourceOptions:
         if self.texts is not None and self.segments is None:
@@ -100,7 +127,7 @@ class BodyOptions(Section):
 
     root: str
     """Local folder of the SMPL, SMPL+H and SMPL-X files; `mocap-ray body check ROOT` shows what is found.
-    An archive of joints alone needs no models: use an empty folder."""
+    Archives of joints alone (`joints`, and `bvh` unless it is read as poses) need no models, and it is not opened."""
     gender: Literal["recorded", "neutral", "humanml3d"] = "recorded"
     """The body of a recording: `recorded`, that of its own gender; `neutral`, the neutral one for all; `humanml3d`,
     male for male and female for all others, as HumanML3D does."""

@@ -46,6 +46,7 @@ class Plan:
         segments: recording name -> the segments to use; recordings that are not listed are not processed.
             None means that all recordings are used whole.
         labels: recording name -> labels from a table, which replace those of the archive.
+        ignored: names of recordings that are rejected unread (`source.ignore`).
         device: torch device on which vertices are computed.
         domain: the column `domain`.
     """
@@ -59,6 +60,7 @@ class Plan:
     fps: float | None = None
     segments: Mapping[str, tuple[Segment, ...]] | None = None
     labels: Mapping[str, Labels] = field(default_factory=dict)
+    ignored: frozenset[str] = frozenset()
     device: str = "cpu"
     domain: str = ""
 
@@ -74,6 +76,9 @@ def process(recording: Recording, plan: Plan) -> list[Clip | Rejection[Recording
         OSError: the file could not be read; this proves nothing about its content.
         MissingBody: there is no body model of the family that the file needs.
     """
+    if recording.name in plan.ignored:
+        detail = f"{recording.source}: the list of source.ignore names it. To use it: --override source.ignore=none"
+        return [Rejection(recording, Reason.IGNORED, detail)]
     motion = plan.archive.read(plan.place, recording, fps=plan.fps)
     if isinstance(motion, Rejection):
         return [motion]

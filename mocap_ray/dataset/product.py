@@ -113,6 +113,7 @@ CLIPS = Layout(
     schema_version=schema.SCHEMA_VERSION,
     rejected_keys=("dataset",),
     manifest=ClipManifest,
+    intended=frozenset({Reason.IGNORED}),
 )
 """The layout of a data set of clips; `docs/data-format.md` describes its files."""
 

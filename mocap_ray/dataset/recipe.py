@@ -6,11 +6,12 @@ the only place that knows recipes from before a data set could have several sour
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from mocap_ray.archives import ARCHIVES, Archive
 from mocap_ray.archives.labels import LabelTable
+from mocap_ray.archives.rigs.rig import Rig
 from mocap_ray.archives.segments import SegmentIndex
 from mocap_ray.body.bodies import Bodies
 from mocap_ray.dataset.options import BodyOptions, MotionOptions, OutputOptions, SourceOptions
@@ -50,9 +51,11 @@ def source_recipe(
     lists: Mapping[str, Any] | None,
     segments: SegmentIndex | None = None,
     labels: LabelTable | None = None,
+    rig: Rig | None = None,
     *,
     archive: Archive,
     split: str,
+    ignored: Collection[str] = (),
 ) -> SourceRecipe:
     """The settings that belong to a source, as plain values.
 
@@ -62,8 +65,10 @@ def source_recipe(
         lists: content of the split file, if `source.split` names one; its path is not part of the recipe.
         segments: the index that `source.segments` names, with its captions; their paths are not part of the recipe.
         labels: the table that `source.labels` names; its path is not part of the recipe.
+        rig: the map that `source.rig` names; its path is not part of the recipe.
         archive: the archive.
         split: `source.split`; for a published split, the name of the archive.
+        ignored: names of the recordings that `source.ignore` rejects.
     """
     name = source_name(source, archive)
     cuts = motion.max_frames is not None and motion.window is None and segments is None
@@ -79,6 +84,10 @@ def source_recipe(
         **({"max_frames": motion.max_frames} if cuts else {}),
         **({"segments": segments.sha256} if segments is not None else {}),
         **({"labels": labels.sha256} if labels is not None else {}),
+        **({"rig": rig.identity(str(source.rig))} if rig is not None else {}),
+        **source.model_dump(include={"read_as", "family", "scale", "axes"}, exclude_none=True),
+        **({"ignored": digest(sorted(ignored))} if ignored else {}),
+        **({"scaling": source.scaling} if source.scaling is not None else {}),
     }
     return SourceRecipe(name, settings, about(archive))
 
@@ -131,12 +140,11 @@ def of_one_source(values: Mapping[str, Any], *, name: str | None = None) -> Reci
         "shard_mb": values.get("shard_mb"),
     }
     settings = {
+        **{key: value for key, value in values.items() if key not in shared},
         "archive": home,
         "domain": name,
-        **{key: values.get(key) for key in ("dataset", "fps", "split", "fractions")},
         "models": body.get("models", {}),
         **({} if most is None else {"max_frames": most}),
-        **{key: values[key] for key in ("segments", "labels") if key in values},
     }
     known = ARCHIVES.get(home)
     return Recipes(shared, {name: SourceRecipe(name, settings, about(known) if known else {})})

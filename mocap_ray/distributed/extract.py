@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mocap_ray.archives import find_archive, named_split
+from mocap_ray.archives.rigs.rig import known
 from mocap_ray.archives.splits import checked_lists
 from mocap_ray.config import dump_yaml, read_yaml
 from mocap_ray.dataset.build import prepare
@@ -127,6 +128,10 @@ def _logged(config: ExtractConfig) -> dict[str, Any]:
     ]
     if not named_split(archive, config.source.split):
         paths.append(("source", "split"))
+    if config.source.rig not in (None, *known()):
+        paths.append(("source", "rig"))
+    if config.source.ignore not in ("published", "none"):
+        paths.append(("source", "ignore"))
     for section, key in paths:
         text = values[section][key]
         if text is not None:

@@ -33,6 +33,10 @@ class Reason(StrEnum):
     )
     UNDEFINED_FACING = "undefined_facing"  # the line across hips and shoulders is vertical
     UNDEFINED_BONE = "undefined_bone"  # a bone of zero length, or exactly against its rest direction
+    MISSING_FRAMES = (
+        "missing_frames"  # a recording of one file a frame, with gaps or doubles in their numbers
+    )
+    IGNORED = "ignored"  # named by source.ignore, such as the list of an archive's authors
     WORKER_DIED = "worker_died"  # the process that read it was killed (out of memory, segfault)
     EXCLUDED = "excluded"  # by the user: `mocap-ray dataset exclude`
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from mocap_ray.pickles.values import Budget, Global, Pending, expect
+from mocap_ray.pickles.values import Budget, Global, Pending, expect, shown
 
 
 def codecs_encode(arguments: tuple[object, ...], budget: Budget) -> object:
@@ -105,7 +105,8 @@ def array_shape(shape: object) -> tuple[int, ...]:
     """A shape as a tuple of sizes. Raises ValueError if numpy would not allow it."""
     shape = (shape,) if isinstance(shape, int) else shape
     good = isinstance(shape, tuple) and len(shape) <= 32 and all(type(n) is int and n >= 0 for n in shape)
-    expect(good, f"an array of shape {str(shape)[:60]}")
+    if not good:
+        raise ValueError(f"an array of shape {shown(shape)}")
     assert isinstance(shape, tuple)
     return shape
 
@@ -124,6 +125,9 @@ def _array(
             f"objects for an array of shape {sizes} are missing",
         )
         assert isinstance(data, list)
+        # numpy frees them by recursion without a limit: 20,000 levels would end the process.
+        nested = any(isinstance(value, np.ndarray) and value.dtype.hasobject for value in data)
+        expect(not nested, "an array of objects inside an array of objects")
         budget.spend(8 * count)
         flat = np.empty(count, dtype=object)
         for k, value in enumerate(data):
@@ -138,7 +142,10 @@ def _array(
         budget.spend(len(raw))
         # A copy, so that arrays are writable and aligned, like those of numpy's own reader.
         flat = np.frombuffer(raw, dtype=dtype).copy() if raw else np.empty(count, dtype=dtype)
-    return flat.reshape(sizes, order="F" if fortran else "C")
+    array = flat.reshape(sizes, order="F" if fortran else "C")
+    if budget.trace is not None and isinstance(data, bytes):
+        budget.trace.array(array, data)
+    return array
 
 
 def numpy_reconstruct(arguments: tuple[object, ...], budget: Budget) -> object:

@@ -7,6 +7,7 @@ Layouts: scipy's `__dict__` of a sparse matrix; chumpy's `Ch` (its `__dict__` wi
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import numpy as np
@@ -108,9 +109,17 @@ def chumpy_select(arguments: tuple[object, ...], budget: Budget) -> object:
 def torch_storage(arguments: tuple[object, ...], budget: Budget) -> object:
     """`_load_from_bytes(bytes)`, parsed here instead of by torch's unrestricted load."""
     expect(len(arguments) == 1 and isinstance(arguments[0], bytes), "a torch storage without its bytes")
-    assert isinstance(arguments[0], bytes)
-    budget.spend(len(arguments[0]))
-    return read_storage(arguments[0], budget.nested)
+    data = arguments[0]
+    assert isinstance(data, bytes)
+    if budget.nested is None:  # torch writes none; a file of them would take memory for each level
+        raise ValueError("a torch storage in a pickle inside of a torch storage")
+    budget.spend(len(data))
+    storage, key = read_storage(data, budget.nested)
+    if budget.trace is not None:
+        head = data[: len(data) - storage.nbytes]
+        places = tuple(m.start() for m in re.finditer(re.escape(key), head)) if key.isdigit() else ()
+        budget.trace.array(storage, data, keys=places if len(places) == 2 else (), key=len(key))
+    return storage
 
 
 def torch_tensor(arguments: tuple[object, ...], budget: Budget) -> object:
@@ -135,4 +144,7 @@ def torch_tensor(arguments: tuple[object, ...], budget: Budget) -> object:
     if count == 0:
         return np.empty(sizes, dtype=storage.dtype)
     steps = tuple(step * storage.itemsize for step in strides)
-    return np.lib.stride_tricks.as_strided(storage[offset:], sizes, steps).copy()
+    tensor = np.lib.stride_tricks.as_strided(storage[offset:], sizes, steps).copy()
+    if budget.trace is not None:
+        budget.trace.strided(tensor, storage, offset, strides)
+    return tensor

@@ -11,7 +11,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 from mocap_ray.pickles.rebuild import LISTED, rebuild
-from mocap_ray.pickles.values import Global, Nested, Pending, UnsafePickle
+from mocap_ray.pickles.values import Global, Nested, Pending, Trace, UnsafePickle
 
 
 def safe_key(key: object, *, depth: int = 0) -> object:
@@ -36,13 +36,15 @@ class Machine:
         where: str,
         *,
         persistent: Callable[[object], object] | None,
-        nested: Nested,
+        nested: Nested | None,
+        trace: Trace | None = None,
     ) -> None:
         self.data = data
         self.at = start
         self.where = where
         self.persistent = persistent
         self.nested = nested
+        self.trace = trace
         self.stack: list[object] = []
         self.marks: list[int] = []
         self.memo: dict[int, object] = {}
@@ -66,6 +68,13 @@ class Machine:
         self.at = end
         return chunk
 
+    def chunk(self, count: int) -> bytes:
+        """The next `count` bytes, as a value."""
+        found = self.take(count)
+        if self.trace is not None:
+            self.trace.chunk(found, self.at - count)
+        return found
+
     def line(self) -> bytes:
         """The bytes up to the next newline, which is consumed too."""
         end = self.data.find(b"\n", self.at)
@@ -80,6 +89,12 @@ class Machine:
         return int.from_bytes(self.take(width), "little")
 
     # Stack.
+
+    def push_again(self, value: object) -> None:
+        """Put a value on the stack that was there before."""
+        if self.trace is not None:
+            self.trace.again(value)
+        self.stack.append(value)
 
     def push(self, value: object) -> None:
         """Put a value on the stack."""
@@ -132,6 +147,8 @@ class Machine:
         """REDUCE and NEWOBJ: build the value of a listed global."""
         if not isinstance(callee, Global) or not isinstance(arguments, tuple):
             raise ValueError(f"a call of a {type(callee).__name__}")
+        if self.trace is not None:
+            self.trace.called(callee)
         self.push(rebuild(callee, arguments, self))
 
     def build(self) -> None:

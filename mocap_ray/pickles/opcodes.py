@@ -10,6 +10,7 @@ import struct
 from collections.abc import Callable
 
 from mocap_ray.pickles.machine import Machine, safe_key
+from mocap_ray.pickles.values import shown
 
 _MAX_INT_DIGITS = 4000
 
@@ -32,14 +33,14 @@ def _quoted(line: bytes) -> str:
 
 def _persistent(machine: Machine, identifier: object) -> None:
     if machine.persistent is None:
-        raise machine.unsafe(f"the persistent id {str(identifier)[:80]!r}", "which lies outside the file")
+        raise machine.unsafe(f"the persistent id {shown(identifier)}", "which lies outside the file")
     machine.push(machine.persistent(identifier))
 
 
 def _memo_of(machine: Machine, index: int) -> None:
     if index not in machine.memo:
         raise ValueError(f"memo {index} was never stored")
-    machine.push(machine.memo[index])
+    machine.push_again(machine.memo[index])
 
 
 def _global_line(machine: Machine) -> tuple[str, str]:
@@ -126,7 +127,7 @@ def _constant(value: object) -> Callable[[Machine], None]:
 
 
 def _bytes_of(width: int) -> Callable[[Machine], None]:
-    return lambda m: m.push(m.take(m.uint(width)))
+    return lambda m: m.push(m.chunk(m.uint(width)))
 
 
 def _latin1_of(width: int) -> Callable[[Machine], None]:
@@ -190,7 +191,7 @@ OPERATIONS: dict[bytes, Callable[[Machine], None]] = {
     # Stack and memo.
     b"0": _discard,
     b"1": _discard_to_mark,
-    b"2": lambda m: m.push(m.top()),
+    b"2": lambda m: m.push_again(m.top()),
     b"p": lambda m: m.remember(int(m.line())),
     b"q": lambda m: m.remember(m.uint(1)),
     b"r": lambda m: m.remember(m.uint(4)),

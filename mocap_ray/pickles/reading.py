@@ -11,7 +11,7 @@ import numpy as np
 from mocap_ray.errors import UserError
 from mocap_ray.pickles.machine import Machine
 from mocap_ray.pickles.opcodes import OPERATIONS
-from mocap_ray.pickles.values import Global, Pending, UnsafePickle
+from mocap_ray.pickles.values import Global, Pending, Trace, UnsafePickle
 
 
 def load(source: bytes | BinaryIO, *, where: str) -> object:
@@ -35,14 +35,32 @@ def load(source: bytes | BinaryIO, *, where: str) -> object:
 
 
 def load_from(
-    data: bytes, start: int, *, where: str, persistent: Callable[[object], object] | None = None
+    data: bytes,
+    start: int,
+    *,
+    where: str,
+    persistent: Callable[[object], object] | None = None,
+    trace: Trace | None = None,
 ) -> tuple[object, int]:
-    """Read one pickle in `data` from `start`; returns its value and its end. `persistent` resolves persistent ids."""
+    """Read one pickle in `data` from `start`; returns its value and its end.
+
+    Args:
+        data, start, where: as in `load`.
+        persistent: resolves persistent ids, in a pickle that is nested in another; such a one holds no further pickle.
+        trace: notes where in `data` the numbers of arrays are.
+    """
 
     def nested(data: bytes, start: int, persistent: Callable[[object], object]) -> tuple[object, int]:
         return load_from(data, start, where=where, persistent=persistent)
 
-    machine = Machine(data, start, where, persistent=persistent, nested=nested)
+    if data.startswith(b"PK\3\4", start):
+        raise UserError(
+            f"{where}: a zip archive and no pickle, as torch.save writes it. It was not opened. Save it again with "
+            "pickle.dump."
+        )
+    machine = Machine(
+        data, start, where, persistent=persistent, nested=nested if persistent is None else None, trace=trace
+    )
     try:
         value = _run(machine)
         _refuse_leftovers(value, machine)

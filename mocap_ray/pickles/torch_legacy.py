@@ -30,8 +30,8 @@ TORCH_STORAGES = {
 """torch's storage types by name, as numpy dtypes."""
 
 
-def read_storage(data: bytes, nested: Nested) -> np.ndarray[Any, np.dtype[Any]]:
-    """The only storage in `data`, as a vector. Raises ValueError if the layout differs.
+def read_storage(data: bytes, nested: Nested) -> tuple[np.ndarray[Any, np.dtype[Any]], bytes]:
+    """The only storage in `data`, as a vector, and its key. Raises ValueError if the layout differs.
 
     Args:
         data: bytes in the legacy format, a sequence of pickles.
@@ -56,8 +56,8 @@ def read_storage(data: bytes, nested: Nested) -> np.ndarray[Any, np.dtype[Any]]:
         heads.append(head)
     if heads[0] != _MAGIC or len(found) != 1 or heads[4] != [found[0][1]]:
         raise ValueError("a torch storage in another layout than torch's own from before 1.6")
-    dtype, _, count = found[0]
+    dtype, key, count = found[0]
     raw, stored = data[at + 8 :], int.from_bytes(data[at : at + 8], "little")
     if stored != count or len(raw) != count * np.dtype(dtype).itemsize:
         raise ValueError(f"a torch storage of {count} elements with {len(raw)} bytes")
-    return np.frombuffer(raw, dtype=dtype)
+    return np.frombuffer(raw, dtype=dtype), key.encode("utf-8", "surrogatepass")

@@ -131,6 +131,7 @@ class Layout(Generic[SumsT]):
         schema_version: of the files; raised when a reader of the previous version would misread a file.
         rejected_keys: the keys that have a column in `rejected.parquet`; None means all.
         manifest: the class of the manifest.
+        intended: reasons that somebody decided on, besides `excluded`: they do not end a run with `--strict`.
     """
 
     folder: str
@@ -141,6 +142,7 @@ class Layout(Generic[SumsT]):
     schema_version: int = 1
     rejected_keys: tuple[str, ...] | None = None
     manifest: type[Manifest] = Manifest
+    intended: frozenset[str] = frozenset()
 
     def __post_init__(self) -> None:
         missing = set(COMMON_REASONS) - {str(reason) for reason in self.reasons}

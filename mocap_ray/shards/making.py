@@ -15,7 +15,7 @@ from mocap_ray.records import Rejection
 from mocap_ray.shards import exclusions, recipe
 from mocap_ray.shards.cutting import InputT, Shard
 from mocap_ray.shards.exclusions import Exclusions
-from mocap_ray.shards.layout import SumsT
+from mocap_ray.shards.layout import EXCLUDED, SumsT
 from mocap_ray.shards.product import ItemT, Product
 from mocap_ray.shards.receipts import InputListing, Receipt, RejectedRow
 from mocap_ray.shards.recipe import Origin
@@ -94,7 +94,7 @@ def make(
         for item in _processed(input, job, dead or {}):
             if not isinstance(item, Rejection):
                 items.append(item)
-            elif job.strict and item.reason != product.layout.excluded:
+            elif job.strict and item.reason not in {EXCLUDED, *product.layout.intended}:
                 raise FirstRejection(f"{input.source}: {item.reason}: {item.detail}")
             else:
                 rejections.append(item)

@@ -1,4 +1,4 @@
-"""The five doors through which files of strangers come in: what is there, how it is damaged, and what then reads it."""
+"""The six doors through which files of strangers come in: what is there, how it is damaged, and what then reads it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from mocap_ray import priors
-from mocap_ray.archives import amass
+from mocap_ray.archives import aist, amass, mvhumannet
 from mocap_ray.archives.segments import read_segments
 from mocap_ray.body.check import check_bodies
 from mocap_ray.body.model import load_body
@@ -31,7 +31,7 @@ from mocap_ray.skeleton import SMPL_PARENTS
 from mocap_ray.storage import place
 from mocap_ray.training import checkpoint
 from mocap_ray.training.session import train_locally
-from tests.archives import rawzip, takes
+from tests.archives import dances, frames, rawzip, takes
 from tests.body.original_pickle import original_model
 from tests.dataset import made
 from tests.fuzz.damage import Rng, bytes_damaged, json_damaged, values_damaged
@@ -116,6 +116,37 @@ class Archives(Door):
                 return found.detail
         if (folder / "CMU" / "01" / "a_poses.npz").exists():  # the one that the index names
             read_segments(str(folder / "index.csv"), texts=None).match(listed)
+        return None
+
+
+class PickledArchives(Door):
+    """A sequence of AIST++, and an outfit of MVHumanNet whose third frame is damaged after two that are alike."""
+
+    def make(self) -> None:
+        dances.write(self.sound / "aist", values=dances.dance(12))
+        folder = self.sound / "mvh" / "part" / "outfit" / "smpl_param"
+        folder.mkdir(parents=True)
+        for k, pose in enumerate(frames.motion(4)):
+            small = {"vertices": torch.zeros(1, 2, 3), "faces": np.zeros((2, 3), np.uint32)}
+            (folder / f"{k:06}.pkl").write_bytes(frames.frame(pose, **small))
+
+    def damage(self, folder: Path, rng: Rng) -> str:
+        names = [f"aist/motions/{dances.NAME}.pkl", "mvh/part/outfit/smpl_param/000002.pkl"]
+        name = _changed(folder, names, bytes_damaged, rng)
+        shutil.rmtree(
+            folder / ("mvh" if name.startswith("aist") else "aist")
+        )  # one archive is enough to read
+        return name
+
+    def enter(self, folder: Path) -> str | None:
+        for name, archive in (("aist", aist), ("mvh", mvhumannet)):
+            if not (folder / name).exists():
+                continue
+            where = place(folder / name)
+            for recording in archive.discover(where):
+                found = archive.read(where, recording)
+                if isinstance(found, Rejection):
+                    return found.detail
         return None
 
 
@@ -286,6 +317,7 @@ class Exports(Door):
 
 DOORS: dict[str, type[Door]] = {
     "archives": Archives,
+    "pickled_archives": PickledArchives,
     "bodies": Bodies,
     "data_sets": DataSets,
     "trainings": Trainings,

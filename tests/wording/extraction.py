@@ -9,11 +9,13 @@ import shutil
 import numpy as np
 import pytest
 
+from mocap_ray.archives import aist, mvhumannet
 from mocap_ray.dataset.remarks import remarks
 from mocap_ray.lock import lock
+from mocap_ray.records import Rejection
 from mocap_ray.runs.job import VARIABLE
 from mocap_ray.storage import place
-from tests.archives import rawzip, takes
+from tests.archives import dances, rawzip, takes
 from tests.wording.scenes import House, scene, take_with
 
 
@@ -449,3 +451,94 @@ def source_that_is_unfinished(house: House) -> str:
     path.write_text(path.read_text().replace('"sources"', '"unfinished": ["second"], "sources"'))
     (house.root / "half_made" / "manifest.json").unlink()
     return house.extract("--dry-run", out="half_made")
+
+
+def _dance(house: House, data: bytes, **options: float) -> str:
+    """The rejection of a file of AIST++."""
+    folder = house.root / "dance"
+    dances.write(folder, values=data)
+    (recording,) = aist.discover(place(folder))
+    found = aist.read(place(folder), recording, **options)
+    assert isinstance(found, Rejection)
+    return f"{found.reason}: {found.detail}"
+
+
+@scene
+def dance_without_a_scaling(house: House) -> str:
+    return _dance(house, pickle.dumps({"smpl_poses": np.zeros((2, 72)), "smpl_trans": np.zeros((2, 3))}))
+
+
+@scene
+def dance_that_names_a_function(house: House) -> str:
+    return _dance(house, pickle.dumps({"smpl_poses": print}))
+
+
+@scene
+def dance_in_a_zip_archive(house: House) -> str:
+    return _dance(house, b"PK\x03\x04 data.pkl")
+
+
+@scene
+def dances_without_their_official_lists(house: House) -> str:
+    dances.write(house.root / "no_lists")
+    return house.extract(
+        source__archive="aist", source__root=house.root / "no_lists", source__split="crossmodal"
+    )
+
+
+@scene
+def dances_one_folder_further_down(house: House) -> str:
+    dances.write(house.root / "above" / "annotations")
+    return house.extract(source__archive="aist", source__root=house.root / "above")
+
+
+@scene
+def scaling_for_an_archive_without_one(house: House) -> str:
+    return house.extract(source__scaling=93.8)
+
+
+@scene
+def list_to_ignore_that_is_not_there(house: House) -> str:
+    return house.extract(source__ignore="poor.txt")
+
+
+@scene
+def outfit_with_gaps_and_one_that_is_not_motion(house: House) -> str:
+    root = house.root / "outfits"
+    for name in ("100001", "100002"):
+        folder = root / "Part_01" / name / "smpl_param"
+        folder.mkdir(parents=True, exist_ok=True)
+        for number in (0, 1, 3, 4, 7):
+            data = pickle.dumps({"betas": [0.0]})
+            (folder / f"{number if name == '100001' else min(number, 2):06}.pkl").write_bytes(data)
+    (root / "Part_01" / "100002" / "smpl_param" / "2.pkl").write_bytes(b"")
+    (root / "Part_01" / "100003" / "smpl_param").mkdir(parents=True, exist_ok=True)
+    (root / "Part_01" / "100004" / "smpl_param").mkdir(parents=True, exist_ok=True)
+    (root / "Part_01" / "100004" / "smpl_param" / "000000.pkl").write_bytes(pickle.dumps({"betas": [0.0]}))
+    texts = []
+    for recording in mvhumannet.discover(place(root)):
+        found = mvhumannet.read(place(root), recording)
+        assert isinstance(found, Rejection)
+        texts.append(f"{found.reason}: {found.detail}")
+    return "\n".join(texts)
+
+
+@scene
+def outfits_that_are_not_unpacked(house: House) -> str:
+    (house.root / "packed_outfits").mkdir(exist_ok=True)
+    (house.root / "packed_outfits" / "Part_01.tar.gz").write_bytes(b"")
+    return house.extract(source__archive="mvhumannet", source__root=house.root / "packed_outfits")
+
+
+@scene
+def splitting_into_a_folder_with_other_lists(house: House) -> str:
+    folder = house.root / "lists"
+    folder.mkdir(exist_ok=True)
+    (folder / "train.txt").write_text("CMU\n")
+    root = f"source.root={house.archive}"
+    first = house.typed("split", "amass", folder, "--override", root)
+    shares = "source.fractions={train: 0.5, val: 0.5, test: 0}"
+    written = house.typed(
+        "split", "amass", house.root / "own_lists", "--by", "recording", "--override", root, shares
+    )
+    return f"{first}\n{written}"
