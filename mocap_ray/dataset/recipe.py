@@ -131,12 +131,11 @@ def of_one_source(values: Mapping[str, Any], *, name: str | None = None) -> Reci
         "shard_mb": values.get("shard_mb"),
     }
     settings = {
+        **{key: value for key, value in values.items() if key not in shared},
         "archive": home,
         "domain": name,
-        **{key: values.get(key) for key in ("dataset", "fps", "split", "fractions")},
         "models": body.get("models", {}),
         **({} if most is None else {"max_frames": most}),
-        **{key: values[key] for key in ("segments", "labels") if key in values},
     }
     known = ARCHIVES.get(home)
     return Recipes(shared, {name: SourceRecipe(name, settings, about(known) if known else {})})
