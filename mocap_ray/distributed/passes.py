@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import pickle
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -43,7 +44,9 @@ def _run(function: Callable[[Any], Any], items: Sequence[Any], workers: int) -> 
     context.enable_progress_bars = False
     context.print_on_execution_start = False
     per_task = max(1, min(PER_TASK, len(items) // (4 * workers)))
-    with DataContext.current(context):
+    with DataContext.current(context), warnings.catch_warnings():
+        # Ray 2.60 deprecates options by keyword, but has no other way to limit the retries of a task.
+        warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
         rows = [{"item": pickle.dumps(item)} for item in items]
         data = ray.data.from_items(rows, override_num_blocks=-(-len(rows) // per_task)).map_batches(
             _apply,
