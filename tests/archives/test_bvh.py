@@ -175,7 +175,7 @@ def test_a_frame_that_is_not_a_number_spoils_itself_alone(root: Path) -> None:
 def _recipe(root: Path, **options: object) -> dict[str, object]:
     source = SourceOptions(archive="bvh", root=str(root), split="none", **options)  # type: ignore[arg-type]
     found = load_sources(source, BodyOptions(root=str(root)), MotionOptions(), OutputOptions(root="out"))
-    return found.settings
+    return dict(found.recipe.source.settings)
 
 
 def test_options_of_the_archive_are_part_of_the_recipe_and_paths_are_not(root: Path, tmp_path: Path) -> None:
