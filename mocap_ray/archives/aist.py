@@ -183,7 +183,7 @@ def _scaling(values: Values, given: float | None) -> float:
         raise Unusable(
             Reason.MISSING_KEYS,
             f"no 'smpl_scaling' (keys: {shown_keys(values)}), so its translation has no known unit. Expected a file of "
-            "AIST++; pass source.scaling in the config, 1 for metres",
+            "AIST++; pass source.scaling in the config, which is 1 if it is in metres",
         )
     scale = number(values, "smpl_scaling")
     if not 1e-6 < scale < 1e6:

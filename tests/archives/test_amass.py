@@ -251,7 +251,7 @@ def test_the_real_file_of_aist_is_called_what_it_is(shared: Path, tmp_path: Path
     (path,) = (shared / "data" / "aist").glob("*.pkl")
     found = inspect(path, ARCHIVES["amass"]).rejections[0]
     assert "a pickle of SMPL parameters as AIST++ distributes them" in found.detail
-    assert "trans = smpl_trans / smpl_scaling [T, 3]" in found.detail
+    assert "Use the config aist, as in `mocap-ray extract aist`" in found.detail
     (tmp_path / "aist").mkdir()
     (tmp_path / "aist" / path.name).write_bytes(path.read_bytes())
     with pytest.raises(UserError, match=r"no .npz file, but 1 pickle\. .*as AIST\+\+ distributes them"):
