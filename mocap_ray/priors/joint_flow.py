@@ -112,20 +112,17 @@ class JointFlow(Flow):
             for k in range(config.K)
         )
 
-    def _call(
-        self, x: Float[Tensor, "B D"], condition: Float[Tensor, "B 0"]
-    ) -> tuple[Float[Tensor, "B D"], Float[Tensor, "B"]]:
+    def transform(self, x: Float[Tensor, "B D"]) -> tuple[Float[Tensor, "B D"], Float[Tensor, "B"]]:
+        """Map coordinates to noise; also return log |det dz/dx|."""
         z, log_scales = self._to_noise(self._spread(x))
         return self._gather(z), log_scales.sum((0, 2))
 
-    def _inverse(self, z: Float[Tensor, "B D"], condition: Float[Tensor, "B 0"]) -> Float[Tensor, "B D"]:
+    def inverse(self, z: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
+        """Map noise to coordinates, level by level down the tree."""
         return self._gather(self._from_noise(self._spread(z)))
 
     def _change_of_variables(
-        self,
-        x: Float[Tensor, "B D"],
-        condition: Float[Tensor, "B 0"],
-        visible: Bool[Tensor, "B D"] | None,
+        self, x: Float[Tensor, "B D"], visible: Bool[Tensor, "B D"] | None
     ) -> Float[Tensor, "B"]:
         """Sum of log p(x_j | condition of j) over the visible joints."""
         z, log_scales = self._to_noise(self._spread(x))

@@ -28,7 +28,6 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
         {"hidden": 16, "K": 2, "coupling": "spline", "standardise": "joint", "jitter": 0.1},
         {"hidden": 16, "K": 3, "standardise": "none", "representation": "tangent"},
         {"hidden": 16, "K": 2, "use_actnorm": False},
-        {"hidden": 16, "K": 2, "coupling": "spline", "condition_dim": 3},
     ],
     "hand_vae": [
         {"hidden": 16, "z_dim": 4},
