@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-import math
 from abc import abstractmethod
+from typing import Annotated
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
+from pydantic import Field
 from torch import Tensor
 
-from mocap_ray.priors.prior import Prior, noise
+from mocap_ray.priors.prior import Prior, PriorConfig
+from mocap_ray.priors.tails import LOG_2PI, normal_draw, student_log_density, student_scale
 
-LOG_2PI = math.log(2 * math.pi)
+
+class FlowConfig(PriorConfig):
+    """Options of all flows."""
+
+    dof: Annotated[int, Field(ge=1, le=1000)] | None = 4
+    """Heavy tails: degrees of freedom of the Student-t distribution that the flow maps to; null: a normal one."""
 
 
 class Flow(Prior):
-    """log p(x) = log N(z; 0, I) + log |det dz/dx|, with z = f(x).
+    """log p(x) = log b(z) + log |det dz/dx|, with z = f(x) and a base density b: Student-t, or N(0, I).
 
     x [B, D] are active coordinates, z [B, D] is noise. Subclasses implement `transform` and `inverse`; the base density
     and sampling are the same for all flows. Source: Papamakarios et al., Normalizing Flows for Probabilistic Modeling
@@ -25,8 +32,10 @@ class Flow(Prior):
     is log p(visible, hidden = mean). Among poses with the same mask, this is the conditional density
     p(visible | hidden = mean) up to a constant: its gradient is that of a density, but values are not comparable
     between masks. To complete a pose, optimise the hidden joints with the full density instead. A flow that
-    factorises over joints can do better; see `_change_of_variables`.
+    factorises over joints drops their terms instead.
     """
+
+    config: FlowConfig
 
     @abstractmethod
     def transform(self, x: Float[Tensor, "B D"]) -> tuple[Float[Tensor, "B D"], Float[Tensor, "B"]]:
@@ -36,24 +45,33 @@ class Flow(Prior):
     def inverse(self, z: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
         """Map noise to coordinates: the inverse of `transform`."""
 
-    def _change_of_variables(
-        self, x: Float[Tensor, "B D"], visible: Bool[Tensor, "B D"] | None
-    ) -> Float[Tensor, "B"]:
-        """Log density of x, whose hidden coordinates are already set to the training mean.
-
-        A flow whose log determinant is a sum over joints overrides this and drops the terms of hidden joints.
-        """
-        z, log_det = self.transform(x)
-        return log_det - 0.5 * (z * z + LOG_2PI).sum(-1)
-
     def log_density(
         self, x: Float[Tensor, "B D"], visible: Bool[Tensor, "B D"] | None = None
     ) -> Float[Tensor, "B"]:
         """Log density in nats, by the change of variables; see the class for hidden joints."""
         if visible is not None:
             x = torch.where(visible, x, self.coordinates.fill)
-        return self._change_of_variables(x, visible)
+        z, log_det = self.transform(x)
+        return log_det + self.base_log_density(z.square(), 1).sum(-1)
+
+    def base_log_density(
+        self, squared: Float[Tensor, "*B"], axes: Int[Tensor, "*#B"] | int
+    ) -> Float[Tensor, "*B"]:
+        """Log density of noise vectors of `axes` dimensions, from their squared lengths."""
+        if self.dof is None:
+            return -0.5 * (squared + axes * LOG_2PI)
+        return student_log_density(squared, axes, self.dof)
+
+    @property
+    def dof(self) -> int | None:
+        """Degrees of freedom of the base density; None: normal."""
+        return self.config.dof if self.config.tails == "heavy" else None
 
     def draw(self, n: int, generator: torch.Generator | None = None) -> Float[Tensor, "n D"]:
-        """Map standard normal noise through the inverse."""
-        return self.inverse(noise(self.coordinates.mean, n, generator))
+        """Map noise through the inverse."""
+        return self.inverse(self.noise(n, generator))
+
+    def noise(self, n: int, generator: torch.Generator | None) -> Float[Tensor, "n D"]:
+        """Samples of the base density, independent in each coordinate."""
+        z = normal_draw(self.coordinates.mean, n, generator)
+        return z if self.dof is None else z * student_scale(tuple(z.shape), self.dof, generator, z)

@@ -17,11 +17,11 @@ from torch import Tensor, nn
 
 from mocap_ray.errors import UserError
 from mocap_ray.priors.coordinates import Coordinates
-from mocap_ray.priors.flow import Flow
-from mocap_ray.priors.prior import Layers, PriorConfig, Width
+from mocap_ray.priors.flow import Flow, FlowConfig
+from mocap_ray.priors.prior import Layers, Width
 
 
-class GlobalFlowConfig(PriorConfig):
+class GlobalFlowConfig(FlowConfig):
     """A RealNVP on all active coordinates."""
 
     kind: Literal["global_flow"] = "global_flow"

@@ -21,11 +21,11 @@ from mocap_ray.options import MAY_CHANGE
 from mocap_ray.priors.bound import ImportanceWeighted
 from mocap_ray.priors.coordinates import Coordinates
 from mocap_ray.priors.forms import HANDS
-from mocap_ray.priors.prior import PriorConfig, Width, noise
+from mocap_ray.priors.prior import PriorConfig, Width
 from mocap_ray.priors.rotations import log_haar, matrix_from_6d, times
+from mocap_ray.priors.tails import LOG_2PI, normal_draw
 from mocap_ray.skeleton import SMPLX_JOINTS
 
-LOG_2PI = math.log(2 * math.pi)
 LOG_VARIANCE_LIMIT = 8.0
 PACE = 20.0
 """Factor by which the spread of `so3` learns faster than the weights. Adam changes a parameter by at most the learning
@@ -91,11 +91,11 @@ class HandVAE(ImportanceWeighted):
         K = self.config.samples if samples is None else samples
         mean, log_variance = self.infer(x, visible)
         if K == 1:
-            z = mean + torch.exp(0.5 * log_variance) * noise(mean, len(mean), generator)
+            z = mean + torch.exp(0.5 * log_variance) * normal_draw(mean, len(mean), generator)
             return self.log_likelihood(x, z, visible) - kl_per_dimension(mean, log_variance).sum(-1)
         weights = []
         for _ in range(K):
-            e = noise(mean, len(mean), generator)
+            e = normal_draw(mean, len(mean), generator)
             z = mean + torch.exp(0.5 * log_variance) * e
             prior_over_posterior = 0.5 * (e * e + log_variance - z * z).sum(-1)
             weights.append(self.log_likelihood(x, z, visible) + prior_over_posterior)
@@ -122,9 +122,11 @@ class HandVAE(ImportanceWeighted):
 
     def draw(self, n: int, generator: torch.Generator | None = None) -> Float[Tensor, "n D"]:
         """Sample z from the prior, then x from the likelihood."""
-        z = noise(self.posterior.weight.new_zeros(self.config.z_dim), n, generator)
+        z = normal_draw(self.posterior.weight.new_zeros(self.config.z_dim), n, generator)
         out = self.head(self.decoder(z))
-        x: Tensor = self.likelihood.draw(out, noise(self.coordinates.mean, n, generator), self.coordinates)
+        x: Tensor = self.likelihood.draw(
+            out, normal_draw(self.coordinates.mean, n, generator), self.coordinates
+        )
         return x
 
     def loss(self, batch: Float[Tensor, "B 55 3"], *, epoch: float = 0.0) -> tuple[Tensor, dict[str, Tensor]]:
