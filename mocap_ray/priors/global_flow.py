@@ -1,14 +1,13 @@
 """A normalising flow over the whole pose.
 
 RealNVP (Dinh et al. 2017) with ActNorm (Kingma & Dhariwal 2018): K blocks of ActNorm, coupling, ActNorm and a
-fixed random permutation. By config the couplings are rational quadratic splines (Durkan et al. 2019, from zuko),
+fixed random permutation. By config the couplings are rational quadratic splines (Durkan et al. 2019, see `splines.py`),
 which bend where affine ones only stretch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Annotated, Literal, Protocol
+from typing import Annotated, Literal
 
 import torch
 from jaxtyping import Float
@@ -16,6 +15,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from mocap_ray.errors import UserError
+from mocap_ray.priors import splines
 from mocap_ray.priors.coordinates import Coordinates
 from mocap_ray.priors.flow import Flow, FlowConfig
 from mocap_ray.priors.prior import Layers, Width
@@ -89,7 +89,7 @@ class Coupling(nn.Module):
         kept, moved = x[:, self.parity :: 2], x[:, 1 - self.parity :: 2]
         numbers = self._numbers(kept)
         if self.config.coupling == "spline":
-            moved, log_slopes = _spline(numbers, self.config.spline_bound).call_and_ladj(moved)
+            moved, log_slopes = splines.call(numbers, moved, bound=self.config.spline_bound)
             return self._weave(kept, moved), log_slopes.sum(-1)
         log_scale, shift = self._affine(numbers)
         return self._weave(kept, moved * torch.exp(log_scale) + shift), log_scale.sum(-1)
@@ -99,7 +99,7 @@ class Coupling(nn.Module):
         kept, moved = y[:, self.parity :: 2], y[:, 1 - self.parity :: 2]
         numbers = self._numbers(kept)
         if self.config.coupling == "spline":
-            return self._weave(kept, _spline(numbers, self.config.spline_bound).inv(moved))
+            return self._weave(kept, splines.inverse(numbers, moved, bound=self.config.spline_bound))
         log_scale, shift = self._affine(numbers)
         return self._weave(kept, (moved - shift) * torch.exp(-log_scale))
 
@@ -194,24 +194,3 @@ class GlobalFlow(Flow):
             assert isinstance(block, Block)
             z = block.inverse(z)
         return z
-
-
-class Spline(Protocol):
-    """The part of zuko's transforms that is used here; zuko has no type annotations."""
-
-    def call_and_ladj(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return y [B, m] and log |dy/dx| [B, m]."""
-
-    @property
-    def inv(self) -> Callable[[Tensor], Tensor]:
-        """The inverse."""
-
-
-def _spline(numbers: Float[Tensor, "B m per"], bound: float) -> Spline:
-    """Zuko's monotonic rational quadratic spline; zeros give the identity."""
-    from zuko.transforms import MonotonicRQSTransform
-
-    bins = (numbers.shape[-1] + 1) // 3
-    widths, heights, slopes = torch.split(numbers, [bins, bins, bins - 1], -1)
-    spline: Spline = MonotonicRQSTransform(widths, heights, slopes, bound=bound)
-    return spline
