@@ -2,7 +2,7 @@
 """The hot loops of rational quadratic splines: values and gradients (numba, one thread).
 
 Shares instead of knots: x = bound (2 u - 1), y = bound (2 v - 1), with u and v in [0, 1]; bin k has the share w_k of u
-and h_k of v. Within a bin, z in [0, 1] is the place in it. Formulas: Durkan et al., Neural Spline Flows, 2019; bounds on
+and h_k of v. Within a bin, z is the place in [0, 1]. Formulas: Durkan et al., Neural Spline Flows, 2019; bounds on
 the unconstrained numbers are those of zuko, which is the oracle in the tests.
 """
 

@@ -175,7 +175,9 @@ class Prior(nn.Module, ABC):
         """Sample poses as axis-angle, angle in [0, pi]; inactive joints and axes have their constant values.
 
         Samples follow `log_prob`, so a share of `broad_weight` of the joints (of the poses, for priors that do not
-        factorise) comes from the broad density. Args:
+        factorise) comes from the broad density.
+
+        Args:
             n: number of poses.
             generator: random generator; None: torch's default one.
             tails: False leaves these samples out: they come from the model alone.
