@@ -26,7 +26,9 @@ from mocap_ray.training.options import ModelOptions
 Layers = Annotated[int, Field(ge=1, le=256)]
 """A number of layers or bins; the limit keeps a damaged prior.json from building millions of them."""
 BROAD_DOF = 3
-"""Degrees of freedom of the Student-t in the broad density of priors that do not factorise over joints."""
+"""Degrees of freedom of the Student-t in the broad density."""
+UNIFORM_SHARE = 0.1
+"""Weight of the uniform rotations in the broad density."""
 Width = Annotated[int, Field(ge=1, le=65_536)]
 """A number of units of a layer."""
 
@@ -50,7 +52,7 @@ class PriorConfig(ModelOptions):
     `gaussian`: the bare model, whose energy has no upper limit."""
     floor_deg: Annotated[float, Field(ge=0, le=30)] = 0.5
     """Heavy tails: whitening and standardising treat each direction as at least this wide, in degrees."""
-    broad_weight: Annotated[float, Field(gt=0, lt=0.5)] = 1e-3
+    broad_weight: Annotated[float, Field(gt=0, lt=0.5)] = 1e-2
     """Heavy tails: weight of the broad density, and share of the samples of a joint (of a pose, for models that do
     not factorise over joints) that come from it."""
 
@@ -144,13 +146,13 @@ class Prior(nn.Module, ABC):
             return self.log_density(x, visible, **how) + c.log_volume(x, visible)
         weight, measures = self.config.broad_weight, c.measures(x)
         seen = None if visible is None else c.joint_mask(visible)
+        plain = c.joint_student(x, dof=BROAD_DOF) + measures.log_volume
+        broad = mixed(plain, measures.log_uniform, weight=UNIFORM_SHARE)
         if self.factorised:
             joints = self.joint_log_densities(x, visible, **how) + measures.log_volume
-            return _total(mixed(joints, measures.log_uniform, weight=weight), seen)
-        plain = c.joint_student(x, dof=BROAD_DOF) + measures.log_volume
-        broad = _total(mixed(plain, measures.log_uniform, weight=weight), seen)
+            return _total(mixed(joints, broad, weight=weight), seen)
         model = self.log_density(x, visible, **how) + _total(measures.log_volume, seen)
-        return mixed(model, broad, weight=weight)
+        return mixed(model, _total(broad, seen), weight=weight)
 
     @property
     def least_log_density(self) -> float:
@@ -160,9 +162,13 @@ class Prior(nn.Module, ABC):
         """
         if self.config.tails == "gaussian":
             return -math.inf
-        log_weight = math.log(self.config.broad_weight)
-        parts = len(self.coordinates.active_joints) + (0 if self.factorised else 1)
-        return parts * log_weight + least_uniform(self.coordinates.axes)
+        joints = len(self.coordinates.active_joints)
+        mixtures = joints if self.factorised else 1
+        return (
+            mixtures * math.log(self.config.broad_weight)
+            + joints * math.log(UNIFORM_SHARE)
+            + least_uniform(self.coordinates.axes)
+        )
 
     def energy(self, poses: Tensor, visible: Bool[Tensor, "*B J"] | None = None) -> Tensor:
         """Negative log density [*B], differentiable: the term that an optimisation loop minimises."""
@@ -185,14 +191,12 @@ class Prior(nn.Module, ABC):
         c = self.coordinates
         if not tails or self.config.tails == "gaussian":
             return c.decode(self.draw(n, generator))
-        weight = self.config.broad_weight
-        uniform = c.uniform_draw(n, generator)
-        odd = _coins(n, len(c.active_joints), weight, generator).to(uniform.device)[:, c.position_of]
-        if self.factorised:
-            return c.decode(self.draw_around(odd, uniform, generator))
-        broad = torch.where(odd, uniform, c.student_draw(n, BROAD_DOF, generator))
-        poses = _coins(n, 1, weight, generator).to(uniform.device).expand_as(broad)
-        return c.decode(self.draw_around(poses, broad, generator))
+        odd = _coins(n, len(c.active_joints), UNIFORM_SHARE, generator).to(c.mean.device)[:, c.position_of]
+        broad = torch.where(odd, c.uniform_draw(n, generator), c.student_draw(n, BROAD_DOF, generator))
+        parts = len(c.active_joints) if self.factorised else 1
+        replaced = _coins(n, parts, self.config.broad_weight, generator).to(c.mean.device)
+        where = replaced[:, c.position_of] if self.factorised else replaced.expand_as(broad)
+        return c.decode(self.draw_around(where, broad, generator))
 
     def loss(self, batch: Float[Tensor, "B 55 3"], *, epoch: float = 0.0) -> tuple[Tensor, dict[str, Tensor]]:
         """Training loss, nats per active dimension, and scalars to log (`nll`, `kl`, ...).

@@ -9,13 +9,13 @@ Floor      Whitening treats each direction of a joint as at least `floor_deg` wi
            than `jitter * floor_deg` in any direction, also where a joint moves along a bent line.
 Base       Flows map to a Student-t distribution with `dof` degrees of freedom, whose energy grows with the
            logarithm of the distance: its gradient falls as 1 / distance.
-Broad      A broad density with a fixed weight w is mixed in. Where a model factorises over joints, each joint is a
-           mixture (1 - w) p_j + w u_j, with u_j uniform over the rotations of the joint: Haar measure over SO(3) for
-           three active axes, uniform over the disc of radius pi for two, over the interval (-pi, pi) for one. Other
-           models are mixed as a whole, (1 - w) p + w prod_j q_j with q_j = (1 - w) t_j + w u_j, where t_j is a
-           Student-t with the covariance of the joint in training: one odd joint does not cost the others.
+Broad      A broad density q_j of each joint j is mixed in with a fixed weight w: 0.9 t_j + 0.1 u_j, where t_j is a
+           Student-t with the mean and covariance of the joint in training, and u_j is uniform over its rotations: Haar
+           measure over SO(3) for three active axes, uniform over the disc of radius pi for two, over the interval
+           (-pi, pi) for one. Where a model factorises over joints, each joint is a mixture (1 - w) p_j + w q_j, so
+           that one odd joint does not cost the others. Other models are mixed as a whole, (1 - w) p + w prod_j q_j.
 
-So every pose has a density of at least prod_j w u_j, or w prod_j w u_j: `Prior.least_log_density`. All densities
+So every pose has a density of at least prod_j 0.1 w u_j, or w prod_j 0.1 u_j: `Prior.least_log_density`. All densities
 integrate to one, samples include the tails, and `tails: gaussian` turns all three off.
 """
 

@@ -74,8 +74,11 @@ def test_each_joint_of_a_factorised_prior_is_a_mixture() -> None:
     some = poses(6, seed=1)
     x, _, _ = model.coordinates.encode(some)
     uniform = tails.log_haar(some) - math.log(8 * math.pi**2)
-    joints = model.joint_log_densities(x) + model.coordinates.measures(x).log_volume
-    expected = torch.log(0.8 * joints.exp() + 0.2 * uniform.exp()).sum(-1)
+    volume = model.coordinates.measures(x).log_volume
+    student = scipy.stats.multivariate_t(np.zeros(3), np.eye(3), df=3).logpdf(x.reshape(6, 55, 3).numpy())
+    broad = 0.9 * (torch.from_numpy(student) + volume).exp() + 0.1 * uniform.exp()
+    joints = model.joint_log_densities(x) + volume
+    expected = torch.log(0.8 * joints.exp() + 0.2 * broad).sum(-1)
     assert torch.allclose(model.log_prob(some), expected, atol=1e-9)
     assert torch.allclose(model.log_density(x), model.joint_log_densities(x).sum(-1), atol=1e-9)
 
