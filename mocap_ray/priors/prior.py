@@ -95,8 +95,19 @@ class Prior(nn.Module, ABC):
         return (self.log_density(x, mask) + self.coordinates.log_volume(x, mask)).reshape(batch)
 
     def energy(self, poses: Tensor, visible: Bool[Tensor, "*B J"] | None = None) -> Tensor:
-        """Negative log density [*B], differentiable: the term that an optimisation loop minimises."""
+        """Negative log density [*B], differentiable: the term that an optimisation loop minimises.
+
+        It is flat along the excluded axes, of which the prior knows one value only. A loop passes what it optimises
+        through `project`, before anything else uses it.
+        """
         return -self.log_prob(poses, visible)
+
+    def project(self, poses: Tensor) -> Float[Tensor, "*B J 3"]:
+        """Poses of any form as rotation vectors, excluded axes at the values that samples have; differentiable.
+
+        Active axes and joints that the prior does not model are passed through; see `Coordinates.project`.
+        """
+        return self.coordinates.project(poses)
 
     @torch.no_grad()
     def sample(self, n: int, generator: torch.Generator | None = None) -> Float[Tensor, "n 55 3"]:
