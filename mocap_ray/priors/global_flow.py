@@ -7,8 +7,8 @@ which bend where affine ones only stretch.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Annotated, Literal, Protocol
+from collections.abc import Callable, Mapping
+from typing import Annotated, ClassVar, Literal, Protocol
 
 import torch
 from jaxtyping import Float
@@ -23,6 +23,15 @@ from mocap_ray.priors.prior import Layers, PriorConfig, Width
 
 class GlobalFlowConfig(PriorConfig):
     """A RealNVP on all active coordinates."""
+
+    foreign: ClassVar[Mapping[str, str]] = {
+        "n_layers": "Use model.K, the number of blocks; the network of each has three layers.",
+        **dict.fromkeys(
+            ("use_conditioning", "cond_dim", "condition_dim"),
+            "This flow has no condition, it is a density of poses alone: leave it out. joint_flow conditions each "
+            "joint on its parent.",
+        ),
+    }
 
     kind: Literal["global_flow"] = "global_flow"
     hidden: Width = 512

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Annotated, ClassVar, TypedDict
 
 import torch
@@ -30,6 +31,11 @@ Width = Annotated[int, Field(ge=1, le=65_536)]
 
 class PriorConfig(ModelOptions):
     """Options of every model; each model adds its `kind` and its own options."""
+
+    foreign: ClassVar[Mapping[str, str]] = dict.fromkeys(
+        ("num_joints", "dim", "pose_dim"),
+        "data.joints chooses the joints; the number of axes follows from the data.",
+    )
 
     representation: Representation = "rotvec"
     """`rotvec`: rotation vectors; `tangent`: log(R_mean^T R), the chart at each joint's mean rotation."""
