@@ -53,8 +53,8 @@ class Fit:
     poses: Tensor
 
 
-def observe(joints: Tensor, *, noise: float, observed: str, seed: int) -> Tensor:
-    """Joints [N, 22, 3] with Gaussian noise in metres; `2d` keeps x and y only."""
+def observe(joints: Tensor, *, noise: float | Tensor, observed: str, seed: int) -> Tensor:
+    """Joints [N, 22, 3] with Gaussian noise in metres (a tensor: [N, 1, 1]); `2d` keeps x and y only."""
     drawn = noise * torch.randn(joints.shape, generator=torch.Generator().manual_seed(seed))
     seen = joints + drawn
     return seen[..., :2] if observed == "2d" else seen
@@ -64,14 +64,16 @@ def fit(
     body: ShapedBody,
     seen: Tensor,
     *,
-    noise: float,
+    noise: float | Tensor,
     start: Tensor,
     prior: Prior | None = None,
-    weight: float = 1.0,
+    weight: float | Tensor = 1.0,
     steps: int = 200,
     progress: Progress = silent,
 ) -> Tensor:
     """Poses [N, 55, 3] with joints near the observed ones [N, 22, 2 or 3] and low energy under the prior.
+
+    Each pose is fitted on its own, so noise and weight may also be tensors [N]: one batch of many settings.
 
     The pelvis stays at `start`, as if its position and orientation were known; all body joints are free, except
     the axes that the prior excludes.

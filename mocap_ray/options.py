@@ -60,10 +60,8 @@ def foreign_names(section: type[BaseModel], prefix: str = "") -> dict[str, str]:
     """`Section.foreign` of a section, its bases and its subsections, by dotted key.
 
     >>> class Part(Section):
-    ...     foreign = {"lr": "Use part.rate.", "other.speed": "Use part.rate."}
-    >>> class Whole(Section):
-    ...     part: Part
-    >>> sorted(foreign_names(Whole))
+    ...     foreign: ClassVar = {"lr": "Use part.rate.", "other.speed": "Use part.rate."}
+    >>> sorted(foreign_names(Part, "part."))
     ['other.speed', 'part.lr']
     """
     found: dict[str, str] = {}

@@ -103,8 +103,9 @@ class TrainingOptions(Section):
     """Uses `torch.compile` for the loss: takes a minute at the start, faster on a GPU."""
     val_every: Annotated[int, Field(ge=1)] = 1
     """Epochs between two validations; checkpoints are written at each."""
-    closed_form: bool = False
-    """Starts from the closed-form solution; an error if the model has none."""
+    closed_form: Literal["auto", True, False] = "auto"
+    """`auto`: a model with a closed-form solution is set to it, measured in one epoch and not trained; others train.
+    `true`: trains from the closed-form solution on; an error if the model has none. `false`: trains from the start."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto`: a GPU if there is one."""
 

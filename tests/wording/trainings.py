@@ -7,10 +7,13 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import mocap_ray
 from mocap_ray.distributed.resources import Capacity, share
 from mocap_ray.runs.train import TrainConfig, TrainRay
 from mocap_ray.training.session import train_locally
+from tests.dataset import made
 from tests.wording.scenes import House, scene
 
 
@@ -115,6 +118,18 @@ def training_into_a_data_set(house: House) -> str:
 @scene
 def training_where_there_is_one_already(house: House) -> str:
     return _train(house)
+
+
+@scene
+def training_of_hands_that_do_not_move(house: House) -> str:
+    def still(number: int, frames: int) -> np.ndarray:
+        return np.full((frames, 55, 3), 0.1, np.float32)
+
+    root = house.root / "still"
+    made.make(root, poses=still)
+    return house.typed(
+        "train", "hand_vae", "--override", f"data.root={root}", f"output.root={house.root / 'vae'}"
+    )
 
 
 @scene
