@@ -8,6 +8,9 @@ distant camera. A pose is then fitted to them by gradient descent through `torch
 
     loss = |joints(pose) - observed|^2 / (2 noise^2)  +  weight * prior.energy(pose)
 
+The prior excludes axes that the training poses do not bound, such as an elbow that bends about one axis only. Its
+energy says nothing about them, so `prior.project` puts them at their constants before joints and energy are computed.
+
 That is a MAP estimate, so in theory the weight is 1. In practice the joints of a frame are less independent than the
 noise model assumes, and a density is less sharp than the prior claims, so the weight of each prior is chosen on
 validation poses. The error is computed on test poses: degrees between fitted and true rotations, and millimetres
@@ -50,8 +53,8 @@ class Fit:
     poses: Tensor
 
 
-def observe(joints: Tensor, *, noise: float, observed: str, seed: int) -> Tensor:
-    """Joints [N, 22, 3] with Gaussian noise in metres; `2d` keeps x and y only."""
+def observe(joints: Tensor, *, noise: float | Tensor, observed: str, seed: int) -> Tensor:
+    """Joints [N, 22, 3] with Gaussian noise in metres (a tensor: [N, 1, 1]); `2d` keeps x and y only."""
     drawn = noise * torch.randn(joints.shape, generator=torch.Generator().manual_seed(seed))
     seen = joints + drawn
     return seen[..., :2] if observed == "2d" else seen
@@ -61,25 +64,33 @@ def fit(
     body: ShapedBody,
     seen: Tensor,
     *,
-    noise: float,
+    noise: float | Tensor,
     start: Tensor,
     prior: Prior | None = None,
-    weight: float = 1.0,
+    weight: float | Tensor = 1.0,
     steps: int = 200,
     progress: Progress = silent,
 ) -> Tensor:
     """Poses [N, 55, 3] with joints near the observed ones [N, 22, 2 or 3] and low energy under the prior.
 
-    The pelvis stays at `start`, as if its position and orientation were known; all body joints are free.
+    Each pose is fitted on its own, so noise and weight may also be tensors [N]: one batch of many settings.
+
+    The pelvis stays at `start`, as if its position and orientation were known; all body joints are free, except
+    the axes that the prior excludes.
     """
     free = start.expand(len(seen), 55, 3).clone().requires_grad_()
     movable = torch.zeros(55, 1)
     movable[1:22] = 1.0
     optimiser = torch.optim.Adam([free], lr=0.05)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+
+    def posed() -> Tensor:
+        # The energy is flat along the axes that the prior excludes: without this, noise would move them.
+        return torch.where(movable > 0, free if prior is None else prior.project(free), start)
+
     for step in range(steps):
         optimiser.zero_grad()
-        poses = torch.where(movable > 0, free, start)
+        poses = posed()
         misfit = torch_joints(body, poses)[..., : seen.shape[-1]] - seen
         loss = misfit.square().sum((1, 2)) / (2 * noise**2)
         if prior is not None:
@@ -88,7 +99,7 @@ def fit(
         optimiser.step()
         schedule.step()
         progress((step + 1) / steps, "")
-    return torch.where(movable > 0, free, start).detach()
+    return posed().detach()
 
 
 def errors(body: ShapedBody, found: Tensor, truth: Tensor, *, joints: Sequence[int]) -> tuple[float, float]:

@@ -202,6 +202,31 @@ class Coordinates(nn.Module):
         vectors = canonical(self._from_chart(self._chart_numbers(x)))
         return self.constants.expand(len(x), J, 3).index_copy(1, self.joint_index, vectors)
 
+    def project(self, poses: Tensor) -> Float[Tensor, "*B J 3"]:
+        """Poses with excluded axes as samples have them: at their constants, or following the active ones.
+
+        Active axes and joints that are not chosen are passed through. Differentiable: gradients of excluded axes
+        are zero. A density is the same before and after, except where a rotation folds at the angle pi.
+
+        Args:
+            poses: any form that `rotvecs` accepts.
+
+        Returns:
+            Canonical rotation vectors of the J joints that the poses have, rad: `energy` hides the missing ones.
+        """
+        count = form_of(poses)[1]
+        vectors = self.rotvecs(poses)
+        chosen = torch.zeros(J, 1, dtype=torch.bool, device=vectors.device)
+        chosen[list(self.joints)] = True
+        active = torch.zeros(3 * J, dtype=torch.bool, device=vectors.device)
+        active[list(self.index_list)] = True
+        kept = torch.where(active.reshape(J, 3), vectors, 0.0)
+        placed = kept + self.constants  # which are zero on active axes
+        if self.follows:
+            placed = placed + torch.einsum("jik,...jk->...ji", self.follow, kept)
+        found = torch.where(chosen, canonical(placed), vectors)
+        return found if count == J else found[..., list(FORMS[count]), :]
+
     def scale(self, raw: Float[Tensor, "n D"]) -> Float[Tensor, "n D"]:
         """Chart numbers (rad) to coordinates."""
         if self.standardise == "joint":

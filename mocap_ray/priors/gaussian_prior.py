@@ -25,8 +25,8 @@ class GaussianPrior(Prior, ClosedForm):
     """log p(x) = -1/2 sum_d ((x_d - mean_d)^2 exp(-log_variance_d) + log_variance_d + log 2 pi).
 
     Two parameters per active axis: 330 with 55 joints. It starts at the mean and variance of the training split,
-    the maximum likelihood solution, so gradient training only confirms it; `fit_closed_form` computes the
-    solution for any poses. Hidden joints: the exact marginal.
+    the maximum likelihood solution, so there is nothing to train; `fit_closed_form` computes the solution for
+    any poses. Hidden joints: the exact marginal.
     """
 
     factorised = True

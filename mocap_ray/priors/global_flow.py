@@ -7,7 +7,8 @@ which bend where affine ones only stretch.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from jaxtyping import Float
@@ -23,6 +24,15 @@ from mocap_ray.priors.prior import Layers, Width
 
 class GlobalFlowConfig(FlowConfig):
     """A RealNVP on all active coordinates."""
+
+    foreign: ClassVar[Mapping[str, str]] = {
+        "n_layers": "Use model.K, the number of blocks; the network of each has three layers.",
+        **dict.fromkeys(
+            ("use_conditioning", "cond_dim", "condition_dim"),
+            "This flow has no condition, it is a density of poses alone: leave it out. joint_flow conditions each "
+            "joint on its parent.",
+        ),
+    }
 
     kind: Literal["global_flow"] = "global_flow"
     hidden: Width = 512

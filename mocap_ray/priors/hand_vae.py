@@ -7,8 +7,8 @@ rotations of Zhou et al. 2019.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Annotated, Literal
+from collections.abc import Mapping, Sequence
+from typing import Annotated, ClassVar, Literal
 
 import roma
 import torch
@@ -21,7 +21,7 @@ from mocap_ray.options import MAY_CHANGE
 from mocap_ray.priors.bound import ImportanceWeighted
 from mocap_ray.priors.coordinates import Coordinates
 from mocap_ray.priors.forms import HANDS
-from mocap_ray.priors.prior import PriorConfig, Width
+from mocap_ray.priors.prior import Layers, PriorConfig, Width
 from mocap_ray.priors.rotations import log_haar, matrix_from_6d, times
 from mocap_ray.priors.tails import LOG_2PI, normal_draw
 from mocap_ray.skeleton import SMPLX_JOINTS
@@ -35,6 +35,12 @@ rate per step: at the shipped 3e-4, 2,500 steps of a cosine schedule could narro
 class HandVAEConfig(PriorConfig):
     """An MLP VAE of the 90 numbers of two hands."""
 
+    foreign: ClassVar[Mapping[str, str]] = {
+        "training.beta_max": "Use model.beta, the weight of the KL term after the warm-up.",
+        "training.kl_warmup_epochs": "Use model.kl_warmup_epochs.",
+        "training.free_bits": "Use model.free_bits.",
+    }
+
     kind: Literal["hand_vae"] = "hand_vae"
     type: Literal["standard", "so3"] = "standard"
     """`standard`: the decoder returns mean and log variance of each coordinate; `so3`: it returns rotations, with
@@ -42,7 +48,9 @@ class HandVAEConfig(PriorConfig):
     z_dim: Width = 24
     """Latent dimensions."""
     hidden: Width = 256
-    """Width of the three layers of encoder and decoder."""
+    """Width of the layers of encoder and decoder."""
+    n_layers: Layers = 3
+    """Number of layers of the encoder, and of the decoder."""
     dropout: Annotated[float, Field(ge=0, lt=1), MAY_CHANGE] = 0.1
     """After each GELU, in training."""
     beta: Annotated[float, Field(ge=0), MAY_CHANGE] = 1.0
@@ -231,7 +239,7 @@ def _limited(log_variance: Tensor) -> Tensor:
 
 def _trunk(inputs: int, config: HandVAEConfig) -> nn.Sequential:
     layers: list[nn.Module] = []
-    for width in (inputs, config.hidden, config.hidden):
+    for width in (inputs, *[config.hidden] * (config.n_layers - 1)):
         layers += [nn.Linear(width, config.hidden), nn.GELU(), nn.Dropout(config.dropout)]
     return nn.Sequential(*layers, nn.LayerNorm(config.hidden))
 

@@ -8,7 +8,8 @@ step is a dozen `baddbmm` instead of 55 x 4 small networks; sampling walks the t
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from jaxtyping import Bool, Float
@@ -23,6 +24,11 @@ from mocap_ray.priors.tails import normal_draw, student_scale
 
 class JointFlowConfig(FlowConfig):
     """One small RealNVP per joint."""
+
+    foreign: ClassVar[Mapping[str, str]] = {
+        "n_layers": "Use model.K, the number of couplings; the network of each has three layers.",
+        "cond_dim": "Use model.condition: parent or ancestors.",
+    }
 
     kind: Literal["joint_flow"] = "joint_flow"
     hidden: Width = 128

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, TypedDict
 
 import torch
@@ -35,6 +36,11 @@ Width = Annotated[int, Field(ge=1, le=65_536)]
 
 class PriorConfig(ModelOptions):
     """Options of every model; each model adds its `kind` and its own options."""
+
+    foreign: ClassVar[Mapping[str, str]] = dict.fromkeys(
+        ("num_joints", "dim", "pose_dim"),
+        "data.joints chooses the joints; the number of axes follows from the data.",
+    )
 
     representation: Representation = "rotvec"
     """`rotvec`: rotation vectors; `tangent`: log(R_mean^T R), the chart at each joint's mean rotation."""
@@ -171,8 +177,19 @@ class Prior(nn.Module, ABC):
         )
 
     def energy(self, poses: Tensor, visible: Bool[Tensor, "*B J"] | None = None) -> Tensor:
-        """Negative log density [*B], differentiable: the term that an optimisation loop minimises."""
+        """Negative log density [*B], differentiable: the term that an optimisation loop minimises.
+
+        It is flat along the excluded axes, of which the prior knows one value only. A loop passes what it optimises
+        through `project`, before anything else uses it.
+        """
         return -self.log_prob(poses, visible)
+
+    def project(self, poses: Tensor) -> Float[Tensor, "*B J 3"]:
+        """Poses of any form as rotation vectors, excluded axes at the values that samples have; differentiable.
+
+        Active axes and joints that the prior does not model are passed through; see `Coordinates.project`.
+        """
+        return self.coordinates.project(poses)
 
     @torch.no_grad()
     def sample(

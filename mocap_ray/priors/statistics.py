@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -65,7 +66,7 @@ class Statistics:
             raise UserError("The poses hold values that are not finite. Expected rotation vectors in rad.")
         found = find_degenerate(poses, mean, covariance, chosen)
         if not bool(found.active.any()):
-            raise UserError(_nothing_varies(found, joints, count=len(poses)))
+            raise UserError(nothing_varies(found.reasons, joints, count=len(poses)))
         centre = torch.zeros(J, 3, dtype=torch.float64)
         if tangent:
             centre, mean, covariance = _charted(poses, found, mean, covariance)
@@ -104,13 +105,12 @@ def _charted(
     )
 
 
-def _nothing_varies(found: Degeneracy, joints: JointChoice, *, count: int) -> str:
+def nothing_varies(reasons: Mapping[str, str], joints: JointChoice, *, count: int) -> str:
+    """The sentence if no axis of the joints can be modelled; `reasons` as in `Degeneracy`."""
     names = joints if isinstance(joints, str) else ", ".join(joints)
-    reasons = ", ".join(
-        f"{reason} ({counted(len(what), 'joint')})" for reason, what in grouped(found.reasons).items()
-    )
+    why = ", ".join(f"{reason} ({counted(len(what), 'joint')})" for reason, what in grouped(reasons).items())
     return (
-        f"joints: {names}: nothing to learn in the {counted(count, 'training pose')}: {reasons}. The "
+        f"joints: {names}: nothing to learn in the {counted(count, 'training pose')}: {why}. The "
         "recordings may lack these joints, or keep them still. Choose other joints with data.joints, or "
         "recordings that move them with data.dataset."
     )

@@ -20,6 +20,7 @@ from mocap_ray.dataset.reader import DataSet, open
 from mocap_ray.dataset.views import DataSetError
 from mocap_ray.priors import Coordinates, Prior, PriorConfig
 from mocap_ray.priors.forms import joint_indices
+from mocap_ray.priors.movement import require_movement
 from mocap_ray.priors.pictures import sample_sheet
 from mocap_ray.priors.prior import ClosedForm
 from mocap_ray.training.options import DataOptions
@@ -70,6 +71,13 @@ class PoseTask(TrainingTask[Prior]):
         """Take the sections `model` and `data` of a config, and the function that builds the prior."""
         self.config, self.data, self.make = model, data, make
 
+    @property
+    def solvable(self) -> bool:
+        """Whether the prior has a closed form, and no noise is to be added to the training poses."""
+        make: object = priors.MODELS[self.config.kind][1] if self.make is priors.build else self.make
+        noisy = bool(self.config.noise_deg or self.config.jitter)
+        return isinstance(make, type) and issubclass(make, ClosedForm) and not noisy
+
     def check(self) -> Facts:
         """Read sizes from the manifest. Raises DataSetError."""
         data = self.data
@@ -83,6 +91,10 @@ class PoseTask(TrainingTask[Prior]):
                 + f". Splits are {', '.join(source.splits)}; set data.train."
             )
         return Facts(rows, self._val_rows(source), ROW_BYTES, manifest_hash(source))
+
+    def look(self) -> None:
+        """Refuse joints that do not move, such as missing hands. Raises UserError."""
+        require_movement(PoseRows(self.data.root, self.data.train, self.data.dataset), self.data.joints)
 
     def _val_rows(self, source: DataSet) -> int:
         if self.data.val not in source.splits:

@@ -23,7 +23,7 @@ class FitResult:
     """How a training ended.
 
     Attributes:
-        reason: `max_epochs`, `patience` or `max_minutes`.
+        reason: `max_epochs`, `patience` or `max_minutes`; `closed_form` if the model was solved.
         epochs: finished epochs, including those before a resume.
         step: optimiser steps, including those before a resume.
         best_epoch, best_loss: by the validation loss, or by the training loss without validation; epochs count from 1.
@@ -51,6 +51,7 @@ def fit(
     resume: Mapping[str, Any] | None = None,
     team: Team | None = None,
     words: TaskWords | None = None,
+    solved: bool = False,
 ) -> FitResult:
     """Train `model` in place; see `batch.Trainable` for the methods it needs.
 
@@ -69,6 +70,7 @@ def fit(
         resume: the state of a checkpoint: `checkpoint.read(...)["state"]`.
         team: the process group; by default a single process.
         words: nouns for messages.
+        solved: the model is at its closed-form solution: one epoch measures its losses, and changes nothing.
 
     Raises:
         NonFinite: a loss or gradient is not finite; the message names the items of that batch. The checkpoints are
@@ -76,7 +78,7 @@ def fit(
         ValueError: an epoch has no batches.
     """
     words = words or TaskWords()
-    run = Loop(model, options, team or Team(), kept=_kept(checkpoints), words=words)
+    run = Loop(model, options, team or Team(), kept=_kept(checkpoints), words=words, solved=solved)
     callback = callback or Callback()
     if resume is not None:
         run.restore(resume)

@@ -5,7 +5,8 @@ A task adds its own settings in subclasses of `ModelOptions` and `DataOptions`.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
@@ -22,6 +23,15 @@ class ModelOptions(Section):
 
 class DataOptions(Section):
     """The data to train on, and how it is loaded."""
+
+    foreign: ClassVar[Mapping[str, str]] = {
+        "data_dir": "Use data.root, the folder of a data set that `mocap-ray extract` wrote.",
+        "consolidated_dir": "Use data.root, the folder of a data set that `mocap-ray extract` wrote.",
+        "splits_dir": "The data set has its splits; data.train and data.val name the ones to use.",
+        "num_workers": "No processes load data: rows are in memory or streamed (data.feed). The number of training "
+        "processes is ray.workers.",
+        "return_dict": "Leave it out: batches are tensors.",
+    }
 
     root: str
     """Path or URI (s3://..., gs://...) of a data set."""
@@ -49,6 +59,14 @@ class DataOptions(Section):
 
 class TrainingOptions(Section):
     """The settings of `training.fit`, for any task."""
+
+    foreign: ClassVar[Mapping[str, str]] = {
+        "lr": "Use training.learning_rate.",
+        "batch_size": "Use data.batch_size.",
+        "scheduler_type": "Use training.scheduler: none, step, cosine or plateau.",
+        "grad_clip_val": "Use training.grad_clip, the largest gradient norm.",
+        "gradient_clip_val": "Use training.grad_clip, the largest gradient norm.",
+    }
 
     learning_rate: Annotated[Positive, MAY_CHANGE] = 1e-3
     """Learning rate of AdamW, before the scheduler."""
@@ -85,8 +103,9 @@ class TrainingOptions(Section):
     """Uses `torch.compile` for the loss: takes a minute at the start, faster on a GPU."""
     val_every: Annotated[int, Field(ge=1)] = 1
     """Epochs between two validations; checkpoints are written at each."""
-    closed_form: bool = False
-    """Starts from the closed-form solution; an error if the model has none."""
+    closed_form: Literal["auto", True, False] = "auto"
+    """`auto`: a model with a closed-form solution is set to it, measured in one epoch and not trained; others train.
+    `true`: trains from the closed-form solution on; an error if the model has none. `false`: trains from the start."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto`: a GPU if there is one."""
 

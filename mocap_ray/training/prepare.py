@@ -44,13 +44,15 @@ class _Config(Document):
 
 
 def check_data(setup: TrainingSetup[Any]) -> Facts:
-    """Check that the training can start, without reading its rows.
+    """Check that the training can start; of its rows it reads a bounded sample (`TrainingTask.look`).
 
     Raises:
         UserError: the data cannot be trained on, or a tracker cannot be used.
     """
     check_trackers(setup.output, place(setup.output.root))
-    return setup.task.check()
+    facts = setup.task.check()
+    setup.task.look()
+    return facts
 
 
 def prepare(setup: TrainingSetup[Any], *, resume: bool = False, overwrite: bool = False) -> Facts:
@@ -115,7 +117,7 @@ def compare(about: Mapping[str, Any], setup: TrainingSetup[Any], source_hash: st
             f"{where}: its checkpoint does not say how it was trained ({first_problem(error)}). Choose another "
             "output.root, or use --overwrite."
         ) from error
-    old, new = (_fixed(plain) for plain in (config.model_dump(), setup.plain))
+    old, new = (_fixed(plain, solvable=setup.task.solvable) for plain in (config.model_dump(), setup.plain))
     lines = differences(old, new)
     if lines:
         listed = "".join(f"\n  {line}" for line in lines)
@@ -125,8 +127,10 @@ def compare(about: Mapping[str, Any], setup: TrainingSetup[Any], source_hash: st
         )
 
 
-def _fixed(plain: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that affect the losses."""
+def _fixed(plain: Mapping[str, Any], *, solvable: bool) -> dict[str, Any]:
+    """The settings that affect the losses; `auto` is what it means for this task."""
     data = {k: v for k, v in plain["data"].items() if k not in FREE_DATA}
     training = {k: v for k, v in plain["training"].items() if k not in FREE}
+    if training.get("closed_form") == "auto" and not solvable:
+        training["closed_form"] = False
     return {"model": plain["model"], "data": data, "training": training}

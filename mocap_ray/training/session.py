@@ -151,6 +151,7 @@ def _run(
         resume=None if saved is None else saved["state"],
         team=team,
         words=task.words,
+        solved=setup.training.closed_form == "auto" and task.solvable,
     )
     summary = _summary(setup, model, loaders, result, latest.report, team)
     if team.rank == 0:
@@ -196,9 +197,10 @@ def _model(setup: TrainingSetup[M], loaders: Loaders, about: Mapping[str, Any] |
     with own_random_numbers(CPU):
         torch.manual_seed(options.seed)
         model = task.model(loaders.sample) if about is None else _restored(task, about, setup.output.root)
-    if options.closed_form and about is None and not task.solve(model, loaders.sample):
+    wanted = task.solvable if options.closed_form == "auto" else options.closed_form
+    if wanted and about is None and not task.solve(model, loaders.sample):
         raise UserError(
-            f"training.closed_form: {setup.plain['model']['kind']} has no closed-form solution. Set it to false."
+            f"training.closed_form: {setup.plain['model']['kind']} has no closed-form solution. Set it to auto."
         )
     return model
 

@@ -103,6 +103,15 @@ class TrainingTask(ABC, Generic[M]):
             UserError: the data cannot be used; the message says what to do.
         """
 
+    def look(self) -> None:
+        """Read a bounded sample of the rows, and refuse data from which nothing can be learned; by default none.
+
+        Called once, before any worker starts; it should take a second.
+
+        Raises:
+            UserError: no training on this data can succeed; the message says what to do.
+        """
+
     @abstractmethod
     def rows(self, role: Role) -> RowSource | None:
         """The rows of a split; None if the data has no validation split.
@@ -129,6 +138,11 @@ class TrainingTask(ABC, Generic[M]):
     @abstractmethod
     def describe(self, model: M) -> dict[str, Any]:
         """Plain JSON values that `restored` needs, besides the tensors and the section `model` of the config."""
+
+    @property
+    def solvable(self) -> bool:
+        """Whether `solve` finds the solution in closed form, so that there is nothing to train."""
+        return False
 
     def solve(self, model: M, sample: Shaped[np.ndarray, "N ..."]) -> bool:
         """Set a new model to its closed-form solution; return False if there is none."""

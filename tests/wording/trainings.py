@@ -7,10 +7,13 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import mocap_ray
 from mocap_ray.distributed.resources import Capacity, share
 from mocap_ray.runs.train import TrainConfig, TrainRay
 from mocap_ray.training.session import train_locally
+from tests.dataset import made
 from tests.wording.scenes import House, scene
 
 
@@ -57,6 +60,27 @@ def training_with_an_override_without_its_section(house: House) -> str:
 
 
 @scene
+def training_with_key_names_of_the_guide(house: House) -> str:
+    keys = ["training.scheduler_type=plateau", "training.grad_clip_val=1", "training.batch_size=64"]
+    flow = ["model.use_conditioning=true", "model.n_layers=3", "hardware.precision=16-mixed"]
+    return house.typed("train", "global_flow", "--override", *keys, *flow)
+
+
+@scene
+def training_with_a_config_file_of_the_guide(house: House) -> str:
+    path = house.written(
+        "guide.yaml",
+        "model: {kind: hand_vae, n_layers: 3}\n"
+        "training: {beta_max: 1.0, kl_warmup_epochs: 10, scheduler_type: cosine, gradient_clip_val: 1.0}\n"
+        "data: {data_dir: DIR/data_set, num_workers: 4, root: DIR/data_set}\n"
+        "hardware: {accelerator: auto, devices: auto, precision: 16-mixed}\n"
+        "logging: {logger: wandb, project_name: hands, save_top_k: 3}\n"
+        "output: {root: DIR/hands}\n",
+    )
+    return house.typed("train", path)
+
+
+@scene
 def training_of_an_unknown_kind(house: House) -> str:
     return _train(house, model__kind="joint_flows")
 
@@ -94,6 +118,18 @@ def training_into_a_data_set(house: House) -> str:
 @scene
 def training_where_there_is_one_already(house: House) -> str:
     return _train(house)
+
+
+@scene
+def training_of_hands_that_do_not_move(house: House) -> str:
+    def still(number: int, frames: int) -> np.ndarray:
+        return np.full((frames, 55, 3), 0.1, np.float32)
+
+    root = house.root / "still"
+    made.make(root, poses=still)
+    return house.typed(
+        "train", "hand_vae", "--override", f"data.root={root}", f"output.root={house.root / 'vae'}"
+    )
 
 
 @scene
