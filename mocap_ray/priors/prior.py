@@ -59,8 +59,8 @@ class PriorConfig(ModelOptions):
     floor_deg: Annotated[float, Field(ge=0, le=30)] = 0.5
     """Heavy tails: whitening and standardising treat each direction as at least this wide, in degrees."""
     broad_weight: Annotated[float, Field(gt=0, lt=0.5)] = 1e-2
-    """Heavy tails: weight of the broad density, and share of the samples of a joint (of a pose, for models that do
-    not factorise over joints) that come from it."""
+    """Heavy tails: weight of the broad density of each joint, and share of the joints of samples that come from it.
+    Models that do not factorise over joints have this weight to the power of the number of joints."""
 
 
 class PriorDescription(TypedDict):
@@ -126,8 +126,8 @@ class Prior(nn.Module, ABC):
     ) -> Float[Tensor, "n D"]:
         """Samples in which some joints have given values.
 
-        The other joints of a factorised prior follow their conditional density. The default is right where joints are
-        independent, and where all joints of a sample are given or none.
+        The other joints of a factorised prior follow their conditional density; the default is right where joints are
+        independent.
         """
         return torch.where(given, values, self.draw(len(given), generator))
 
@@ -150,15 +150,15 @@ class Prior(nn.Module, ABC):
         c = self.coordinates
         if self.config.tails == "gaussian":
             return self.log_density(x, visible, **how) + c.log_volume(x, visible)
-        weight, measures = self.config.broad_weight, c.measures(x)
+        log_weight, measures = math.log(self.config.broad_weight), c.measures(x)
         seen = None if visible is None else c.joint_mask(visible)
         plain = c.joint_student(x, dof=BROAD_DOF) + measures.log_volume
-        broad = mixed(plain, measures.log_uniform, weight=UNIFORM_SHARE)
+        broad = mixed(plain, measures.log_uniform, math.log(UNIFORM_SHARE))
         if self.factorised:
             joints = self.joint_log_densities(x, visible, **how) + measures.log_volume
-            return _total(mixed(joints, broad, weight=weight), seen)
+            return _total(mixed(joints, broad, log_weight), seen)
         model = self.log_density(x, visible, **how) + _total(measures.log_volume, seen)
-        return mixed(model, _total(broad, seen), weight=weight)
+        return mixed(model, _total(broad, seen), len(c.active_joints) * log_weight)
 
     @property
     def least_log_density(self) -> float:
@@ -168,13 +168,8 @@ class Prior(nn.Module, ABC):
         """
         if self.config.tails == "gaussian":
             return -math.inf
-        joints = len(self.coordinates.active_joints)
-        mixtures = joints if self.factorised else 1
-        return (
-            mixtures * math.log(self.config.broad_weight)
-            + joints * math.log(UNIFORM_SHARE)
-            + least_uniform(self.coordinates.axes)
-        )
+        each = math.log(self.config.broad_weight * UNIFORM_SHARE)
+        return len(self.coordinates.active_joints) * each + least_uniform(self.coordinates.axes)
 
     def energy(self, poses: Tensor, visible: Bool[Tensor, "*B J"] | None = None) -> Tensor:
         """Negative log density [*B], differentiable: the term that an optimisation loop minimises.
@@ -197,23 +192,24 @@ class Prior(nn.Module, ABC):
     ) -> Float[Tensor, "n 55 3"]:
         """Sample poses as axis-angle, angle in [0, pi]; inactive joints and axes have their constant values.
 
-        Samples follow `log_prob`, so a share of `broad_weight` of the joints (of the poses, for priors that do not
-        factorise) comes from the broad density.
+        Samples follow `log_prob`: a share of `broad_weight` of the joints of a factorised prior comes from the broad
+        density. For other priors that share is nearly zero, and is left out.
 
         Args:
             n: number of poses.
             generator: random generator; None: torch's default one.
-            tails: False leaves these samples out: they come from the model alone.
+            tails: False leaves these joints out: all come from the model alone.
         """
         c = self.coordinates
-        if not tails or self.config.tails == "gaussian":
+        if not (tails and self.factorised and self.config.tails == "heavy"):
             return c.decode(self.draw(n, generator))
-        odd = _coins(n, len(c.active_joints), UNIFORM_SHARE, generator).to(c.mean.device)[:, c.position_of]
-        broad = torch.where(odd, c.uniform_draw(n, generator), c.student_draw(n, BROAD_DOF, generator))
-        parts = len(c.active_joints) if self.factorised else 1
-        replaced = _coins(n, parts, self.config.broad_weight, generator).to(c.mean.device)
-        where = replaced[:, c.position_of] if self.factorised else replaced.expand_as(broad)
-        return c.decode(self.draw_around(where, broad, generator))
+        L = len(c.active_joints)
+        far, replaced = (
+            _coins(n, L, w, generator).to(c.mean.device)[:, c.position_of]
+            for w in (UNIFORM_SHARE, self.config.broad_weight)
+        )
+        broad = torch.where(far, c.uniform_draw(n, generator), c.student_draw(n, BROAD_DOF, generator))
+        return c.decode(self.draw_around(replaced, broad, generator))
 
     def loss(self, batch: Float[Tensor, "B 55 3"], *, epoch: float = 0.0) -> tuple[Tensor, dict[str, Tensor]]:
         """Training loss, nats per active dimension, and scalars to log (`nll`, `kl`, ...).

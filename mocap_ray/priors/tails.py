@@ -13,10 +13,12 @@ Broad      A broad density q_j of each joint j is mixed in with a fixed weight w
            Student-t with the mean and covariance of the joint in training, and u_j is uniform over its rotations: Haar
            measure over SO(3) for three active axes, uniform over the disc of radius pi for two, over the interval
            (-pi, pi) for one. Where a model factorises over joints, each joint is a mixture (1 - w) p_j + w q_j, so
-           that one odd joint does not cost the others. Other models are mixed as a whole, (1 - w) p + w prod_j q_j.
+           that one odd joint does not cost the others. Other models are mixed as a whole with the weight of as many
+           odd joints: (1 - w^J) p + w^J prod_j q_j. A larger weight would bring back poses near the mean as minima
+           of the energy, which hides what such a model has learned from poses that are moderately far from its own.
 
-So every pose has a density of at least prod_j 0.1 w u_j, or w prod_j 0.1 u_j: `Prior.least_log_density`. All densities
-integrate to one, samples include the tails, and `tails: gaussian` turns all three off.
+So every pose has a density of at least prod_j 0.1 w u_j: `Prior.least_log_density`. All densities integrate to one,
+samples include the tails, and `tails: gaussian` turns all three off.
 """
 
 from __future__ import annotations
@@ -36,9 +38,9 @@ LOG_PLANE = (math.log(2 * math.pi), math.log(math.pi**3))
 LOG_2PI = math.log(2 * math.pi)
 
 
-def mixed(log_p: Float[Tensor, "*B"], log_q: Float[Tensor, "*B"], *, weight: float) -> Float[Tensor, "*B"]:
+def mixed(log_p: Float[Tensor, "*B"], log_q: Float[Tensor, "*B"], log_weight: float) -> Float[Tensor, "*B"]:
     """log((1 - weight) p + weight q)."""
-    return torch.logaddexp(log_p + math.log1p(-weight), log_q + math.log(weight))
+    return torch.logaddexp(log_p + math.log1p(-math.exp(log_weight)), log_q + log_weight)
 
 
 def uniform_log_density(
