@@ -39,7 +39,7 @@ from mocap_ray.priors.judging import metrics
 from mocap_ray.priors.judging.progress import Progress, part, silent
 from mocap_ray.wording import counted
 
-WEIGHTS = (0.03, 0.1, 0.3, 1.0)
+WEIGHTS = (0.03, 0.1, 0.3, 1.0, 3.0)
 
 
 @dataclass(frozen=True)
