@@ -28,7 +28,7 @@ from torch import Tensor
 
 import mocap_ray
 from bench.fitting_table import Cell, at_border, failures, picture, text
-from examples.fit_with_prior import fit, observe, some
+from examples.fit_with_prior import STEPS, fit, observe, some
 from mocap_ray.body.torch_joints import torch_joints
 from mocap_ray.priors import Prior, pictures
 from mocap_ray.priors.judging import metrics
@@ -128,7 +128,7 @@ def main() -> None:
     parser.add_argument("--prior", action="append", nargs="+", metavar="NAME FOLDER", required=True)
     parser.add_argument("--count", type=int, default=64, help="poses of each cell")
     parser.add_argument("--tune", type=int, default=32, help="poses to choose weights on")
-    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--out", type=Path, default=Path("fitting.json"))
     parser.add_argument("--picture", type=Path, help="an SVG file")
     arguments = parser.parse_args()
