@@ -27,8 +27,8 @@ import torch
 from torch import Tensor
 
 import mocap_ray
-from bench.fitting_table import Cell, failures, picture, text
-from examples.fit_with_prior import fit, observe, some
+from bench.fitting_table import Cell, at_border, failures, picture, text
+from examples.fit_with_prior import STEPS, fit, observe, some
 from mocap_ray.body.torch_joints import torch_joints
 from mocap_ray.priors import Prior, pictures
 from mocap_ray.priors.judging import metrics
@@ -36,7 +36,8 @@ from mocap_ray.priors.judging import metrics
 OBSERVED = ("2d", "3d")
 NOISES = (0.01, 0.03, 0.1)
 """Metres."""
-WEIGHTS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
+WEIGHTS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
+"""The table says where the best one is at the border of this grid."""
 NONE = "no prior"
 
 
@@ -127,7 +128,7 @@ def main() -> None:
     parser.add_argument("--prior", action="append", nargs="+", metavar="NAME FOLDER", required=True)
     parser.add_argument("--count", type=int, default=64, help="poses of each cell")
     parser.add_argument("--tune", type=int, default=32, help="poses to choose weights on")
-    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--out", type=Path, default=Path("fitting.json"))
     parser.add_argument("--picture", type=Path, help="an SVG file")
     arguments = parser.parse_args()
@@ -155,8 +156,8 @@ def main() -> None:
         seeds.append(cells)
     table = merged(seeds)
     print(text(table))
-    for failure in failures(table, baselines=[NONE, "gaussian_prior"]):
-        print(failure)
+    for line in (*failures(table, baselines=[NONE, "gaussian_prior"]), *at_border(table, WEIGHTS)):
+        print(line)
     arguments.out.write_text(json.dumps([asdict(c) for c in table], indent=1))
     if arguments.picture:
         arguments.picture.write_text(picture(table), encoding="utf-8")

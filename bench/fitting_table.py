@@ -63,6 +63,15 @@ def failures(cells: Sequence[Cell], *, baselines: Sequence[str], tie_at: float =
     return found
 
 
+def at_border(cells: Sequence[Cell], weights: Sequence[float]) -> list[str]:
+    """Cells in which a seed chose the smallest or the largest weight, so that a better one may lie beyond."""
+    return [
+        f"{c.people}, {c.observed}, {100 * c.noise:g} cm: {c.method} chose {w:g}, at the border of the grid of weights"
+        for c in cells
+        for w in sorted({min(weights), max(weights)}.intersection(c.weights))
+    ]
+
+
 def text(cells: Sequence[Cell]) -> str:
     """The table as Markdown."""
     methods = list(dict.fromkeys(c.method for c in cells))

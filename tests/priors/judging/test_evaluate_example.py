@@ -54,11 +54,11 @@ def test_the_error_with_a_prior_is_lower(example: ModuleType, observed: str, fac
         test=bodies(24, 3),
         start=metrics.mean_pose(train),
         observed=observed,
-        steps=100,
+        steps=300,
         progress=lambda share, text: shares.append(share),
     )
-    assert len(shares) == 6 * 100, (
-        "each step: one fit without a prior, four to choose the weight, one with it"
+    assert len(shares) == 7 * 300, (
+        "each step: one fit without a prior, five to choose the weight, one with it"
     )
     assert shares == sorted(shares)
     assert shares[-1] == pytest.approx(1.0)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from bench import fitting
-from bench.fitting_table import Cell, failures, picture, text
+from bench.fitting_table import Cell, at_border, failures, picture, text
 from mocap_ray import priors
 from mocap_ray.priors.gaussian_prior import GaussianConfig
 from mocap_ray.priors.judging import metrics
@@ -60,6 +60,13 @@ def test_a_prior_that_is_not_below_the_baselines_is_named() -> None:
     assert failures(ties, baselines=["no prior"]) == []
     ties[1] = cell("flow", 20.8, 21.7, noise=0.01)
     assert len(failures(ties, baselines=["no prior"])) == 1
+
+
+def test_weights_at_the_border_of_the_grid_are_named() -> None:
+    cells = [cell("flow", 1.0, 2.0)]
+    assert at_border(cells, (0.03, 0.1, 0.3)) == []
+    (found,) = at_border(cells, (0.03, 0.1))
+    assert "flow chose 0.1, at the border" in found
 
 
 @pytest.mark.parametrize("methods", [["no prior"], ["no prior", "flow"]])
