@@ -230,7 +230,7 @@ class _Proposal:
             ]
         )
         shares = torch.tensor([first, samples - first], dtype=torch.float64) / samples
-        log_q = torch.stack([law.log_prob(values) for law in laws]  # type: ignore[no-untyped-call])
+        log_q = torch.stack([law.log_prob(values) for law in laws])  # type: ignore[no-untyped-call]
         log_q = torch.logsumexp(log_q + shares.log().to(log_q)[:, None, None], 0)
         drawn = x.expand(samples, *x.shape).clone()
         drawn[..., self.hidden] = values.to(x.dtype)
