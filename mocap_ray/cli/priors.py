@@ -229,8 +229,9 @@ def _report(paths: list[str], out: Path, *, data: str | None, seed: int, quick: 
     options = JudgeOptions(seed=seed)
     if quick:
         options = JudgeOptions(
-            seed=seed, poses=500, train=500, samples=100, completed=16, steps=75, importance=16
-        )
+            seed=seed, poses=500, train=500, samples=100, completed=16, steps=75, importance=16,
+            likelihood=5000, geodesics=32,
+        )  # fmt: skip
     out_console = console()
     with progress_bar(out_console, "evaluating") as update:
         report = judge_all(paths, root=data, options=options, progress=update, **where)
@@ -245,7 +246,7 @@ def _report(paths: list[str], out: Path, *, data: str | None, seed: int, quick: 
 def print_evaluation(out: Console, report: Evaluation) -> None:
     """Print the table of the page, and its notes."""
     from mocap_ray.cli.tables import show, simple_table
-    from mocap_ray.priors.judging.scores import rows
+    from mocap_ray.priors.judging.scores import rows, worst_line
 
     drawn = report.priors[0].judgement.held_out
     title = (
@@ -263,5 +264,7 @@ def print_evaluation(out: Console, report: Evaluation) -> None:
     ]
     heads = ["(* best)", *names, "to compare with"]
     show(out, simple_table(title, heads, texts, right=heads[1:]))
+    for prior in report.priors:
+        say(out, worst_line(prior))
     for note in report.notes:
         say(out, f"note: {note}", style="yellow")

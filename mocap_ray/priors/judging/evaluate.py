@@ -55,6 +55,11 @@ class Judged:
     judgement: Judgement
     worst: Frame | None = None
 
+    @property
+    def source(self) -> str:
+        """Where the worst pose comes from, for a reader."""
+        return str(self.worst) if self.worst is not None else f"held-out pose {self.judgement.worst.row}"
+
     def summary(self) -> dict[str, JsonValue]:
         """All figures without the curves, as plain JSON values."""
         found = self.judgement.summary()

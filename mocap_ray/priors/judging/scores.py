@@ -38,7 +38,7 @@ def rows(priors: Sequence[Judged]) -> list[Row]:
         _row(
             "held-out NLL",
             "nats per dimension, ± standard error over clips",
-            [f"{'≤ ' if x.bound else ''}{_short(x.nll)}" + _error(x.error) for x in likelihoods],
+            [f"{'≤ ' if x.bound else ''}{short(x.nll)}" + _error(x.error) for x in likelihoods],
             [x.nll for x in likelihoods] if comparable else [],
             f"{likelihoods[0].gaussian_nll:.3f} (a Gaussian)",
         ),
@@ -47,7 +47,7 @@ def rows(priors: Sequence[Judged]) -> list[Row]:
         _row(
             "train NLL",
             "a lower value than held out: overfitting",
-            [_short(x.train_nll) for x in likelihoods],
+            [short(x.train_nll) for x in likelihoods],
             [],
             "",
         ),
@@ -58,7 +58,7 @@ def rows(priors: Sequence[Judged]) -> list[Row]:
         title = "AUROC" if k == 0 else ""
         note = f"every joint turned by {degrees:g}°"
         found.append(_row(title, note, [f"{v:.3f}" for v in values], [-v for v in values], "0.5"))
-    found += _far_rows(judgements, ranked=comparable)
+    found += _far_rows(judgements)
     for k, hidden in enumerate(dict.fromkeys(c.hidden for j in judgements for c in j.completions)):
         each = [next((c for c in j.completions if c.hidden == hidden), None) for j in judgements]
         errors = [f"{c.error_deg:.1f}°" if c else "" for c in each]
@@ -113,6 +113,16 @@ def rows(priors: Sequence[Judged]) -> list[Row]:
     return found
 
 
+def worst_line(prior: Judged) -> str:
+    """Where the worst pose of a prior comes from, and which joint is to blame, for the terminal."""
+    worst = prior.judgement.worst
+    joint = max(worst.joints, key=lambda name: worst.joints[name])
+    part = f"{worst.joints[joint]:,.1f} of its {worst.nll * prior.judgement.likelihood.active:,.1f} nats"
+    return f"worst pose of {prior.name}: {prior.source}; {joint.replace('_', ' ')} has " + (
+        part if worst.exact else f"{worst.joints[joint]:,.1f} nats more than at the training mean"
+    )
+
+
 def _tail_rows(likelihoods: Sequence[Likelihood], *, ranked: bool) -> list[Row]:
     """The distribution of NLLs over poses."""
     tails = [x.tail for x in likelihoods]
@@ -124,7 +134,7 @@ def _tail_rows(likelihoods: Sequence[Likelihood], *, ranked: bool) -> list[Row]:
         ("worst pose", [t.worst for t in tails]),
         ("mean without the worst 1 %", [t.others for t in tails]),
     ):
-        cells = [f"{sign}{_short(v)}" for sign, v in zip(signs, values, strict=True)]
+        cells = [f"{sign}{short(v)}" for sign, v in zip(signs, values, strict=True)]
         found.append(_row("", note, cells, values if ranked else [], ""))
     shares = [f"{t.worst_share:.0%}" for t in tails]
     found.append(
@@ -145,39 +155,39 @@ def _common_rows(judgements: Sequence[Judgement]) -> list[Row]:
         _row(
             "NLL of common joints",
             f"nats per dimension over {joints} ({counted(first.active, 'axis', 'axes')})",
-            [f"{'≤ ' if c.bound else ''}{_short(c.nll)}" for c in known],
+            [f"{'≤ ' if c.bound else ''}{short(c.nll)}" for c in known],
             [c.nll for c in known],
-            f"{_short(first.gaussian_nll)} (a Gaussian)",
+            f"{short(first.gaussian_nll)} (a Gaussian)",
         )
     ]
 
 
-def _far_rows(judgements: Sequence[Judgement], *, ranked: bool) -> list[Row]:
-    """Energy and gradient between held-out poses and random rotations."""
+def _far_rows(judgements: Sequence[Judgement]) -> list[Row]:
+    """Energy and gradient between held-out poses and random rotations; none is the best, a constant has the lowest."""
     far = [j.geodesics for j in judgements]
     energies, gradients = [g.largest_energy for g in far], [g.largest_gradient for g in far]
     return [
         _row(
             "far from the data",
             "largest energy on the way to random rotations, nats per dimension",
-            [_short(v) for v in energies],
-            energies if ranked else [],
+            [short(v) for v in energies],
+            [],
             f"{UNIFORM:.1f} (evenly random rotations)",
         ),
         _row(
             "",
             "largest gradient there, nats per rad and dimension",
-            [_short(v) for v in gradients],
-            gradients if ranked else [],
+            [short(v) for v in gradients],
+            [],
             "",
         ),
     ]
 
 
-def _short(value: float) -> str:
+def short(value: float) -> str:
     """Three decimals for numbers that are compared by them, fewer for large ones.
 
-    >>> _short(-0.87123), _short(2829.4), _short(float("inf"))
+    >>> short(-0.87123), short(2829.4), short(float("inf"))
     ('-0.871', '2,829', 'not finite')
     """
     if not np.isfinite(value):
