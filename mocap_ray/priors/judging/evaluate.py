@@ -17,6 +17,7 @@ from mocap_ray.errors import UserError
 from mocap_ray.priors.judging.common_axes import common_joints, still_axes
 from mocap_ray.priors.judging.judge import judge
 from mocap_ray.priors.judging.judgement import Judgement, JudgeOptions
+from mocap_ray.priors.judging.limits import QUANTILES, Limits, limits_of
 from mocap_ray.priors.judging.notes import notes_of, trained_on
 from mocap_ray.priors.judging.progress import Progress, part, silent
 from mocap_ray.priors.load import config_of, prior_of
@@ -136,13 +137,10 @@ def evaluate(
     names = short_names([str(path) for path in paths], [config_of(each).kind for each in loaded])
     data = trained_on(loaded[0].about)
     if root is None and "root" not in data:
-        raise UserError(
-            f"{loaded[0].where}: does not record the data set it was trained on. Name the data set with --data."
-        )
+        raise UserError(_no_data(loaded[0].where))
     root = str(root if root is not None else data["root"])
     source = open(root)
-    if dataset is None and data.get("dataset") in source.datasets:
-        dataset = data["dataset"]
+    dataset = _sub_dataset(dataset, data, source)
     train_split = data.get("train", "train")
     split = split or ("test" if "test" in source.splits else data.get("val", "val"))
     progress(0.0, "reading poses")
@@ -198,6 +196,52 @@ def evaluate(
         real=_spread(held_out, judged[0].judgement.options.seed),
         still=still,
     )
+
+
+def learned_limits(
+    path: str | os.PathLike[str],
+    *,
+    root: str | os.PathLike[str] | None = None,
+    dataset: str | None = None,
+    quantiles: tuple[float, float] = QUANTILES,
+    seed: int = 0,
+) -> tuple[str, Limits]:
+    """The short name of a prior, and the range of each joint in its training poses and in its samples.
+
+    Args:
+        path: folder of a training, a checkpoint or an export.
+        root: data set to read if the one that it was trained on is not where it was; None: none.
+        dataset: only this sub-dataset of `root`.
+        quantiles: ends of the ranges.
+        seed: seed of the samples.
+
+    Raises:
+        CheckpointError: a path without a trained prior.
+        DataSetError: no data set, no such split, no poses.
+        UserError: wrong quantiles, or see `limits_of`.
+    """
+    loaded = read_trained(path, WORDS)
+    data = trained_on(loaded.about)
+    own = data.get("root")
+    if root is None and own is None:
+        raise UserError(_no_data(loaded.where))
+    source = open(str(own if root is None else root))
+    train = _training_poses(
+        [loaded.about], source, split=data.get("train", "train"), dataset=_sub_dataset(dataset, data, source)
+    )[0]
+    found = limits_of(prior_of(loaded), torch.as_tensor(train.rotvecs), quantiles=quantiles, seed=seed)
+    return short_names([str(path)], [config_of(loaded).kind])[0], found
+
+
+def _no_data(where: str) -> str:
+    return f"{where}: does not record the data set it was trained on. Name the data set with --data."
+
+
+def _sub_dataset(wanted: str | None, data: Mapping[str, str], source: DataSet) -> str | None:
+    """The wanted sub-dataset; without one that of the training, if the data set has it."""
+    if wanted is None and data.get("dataset") in source.datasets:
+        return data["dataset"]
+    return wanted
 
 
 def _training_poses(
