@@ -14,7 +14,7 @@ from mocap_ray.pages import TEMPLATES
 from mocap_ray.pages.prior_charts import REAL
 from mocap_ray.priors.judging.limits import Bone, Limits, Range
 
-RINGS = (10.0, 20.0, 45.0, 90.0, 180.0)
+RINGS = (10.0, 20.0, 45.0, 90.0, 135.0, 180.0)
 """Radii that a disc may have, degrees of swing."""
 RADIUS = 70.0
 """Radius of the disc in the picture."""
@@ -92,10 +92,10 @@ def _span(ends: Float[np.ndarray, "2"]) -> str:
     """A range in whole degrees.
 
     >>> _span(np.array([-12.4, 130.6]))
-    '-12° to 131°'
+    '-12 to 131°'
     """
     low, high = (f"{v:.0f}".replace("-0", "0") if abs(v) < 0.5 else f"{v:.0f}" for v in ends)
-    return f"{low}° to {high}°"
+    return f"{low} to {high}°"
 
 
 def _disc(bone: Bone, ring: float) -> list[Markup]:

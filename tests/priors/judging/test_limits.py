@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import roma
 import torch
 
 from mocap_ray.errors import UserError
+from mocap_ray.pages.limits import limits_page
 from mocap_ray.priors.judging import limits
 from mocap_ray.priors.judging.limits import bone_of, limits_of, range_of, swing_twist
 from mocap_ray.skeleton import SMPLX_JOINTS
@@ -119,3 +121,18 @@ def test_quantiles_are_on_both_sides_of_the_median(quantiles: tuple[float, float
     train = moving(50, 1)
     with pytest.raises(UserError, match="expected a lower one"):
         limits_of(gaussian(train), train, quantiles=quantiles)
+
+
+def test_the_page_draws_each_joint_with_the_ranges_of_the_file() -> None:
+    train = moving(300, 1)
+    found = limits_of(gaussian(train), train, samples=300)
+    html = limits_page(found, name="a<b>")
+    assert html.count('class="disc"') == 21
+    assert html.count('class="region"') == html.count('class="belief"') == 21
+    assert "a<b>" not in html
+    low, high = found.data["left_knee"].twist
+    assert f"{low:.0f} to {high:.0f}°" in html
+    # Every corner lies on the disc, which is 70 in the picture.
+    for corners in re.findall(r'class="(?:region|belief)" points="([^"]*)"', html):
+        places = np.array([[float(v) for v in p.split(",")] for p in corners.split()])
+        assert np.linalg.norm(places, axis=1).max() < 70.2
