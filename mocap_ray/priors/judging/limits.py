@@ -168,11 +168,11 @@ def limits_of(
             f"{counted(samples, 'sample')} drawn, none with finite values: the prior is broken. Train again."
         )
     bones = {SMPLX_JOINTS[j]: bone_of(j) for j in joints}
-    data, found = (
+    data, believed = (
         {SMPLX_JOINTS[j]: range_of(poses[:, j], bones[SMPLX_JOINTS[j]], quantiles) for j in joints}
         for poses in (train.cpu(), drawn)
     )
-    return Limits(quantiles, len(train), len(drawn), bones, data, found)
+    return Limits(quantiles, len(train), len(drawn), bones, data, believed)
 
 
 def bone_of(joint: int) -> Bone:
