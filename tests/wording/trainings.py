@@ -240,6 +240,11 @@ def evaluation_after_its_data_set_moved(house: House) -> str:
 
 
 @scene
+def limits_between_quantiles_that_are_percentages(house: House) -> str:
+    return house.typed("evaluate", house.training, "--limits", "--quantiles", "1", "99")
+
+
+@scene
 def comparison_of_nothing(house: House) -> str:
     return house.typed("compare")
 
