@@ -63,6 +63,8 @@ class GaussianPrior(Prior, ClosedForm):
     def fit_closed_form(self, poses: Tensor) -> None:
         """Set the mean and variance of these poses (any form, any batch shape), computed in float64.
 
+        This is the maximum of the likelihood of the Gaussians, without the broad density of the tails.
+
         Raises:
             UserError: an active axis does not vary in the poses, so the likelihood has no maximum.
         """

@@ -42,6 +42,9 @@ class HandVAEConfig(PriorConfig):
     }
 
     kind: Literal["hand_vae"] = "hand_vae"
+    tails: Literal["heavy", "gaussian"] = "gaussian"
+    """`gaussian`: the bare model, whose limited variances bound its likelihood. `heavy`: every pose has a least density
+    (see `priors/tails.py`); then a hidden hand is not found from the mean hand, which is a minimum of the energy."""
     type: Literal["standard", "so3"] = "standard"
     """`standard`: the decoder returns mean and log variance of each coordinate; `so3`: it returns rotations, with
     one learned spread of the geodesic distance."""

@@ -126,8 +126,8 @@ class Prior(nn.Module, ABC):
     ) -> Float[Tensor, "n D"]:
         """Samples in which some joints have given values.
 
-        The other joints of a factorised prior follow their conditional density; the default is right where joints are
-        independent.
+        The other joints of a factorised prior follow their conditional density. The default is right where joints are
+        independent, and where all joints of a sample are given or none.
         """
         return torch.where(given, values, self.draw(len(given), generator))
 
@@ -193,7 +193,7 @@ class Prior(nn.Module, ABC):
         """Sample poses as axis-angle, angle in [0, pi]; inactive joints and axes have their constant values.
 
         Samples follow `log_prob`: a share of `broad_weight` of the joints of a factorised prior comes from the broad
-        density. For other priors that share is nearly zero, and is left out.
+        density; of the poses of another prior, next to none.
 
         Args:
             n: number of poses.
@@ -201,15 +201,13 @@ class Prior(nn.Module, ABC):
             tails: False leaves these joints out: all come from the model alone.
         """
         c = self.coordinates
-        if not (tails and self.factorised and self.config.tails == "heavy"):
+        if not tails or self.config.tails == "gaussian":
             return c.decode(self.draw(n, generator))
-        L = len(c.active_joints)
-        far, replaced = (
-            _coins(n, L, w, generator).to(c.mean.device)[:, c.position_of]
-            for w in (UNIFORM_SHARE, self.config.broad_weight)
-        )
+        L, weight = len(c.active_joints), self.config.broad_weight
+        far = _coins(n, L, UNIFORM_SHARE, generator).to(c.mean.device)[:, c.position_of]
         broad = torch.where(far, c.uniform_draw(n, generator), c.student_draw(n, BROAD_DOF, generator))
-        return c.decode(self.draw_around(replaced, broad, generator))
+        joints = _coins(n, L, weight, generator) if self.factorised else _coins(n, 1, weight**L, generator).expand(n, L)
+        return c.decode(self.draw_around(joints.to(c.mean.device)[:, c.position_of], broad, generator))
 
     def loss(self, batch: Float[Tensor, "B 55 3"], *, epoch: float = 0.0) -> tuple[Tensor, dict[str, Tensor]]:
         """Training loss, nats per active dimension, and scalars to log (`nll`, `kl`, ...).

@@ -39,7 +39,7 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     ],
     "hand_vae": [
         {"hidden": 16, "z_dim": 4},
-        {"hidden": 16, "z_dim": 4, "tails": "gaussian"},
+        {"hidden": 16, "z_dim": 4, "tails": "heavy"},
         {"hidden": 16, "z_dim": 4, "n_layers": 1},
         {"hidden": 16, "z_dim": 4, "type": "so3"},
         {"hidden": 16, "z_dim": 4, "type": "so3", "representation": "tangent"},

@@ -11,13 +11,13 @@ import roma
 import scipy.stats
 import torch
 
-from mocap_ray.priors import Coordinates, tails
+from mocap_ray.priors import MODELS, Coordinates, tails
 from tests.priors.made import ALL, IDS, poses, prior
 from tests.priors.test_flows import ball, one_joint
 from tests.priors.test_priors import seeded_log_prob
 
-HEAVY = [(k, o) for k, o in ALL if o.get("tails") != "gaussian"]
-IDS_OF_HEAVY = [i for (_, o), i in zip(ALL, IDS, strict=True) if o.get("tails") != "gaussian"]
+HEAVY = [(k, o) for k, o in ALL if MODELS[k][0](**o).tails == "heavy"]
+IDS_OF_HEAVY = [i for (k, o), i in zip(ALL, IDS, strict=True) if (k, o) in HEAVY]
 each_heavy = pytest.mark.parametrize(("kind", "options"), HEAVY, ids=IDS_OF_HEAVY)
 
 

@@ -74,7 +74,7 @@ class Memory(FullGaussian):
 
 
 def gaussian(poses: Tensor, **options: Any) -> Prior:
-    config = GaussianConfig(**options)
+    config = GaussianConfig(**{"tails": "gaussian", **options})
     return priors.build(config, priors.fit_coordinates(config, poses, joints="body"))
 
 
