@@ -241,7 +241,7 @@ def _finish(
             for t in trials[:10]
         )
         raise SearchFailed(f"{out.uri}: no trial reported {config.metric}:{reasons}")
-    export_best(out, best, description=words.description)
+    export_best(out, best, metric=config.metric, description=words.description)
     return SearchResult(out.uri, trials, best, time.monotonic() - start, words)
 
 

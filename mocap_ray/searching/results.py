@@ -6,7 +6,8 @@ import csv
 import io
 import json
 import math
-from collections.abc import Mapping, Sequence
+import statistics
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,11 +18,44 @@ from mocap_ray.storage import Place
 from mocap_ray.training import checkpoint
 from mocap_ray.training.callbacks import METRICS, read_metrics
 from mocap_ray.training.divergence import Divergence, divergence
+from mocap_ray.training.folds import FOLDS, fold_folders
+from mocap_ray.training.means import SPREAD, fold_rows
+from mocap_ray.training.prepare import CONFIG, SUMMARY, is_started
 
 STATES = ("running", "finished", "stopped", "failed", "waiting", "not started")
 """`stopped`: by the scheduler or the time budget; `waiting`: not started, while the search is still running."""
+SPREAD_HEADS = ("std of folds", "worst fold")
 STOPPED_NAME = "stopped.json"
 """File in the folder of a trial that the scheduler stopped early."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """How a metric differs between the folds of a trial, whose mean is compared with other trials.
+
+    Attributes:
+        std: sample standard deviation over the folds.
+        worst: the worst fold.
+    """
+
+    std: float
+    worst: float
+
+
+def spread_of(row: Mapping[str, float], metric: str, mode: str) -> Spread | None:
+    """The spread in a row of metrics.csv; None if the row has no folds, or none for this metric."""
+    score = score_of(row, metric)
+    if score is None:
+        return None
+    return Spread(score[f"{metric}_std"], score[f"{metric}_{'max' if mode == 'min' else 'min'}"])
+
+
+def score_of(row: Mapping[str, float], metric: str) -> dict[str, float] | None:
+    """Epoch, mean and spread of a metric in a row of metrics.csv; None if the row has no spread of it."""
+    keys = (metric, *(f"{metric}_{ending}" for ending in SPREAD))
+    if not all(math.isfinite(row.get(key, math.nan)) for key in keys):
+        return None
+    return {"epoch": row["epoch"], **{key: row[key] for key in keys}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +106,12 @@ class Trial:
         """Whether its training reached its end: its last epoch, or the end of its patience."""
         return self.finished or bool(self.epochs and self.rows and self.rows[-1]["epoch"] >= self.epochs)
 
+    def spread(self, metric: str, mode: str) -> Spread | None:
+        """How the folds differ in the epoch of the best value; None without folds."""
+        epoch = self.best(metric, mode)[1]
+        row = next((row for row in self.rows if int(row["epoch"]) == epoch), {})
+        return spread_of(row, metric, mode)
+
     @property
     def diverged(self) -> Divergence | None:
         """How its validation loss diverges, or None."""
@@ -117,8 +157,8 @@ def read_trial(folder: Place, number: int) -> Trial:
         number,
         record.values,
         rows,
-        started=folder.exists("checkpoints", checkpoint.LAST),
-        finished=folder.exists("summary.json"),
+        started=is_started(folder),
+        finished=folder.exists(SUMMARY),
         history=record.history,
         clones=record.clones,
         epochs=_epochs(folder),
@@ -176,8 +216,8 @@ def ranked(trials: Sequence[Trial], metric: str, mode: str) -> list[Trial]:
 
 
 def table(trials: Sequence[Trial], keys: Sequence[str], metric: str, mode: str) -> list[list[str]]:
-    """Rows of text: trial, state, epochs, best value, its epoch, values of the keys at that epoch, [lineage,] error."""
-    rows = []
+    """Rows of text: the columns that `heads` names, best trial first."""
+    rows, has_folds = [], folded(trials, metric, mode)
     for trial in ranked(trials, metric, mode):
         value, epoch = trial.best(metric, mode)
         values = trial.best_values(metric, mode)
@@ -187,6 +227,7 @@ def table(trials: Sequence[Trial], keys: Sequence[str], metric: str, mode: str) 
                 f"{trial.state}, diverged" if trial.diverged else trial.state,
                 str(len(trial.rows)),
                 "" if math.isnan(value) else f"{value:.6g}",
+                *(_spread_text(trial.spread(metric, mode), "{:.3g}".format) if has_folds else ()),
                 str(epoch or ""),
                 *(text(values.get(key)) for key in keys),
                 *([lineage(trial.history)] if cloned(trials) else []),
@@ -202,13 +243,19 @@ def short_names(keys: Sequence[str]) -> list[str]:
     return short if len(set(short)) == len(short) else list(keys)
 
 
-def heads(keys: Sequence[str], metric: str, *, lineage: bool = False) -> list[str]:
-    """Column names of `table`."""
+def _spread_text(spread: Spread | None, write: Callable[[float], str]) -> tuple[str, str]:
+    """Standard deviation and worst fold as text."""
+    return ("", "") if spread is None else (write(spread.std), write(spread.worst))
+
+
+def heads(keys: Sequence[str], metric: str, *, lineage: bool = False, folds: bool = False) -> list[str]:
+    """Column names of `table`: values are those of the best epoch; with folds, the metric is the mean over them."""
     return [
         "trial",
         "state",
         "epochs",
         metric,
+        *(SPREAD_HEADS if folds else ()),
         "at epoch",
         *keys,
         *(["lineage"] if lineage else []),
@@ -219,6 +266,11 @@ def heads(keys: Sequence[str], metric: str, *, lineage: bool = False) -> list[st
 def cloned(trials: Sequence[Trial]) -> bool:
     """Whether the trials are a population, whose weights may be copied between trials."""
     return any(trial.history for trial in trials)
+
+
+def folded(trials: Sequence[Trial], metric: str, mode: str) -> bool:
+    """Whether trials have folds, so that the metric is a mean."""
+    return any(trial.spread(metric, mode) for trial in trials)
 
 
 def text(value: Any) -> str:
@@ -232,31 +284,51 @@ def write_csv(out: Place, trials: Sequence[Trial], keys: Sequence[str], metric: 
     """Write `trials.csv`: best first, values with full precision."""
     sink = io.StringIO()
     writer = csv.writer(sink, lineterminator="\n")
-    writer.writerow(heads(keys, metric, lineage=cloned(trials)))
+    has_folds = folded(trials, metric, mode)
+    writer.writerow(heads(keys, metric, lineage=cloned(trials), folds=has_folds))
     for short, trial in zip(table(trials, keys, metric, mode), ranked(trials, metric, mode), strict=True):
-        value = trial.best(metric, mode)[0]
-        exact = ["" if math.isnan(value) else repr(value), short[4]]
+        value, epoch = trial.best(metric, mode)
+        exact = ["" if math.isnan(value) else repr(value)]
+        exact += _spread_text(trial.spread(metric, mode), repr) if has_folds else ()
         values = trial.best_values(metric, mode)
         drawn = ["" if (v := values.get(k)) is None else str(v) for k in keys]
-        writer.writerow([*short[:3], *exact, *drawn, *short[5 + len(keys) :]])
+        rest = short[len(short) - 1 - cloned(trials) :]
+        writer.writerow([*short[:3], *exact, str(epoch or ""), *drawn, *rest])
     out.write_atomic(sink.getvalue().encode(), "trials.csv")
 
 
-def export_best(out: Place, trial: Trial, *, description: str) -> None:
+def export_best(out: Place, trial: Trial, *, metric: str, description: str) -> int | None:
     """Write `best/`: export, checkpoint, config and record of the best trial.
 
-    The export is made from `best.pt`, because a trial that was stopped early has no export.
+    The exports are made from `best.pt`, because a trial that was stopped early has none. Of a trial with folds,
+    `best/folds/` has those of each fold, and `best/` itself those of one: the fold with the median of the metric.
 
     Args:
         out: folder of the search.
         trial: the best trial.
+        metric: column of metrics.csv.
         description: name of the JSON file in an export, see `training.task.TaskWords`.
+
+    Returns:
+        The fold in `best/`; None without folds.
 
     Raises:
         FileNotFoundError: the trial has no checkpoint.
     """
-    source = out.folder("trials", name(trial.number))
-    target = out.folder("best")
+    source, target = out.folder("trials", name(trial.number)), out.folder("best")
+    if target.exists(FOLDS):
+        target.fs.delete_dir(target.join(FOLDS))
+    folds = fold_folders(source)
+    for number, fold in enumerate(folds):
+        _export(fold, target.folder(FOLDS, str(number)), description=description)
+    median = _median_fold(folds, trial, metric) if folds else None
+    _export(source if median is None else folds[median], target, description=description)
+    target.write_atomic(source.read(TRIAL_NAME), TRIAL_NAME)
+    return median
+
+
+def _export(source: Place, target: Place, *, description: str) -> None:
+    """Write export, checkpoint and config of a training into another folder."""
     folder = source.folder(checkpoint.CHECKPOINTS)
     best = checkpoint.read(folder, checkpoint.BEST)
     checkpoint.export(
@@ -266,8 +338,18 @@ def export_best(out: Place, trial: Trial, *, description: str) -> None:
         description=description,
     )
     target.write_atomic(folder.read(checkpoint.BEST), checkpoint.CHECKPOINTS, checkpoint.BEST)
-    for file in ("config.yaml", TRIAL_NAME):
-        target.write_atomic(source.read(file), file)
+    target.write_atomic(source.read(CONFIG), CONFIG)
+
+
+def _median_fold(folds: Sequence[Place], trial: Trial, metric: str) -> int:
+    """The fold whose value is the median in the epoch of the checkpoints; the lower one of two."""
+    epoch = int(
+        checkpoint.read(folds[0].folder(checkpoint.CHECKPOINTS), checkpoint.BEST)["state"]["counters"][
+            "epoch"
+        ]
+    )
+    values = [fold_rows(fold, until=epoch).get(epoch, {}).get(metric, math.inf) for fold in folds]
+    return values.index(statistics.median_low(values))
 
 
 def is_better(a: float, b: float, mode: str) -> bool:
