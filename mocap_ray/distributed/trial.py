@@ -25,7 +25,8 @@ from mocap_ray.lock import Locked, lock
 from mocap_ray.runs.search import SearchConfig, trial_config
 from mocap_ray.runs.train import TrainConfig
 from mocap_ray.searching.population import Clone, Record, Stage, mutate, read_record
-from mocap_ray.searching.results import STOPPED_NAME, is_better, name, read_trial, score_of, text
+from mocap_ray.searching.results import STOPPED_NAME, is_better, name, read_trial, text
+from mocap_ray.searching.spread import score_of
 from mocap_ray.storage import Place, place
 from mocap_ray.training.callbacks import EpochReport, Progress, TrainStart
 from mocap_ray.training.exploit import epochs_of, exploit

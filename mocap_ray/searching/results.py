@@ -6,56 +6,23 @@ import csv
 import io
 import json
 import math
-import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import yaml
 
 from mocap_ray.searching.population import TRIAL_NAME, Clone, Stage, lineage, read_record, values_at
+from mocap_ray.searching.spread import SPREAD_HEADS, Spread, spread_of, spread_text
 from mocap_ray.storage import Place
-from mocap_ray.training import checkpoint
 from mocap_ray.training.callbacks import METRICS, read_metrics
 from mocap_ray.training.divergence import Divergence, divergence
-from mocap_ray.training.folds import FOLDS, fold_folders
-from mocap_ray.training.means import SPREAD, fold_rows
 from mocap_ray.training.prepare import CONFIG, SUMMARY, is_started
 
 STATES = ("running", "finished", "stopped", "failed", "waiting", "not started")
 """`stopped`: by the scheduler or the time budget; `waiting`: not started, while the search is still running."""
-SPREAD_HEADS = ("std of folds", "worst fold")
 STOPPED_NAME = "stopped.json"
 """File in the folder of a trial that the scheduler stopped early."""
-
-
-@dataclass(frozen=True, slots=True)
-class Spread:
-    """How a metric differs between the folds of a trial, whose mean is compared with other trials.
-
-    Attributes:
-        std: sample standard deviation over the folds.
-        worst: the worst fold.
-    """
-
-    std: float
-    worst: float
-
-
-def spread_of(row: Mapping[str, float], metric: str, mode: str) -> Spread | None:
-    """The spread in a row of metrics.csv; None if the row has no folds, or none for this metric."""
-    score = score_of(row, metric)
-    if score is None:
-        return None
-    return Spread(score[f"{metric}_std"], score[f"{metric}_{'max' if mode == 'min' else 'min'}"])
-
-
-def score_of(row: Mapping[str, float], metric: str) -> dict[str, float] | None:
-    """Epoch, mean and spread of a metric in a row of metrics.csv; None if the row has no spread of it."""
-    keys = (metric, *(f"{metric}_{ending}" for ending in SPREAD))
-    if not all(math.isfinite(row.get(key, math.nan)) for key in keys):
-        return None
-    return {"epoch": row["epoch"], **{key: row[key] for key in keys}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,9 +135,9 @@ def read_trial(folder: Place, number: int) -> Trial:
 
 def _epochs(folder: Place) -> int:
     """The largest number of epochs in the config of a training; 0 without a config."""
-    if not folder.exists("config.yaml"):
+    if not folder.exists(CONFIG):
         return 0
-    return int(yaml.safe_load(folder.read("config.yaml"))["training"]["max_epochs"])
+    return int(yaml.safe_load(folder.read(CONFIG))["training"]["max_epochs"])
 
 
 def mark_stopped(folder: Place, *, epoch: int) -> None:
@@ -227,7 +194,7 @@ def table(trials: Sequence[Trial], keys: Sequence[str], metric: str, mode: str) 
                 f"{trial.state}, diverged" if trial.diverged else trial.state,
                 str(len(trial.rows)),
                 "" if math.isnan(value) else f"{value:.6g}",
-                *(_spread_text(trial.spread(metric, mode), "{:.3g}".format) if has_folds else ()),
+                *(spread_text(trial.spread(metric, mode), "{:.3g}".format) if has_folds else ()),
                 str(epoch or ""),
                 *(text(values.get(key)) for key in keys),
                 *([lineage(trial.history)] if cloned(trials) else []),
@@ -241,11 +208,6 @@ def short_names(keys: Sequence[str]) -> list[str]:
     """Keys without their sections, if they stay unique."""
     short = [key.rpartition(".")[2] for key in keys]
     return short if len(set(short)) == len(short) else list(keys)
-
-
-def _spread_text(spread: Spread | None, write: Callable[[float], str]) -> tuple[str, str]:
-    """Standard deviation and worst fold as text."""
-    return ("", "") if spread is None else (write(spread.std), write(spread.worst))
 
 
 def heads(keys: Sequence[str], metric: str, *, lineage: bool = False, folds: bool = False) -> list[str]:
@@ -289,67 +251,12 @@ def write_csv(out: Place, trials: Sequence[Trial], keys: Sequence[str], metric: 
     for short, trial in zip(table(trials, keys, metric, mode), ranked(trials, metric, mode), strict=True):
         value, epoch = trial.best(metric, mode)
         exact = ["" if math.isnan(value) else repr(value)]
-        exact += _spread_text(trial.spread(metric, mode), repr) if has_folds else ()
+        exact += spread_text(trial.spread(metric, mode), repr) if has_folds else ()
         values = trial.best_values(metric, mode)
         drawn = ["" if (v := values.get(k)) is None else str(v) for k in keys]
         rest = short[len(short) - 1 - cloned(trials) :]
         writer.writerow([*short[:3], *exact, str(epoch or ""), *drawn, *rest])
     out.write_atomic(sink.getvalue().encode(), "trials.csv")
-
-
-def export_best(out: Place, trial: Trial, *, metric: str, description: str) -> int | None:
-    """Write `best/`: export, checkpoint, config and record of the best trial.
-
-    The exports are made from `best.pt`, because a trial that was stopped early has none. Of a trial with folds,
-    `best/folds/` has those of each fold, and `best/` itself those of one: the fold with the median of the metric.
-
-    Args:
-        out: folder of the search.
-        trial: the best trial.
-        metric: column of metrics.csv.
-        description: name of the JSON file in an export, see `training.task.TaskWords`.
-
-    Returns:
-        The fold in `best/`; None without folds.
-
-    Raises:
-        FileNotFoundError: the trial has no checkpoint.
-    """
-    source, target = out.folder("trials", name(trial.number)), out.folder("best")
-    if target.exists(FOLDS):
-        target.fs.delete_dir(target.join(FOLDS))
-    folds = fold_folders(source)
-    for number, fold in enumerate(folds):
-        _export(fold, target.folder(FOLDS, str(number)), description=description)
-    median = _median_fold(folds, trial, metric) if folds else None
-    _export(source if median is None else folds[median], target, description=description)
-    target.write_atomic(source.read(TRIAL_NAME), TRIAL_NAME)
-    return median
-
-
-def _export(source: Place, target: Place, *, description: str) -> None:
-    """Write export, checkpoint and config of a training into another folder."""
-    folder = source.folder(checkpoint.CHECKPOINTS)
-    best = checkpoint.read(folder, checkpoint.BEST)
-    checkpoint.export(
-        target.folder(checkpoint.EXPORT),
-        tensors=checkpoint.weights(best["state"]),
-        about=best["about"],
-        description=description,
-    )
-    target.write_atomic(folder.read(checkpoint.BEST), checkpoint.CHECKPOINTS, checkpoint.BEST)
-    target.write_atomic(source.read(CONFIG), CONFIG)
-
-
-def _median_fold(folds: Sequence[Place], trial: Trial, metric: str) -> int:
-    """The fold whose value is the median in the epoch of the checkpoints; the lower one of two."""
-    epoch = int(
-        checkpoint.read(folds[0].folder(checkpoint.CHECKPOINTS), checkpoint.BEST)["state"]["counters"][
-            "epoch"
-        ]
-    )
-    values = [fold_rows(fold, until=epoch).get(epoch, {}).get(metric, math.inf) for fold in folds]
-    return values.index(statistics.median_low(values))
 
 
 def is_better(a: float, b: float, mode: str) -> bool:
