@@ -164,7 +164,11 @@ def read_poses(root: str | os.PathLike[str], *, split: str, dataset: str | None 
         DataSetError: no data set, no such split, no column `poses`, only clips without poses, or numbers that
             are not finite; the message says what to do.
     """
-    rows = PoseRows(os.fspath(root), split, dataset)
+    return poses_of(PoseRows(os.fspath(root), split, dataset))
+
+
+def poses_of(rows: PoseRows) -> Poses:
+    """Read rows into memory, with the names of their clips. Raises DataSetError."""
     loaded = rows.load()
     assert isinstance(loaded, ArrayRows)
     return Poses(loaded.data, loaded.item, loaded.item_names, manifest_hash(rows.source))

@@ -14,6 +14,8 @@ from pydantic import JsonValue
 from mocap_ray.dataset.poses import Poses, manifest_hash, read_poses
 from mocap_ray.dataset.reader import open
 from mocap_ray.errors import UserError
+from mocap_ray.priors.judging.folds import fold_notes
+from mocap_ray.priors.judging.folds import held_out as fold_of
 from mocap_ray.priors.judging.judge import judge
 from mocap_ray.priors.judging.judgement import Judgement, JudgeOptions
 from mocap_ray.priors.judging.progress import Progress, part, silent
@@ -82,7 +84,8 @@ def evaluate(
     Args:
         paths: folders of trainings, checkpoints or exports, as for `mocap_ray.load_prior`.
         root: the data set; None: the one that the first prior was trained on.
-        split: the held-out split; None: `test` if the data set has one, else the validation split of the training.
+        split: the held-out split; None: the subjects that the first prior held out, if it was trained with folds; else
+            `test` if the data set has one, else the validation split of the training.
         dataset: only this sub-dataset; None: the one that the first prior was trained on.
         options: how much to compute.
         device: device to compute on.
@@ -99,6 +102,7 @@ def evaluate(
     loaded = [read_trained(path, WORDS) for path in paths]
     names = short_names([str(path) for path in paths], [config_of(each).kind for each in loaded])
     data = _trained_on(loaded[0].about)
+    fold = fold_of(loaded[0].about) if root is None and split is None else None
     if root is None and "root" not in data:
         raise UserError(
             f"{loaded[0].where}: does not record the data set it was trained on. Name the data set with --data."
@@ -107,10 +111,14 @@ def evaluate(
     dataset = dataset if dataset is not None else data.get("dataset")
     source = open(root)
     train_split = data.get("train", "train")
-    split = split or ("test" if "test" in source.splits else data.get("val", "val"))
+    split = fold.name if fold else split or ("test" if "test" in source.splits else data.get("val", "val"))
     progress(0.0, "reading poses")
-    held_out = read_poses(root, split=split, dataset=dataset)
-    train = read_poses(root, split=train_split, dataset=dataset)
+    if fold is None:
+        held_out = read_poses(root, split=split, dataset=dataset)
+        train = read_poses(root, split=train_split, dataset=dataset)
+    else:
+        held_out = fold.read(source, dataset=dataset)
+        train = fold.read(source, dataset=dataset, trained=True)
     judged = []
     for k, (name, each) in enumerate(zip(names, loaded, strict=True)):
         prior = prior_of(each).to(device)
@@ -128,7 +136,8 @@ def evaluate(
             ),
         )
         judged.append(Judged(name, each.where, judgement))
-    notes = _notes(judged, [each.about for each in loaded], manifest=manifest_hash(source), split=split)
+    notes = fold_notes(names, [each.about for each in loaded], fold=fold, split=split)
+    notes += _notes(judged, [each.about for each in loaded], manifest=manifest_hash(source), split=split)
     return Evaluation(
         priors=judged,
         root=root,
