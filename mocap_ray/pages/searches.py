@@ -49,6 +49,7 @@ def search_page(trials: Sequence[Trial], search: SearchSetup, *, where: str) -> 
         where=where,
         best=best,
         best_value=f"{score(best, search):.5g}" if best else "",
+        best_spread=best.spread(search.metric, search.mode) if best else None,
         best_values=[(key, text(values.get(key)) or NOT_SEARCHED) for key in keys] if best else [],
         states=[(LABELS.get(state, state), states.count(state)) for state in STATES if state in states],
         reload_s=RELOAD_S if any(t.searching for t in trials) else None,

@@ -12,10 +12,14 @@ import pytest
 import torch
 
 import mocap_ray
-from mocap_ray.config import load
+from mocap_ray.config import ConfigError, load
 from mocap_ray.dataset.poses import PoseRows, read_poses
 from mocap_ray.dataset.reader import open
+from mocap_ray.runs.search import SearchConfig, check_search
 from mocap_ray.runs.train import TrainConfig
+from mocap_ray.searching.best import export_best
+from mocap_ray.searching.population import Record
+from mocap_ray.searching.results import read_trials
 from mocap_ray.storage import place
 from mocap_ray.training.callbacks import read_metrics
 from mocap_ray.training.checkpoint import BEST, CheckpointError, read
@@ -382,3 +386,38 @@ def test_the_mean_of_a_diverged_fold_is_not_finite_and_never_the_best() -> None:
     row = mean_row([{"epoch": 2, "val_loss": 1.0}, {"epoch": 2, "val_loss": float("nan")}])
     assert np.isnan(row["val_loss"])
     assert np.isnan(row["val_loss_std"])
+
+
+def test_the_best_of_a_search_is_the_median_fold_beside_all_of_them(made: Path, tmp_path: Path) -> None:
+    source = tmp_path / "trials" / "000"
+    summary = train_locally(folded(made, source))
+    Record(0, {"training.learning_rate": 1e-3}).write(place(source))
+    trial = read_trials(place(tmp_path), 1, {})[0]
+    assert trial.finished
+    assert trial.best("val_loss", "min") == (summary["best_loss"], summary["best_epoch"])
+    median = export_best(place(tmp_path), trial, metric="val_loss", description="prior.json")
+    values = [own["best_loss"] for own in summary["each"]]
+    assert median is not None
+    assert values[median] == sorted(values)[1]
+    for fold in range(FOLDS):
+        mocap_ray.load_prior(tmp_path / "best" / "folds" / str(fold))
+    own = load(str(tmp_path / "best" / "config.yaml"), TrainConfig, kind="train").data.fold
+    assert own == median
+    assert mocap_ray.load_prior(tmp_path / "best").coordinates.active == summary["each"][median]["active"]
+
+
+@pytest.mark.parametrize(
+    ("space", "scheduler", "message"),
+    [
+        ({"training.learning_rate": {"uniform": [0.1, 0.2]}}, "pbt", "a trial with folds has several"),
+        ({"data.folds": {"choice": [2, 3]}}, "asha", r"space\.data\.folds: trials with different folds"),
+    ],
+)
+def test_searches_that_folds_do_not_allow_are_refused(
+    made: Path, tmp_path: Path, space: Any, scheduler: str, message: str
+) -> None:
+    base = windows.write_config(tmp_path / "base.yaml", made, data={"folds": FOLDS})
+    more = {"trials": 2, "perturb_epochs": 1, "output": {"root": str(tmp_path / "out")}}
+    plain = {"base": str(base), "space": space, "scheduler": scheduler, **more}
+    with pytest.raises(ConfigError, match=message):
+        check_search(SearchConfig.model_validate(plain))
