@@ -51,8 +51,7 @@ class DataOptions(Section):
         whole = isinstance(value, int) and not isinstance(value, bool)
         if value is not None and not (len(value) >= 2 if lists else whole and value >= 2):
             raise UserError(
-                f"expected a number of folds from 2 on, or two or more lists such as [[CMU/01, CMU/02], [CMU/03]] "
-                f"(found {str(value)[:60]!r})"
+                "expected a number of folds from 2 on, or two or more lists such as [[CMU/01, CMU/02], [CMU/03]]"
             )
         return value
 

@@ -205,7 +205,7 @@ def test_fewer_subjects_than_folds_are_refused_before_anything_is_written(made: 
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ({"folds": 1}, r"expected a number of folds from 2 on, or two or more lists .* \(found '1'\)"),
+        ({"folds": 1}, "expected a number of folds from 2 on, or two or more lists such as"),
         ({"folds": True}, "expected a number of folds"),
         ({"folds": [["a"]]}, "expected a number of folds"),
         ({"folds": ["a", "b"]}, "expected a number of folds"),

@@ -235,6 +235,8 @@ def search_with_folds_that_ended(house: House) -> str:
 
     def show(console: Any) -> None:
         with SearchView(console, config) as view:
+            cluster = Cluster(workers=1, nodes=1, own=False, whole=False)
+            view.on_cluster(cluster, Share(1, 1.0, 0.0), concurrency=1, trials=1)
             view.on_trial(0, "started", trial.values)
             view.on_trial(0, "epoch", row)
             view.on_trial(0, "finished", {})
