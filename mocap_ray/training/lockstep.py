@@ -30,6 +30,7 @@ from mocap_ray.training.callbacks import (
     TrainStart,
 )
 from mocap_ray.training.checkpoint import BEST, LAST, Checkpoints
+from mocap_ray.training.feeds import make_loaders
 from mocap_ray.training.folds import Folded, each_fold
 from mocap_ray.training.means import Means, Row, fold_rows
 from mocap_ray.training.prepare import HASH, SUMMARY, prepare
@@ -125,7 +126,7 @@ class _Fold(Generic[M]):
         assert number is not None
         self.number, self.setup = number, setup
         self.out = place(setup.output.root)
-        self.loaders = session.make_loaders(setup, team, reader, at_once=count)
+        self.loaders = make_loaders(setup, team, reader, at_once=count)
         if self.loaders.val is None:
             self.loaders.close()
             assert isinstance(setup.task, Folded)

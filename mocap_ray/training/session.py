@@ -29,13 +29,12 @@ from mocap_ray.storage import Place, place
 from mocap_ray.training import checkpoint
 from mocap_ray.training.callbacks import Callback, CallbackList, EpochReport, MetricsFile
 from mocap_ray.training.checkpoint import CHECKPOINTS, EXPORT, LAST, CheckpointError, Checkpoints
+from mocap_ray.training.feeds import make_loaders
 from mocap_ray.training.fit import FitResult, Fitting
 from mocap_ray.training.folds import refuse_every_fold
-from mocap_ray.training.loaders import Loaders, memory_loaders
-from mocap_ray.training.memory import fits_in_memory
+from mocap_ray.training.loaders import Loaders
 from mocap_ray.training.prepare import HASH, SUMMARY, compare, prepare
-from mocap_ray.training.rows import TrainingDataError
-from mocap_ray.training.streaming import ShardReader, stream_loaders
+from mocap_ray.training.streaming import ShardReader
 from mocap_ray.training.task import M, TrainingSetup, TrainingTask
 from mocap_ray.training.team import Team, own_random_numbers
 from mocap_ray.training.trackers import Tracker, make_trackers
@@ -215,36 +214,6 @@ class Training(Generic[M]):
             )
             self.out.write_atomic((json.dumps(summary, indent=1) + "\n").encode(), SUMMARY)
         return summary
-
-
-def make_loaders(
-    setup: TrainingSetup[Any], team: Team, reader: Callable[[], ShardReader] | None, *, at_once: int = 1
-) -> Loaders:
-    """Load into memory or stream; the same choice on all ranks.
-
-    Args:
-        setup: of the training.
-        team: the process group.
-        reader: creates the reader of a stream.
-        at_once: number of trainings of this size that share the memory.
-
-    Raises:
-        UserError: the data cannot be trained on.
-    """
-    data = setup.data
-    kind = data.feed
-    if kind == "auto":
-        size = setup.task.check().size * team.world * at_once
-        fits = fits_in_memory(size, share=data.memory_share)
-        kind = "memory" if team.mean({"fits": float(fits)})["fits"] == 1 else "stream"
-    if kind == "memory":
-        return memory_loaders(setup, team)
-    if reader is None:
-        raise TrainingDataError(
-            f"{data.root}: {setup.task.check().size / 1e9:.1f} GB of {setup.words.rows} must be streamed (data.feed "
-            f"{data.feed}), which needs Ray. Use `mocap-ray train`, or set data.feed=memory."
-        )
-    return stream_loaders(setup, team, reader())
 
 
 def _model(setup: TrainingSetup[M], loaders: Loaders, about: Mapping[str, Any] | None) -> M:
