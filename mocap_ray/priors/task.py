@@ -45,7 +45,7 @@ WORDS = TaskWords(
 
 
 class PoseData(DataOptions):
-    """Poses of a data set that `mocap-ray extract` wrote with the column `poses`."""
+    """Poses of a data set that `mocap-ray extract` wrote with the column `poses`; `folds` divide them by subject."""
 
     joints: Literal["all", "body", "hands"] | tuple[str, ...] = "all"
     """Joints that the prior models: all 55, `body` (21, without the global orientation), `hands` (30), or names."""
