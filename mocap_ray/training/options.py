@@ -37,8 +37,8 @@ class DataOptions(Section):
     val: str = "val"
     """Split for validation; if it has no rows, the training loss decides which epoch is the best."""
     folds: int | tuple[tuple[str, ...], ...] | None = None
-    """Cross-validation: a number of folds, or a list of lists of groups, such as subjects. The rows of `fold_splits` are
-    divided by group. Each fold is held out once: it validates the training on the other folds."""
+    """Cross-validation: a number of folds, or a list of lists of groups, such as subjects. The rows of `fold_splits`
+    are divided by group. Each fold is held out once: it validates the training on the other folds."""
     fold: Annotated[int, Field(ge=0)] | None = None
     """With `folds`: hold out this fold only, counted from 0. None trains all folds, epoch by epoch."""
     fold_splits: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
