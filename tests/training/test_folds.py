@@ -23,7 +23,7 @@ from mocap_ray.searching.results import read_trials
 from mocap_ray.storage import place
 from mocap_ray.training.callbacks import read_metrics
 from mocap_ray.training.checkpoint import BEST, CheckpointError, read
-from mocap_ray.training.folds import Division, by_lists, divide, each_fold
+from mocap_ray.training.folds import Division, Folded, by_lists, divide, each_fold
 from mocap_ray.training.loaders import memory_loaders
 from mocap_ray.training.lockstep import run, train_locally
 from mocap_ray.training.means import mean_row
@@ -31,7 +31,7 @@ from mocap_ray.training.prepare import prepare
 from mocap_ray.training.rows import TrainingDataError
 from mocap_ray.training.session import train_locally as train_one
 from mocap_ray.training.streaming import PlainReader, stream_loaders
-from mocap_ray.training.task import TaskWords, TrainingSetup
+from mocap_ray.training.task import TaskWords, TrainingSetup, TrainingTask
 from mocap_ray.training.team import Team
 from tests.dataset.made import make
 from tests.training import test_window_task as windows
@@ -421,3 +421,10 @@ def test_searches_that_folds_do_not_allow_are_refused(
     plain = {"base": str(base), "space": space, "scheduler": scheduler, **more}
     with pytest.raises(ConfigError, match=message):
         check_search(SearchConfig.model_validate(plain))
+
+
+def test_a_folded_task_passes_on_every_question_to_its_task() -> None:
+    asked = {name for name in vars(TrainingTask) if not name.startswith("_")}
+    assert asked - vars(Folded).keys() <= {"words"}, (
+        "a default of the base class would hide the task's own answer"
+    )
