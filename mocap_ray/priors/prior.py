@@ -206,7 +206,11 @@ class Prior(nn.Module, ABC):
         L, weight = len(c.active_joints), self.config.broad_weight
         far = _coins(n, L, UNIFORM_SHARE, generator).to(c.mean.device)[:, c.position_of]
         broad = torch.where(far, c.uniform_draw(n, generator), c.student_draw(n, BROAD_DOF, generator))
-        joints = _coins(n, L, weight, generator) if self.factorised else _coins(n, 1, weight**L, generator).expand(n, L)
+        joints = (
+            _coins(n, L, weight, generator)
+            if self.factorised
+            else _coins(n, 1, weight**L, generator).expand(n, L)
+        )
         return c.decode(self.draw_around(joints.to(c.mean.device)[:, c.position_of], broad, generator))
 
     def loss(self, batch: Float[Tensor, "B 55 3"], *, epoch: float = 0.0) -> tuple[Tensor, dict[str, Tensor]]:

@@ -20,6 +20,7 @@ from mocap_ray.errors import UserError
 from mocap_ray.options import Section
 from mocap_ray.runs.ray import RayOptions
 from mocap_ray.runs.tasks import TASKS, find_task
+from mocap_ray.training.folds import Division, Folded
 from mocap_ray.training.options import DataOptions, ModelOptions, TrainingOptions, TrainOutput
 from mocap_ray.training.task import TrainingSetup, TrainingTask
 
@@ -91,8 +92,11 @@ class TrainConfig(Section):
         return find_task(self.model.kind).task(self.model, self.data)
 
     def setup(self) -> TrainingSetup[Any]:
-        """The setup for `training.session`."""
-        return TrainingSetup(self.task(), self.data, self.training, self.output, self.plain())
+        """The setup for `training.lockstep`."""
+        task = self.task()
+        if self.data.fold is not None:
+            task = Folded(Division(task, self.data), self.data.fold)
+        return TrainingSetup(task, self.data, self.training, self.output, self.plain())
 
 
 class _UnknownModel(ModelOptions):

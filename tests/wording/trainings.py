@@ -111,6 +111,53 @@ def training_validated_on_what_it_trains_on(house: House) -> str:
 
 
 @scene
+def training_with_fewer_subjects_than_folds(house: House) -> str:
+    return _train(house, data__folds=40)
+
+
+@scene
+def training_of_one_fold(house: House) -> str:
+    return _train(house, data__folds=1)
+
+
+@scene
+def training_of_a_fold_that_is_not_there(house: House) -> str:
+    return _train(house, data__folds=3, data__fold=3)
+
+
+@scene
+def training_of_a_fold_without_folds(house: House) -> str:
+    return _train(house, data__fold=0)
+
+
+@scene
+def training_with_lists_of_folds_that_name_unknown_subjects(house: House) -> str:
+    return _train(house, data__folds="[[CMU/01], [CMU/nobody, CMU/noone]]")
+
+
+@scene
+def training_with_a_subject_in_two_folds(house: House) -> str:
+    return _train(house, data__folds="[[CMU/01], [CMU/01]]")
+
+
+@scene
+def training_with_an_empty_list_of_a_fold(house: House) -> str:
+    return _train(house, data__folds="[[], [CMU/01]]")
+
+
+@scene
+def training_of_all_folds_in_python_by_the_function_for_one(house: House) -> object:
+    return _locally(house, "one", data={"folds": 2})
+
+
+@scene
+def prior_of_all_folds(house: House) -> object:
+    house.written("folds/folds/0/config.yaml", "")
+    house.written("folds/folds/1/config.yaml", "")
+    return mocap_ray.load_prior(house.root / "folds")
+
+
+@scene
 def training_into_a_data_set(house: House) -> str:
     return _train(house, output__root=house.data_set)
 

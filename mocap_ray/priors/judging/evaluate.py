@@ -15,6 +15,8 @@ from mocap_ray.dataset.poses import Poses, manifest_hash, read_poses
 from mocap_ray.dataset.reader import DataSet, open
 from mocap_ray.errors import UserError
 from mocap_ray.priors.judging.common_axes import common_joints, still_axes
+from mocap_ray.priors.judging.folds import HeldOut, fold_notes
+from mocap_ray.priors.judging.folds import held_out as fold_of
 from mocap_ray.priors.judging.judge import judge
 from mocap_ray.priors.judging.judgement import Judgement, JudgeOptions
 from mocap_ray.priors.judging.limits import QUANTILES, Limits, limits_of
@@ -119,7 +121,8 @@ def evaluate(
     Args:
         paths: folders of trainings, checkpoints or exports, as for `mocap_ray.load_prior`.
         root: the data set; None: the one that the first prior was trained on.
-        split: the held-out split; None: `test` if the data set has one, else the validation split of the training.
+        split: the held-out split; None: the subjects that the first prior held out, if it was trained with folds; else
+            `test` if the data set has one, else the validation split of the training.
         dataset: only this sub-dataset; None: the one that the first prior was trained on, if the data set has it.
         options: how much to compute.
         device: device to compute on.
@@ -136,17 +139,20 @@ def evaluate(
     loaded = [read_trained(path, WORDS) for path in paths]
     names = short_names([str(path) for path in paths], [config_of(each).kind for each in loaded])
     data = trained_on(loaded[0].about)
+    fold = fold_of(loaded[0].about) if root is None and split is None else None
     if root is None and "root" not in data:
         raise UserError(_no_data(loaded[0].where))
     root = str(root if root is not None else data["root"])
     source = open(root)
     dataset = _sub_dataset(dataset, data, source)
     train_split = data.get("train", "train")
-    split = split or ("test" if "test" in source.splits else data.get("val", "val"))
+    split = fold.name if fold else split or ("test" if "test" in source.splits else data.get("val", "val"))
     progress(0.0, "reading poses")
-    held_out = read_poses(root, split=split, dataset=dataset)
+    held_out = fold.read(source, dataset=dataset) if fold else read_poses(root, split=split, dataset=dataset)
     poses, clips = torch.as_tensor(held_out.rotvecs), torch.as_tensor(held_out.clip_index)
-    trained = _training_poses([each.about for each in loaded], source, split=train_split, dataset=dataset)
+    trained = _training_poses(
+        [each.about for each in loaded], source, split=train_split, dataset=dataset, fold=fold
+    )
     loaded_priors = [prior_of(each).to(device) for each in loaded]
     indices = [prior.coordinates.index_list for prior in loaded_priors]
     still = still_axes(poses, sorted(set().union(*indices)))
@@ -171,7 +177,8 @@ def evaluate(
             ),
         )
         judged.append(Judged(name, each.where, judgement, _frame(held_out, judgement.worst.row, datasets)))
-    notes = notes_of(
+    notes = fold_notes(names, [each.about for each in loaded], fold=fold, split=split)
+    notes += notes_of(
         {p.name: p.judgement for p in judged},
         [each.about for each in loaded],
         coordinates=[prior.coordinates for prior in loaded_priors],
@@ -245,12 +252,20 @@ def _sub_dataset(wanted: str | None, data: Mapping[str, str], source: DataSet) -
 
 
 def _training_poses(
-    abouts: Sequence[Mapping[str, JsonValue]], source: DataSet, *, split: str, dataset: str | None
+    abouts: Sequence[Mapping[str, JsonValue]],
+    source: DataSet,
+    *,
+    split: str,
+    dataset: str | None,
+    fold: HeldOut | None,
 ) -> list[Poses]:
     """The training poses of each prior: of the data set it was trained on if that is where it was, else of `source`.
 
-    A prior of another data set has its neighbours and its overfitting there, not in the one it is judged on.
+    A prior of another data set has its neighbours and its overfitting there, not in the one it is judged on. With a
+    fold, all priors are compared with the poses of the subjects that it did not hold out.
     """
+    if fold is not None:
+        return [fold.read(source, dataset=dataset, trained=True)] * len(abouts)
     read: dict[tuple[str, str, str | None], Poses] = {}
     found = []
     for about in abouts:

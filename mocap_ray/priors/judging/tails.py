@@ -11,8 +11,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mocap_ray.priors.bound import ImportanceWeighted
-from mocap_ray.priors.gaussian_prior import GaussianPrior
-from mocap_ray.priors.joint_flow import JointFlow
 from mocap_ray.priors.prior import Prior
 from mocap_ray.skeleton import SMPLX_JOINTS
 
@@ -95,7 +93,7 @@ def worst_pose(prior: Prior, poses: Float[Tensor, "N 55 3"], nll: Float[Tensor, 
 
 def factorises(prior: Prior) -> bool:
     """Whether masks give the exact terms of a product over joints, each given its ancestors alone."""
-    return isinstance(prior, GaussianPrior | JointFlow)
+    return prior.factorised
 
 
 @torch.no_grad()
