@@ -58,7 +58,7 @@ class PriorConfig(ModelOptions):
     `gaussian`: the bare model, whose energy has no upper limit."""
     floor_deg: Annotated[float, Field(ge=0, le=30)] = 0.5
     """Heavy tails: whitening and standardising treat each direction as at least this wide, in degrees."""
-    broad_weight: Annotated[float, Field(gt=0, lt=0.5)] = 1e-2
+    broad_weight: Annotated[float, Field(gt=0, lt=0.5)] = 0.02
     """Heavy tails: weight of the broad density of each joint, and share of the joints of samples that come from it.
     Models that do not factorise over joints have this weight to the power of the number of joints."""
 
