@@ -11,7 +11,7 @@ schedule, and the best of ten validations, evaluated on the held-out poses. All 
 data sets, those of the joints that vary in both), and all scores are nats per rad and active dimension. They get equal
 CPU seconds, and then equal numbers of steps.
 
-`BENCH_SECONDS` (20), `BENCH_STEPS` (500; 0: not) and `BENCH_SEEDS` (0,1,2) set the size: an hour on one core by default.
+`BENCH_SECONDS` (20), `BENCH_STEPS` (500; 0: not) and `BENCH_SEEDS` (0,1,2) set the size: an hour on a core by default.
 `python -m bench.held_out OUT.jsonl` appends a line for each training, and goes on where such a file ends.
 """
 
