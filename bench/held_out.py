@@ -1,17 +1,23 @@
-"""Held-out NLL of the three body priors on CMU takes after equal training time, against the reference's definitions.
+"""Held-out NLL of the body priors on people and data that they have never seen, against the reference's definitions.
 
-Needs ../shared/data/amass, else there are no figures. The takes are extracted by the real command with a stand-in body
-(poses do not depend on it) and split by subject. The contenders: our models with the shipped configs; the reference's
-definitions, in rad; and the reference's definitions in our coordinates, which separates the effect of the coordinates
-from that of the model. All are trained by one loop in this process: AdamW with the config's learning rate, weight
-decay, batch size and clipping, a cosine schedule over the time, and the best of 20 validations, evaluated on the test
-subjects. All use the same active axes, and all scores are nats per rad and active dimension.
+Needs ../shared/data/amass and bandai, else there are no figures. Both are extracted by the real command with a stand-in
+body (poses do not depend on it). Seven tests: each of five folds over the 12 CMU subjects is held out once, the next
+fold validates and the other three train; CMU is trained on and Bandai is held out; and the other way round.
 
-`BENCH_MINUTES` (1) sets the time of each contender, `BENCH_SEEDS` (3) the number of seeds: 27 trainings by default.
+The contenders: our models with the shipped configs, and the reference's definitions on rotation vectors in rad, and
+standardised axis by axis, which is what the reference's own trainers do by default and our baseline. All are trained
+by one loop in this process: AdamW with the config's learning rate, weight decay, batch size and clipping, a cosine
+schedule, and the best of ten validations, evaluated on the held-out poses. All use the same active axes (between the
+data sets, those of the joints that vary in both), and all scores are nats per rad and active dimension. They get equal
+CPU seconds, and then equal numbers of steps.
+
+`BENCH_SECONDS` (20), `BENCH_STEPS` (500; 0: not) and `BENCH_SEEDS` (0,1,2) set the size: an hour on a core by default.
+`python -m bench.held_out OUT.jsonl` appends a line for each training, and goes on where such a file ends.
 """
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import statistics
@@ -19,10 +25,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -32,23 +39,30 @@ from mocap_ray import priors
 from mocap_ray.dataset.poses import read_poses
 from mocap_ray.demo.standin import write_standin
 from mocap_ray.priors import Coordinates
+from mocap_ray.priors.forms import JointChoice
 from mocap_ray.priors.prior import ClosedForm
 from mocap_ray.runs.train import TrainConfig
+from mocap_ray.skeleton import SMPLX_JOINTS
 from mocap_ray.training.ema import Ema
 from mocap_ray.training.options import TrainingOptions
 
-SHARED = Path(__file__).resolve().parents[2] / "shared" / "data" / "amass"
-SPLIT = {
-    "train": ["CMU/01", "CMU/05", "CMU/07", "CMU/09", "CMU/10", "CMU/11", "CMU/12", "CMU/90"],
-    "val": ["CMU/03", "CMU/08"],
-    "test": ["CMU/02", "CMU/88"],
-}
-"""Subjects; all of their takes are in the same split."""
+DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 KINDS = ("gaussian_prior", "joint_flow", "global_flow")
-LOOKS = 20
+FOLDS = 5
+LOOKS = 10
 """Validations of a contender; they do not count as its time."""
+CROSS = 6_000
+"""Poses of the other data set that are judged, drawn once."""
 
-Splits = dict[str, Tensor]
+
+@dataclass(frozen=True)
+class Split:
+    """Poses [N, 55, 3] to train on, to choose a checkpoint by, and to judge; and the joints that are modelled."""
+
+    train: Tensor
+    val: Tensor
+    test: Tensor
+    joints: JointChoice
 
 
 @dataclass(frozen=True)
@@ -58,46 +72,88 @@ class Contender:
     module: nn.Module
     loss: Callable[[Tensor], Tensor]
     score: Callable[[Tensor], Tensor]
+    active: int
 
 
 @dataclass(frozen=True)
-class Result:
-    """Held-out NLL of the checkpoint that validation chose, and the number of steps."""
+class Budget:
+    """When a training ends: after CPU seconds, or after steps."""
 
-    nll: float
-    steps: int
+    seconds: float | None = None
+    steps: int | None = None
+
+    def share(self, *, seconds: float, steps: int) -> float:
+        """How much of it is used."""
+        return steps / self.steps if self.steps else seconds / (self.seconds or 1.0)
 
 
-def extracted(folder: Path) -> Splits:
-    """The takes as rotation vectors [N, 55, 3] by split."""
-    lists = folder / "lists"
-    lists.mkdir()
-    for name, subjects in SPLIT.items():
-        (lists / f"{name}.txt").write_text("\n".join(subjects) + "\n")
+def extracted(folder: Path, archive: str) -> tuple[Tensor, list[str]]:
+    """All poses of an archive in ../shared/data, and the subject of each."""
     write_standin(folder / "bodies")
     keys = {
-        "source.root": SHARED,
-        "source.split": lists,
+        "source.root": DATA / archive,
         "body.root": folder / "bodies",
-        "output.root": folder / "cmu",
+        "output.root": folder / archive,
         "output.columns": "[features,poses]",
     }
     command = [sys.executable, "-m", "mocap_ray.cli", "extract", "amass", "--override"]
     subprocess.run([*command, *(f"{k}={v}" for k, v in keys.items())], check=True, stdout=subprocess.DEVNULL)
-    return {s: torch.from_numpy(read_poses(str(folder / "cmu"), split=s).rotvecs) for s in SPLIT}
+    poses, subjects = [], []
+    for split in ("train", "val", "test"):
+        found = read_poses(str(folder / archive), split=split)
+        poses.append(torch.from_numpy(found.rotvecs))
+        subjects += ["/".join(found.clip_ids[k].split("/")[:2]) for k in found.clip_index]
+    return torch.cat(poses), subjects
 
 
-def ours(config: TrainConfig, train: Tensor) -> Contender:
-    prior = priors.build(config.model, priors.fit_coordinates(config.model, train))
-    if config.training.closed_form:
-        assert isinstance(prior, ClosedForm)
-        prior.fit_closed_form(train)
+def folds(subjects: list[str]) -> list[set[str]]:
+    """Whole subjects, largest first, each into the fold with the fewest poses."""
+    names, counts = np.unique(subjects, return_counts=True)
+    found: list[set[str]] = [set() for _ in range(FOLDS)]
+    sizes = [0] * FOLDS
+    for count, name in sorted(zip(counts.tolist(), names.tolist(), strict=True), reverse=True):
+        smallest = sizes.index(min(sizes))
+        found[smallest].add(name)
+        sizes[smallest] += count
+    return found
+
+
+def splits(folder: Path) -> Iterator[tuple[str, Split]]:
+    """The seven tests by name."""
+    cmu, subjects = extracted(folder, "amass")
+    bandai, styles = extracted(folder, "bandai")
+    few = torch.Generator().manual_seed(0)
+    where = np.array(subjects)
+    parts = [torch.from_numpy(np.isin(where, sorted(fold))) for fold in folds(subjects)]
+    for k, test in enumerate(parts):
+        val = parts[(k + 1) % FOLDS]
+        yield f"CMU fold {k}", Split(cmu[~(test | val)], cmu[val], cmu[test], "all")
+    other = [torch.randperm(len(p), generator=few)[:CROSS] for p in (bandai, cmu)]
+    varying = [set(Coordinates.fit(poses).active_joints) for poses in (cmu, bandai)]
+    both = [SMPLX_JOINTS[j] for j in sorted(varying[0] & varying[1])]
+    yield "CMU to Bandai", Split(cmu[~parts[1]], cmu[parts[1]], bandai[other[0]], both)
+    # A style of Bandai is one actor in one mood, the nearest thing to a subject.
+    held = torch.from_numpy(np.array(styles) == sorted(set(styles))[0])
+    yield "Bandai to CMU", Split(bandai[~held], bandai[held], cmu[other[1]], both)
+
+
+def contenders(config: TrainConfig, split: Split) -> dict[str, Callable[[], Contender]]:
+    """Makers of new models: ours and the two of the reference."""
+    kind, train, joints = config.model.kind, split.train, split.joints
+    return {
+        "ours": lambda: ours(config, split),
+        "reference, rad": lambda: reference(kind, Coordinates.fit(train, joints=joints, standardise="none")),
+        "reference": lambda: reference(kind, Coordinates.fit(train, joints=joints, standardise="axis")),
+    }
+
+
+def ours(config: TrainConfig, split: Split) -> Contender:
+    coordinates = priors.fit_coordinates(config.model, split.train, joints=split.joints)
+    prior = priors.build(config.model, coordinates)
+    if isinstance(prior, ClosedForm):
+        prior.fit_closed_form(split.train)
     D = prior.coordinates.active
-    return Contender(
-        prior,
-        loss=lambda poses: prior.loss(poses)[0],
-        score=lambda poses: -prior.log_prob(poses) / D,
-    )
+    return Contender(prior, lambda poses: prior.loss(poses)[0], lambda poses: -prior.log_prob(poses) / D, D)
 
 
 def reference(kind: str, c: Coordinates) -> Contender:
@@ -114,89 +170,147 @@ def reference(kind: str, c: Coordinates) -> Contender:
         x = c.encode(poses)[0]
         return -(module.log_prob(x) + c.log_volume(x)) / D
 
-    return Contender(module, loss=lambda poses: score(poses).mean(), score=score)
+    return Contender(module, lambda poses: score(poses).mean(), score, D)
 
 
 def race(
-    contender: Contender, options: TrainingOptions, *, data: Splits, batch: int, minutes: float
-) -> Result:
-    """Train for this many minutes, without the time of validations."""
-    module, train = contender.module, data["train"]
-    limit, seconds, looks, steps = 60 * minutes, 0.0, 0, 0
+    contender: Contender, options: TrainingOptions, *, split: Split, batch: int, budget: Budget
+) -> tuple[Tensor, int]:
+    """Train within the budget; return the held-out scores of the best checkpoint, and the number of steps."""
+    module = contender.module
+    seconds, looks, steps, share = 0.0, 0, 0, 0.0
     optimiser = torch.optim.AdamW(module.parameters(), weight_decay=options.weight_decay, fused=True)
     ema = Ema(module, decay=options.ema) if options.ema is not None else None
     generator = torch.Generator().manual_seed(options.seed)
-    best, judged, order = math.inf, math.nan, torch.empty(0, dtype=torch.long)
-    began = time.perf_counter()
-    while seconds < limit:
+    best, kept, order = math.inf, {}, torch.empty(0, dtype=torch.long)
+    began = time.process_time()
+    while share < 1:
         if len(order) < batch:
-            order = torch.randperm(len(train), generator=generator)
+            order = torch.randperm(len(split.train), generator=generator)
         rows, order = order[:batch], order[batch:]
         for group in optimiser.param_groups:
-            group["lr"] = options.learning_rate * 0.5 * (1 + math.cos(math.pi * seconds / limit))
+            group["lr"] = options.learning_rate * 0.5 * (1 + math.cos(math.pi * min(share, 1.0)))
         module.train()
         optimiser.zero_grad(set_to_none=True)
-        torch.autograd.backward(contender.loss(train[rows]))
+        torch.autograd.backward(contender.loss(split.train[rows]))
         nn.utils.clip_grad_norm_(module.parameters(), options.grad_clip or math.inf)
         optimiser.step()
         if ema is not None:
             ema.update()
         steps += 1
-        now = time.perf_counter()
+        now = time.process_time()
         seconds, began = seconds + now - began, now
-        if seconds >= limit * (looks + 1) / LOOKS:
-            looks = int(seconds / limit * LOOKS)
-            if (found := _look(contender, ema, data["val"])) < best:
-                best, judged = found, _look(contender, ema, data["test"])
-            began = time.perf_counter()
-    return Result(judged, steps)
+        share = budget.share(seconds=seconds, steps=steps)
+        if share >= (looks + 1) / LOOKS:
+            looks = int(share * LOOKS)
+            weights = weights_of(module, ema)
+            if (found := float(scores(contender, weights, split.val).mean())) < best:
+                best, kept = found, weights
+            began = time.process_time()
+    return scores(contender, kept, split.test), steps
+
+
+def weights_of(module: nn.Module, ema: Ema | None) -> dict[str, Tensor]:
+    """Copies of the weights that are validated."""
+    if ema is None:
+        return {name: t.clone() for name, t in module.state_dict().items()}
+    with ema.applied():
+        return {name: t.clone() for name, t in module.state_dict().items()}
 
 
 @torch.no_grad()
-def _look(contender: Contender, ema: Ema | None, poses: Tensor) -> float:
-    contender.module.eval()
-    if ema is None:
-        return float(torch.cat([contender.score(part) for part in poses.split(2048)]).mean())
-    with ema.applied():
-        return float(torch.cat([contender.score(part) for part in poses.split(2048)]).mean())
+def scores(contender: Contender, weights: dict[str, Tensor], poses: Tensor) -> Tensor:
+    """NLL of each pose per dimension, with these weights; the model keeps its own."""
+    own = {name: t.clone() for name, t in contender.module.state_dict().items()}
+    contender.module.eval().load_state_dict(weights)
+    found = torch.cat([contender.score(part) for part in poses.split(512)]).double()
+    contender.module.load_state_dict(own)
+    return found
 
 
-def measure() -> dict[str, float]:
-    """Medians over the seeds, and the differences to ours in the best and the worst seed."""
-    if not SHARED.is_dir():
-        return {}
-    minutes, seeds = float(os.environ.get("BENCH_MINUTES", "1")), int(os.environ.get("BENCH_SEEDS", "3"))
-    figures: dict[str, float] = {"minutes each": minutes, "seeds": seeds}
+def line(nll: Tensor) -> dict[str, float]:
+    """Mean, median, 99th percentile and worst pose."""
+    middle, high = torch.quantile(nll, torch.tensor([0.5, 0.99], dtype=nll.dtype)).tolist()
+    return {"mean": float(nll.mean()), "median": middle, "p99": high, "worst": float(nll.max())}
+
+
+def run(out: Path) -> list[dict[str, object]]:
+    """All trainings; those in the file are not repeated."""
+    seconds, steps = float(os.environ.get("BENCH_SECONDS", "20")), int(os.environ.get("BENCH_STEPS", "500"))
+    done: list[dict[str, object]] = (
+        [json.loads(text) for text in out.read_text().splitlines()] if out.exists() else []
+    )
+    keys = ("kind", "name", "test", "seed", "budget")
+    seen = {tuple(row[k] for k in keys) for row in done}
+    budgets = {f"{seconds:g} s": Budget(seconds=seconds), f"{steps} steps": Budget(steps=steps)}
+    torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
-        data = extracted(Path(folder))
-    figures["active dimensions"] = Coordinates.fit(data["train"]).active
-    for kind in KINDS:
-        config = configs.load(kind, TrainConfig, kind="train")
-        found: dict[str, list[Result]] = {}
-        for seed in range(seeds):
-            for name, contender in contenders(config, data["train"], seed=seed).items():
-                options = config.training.model_copy(update={"seed": seed})
-                result = race(contender, options, data=data, batch=config.data.batch_size, minutes=minutes)
-                found.setdefault(name, []).append(result)
-        for name, results in found.items():
-            figures[f"{kind}, {name}: held-out NLL"] = statistics.median(r.nll for r in results)
-            figures[f"{kind}, {name}: steps"] = statistics.median(r.steps for r in results)
-            if name != "ours":
-                lower = [a.nll - b.nll for a, b in zip(found["ours"], results, strict=True)]
-                figures[f"{kind}, ours less {name}: best seed"] = min(lower)
-                figures[f"{kind}, ours less {name}: worst seed"] = max(lower)
+        tests = list(splits(Path(folder)))
+    for seed in map(int, os.environ.get("BENCH_SEEDS", "0,1,2").split(",")):
+        for (words, budget), (test, split), kind in (
+            (b, s, k) for b in budgets.items() if b[1].steps != 0 for s in tests for k in KINDS
+        ):
+            config = configs.load(kind, TrainConfig, kind="train")
+            options = config.training.model_copy(update={"seed": seed})
+            for name, make in contenders(config, split).items():
+                key = (kind, name, test, seed, words)
+                if key in seen or (kind == "gaussian_prior" and seed):
+                    continue  # one optimum for all seeds
+                torch.manual_seed(seed)
+                contender = make()
+                nll, count = race(
+                    contender, options, split=split, batch=config.data.batch_size, budget=budget
+                )
+                row = (
+                    dict(zip(keys, key, strict=True))
+                    | line(nll)
+                    | {"steps": count, "active": contender.active}
+                )
+                done.append(row)
+                with out.open("a") as file:
+                    file.write(json.dumps(row) + "\n")
+    return done
+
+
+def table(rows: list[dict[str, object]]) -> dict[str, float]:
+    """Means over the tests of a set for each seed, then medians and ranges over the seeds."""
+    figures: dict[str, float] = {}
+    sets = {"CMU folds": "CMU fold", "CMU to Bandai": "CMU to Bandai", "Bandai to CMU": "Bandai to CMU"}
+    groups = sorted({(str(r["budget"]), str(r["kind"]), str(r["name"])) for r in rows})
+    for where, start in sets.items():
+        for budget, kind, name in groups:
+            mine = [
+                r
+                for r in rows
+                if (r["budget"], r["kind"], r["name"]) == (budget, kind, name)
+                and str(r["test"]).startswith(start)
+            ]
+            seeds = sorted({int(str(r["seed"])) for r in mine})
+            for what in ("mean", "median", "p99"):
+                each = [
+                    statistics.mean(float(str(r[what])) for r in mine if r["seed"] == seed) for seed in seeds
+                ]
+                title = f"{where}, {budget}: {kind}, {name}: {what}"
+                figures[title] = statistics.median(each)
+                if what == "mean":
+                    figures[f"{title}, lowest seed"], figures[f"{title}, highest seed"] = min(each), max(each)
+            figures[f"{where}, {budget}: {kind}, {name}: worst pose"] = max(
+                float(str(r["worst"])) for r in mine
+            )
+            figures[f"{where}, {budget}: {kind}, {name}: steps"] = statistics.median(
+                float(str(r["steps"])) for r in mine
+            )
     return figures
 
 
-def contenders(config: TrainConfig, train: Tensor, *, seed: int) -> dict[str, Contender]:
-    """New models: ours and two of the reference."""
-    kind = config.model.kind
-    torch.manual_seed(seed)
-    found = {"ours": ours(config, train)}
-    for name, coordinates in (
-        ("reference", Coordinates.fit(train, standardise="none")),
-        ("reference on our coordinates", priors.fit_coordinates(config.model, train)),
-    ):
-        torch.manual_seed(seed)
-        found[name] = reference(kind, coordinates)
-    return found
+def measure() -> dict[str, float]:
+    """The table, from a run into a temporary file."""
+    if not (DATA / "amass").is_dir() or not (DATA / "bandai").is_dir():
+        return {}
+    with tempfile.TemporaryDirectory() as folder:
+        return table(run(Path(folder) / "rows.jsonl"))
+
+
+if __name__ == "__main__":
+    for figure, value in table(run(Path(sys.argv[1]))).items():
+        print(f"{figure:90} {value:9.3f}")

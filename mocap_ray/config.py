@@ -16,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from mocap_ray.errors import UserError
-from mocap_ray.options import Section
+from mocap_ray.options import Section, foreign_names
 from mocap_ray.storage import expand
 from mocap_ray.wording import counted
 
@@ -151,7 +151,7 @@ def load(
             if text is None:
                 in_file.append(f"{where}{where and ': '}{what}")
             else:
-                wrong.append(_of_override(text, where, what, schema))
+                wrong.append(_of_override(text, each, schema))
     else:
         if not wrong:
             return config
@@ -262,10 +262,12 @@ def _to_blame(where: str, overrides: Sequence[str], error: Any) -> str | None:
     return None
 
 
-def _of_override(text: str, where: str, what: str, schema: type[BaseModel]) -> str:
+def _of_override(text: str, error: Any, schema: type[BaseModel]) -> str:
     """The problem of an override; an unknown key gets the nearest one of the whole config."""
     key = text.partition("=")[0]
-    if what.startswith(_UNKNOWN) and (close := _nearest(where, _all_keys(schema))):
+    where, what = _problem(error, schema)
+    unknown = error["type"] == "extra_forbidden" and not _answer(where, error["input"], schema)
+    if unknown and (close := _nearest(where, _all_keys(schema))):
         what = f"{_UNKNOWN} Did you mean {close!r}?"
     place = "" if key.startswith(where) else f"{where}: "
     return f"--override {shorten(text, 80)}: {place}{what}"
@@ -306,6 +308,8 @@ def _problem(error: Any, schema: type[BaseModel]) -> tuple[str, str]:
     """One pydantic error: its key, and a sentence on what was found and what was expected."""
     where = ".".join(_place(error, schema))
     if error["type"] == "extra_forbidden":
+        if answer := _answer(where, error["input"], schema):
+            return where, f"{_UNKNOWN} {answer}"
         section = _walk(schema, error["loc"][:-1])[1]
         known = [] if section is None else list(section.model_fields)
         return where, f"{_UNKNOWN}{_hint(error['loc'][-1], known)}"
@@ -321,6 +325,16 @@ def _problem(error: Any, schema: type[BaseModel]) -> tuple[str, str]:
     message = error["msg"].removeprefix("Value error, ").replace("Input should be", "should be")
     found = "" if isinstance(error["input"], dict | BaseModel) else f" (found {error['input']!r})"
     return where, f"{message}{found}"
+
+
+def _answer(key: str, value: Any, schema: type[BaseModel]) -> str:
+    """What to use instead of a key of another project, or of each such key in a section; empty if it is not one."""
+    names = foreign_names(schema)
+    places = [name for name in names if name == key or name.endswith(f".{key}")]  # it may lack its section
+    if places:
+        return names[places[0]]
+    parts = value if isinstance(value, Mapping) else {}
+    return " ".join(f"{part}: {names[f'{key}.{part}']}" for part in parts if f"{key}.{part}" in names)
 
 
 def _hint(found: Any, known: Sequence[str]) -> str:

@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -18,6 +18,10 @@ class Section(BaseModel):
     """A part of a config: unknown keys are errors, values do not change after loading."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    foreign: ClassVar[Mapping[str, str]] = {}
+    """Key names of other projects -> a sentence that says what to use here: the answer to an unknown key of that name.
+    A name with dots is a key of the whole config, in any section. Subclasses add to the names of their bases."""
 
     @classmethod
     def for_values(cls, values: Mapping[str, Any]) -> type[Section]:
@@ -50,6 +54,24 @@ def may_change(section: type[BaseModel], prefix: str = "") -> tuple[str, ...]:
         elif isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             found += may_change(field.annotation, f"{prefix}{name}.")
     return tuple(found)
+
+
+def foreign_names(section: type[BaseModel], prefix: str = "") -> dict[str, str]:
+    """`Section.foreign` of a section, its bases and its subsections, by dotted key.
+
+    >>> class Part(Section):
+    ...     foreign: ClassVar = {"lr": "Use part.rate.", "other.speed": "Use part.rate."}
+    >>> sorted(foreign_names(Part, "part."))
+    ['other.speed', 'part.lr']
+    """
+    found: dict[str, str] = {}
+    for base in reversed(section.__mro__):
+        names: Mapping[str, str] = vars(base).get("foreign", {})
+        found |= {name if "." in name else f"{prefix}{name}": answer for name, answer in names.items()}
+    for name, field in section.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            found |= foreign_names(field.annotation, f"{prefix}{name}.")
+    return found
 
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -120,7 +120,8 @@ def _exit_codes(failure: type[Exception], kept: str) -> Iterator[None]:
 
 @app.command(
     short_help="Evaluate a prior on held-out poses.",
-    epilog="\b\nExample:\n  mocap-ray evaluate runs/joint_flow --out joint_flow.html",
+    epilog="\b\nExamples:\n  mocap-ray evaluate runs/joint_flow --out joint_flow.html\n"
+    "  mocap-ray evaluate runs/joint_flow --limits --quantiles 0.05 0.95",
 )
 def evaluate(
     prior: Annotated[str, typer.Argument(help="Folder of a training, a checkpoint or an export.")],
@@ -131,13 +132,47 @@ def evaluate(
         Path | None,
         typer.Option(help="The page to write; default: evaluation.html in the folder of the prior."),
     ] = None,
+    limits: Annotated[
+        bool,
+        typer.Option(
+            "--limits", help="Also write limits.json and limits.html next to the page: each joint's range."
+        ),
+    ] = False,
+    quantiles: Annotated[
+        tuple[float, float], typer.Option(help="Ends of the ranges of --limits.", metavar="LOW HIGH")
+    ] = (0.01, 0.99),
     seed: Seed = 0,
     quick: Quick = False,
     device: Device = "cpu",
 ) -> None:
     """Evaluate a prior on held-out poses: prints a table, and writes a page and the metrics as JSON."""
     target = out if out is not None else _beside(prior, "evaluation.html")
-    _report([prior], target, data=data, split=split, dataset=dataset, seed=seed, quick=quick, device=device)
+    if limits:
+        from mocap_ray.priors.judging.limits import check_quantiles
+
+        check_quantiles(quantiles)  # before an evaluation of minutes
+    page = _report(
+        [prior], target, data=data, split=split, dataset=dataset, seed=seed, quick=quick, device=device
+    )
+    if limits:
+        write_limits(prior, page.parent, data=data, dataset=dataset, quantiles=quantiles, seed=seed)
+
+
+def write_limits(prior: str, folder: Path, *, data: str | None, dataset: str | None, **options: Any) -> None:
+    """Write limits.json and limits.html: the body of `mocap-ray evaluate --limits`."""
+    from mocap_ray.pages.limits import limits_page
+    from mocap_ray.priors.judging.evaluate import learned_limits
+    from mocap_ray.storage import place
+
+    name, found = learned_limits(prior, root=data, dataset=dataset, **options)
+    where = place(folder)
+    where.write_atomic((json.dumps(found.summary(), indent=1) + "\n").encode(), "limits.json")
+    where.write_atomic(limits_page(found, name=name).encode(), "limits.html")
+    say(
+        console(),
+        f"Joint limits of {counted(len(found.bones), 'joint')}: {folder / 'limits.html'}   figures: "
+        f"{folder / 'limits.json'}",
+    )
 
 
 @app.command(
@@ -215,7 +250,7 @@ def _beside(prior: str, name: str) -> Path:
     return folder / name if "://" not in prior and folder.is_dir() else Path(name)
 
 
-def _report(paths: list[str], out: Path, *, data: str | None, seed: int, quick: bool, **where: Any) -> None:
+def _report(paths: list[str], out: Path, *, data: str | None, seed: int, quick: bool, **where: Any) -> Path:
     # Before torch is imported. Its threads spin while they wait for each other; on a busy machine, batches of a few
     # poses then take ten times as long, and as much more CPU.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -229,8 +264,9 @@ def _report(paths: list[str], out: Path, *, data: str | None, seed: int, quick: 
     options = JudgeOptions(seed=seed)
     if quick:
         options = JudgeOptions(
-            seed=seed, poses=500, train=500, samples=100, completed=16, steps=75, importance=16
-        )
+            seed=seed, poses=500, train=500, samples=100, completed=16, steps=75, importance=16,
+            likelihood=5000, geodesics=32,
+        )  # fmt: skip
     out_console = console()
     with progress_bar(out_console, "evaluating") as update:
         report = judge_all(paths, root=data, options=options, progress=update, **where)
@@ -240,12 +276,13 @@ def _report(paths: list[str], out: Path, *, data: str | None, seed: int, quick: 
     place(figures.parent).write_atomic(text.encode(), figures.name)
     print_evaluation(out_console, report)
     say(out_console, f"\nThe page with pictures: {page}   figures: {figures}")
+    return page
 
 
 def print_evaluation(out: Console, report: Evaluation) -> None:
     """Print the table of the page, and its notes."""
     from mocap_ray.cli.tables import show, simple_table
-    from mocap_ray.priors.judging.scores import rows
+    from mocap_ray.priors.judging.scores import rows, worst_line
 
     drawn = report.priors[0].judgement.held_out
     title = (
@@ -263,5 +300,7 @@ def print_evaluation(out: Console, report: Evaluation) -> None:
     ]
     heads = ["(* best)", *names, "to compare with"]
     show(out, simple_table(title, heads, texts, right=heads[1:]))
+    for prior in report.priors:
+        say(out, worst_line(prior))
     for note in report.notes:
         say(out, f"note: {note}", style="yellow")

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mocap_ray.distributed.resources import Share
     from mocap_ray.distributed.search import SearchResult
     from mocap_ray.runs.search import SearchConfig
+    from mocap_ray.searching.spread import Spread
 
 LONGEST = 300
 """Longest error message of a trial, in characters; the page and trials.csv have the full message."""
@@ -43,6 +44,8 @@ class _Row:
     last: float = math.nan
     best: float = math.nan
     best_epoch: int = 0
+    spread: Spread | None = None
+    """Over the folds, in the best epoch."""
 
 
 class SearchView(View):
@@ -83,12 +86,15 @@ class SearchView(View):
         self._update_bar()
 
     def _on_epoch(self, row: _Row, figures: dict[str, Any]) -> None:
+        from mocap_ray.searching.spread import spread_of
+
         row.epoch = int(figures.get("epoch", row.epoch))
         score = figures.get(self.config.metric)
         if score is not None:
             row.last = score
             if self._is_better(score, row.best):
                 row.best, row.best_epoch = score, row.epoch
+                row.spread = spread_of(figures, self.config.metric, self.config.mode)
 
     def _on_end(self, row: _Row, message: str) -> None:
         if row.state == FAILED:
@@ -98,7 +104,7 @@ class SearchView(View):
             say(self.console, f"trial {row.number:03d} failed: {reason}{newline}{trace}", style="red")
         if self.console.is_terminal:
             return
-        score = f"best {self.config.metric} {row.best:.5g} in epoch {row.best_epoch}"
+        score = f"best {self.config.metric} {row.best:.5g} in epoch {row.best_epoch}{_spread(row.spread)}"
         figures = [
             *([] if math.isnan(row.best) else [score]),
             *(f"{key.rpartition('.')[2]} {_text(value)}" for key, value in row.values.items()),
@@ -138,10 +144,13 @@ class SearchView(View):
     def table(self) -> Table:
         """The trials that have started, as many as fit on the terminal."""
         from mocap_ray.searching.results import short_names
+        from mocap_ray.searching.spread import SPREAD_HEADS, spread_text
 
         keys = list(self.config.space)
         rows = self._ranked()[: max(3, self.console.height - OTHER_LINES)]
-        heads = ["trial", "state", "epoch", self.config.metric, "best", *short_names(keys)]
+        folds = any(row.spread for row in self.trials.values())
+        spread = SPREAD_HEADS if folds else ()
+        heads = ["trial", "state", "epoch", self.config.metric, "best", *spread, *short_names(keys)]
         cells = [
             (
                 f"{row.number:03d}",
@@ -149,20 +158,22 @@ class SearchView(View):
                 str(row.epoch or ""),
                 _number(row.last),
                 _number(row.best),
+                *(spread_text(row.spread, "{:.3g}".format) if folds else ()),
                 *(_text(row.values.get(key)) for key in keys),
             )
             for row in rows
         ]
-        return simple_table("", heads, cells, right=heads[2:5])
+        return simple_table("", heads, cells, right=heads[2 : 5 + len(spread)])
 
 
 def print_search(console: Console, outcome: SearchResult, config: SearchConfig, *, most: int = 20) -> None:
     """Print the table of a finished search, best first, and the next commands."""
-    from mocap_ray.searching.results import cloned, heads, short_names, table
+    from mocap_ray.searching.results import cloned, folded, heads, short_names, table
 
     keys = list(config.space)
     rows = table(outcome.trials, keys, config.metric, config.mode)
-    names = heads(short_names(keys), config.metric, lineage=cloned(outcome.trials))
+    folds = folded(outcome.trials, config.metric, config.mode)
+    names = heads(short_names(keys), config.metric, lineage=cloned(outcome.trials), folds=folds)
     words = outcome.words
     unit = (
         f", {config.metric} in {words.loss_unit}" if words.loss_unit and config.metric == "val_loss" else ""
@@ -177,12 +188,20 @@ def print_search(console: Console, outcome: SearchResult, config: SearchConfig, 
     commands = [typed("mocap-ray", command, f"{outcome.out}/best") for command in words.commands[:1]]
     commands += tensorboard_command(f"{outcome.out}/trials")
     end = ":" if commands else "."
-    say(
-        console,
-        f"\n{outcome.out}/page.html shows the trials; {outcome.out}/best is the best {words.result}{end}",
-    )
+    say(console, f"\n{outcome.out}/page.html shows the trials; {outcome.out}/best is {_best(outcome)}{end}")
     for command in commands:
         say(console, f"  {command}")
+
+
+def _best(outcome: SearchResult) -> str:
+    """What the folder `best` contains."""
+    if outcome.best_fold is None:
+        return f"the best {outcome.words.result}"
+    return f"fold {outcome.best_fold} of the best trial, the median one; {outcome.out}/best/folds has all its folds"
+
+
+def _spread(spread: Spread | None) -> str:
+    return "" if spread is None else f" (mean; std of folds {spread.std:.3g}, worst {spread.worst:.5g})"
 
 
 def _number(value: float) -> str:

@@ -56,6 +56,8 @@ class TrainView(View):
     def on_epoch_saved(self, report: EpochReport) -> None:
         """Show the metrics of an epoch."""
         val = f" val {report.val['loss']:.4f}" if "loss" in report.val else ""
+        if "loss_std" in report.val:
+            val += f" (std of folds {report.val['loss_std']:.4f})"
         text = (
             f"epoch {report.epoch} of {report.epochs}: loss {report.train['loss']:.4f}{val}, "
             f"best {report.best_loss:.4f} (epoch {report.best_epoch}), "
@@ -67,6 +69,9 @@ class TrainView(View):
 
 def print_training(console: Console, summary: Mapping[str, Any], root: str, words: TaskWords) -> None:
     """Print the table of a finished training, and the next commands."""
+    if "each" in summary:
+        print_folds(console, summary, root, words)
+        return
     rows = training_rows(summary, words)
     if "degenerate" in summary:
         from mocap_ray.priors.degeneracy import grouped
@@ -80,6 +85,45 @@ def print_training(console: Console, summary: Mapping[str, Any], root: str, word
     say(console, f"\n{root} contains the {words.result}.{' Next:' if commands else ''}")
     for command in commands:
         say(console, f"  {command}")
+
+
+def print_folds(console: Console, summary: Mapping[str, Any], root: str, words: TaskWords) -> None:
+    """Print the figures of each fold in the epoch with the best mean, their mean and spread, and the next commands."""
+    each, unit = summary["each"], f", {words.loss_unit}" if words.loss_unit else ""
+    heads = ["fold", f"{words.group}s held out", "trained on", "validated on", "val loss"]
+    rows = [
+        [
+            str(own["fold"]),
+            _shortened(own["held_out"]),
+            counted(own["rows"], words.row),
+            counted(own["val_rows"], words.row),
+            _loss(own["best_loss"]),
+        ]
+        for own in each
+    ]
+    rows += [
+        [label, "", "", "", _loss(summary.get(key))]
+        for label, key in (("mean", "best_loss"), ("std", "best_loss_std"), ("worst", "best_loss_max"))
+    ]
+    epochs = f"epoch {summary['best_epoch']} of {summary['epochs']}"
+    title = f"{counted(len(each), 'fold')}, {summary['kind']}, {epochs}{unit}"
+    show(console, simple_table(title, heads, rows, right=heads[2:]))
+    if summary["caveat"]:
+        say(console, f"note: {summary['caveat']}", style="yellow")
+    say(console, f"ended by training.{summary['reason']}; training time {duration(summary['seconds'])}")
+    commands = [typed("mocap-ray", command, f"{root}/folds/0") for command in words.commands[:1]]
+    commands += tensorboard_command(f"{root}/folds")
+    then = " Next:" if commands else ""
+    say(
+        console,
+        f"\n{root}/folds contains the {words.result} of each fold, {root}/summary.json all figures.{then}",
+    )
+    for command in commands:
+        say(console, f"  {command}")
+
+
+def _loss(value: float | None) -> str:
+    return "" if value is None or math.isnan(value) else f"{value:.4f}"
 
 
 def tensorboard_command(folder: str) -> list[str]:

@@ -6,7 +6,7 @@ import hashlib
 import os
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -55,25 +55,29 @@ class PoseRows(RowSource):
 
     Attributes:
         root: root of the data set.
-        split: name of the split.
+        split: name of the split, or of several.
         dataset: only this sub-dataset.
         domain: only this domain.
+        subjects: only the clips of these.
+        opened: the data set, if it is open already; other processes open it again.
     """
 
     root: str
-    split: str
+    split: str | tuple[str, ...]
     dataset: str | None = None
     domain: str | None = None
+    subjects: frozenset[str] | None = None
+    opened: DataSet | None = field(default=None, compare=False, repr=False)
     shape = SHAPE
     dtype = np.dtype(np.float32)
 
     def __getstate__(self) -> dict[str, object]:
-        return {"root": self.root, "split": self.split, "dataset": self.dataset, "domain": self.domain}
+        return {name: getattr(self, name) for name in ("root", "split", "dataset", "domain", "subjects")}
 
     @cached_property
     def source(self) -> DataSet:
         """The data set, opened once in each process. Raises DataSetError."""
-        return open(self.root)
+        return open(self.root) if self.opened is None else self.opened
 
     @cached_property
     def counts(self) -> Mapping[int, int]:
@@ -82,23 +86,58 @@ class PoseRows(RowSource):
         Raises:
             DataSetError: no such split, sub-dataset or domain, or no column `poses`.
         """
-        numbers = self.source.selected(split=self.split, dataset=self.dataset, domain=self.domain)
+        numbers = self._shards()
         self.source.checked_columns([COLUMN])
         shards = self.source.shards
-        return {k: shards[k].frames + shards[k].rows for k in numbers}
+        if self.subjects is None:
+            return {k: shards[k].frames + shards[k].rows for k in numbers}
+        rows = {k: sum(rows for who, rows in self._clips(k) if who in self.subjects) for k in numbers}
+        return {k: count for k, count in rows.items() if count}
+
+    def _shards(self) -> list[int]:
+        """Numbers of the shards of the splits, in the order of the manifest."""
+        names = (self.split,) if isinstance(self.split, str) else self.split
+        chosen = (
+            self.source.selected(split=name, dataset=self.dataset, domain=self.domain) for name in names
+        )
+        return sorted({number for numbers in chosen for number in numbers})
+
+    def _clips(self, shard: int) -> list[tuple[str, int]]:
+        """Subject and largest number of poses of each clip of a shard."""
+        first = sum(s.rows for s in self.source.shards[:shard])
+        clips = self.source.index.slice(first, self.source.shards[shard].rows)
+        return [
+            (who, rows + 1)
+            for who, rows in zip(clips["subject"].to_pylist(), clips["num_frames"].to_pylist(), strict=True)
+        ]
+
+    def by_subject(self) -> dict[str, int]:
+        """Largest number of poses of each subject. Raises DataSetError as `counts` does."""
+        found: dict[str, int] = {}
+        for shard in self._shards():
+            for who, rows in self._clips(shard):
+                found[who] = found.get(who, 0) + rows
+        return found
 
     def blocks(self, shard: int) -> Iterator[Block]:
         """Row group after row group (about 100 clips each)."""
         with self.source.open_shard(shard) as file:
             for group in range(file.num_row_groups):
-                yield _block(file.read_row_group(group, ["clip_id", COLUMN]))
+                if self.subjects is None:
+                    yield _block(file.read_row_group(group, ["clip_id", COLUMN]))
+                    continue
+                table = file.read_row_group(group, ["clip_id", "subject", COLUMN])
+                chosen = pc.is_in(table["subject"], value_set=pa.array(sorted(self.subjects), pa.string()))
+                if pc.any(chosen).as_py():
+                    yield _block(table.filter(chosen))
 
     def empty(self) -> NoPoses:
         """The error if no clip has poses."""
         of = f" of dataset '{self.dataset}'" if self.dataset else ""
         of += f" of domain '{self.domain}'" if self.domain else ""
+        splits = self.split if isinstance(self.split, str) else ", ".join(self.split)
         return NoPoses(
-            f"{self.source.place.uri}: no clip of split '{self.split}'{of} has poses (mirrored twins and sources of "
+            f"{self.source.place.uri}: no clip of split '{splits}'{of} has poses (mirrored twins and sources of "
             "joints alone have none). Choose another split, or extract recordings with pose parameters."
         )
 
@@ -133,7 +172,11 @@ def read_poses(
         DataSetError: no data set, no such split, no column `poses`, only clips without poses, or numbers that
             are not finite; the message says what to do.
     """
-    rows = PoseRows(os.fspath(root), split, dataset, domain)
+    return poses_of(PoseRows(os.fspath(root), split, dataset, domain))
+
+
+def poses_of(rows: PoseRows) -> Poses:
+    """Read rows into memory, with the names of their clips. Raises DataSetError."""
     loaded = rows.load()
     assert isinstance(loaded, ArrayRows)
     return Poses(loaded.data, loaded.item, loaded.item_names, manifest_hash(rows.source))

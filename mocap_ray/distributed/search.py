@@ -26,7 +26,8 @@ from mocap_ray.pages.searches import PAGE_NAME, write_page
 from mocap_ray.runs.job import require_lasting
 from mocap_ray.runs.ray import RayOptions
 from mocap_ray.runs.search import SearchConfig, base_values, check_search
-from mocap_ray.searching.results import Trial, export_best, name, ranked, read_trials, write_csv
+from mocap_ray.searching.best import export_best
+from mocap_ray.searching.results import Trial, name, ranked, read_trials, write_csv
 from mocap_ray.searching.setup import SearchSetup
 from mocap_ray.searching.space import draw_trials
 from mocap_ray.storage import Place, place
@@ -67,6 +68,7 @@ class SearchResult:
         best: the best trial.
         run_s: duration of this run in seconds.
         words: nouns of the task.
+        best_fold: the fold of the best trial that `best/` contains; None without folds.
     """
 
     out: str
@@ -74,6 +76,7 @@ class SearchResult:
     best: Trial
     run_s: float
     words: TaskWords
+    best_fold: int | None = None
 
 
 def search(
@@ -241,8 +244,8 @@ def _finish(
             for t in trials[:10]
         )
         raise SearchFailed(f"{out.uri}: no trial reported {config.metric}:{reasons}")
-    export_best(out, best, description=words.description)
-    return SearchResult(out.uri, trials, best, time.monotonic() - start, words)
+    fold = export_best(out, best, metric=config.metric, description=words.description)
+    return SearchResult(out.uri, trials, best, time.monotonic() - start, words, fold)
 
 
 def _page_setup(config: SearchConfig, words: TaskWords) -> SearchSetup:

@@ -30,6 +30,8 @@ from mocap_ray.runs.job import require_lasting
 from mocap_ray.runs.ray import RayOptions
 from mocap_ray.runs.train import TrainConfig
 from mocap_ray.storage import Place, expand, place
+from mocap_ray.training.checkpoint import CHECKPOINTS, EXPORT
+from mocap_ray.training.folds import fold_folders
 from mocap_ray.training.prepare import prepare, refuse_both
 from mocap_ray.wording import counted
 
@@ -164,7 +166,10 @@ def team_run(
 
 def clean(out: Place) -> None:
     """Remove temporary files of a killed run, and the folder of Ray Train."""
-    for folder in (out.path, out.join("checkpoints"), out.join("export")):
+    folders = [
+        place.join(*part) for place in (out, *fold_folders(out)) for part in ((), (CHECKPOINTS,), (EXPORT,))
+    ]
+    for folder in folders:
         for info in out.fs.get_file_info(pafs.FileSelector(folder, allow_not_found=True)):
             if info.type == pafs.FileType.Directory and info.base_name.startswith(f"{RAY_FOLDER}-"):
                 out.fs.delete_dir(info.path)

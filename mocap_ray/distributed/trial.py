@@ -5,9 +5,10 @@ Ray 2.60 runs Ray Train (V2) inside a Tune function, whose process itself needs 
 
 from __future__ import annotations
 
+import math
 import tempfile
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +25,12 @@ from mocap_ray.lock import Locked, lock
 from mocap_ray.runs.search import SearchConfig, trial_config
 from mocap_ray.runs.train import TrainConfig
 from mocap_ray.searching.population import Clone, Record, Stage, mutate, read_record
-from mocap_ray.searching.results import STOPPED_NAME, name, read_trial, text
+from mocap_ray.searching.results import STOPPED_NAME, is_better, name, read_trial, text
+from mocap_ray.searching.spread import score_of
 from mocap_ray.storage import Place, place
 from mocap_ray.training.callbacks import EpochReport, Progress, TrainStart
-from mocap_ray.training.checkpoint import LAST
 from mocap_ray.training.exploit import epochs_of, exploit
-from mocap_ray.training.prepare import prepare
+from mocap_ray.training.prepare import discard, prepare
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +108,7 @@ def _train_trial(number: int, drawn: dict[str, Any], task: TrialSetup) -> None:
         existing = read_trial(out, number)
         if not existing.finished:
             prepare(config.setup(), resume=existing.started, overwrite=not existing.started)
-    reporting = _Reporting(number, search, task.events)
+    reporting = _Reporting(number, search, task.events, out)
     if not existing.finished:
         team_run(config, task.part, reporting, trial=True, searched=list(search.space))
     if not reporting.reported:
@@ -132,9 +133,9 @@ def _prepare_record(number: int, values: dict[str, Any], task: TrialSetup, clone
     if search.scheduler != "pbt":
         if record.values and record.values != values:
             # After a kill, Tune has lost this proposal and the searcher now proposes other values.
-            out.remove("summary.json")
-            out.remove("checkpoints", LAST)
-        record = Record(number, values)
+            discard(out)
+        kept = record.score if record.values == values else {}
+        record = Record(number, values, score=kept)
         record.write(out)
         return record
     if not record.values:
@@ -210,8 +211,8 @@ def _no_metric(metric: str, columns: Iterable[str]) -> UserError:
 class _Reporting:
     """Reports every validation to Tune, which may stop the trial within this call."""
 
-    def __init__(self, number: int, search: SearchConfig, events: EventQueue) -> None:
-        self.number, self.search, self.events = number, search, events
+    def __init__(self, number: int, search: SearchConfig, events: EventQueue, out: Place) -> None:
+        self.number, self.search, self.events, self.out = number, search, events, out
         self.reported = False
 
     def on_cluster(self, cluster: Any, part: Share) -> None:
@@ -225,6 +226,7 @@ class _Reporting:
 
     def on_epoch_saved(self, report: EpochReport) -> None:
         row = report.row()
+        self._write_score(row)
         self.events.put("epoch", (self.number, row))
         if self.search.metric in row:
             self.reported = True
@@ -232,6 +234,16 @@ class _Reporting:
         elif report.val:
             # Fails now, and not after the last epoch.
             raise _no_metric(self.search.metric, row)
+
+    def _write_score(self, row: dict[str, int | float]) -> None:
+        """Write the best mean over the folds so far, and its spread, into trial.json."""
+        score, out = score_of(row, self.search.metric), self.out
+        if score is None:
+            return
+        record = read_record(out, self.number)
+        before = record.score.get(self.search.metric, math.nan)
+        if is_better(row[self.search.metric], before, self.search.mode):
+            replace(record, score=score).write(out)
 
     def on_note(self, text: str) -> None:
         """Not reported."""

@@ -16,7 +16,7 @@ from mocap_ray.errors import UserError, bug_report
 from mocap_ray.lock import Locked, lock
 from mocap_ray.runs.train import TrainConfig
 from mocap_ray.storage import place
-from mocap_ray.training import session
+from mocap_ray.training import lockstep
 from mocap_ray.training.streaming import ShardReader
 from mocap_ray.training.team import Team
 
@@ -37,7 +37,7 @@ def work(task: dict[str, Any]) -> None:
         out = place(config.output.root) if task["trial"] and team.rank == 0 else None
         with nullcontext() if out is None else lock(out, what="training", wait_s=LEAVE_S):
             setup = replace(config.setup(), searched=task["searched"])
-            summary = session.run(setup, team=team, callback=forward, reader=_reader)
+            summary = lockstep.run(setup, team=team, callback=forward, reader=_reader)
     except Exception as error:
         if not _is_retryable(error, team):
             # A restart would fail again; the driver stops the run on this event.

@@ -28,21 +28,21 @@ def only_hands(judgement: Judgement) -> bool:
 def header(judgement: Judgement) -> list[Markup]:
     """The first samples."""
     poses = judgement.curves.shown[:HEADER]
-    return _drawing(judgement)(poses, labels=[f"Sample {k + 1}" for k in range(len(poses))])
+    return drawing(judgement)(poses, labels=[f"Sample {k + 1}" for k in range(len(poses))])
 
 
 def galleries(report: Evaluation) -> list[tuple[str, int, str, list[Markup]]]:
     """Title, colour, remark and pictures: the held-out poses first, then each prior's samples."""
     lead = report.priors[0].judgement
     real = np.array(report.real[:SHOWN])
-    real[:, _unseen(lead)] = 0.0
+    real[:, unseen(lead)] = 0.0
     sets = [("held-out poses", REAL, f"split {report.split}", real)]
     for k, p in enumerate(report.priors):
         remark = p.judgement.kind if p.judgement.kind != p.name else ""
         sets.append((p.name, k, remark, p.judgement.curves.shown[:SHOWN]))
     # Drawn in one call, so that all have the same scale.
     labels = [f"{name}, {k + 1}" for name, _, _, poses in sets for k in range(len(poses))]
-    drawn = _drawing(lead)(np.concatenate([poses for *_, poses in sets]), labels=labels)
+    drawn = drawing(lead)(np.concatenate([poses for *_, poses in sets]), labels=labels)
     found = []
     for name, colour, remark, poses in sets:
         found.append((name, colour, remark, drawn[: len(poses)]))
@@ -95,7 +95,7 @@ def _completed_rows(group: Sequence[tuple[int, Judged, Examples]]) -> list[list[
     _, lead, first = group[0]
     names = [("held-out pose", REAL), *((p.name, k) for k, p, _ in group), ("mean pose", REAL)]
     poses = np.stack([first.truth, *(e.found for *_, e in group), first.mean], axis=1)
-    poses[:, :, _unseen(lead.judgement)] = 0.0
+    poses[:, :, unseen(lead.judgement)] = 0.0
     errors = np.stack([*(e.error_deg for *_, e in group), first.mean_pose_deg], axis=1)
     cells = [["", *(f"{v:.1f}°" for v in row)] for row in errors.tolist()]
     labels = [
@@ -114,11 +114,11 @@ def _completed_rows(group: Sequence[tuple[int, Judged, Examples]]) -> list[list[
     ]
 
 
-def _drawing(judgement: Judgement) -> Callable[..., list[Markup]]:
+def drawing(judgement: Judgement) -> Callable[..., list[Markup]]:
     """The function that draws poses: stick figures, or hands if a prior models hands alone."""
     return pictures.hand_figures if only_hands(judgement) else pictures.body_figures
 
 
-def _unseen(judgement: Judgement) -> list[int]:
+def unseen(judgement: Judgement) -> list[int]:
     """Joints that a prior does not model; its samples show them at rest."""
     return [j for j in range(55) if all(3 * j + k not in judgement.index for k in range(3))]

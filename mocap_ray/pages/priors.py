@@ -11,10 +11,10 @@ from pathlib import Path
 from mocap_ray.drawing import templates
 from mocap_ray.drawing.templates import SHARED
 from mocap_ray.errors import UserError
-from mocap_ray.pages import TEMPLATES, prior_charts, prior_figures
+from mocap_ray.pages import TEMPLATES, prior_charts, prior_figures, prior_tails
 from mocap_ray.priors.judging.evaluate import Evaluation
 from mocap_ray.priors.judging.judgement import Judgement
-from mocap_ray.priors.judging.scores import rows
+from mocap_ray.priors.judging.scores import rows, short
 from mocap_ray.storage import place
 from mocap_ray.wording import listed
 
@@ -56,6 +56,8 @@ def priors_page(report: Evaluation) -> str:
             (p.name, k, prior_charts.energies(p.name, p.judgement.curves.energies))
             for k, p in enumerate(priors)
         ],
+        worst=prior_tails.worst_poses(priors),
+        far=prior_tails.far_from_data(priors),
         completions=prior_figures.completions(priors),
         completed=prior_figures.completed(priors),
         memory=prior_charts.memory(priors),
@@ -77,6 +79,7 @@ def _stats(j: Judgement) -> list[tuple[str, str, str]]:
     completions = {c.hidden: c for c in j.completions}
     stats = [
         (f"{j.likelihood.nll:.2f}", "nats", "held-out NLL per dimension"),
+        (short(j.likelihood.tail.worst), "nats", "the same of the worst pose"),
         (f"{j.auroc[10.0]:.3f}", "", "AUROC at 10 degrees"),
     ]
     for hidden in ("an arm", "a finger"):

@@ -14,7 +14,7 @@ from mocap_ray.drawing import templates
 from mocap_ray.drawing.templates import SHARED
 from mocap_ray.pages import TEMPLATES, search_charts
 from mocap_ray.pages.search_charts import NOT_SEARCHED, score
-from mocap_ray.searching.results import STATES, Trial, cloned, heads, name, ranked, table, text
+from mocap_ray.searching.results import STATES, Trial, cloned, folded, heads, name, ranked, table, text
 from mocap_ray.searching.setup import SearchSetup
 from mocap_ray.storage import Place
 from mocap_ray.wording import counted
@@ -49,12 +49,15 @@ def search_page(trials: Sequence[Trial], search: SearchSetup, *, where: str) -> 
         where=where,
         best=best,
         best_value=f"{score(best, search):.5g}" if best else "",
+        best_spread=best.spread(search.metric, search.mode) if best else None,
         best_values=[(key, text(values.get(key)) or NOT_SEARCHED) for key in keys] if best else [],
         states=[(LABELS.get(state, state), states.count(state)) for state in STATES if state in states],
         reload_s=RELOAD_S if any(t.searching for t in trials) else None,
         ended=sum(state not in ("running", "waiting") for state in states),
         diverged=[name(t.number) for t in trials if t.diverged],
-        heads=heads(keys, search.metric, lineage=cloned(trials)),
+        heads=heads(
+            keys, search.metric, lineage=cloned(trials), folds=folded(trials, search.metric, search.mode)
+        ),
         rows=table(trials, keys, search.metric, search.mode),
         axes=len(keys) + 1,
         parallel=search_charts.parallel(order, search),

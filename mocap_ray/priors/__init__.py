@@ -47,5 +47,9 @@ def build(config: PriorConfig, coordinates: Coordinates) -> Prior:
 def fit_coordinates(config: PriorConfig, poses: Any, *, joints: JointChoice = "all") -> Coordinates:
     """Fit the coordinates that a model's config requires to the training split [N, 55, 3]; see `Coordinates.fit`."""
     return Coordinates.fit(
-        poses, joints=joints, representation=config.representation, standardise=config.standardise
+        poses,
+        joints=joints,
+        representation=config.representation,
+        standardise=config.standardise,
+        floor_deg=config.floor_deg if config.tails == "heavy" else 0.0,
     )

@@ -48,5 +48,4 @@ class ImportanceWeighted(Prior):
     ) -> Tensor:
         """Bound [*B] on the log density: ELBO for one sample, IWAE for more (None: the config's value)."""
         x, mask, batch = self.coordinates.encode(poses, visible)
-        log_density = self.log_density(x, mask, samples=samples, generator=generator)
-        return (log_density + self.coordinates.log_volume(x, mask)).reshape(batch)
+        return self._log_prob(x, mask, samples=samples, generator=generator).reshape(batch)

@@ -16,17 +16,14 @@ often lie in a thin sheet across the axes (knees 27 degrees wide and 0.4 thick),
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
-from pydantic import Field, TypeAdapter, ValidationError
 from torch import Tensor, nn
-from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
 
-from mocap_ray.documents import first_problem
-from mocap_ray.errors import UserError
+from mocap_ray.priors.description import Description, Representation, Standardise, checked
 from mocap_ray.priors.forms import (
     AT_REST,
     FORMS,
@@ -39,35 +36,26 @@ from mocap_ray.priors.forms import (
 )
 from mocap_ray.priors.rotations import canonical, log_haar, turned
 from mocap_ray.priors.statistics import Statistics
+from mocap_ray.priors.tails import (
+    normal_draw,
+    student_log_density,
+    student_scale,
+    uniform_draw,
+    uniform_log_density,
+)
 from mocap_ray.skeleton import SMPLX_JOINTS, SMPLX_PARENTS
 
-Representation = Literal["rotvec", "tangent"]
-Standardise = Literal["none", "axis", "joint"]
 
+class Measures(NamedTuple):
+    """Volumes at a pose, joint by joint.
 
-Number = Annotated[float, Field(allow_inf_nan=False)]
-Triple = Annotated[list[Number], Field(min_length=3, max_length=3)]
-Square = Annotated[list[Triple], Field(min_length=3, max_length=3)]
-PER_JOINT = Field(min_length=J, max_length=J)
+    Attributes:
+        log_volume: log |dx / d rotation vector|: added to a log density of x, it gives one of rotation vectors.
+        log_uniform: log density of rotation vectors of uniformly distributed rotations, see `tails.py`.
+    """
 
-
-class Description(TypedDict):
-    """Coordinates as plain JSON values: the `coordinates` of a prior.json."""
-
-    joints: Annotated[list[str], Field(min_length=1, max_length=J)]
-    representation: Representation
-    standardise: Standardise
-    active: Annotated[list[Annotated[int, Field(ge=0, lt=3 * J)]], Field(min_length=1, max_length=3 * J)]
-    degenerate: dict[str, str]
-    constants: Annotated[list[Triple], PER_JOINT]
-    follow: Annotated[list[Square], PER_JOINT]
-    mean: Annotated[list[Number], Field(max_length=3 * J)]
-    std: Annotated[list[Annotated[Number, Field(gt=0)]], Field(max_length=3 * J)]
-    factor: Annotated[list[Square], Field(max_length=J)]
-    centre: Annotated[list[Triple], PER_JOINT]
-
-
-_DESCRIPTION = TypeAdapter(Description)
+    log_volume: Float[Tensor, "n L"]
+    log_uniform: Float[Tensor, "n L"]
 
 
 class Coordinates(nn.Module):
@@ -84,6 +72,8 @@ class Coordinates(nn.Module):
         spread: [D, D] chart numbers minus their mean = spread @ x, lower triangular within each joint.
         std: [D] standard deviations of the active axes, rad, with any `standardise`.
         log_scale: [D]; its sum is log |d rotation vector / dx| of the scaling, also within each joint.
+        axes: [L] number of active axes of each active joint.
+        position_of: [D] the joint of each coordinate, as a position in `active_joints`.
         fill: [D] coordinates of the training mean: the values of hidden joints where a model needs numbers.
     """
 
@@ -96,7 +86,11 @@ class Coordinates(nn.Module):
     joint_index: Tensor
     within: Tensor
     joint_of: Tensor
+    position_of: Tensor
+    first_of: Tensor
+    axes: Tensor
     log_scale: Tensor
+    joint_log_scale: Tensor
     spread: Tensor
 
     def __init__(
@@ -127,6 +121,10 @@ class Coordinates(nn.Module):
         joints_in_use = torch.tensor(self.active_joints)
         position = torch.searchsorted(joints_in_use, index // 3)
         self.register_buffer("joint_of", index // 3, persistent=False)
+        self.register_buffer("position_of", position, persistent=False)
+        first = torch.searchsorted(position, torch.arange(len(joints_in_use), device=position.device))
+        self.register_buffer("first_of", first, persistent=False)
+        self.register_buffer("axes", torch.bincount(position, minlength=len(joints_in_use)), persistent=False)
         self.register_buffer("joint_index", joints_in_use, persistent=False)
         self.register_buffer("within", 3 * position + index % 3, persistent=False)
         self._register_scaling()
@@ -139,6 +137,7 @@ class Coordinates(nn.Module):
         joints: JointChoice = "all",
         representation: Representation = "rotvec",
         standardise: Standardise = "axis",
+        floor_deg: float = 0.0,
     ) -> Coordinates:
         """Fit coordinates to the training split.
 
@@ -147,11 +146,14 @@ class Coordinates(nn.Module):
             joints: see `joint_indices`.
             representation: the chart; see the module's docstring.
             standardise: the scaling; see the module's docstring.
+            floor_deg: width in degrees that is added in quadrature to that of each direction, for the scaling.
 
         Raises:
             UserError: fewer than two poses, a number that is not finite, or nothing that varies.
         """
-        statistics = Statistics.of(torch.as_tensor(poses), joints=joints, tangent=representation == "tangent")
+        statistics = Statistics.of(
+            torch.as_tensor(poses), joints=joints, tangent=representation == "tangent", floor_deg=floor_deg
+        )
         return cls(statistics, representation=representation, standardise=standardise)
 
     # ---- forms -----------------------------------------------------------------------------------------------
@@ -200,6 +202,31 @@ class Coordinates(nn.Module):
         vectors = canonical(self._from_chart(self._chart_numbers(x)))
         return self.constants.expand(len(x), J, 3).index_copy(1, self.joint_index, vectors)
 
+    def project(self, poses: Tensor) -> Float[Tensor, "*B J 3"]:
+        """Poses with excluded axes as samples have them: at their constants, or following the active ones.
+
+        Active axes and joints that are not chosen are passed through. Differentiable: gradients of excluded axes
+        are zero. A density is the same before and after, except where a rotation folds at the angle pi.
+
+        Args:
+            poses: any form that `rotvecs` accepts.
+
+        Returns:
+            Canonical rotation vectors of the J joints that the poses have, rad: `energy` hides the missing ones.
+        """
+        count = form_of(poses)[1]
+        vectors = self.rotvecs(poses)
+        chosen = torch.zeros(J, 1, dtype=torch.bool, device=vectors.device)
+        chosen[list(self.joints)] = True
+        active = torch.zeros(3 * J, dtype=torch.bool, device=vectors.device)
+        active[list(self.index_list)] = True
+        kept = torch.where(active.reshape(J, 3), vectors, 0.0)
+        placed = kept + self.constants  # which are zero on active axes
+        if self.follows:
+            placed = placed + torch.einsum("jik,...jk->...ji", self.follow, kept)
+        found = torch.where(chosen, canonical(placed), vectors)
+        return found if count == J else found[..., list(FORMS[count]), :]
+
     def scale(self, raw: Float[Tensor, "n D"]) -> Float[Tensor, "n D"]:
         """Chart numbers (rad) to coordinates."""
         if self.standardise == "joint":
@@ -223,24 +250,57 @@ class Coordinates(nn.Module):
     def log_volume(
         self, x: Float[Tensor, "n D"], visible: Bool[Tensor, "n D"] | None = None
     ) -> Float[Tensor, "n"]:
-        """Log |dx / d rotation vector| [n]: add it to a log density of x to get one of rotation vectors.
+        """Log |dx / d rotation vector| [n]; hidden coordinates contribute zero. See `measures`."""
+        volume = self.measures(x).log_volume
+        return (volume if visible is None else torch.where(self.joint_mask(visible), volume, 0.0)).sum(-1)
+
+    def measures(self, x: Float[Tensor, "n D"]) -> Measures:
+        """Volumes at x, joint by joint.
 
         Scaling gives -sum log_scale. The chart gives log_haar(r) - log_haar(t) per joint: both are coordinates
-        of the same rotation, and Haar measure is invariant to R_mean. Hidden coordinates contribute zero.
+        of the same rotation, and Haar measure is invariant to R_mean.
         """
-        per_axis = -self.log_scale
-        volume = per_axis.expand_as(x) if visible is None else torch.where(visible, per_axis, 0.0)
-        total = volume.sum(-1)
-        if self.representation == "rotvec":
-            return total
-        t = self._chart_numbers(x)
         # Coordinates beyond pi fold in both terms: the chart ends at the ball of radius pi.
-        change = log_haar(canonical(self._from_chart(t))) - log_haar(canonical(t))
-        if visible is not None:
-            joints = torch.zeros(len(x), J, dtype=torch.bool, device=x.device)
-            joints[:, self.joint_of] = visible
-            change = torch.where(joints[:, self.joint_index], change, 0.0)
-        return total + change.sum(-1)
+        t = canonical(self._chart_numbers(x))
+        volume = self.joint_log_scale.neg().expand(len(x), -1)
+        if self.representation == "rotvec":
+            return Measures(volume, uniform_log_density(t, self.axes))
+        r = canonical(self._from_chart(t))
+        haar = log_haar(r)
+        return Measures(volume + haar - log_haar(t), uniform_log_density(r, self.axes, haar))
+
+    # ---- joints ----------------------------------------------------------------------------------------------
+
+    def by_joint(self, terms: Float[Tensor, "n D"]) -> Float[Tensor, "n L"]:
+        """Sum the terms of each active joint."""
+        if self.active == 3 * len(self.active_joints):
+            return terms.reshape(len(terms), len(self.active_joints), 3).sum(-1)
+        sums = terms.new_zeros(len(terms), len(self.active_joints))
+        return sums.index_add(1, self.position_of, terms)
+
+    def joint_mask(self, visible: Bool[Tensor, "n D"]) -> Bool[Tensor, "n L"]:
+        """Mask of active joints, from one of coordinates."""
+        return visible[:, self.first_of]
+
+    def joint_student(self, x: Float[Tensor, "n D"], *, dof: int) -> Float[Tensor, "n L"]:
+        """Log density in x of a Student-t distribution for each joint, with the scale of the training poses."""
+        z = (x - self.mean) / self.std if self.standardise == "none" else x
+        density = student_log_density(self.by_joint(z.square()), self.axes, dof)
+        return density - self.by_joint(self.std.log()[None]) if self.standardise == "none" else density
+
+    def student_draw(self, n: int, dof: int, generator: torch.Generator | None) -> Float[Tensor, "n D"]:
+        """Samples of `joint_student`."""
+        z = normal_draw(self.mean, n, generator)
+        z = z * student_scale((n, len(self.active_joints)), dof, generator, self.mean)[:, self.position_of]
+        return z * self.std + self.mean if self.standardise == "none" else z
+
+    def uniform_draw(self, n: int, generator: torch.Generator | None) -> Float[Tensor, "n D"]:
+        """Coordinates of uniformly distributed rotations."""
+        L = len(self.active_joints)
+        active = torch.zeros(3 * L, dtype=torch.bool, device=self.within.device)
+        active[self.within] = True
+        vectors = uniform_draw(n, active.reshape(L, 3), generator).to(self.mean)
+        return self.scale(self._to_chart(vectors).reshape(n, 3 * L).index_select(1, self.within))
 
     # ---- structure and serialisation -------------------------------------------------------------------------
 
@@ -284,7 +344,7 @@ class Coordinates(nn.Module):
         Raises:
             UserError: not a description of coordinates.
         """
-        description = _checked(description)
+        description = checked(description)
         double = torch.float64
         statistics = Statistics(
             joints=joint_indices(description["joints"]),
@@ -321,7 +381,14 @@ class Coordinates(nn.Module):
         }
         spread = diagonal.get(self.standardise, whitened)
         assert spread.shape == (self.active, self.active)
-        for name, value in {"log_scale": spread.diagonal().log(), "spread": spread}.items():
+        log_scale = spread.diagonal().log()
+        per_joint = torch.zeros(L, dtype=torch.float64, device=log_scale.device)
+        scales = {
+            "log_scale": log_scale,
+            "joint_log_scale": per_joint.index_add(0, self.position_of, log_scale),
+            "spread": spread,
+        }
+        for name, value in scales.items():
             self.register_buffer(name, value.to(self.mean.dtype), persistent=False)
 
     def _chart_numbers(self, x: Float[Tensor, "n D"]) -> Float[Tensor, "n L 3"]:
@@ -363,24 +430,3 @@ class Coordinates(nn.Module):
             return None
         joints = full_mask(count, None if visible is None else visible.to(self.mean.device))
         return joints.to(self.mean.device).expand(*batch, J).reshape(-1, J)[:, self.joint_of]
-
-
-def _checked(plain: Any) -> Description:
-    """A description whose types and lengths are checked. Raises UserError."""
-    try:
-        found = _DESCRIPTION.validate_python(plain, strict=True)
-    except ValidationError as error:
-        raise UserError(f"the coordinates are damaged ({first_problem(error)}).") from error
-    chosen, active = joint_indices(found["joints"]), found["active"]
-    joints = {k // 3 for k in active}
-    lengths = {"mean": len(active), "std": len(active), "factor": len(joints)}
-    if active != sorted(set(active)) or not joints <= set(chosen):
-        raise UserError(
-            "the coordinates are damaged (active: expected axes of the joints, in ascending order)."
-        )
-    for name, length in lengths.items():
-        if len(found[name]) != length:  # type: ignore[literal-required]
-            raise UserError(
-                f"the coordinates are damaged ({name}: expected {length} entries, found {len(found[name])})."  # type: ignore[literal-required]
-            )
-    return found

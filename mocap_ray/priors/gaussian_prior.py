@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Literal
 
 import torch
@@ -11,10 +10,9 @@ from torch import Tensor, nn
 
 from mocap_ray.errors import UserError
 from mocap_ray.priors.coordinates import Coordinates
-from mocap_ray.priors.prior import ClosedForm, Prior, PriorConfig, noise
+from mocap_ray.priors.prior import ClosedForm, Prior, PriorConfig
+from mocap_ray.priors.tails import LOG_2PI, normal_draw
 from mocap_ray.wording import counted
-
-LOG_2PI = math.log(2 * math.pi)
 
 
 class GaussianConfig(PriorConfig):
@@ -27,9 +25,11 @@ class GaussianPrior(Prior, ClosedForm):
     """log p(x) = -1/2 sum_d ((x_d - mean_d)^2 exp(-log_variance_d) + log_variance_d + log 2 pi).
 
     Two parameters per active axis: 330 with 55 joints. It starts at the mean and variance of the training split,
-    the maximum likelihood solution, so gradient training only confirms it; `fit_closed_form` computes the
-    solution for any poses. Hidden joints: the exact marginal.
+    the maximum likelihood solution, so there is nothing to train; `fit_closed_form` computes the solution for
+    any poses. Hidden joints: the exact marginal.
     """
+
+    factorised = True
 
     def __init__(self, config: GaussianConfig, coordinates: Coordinates) -> None:
         super().__init__(config, coordinates)
@@ -42,17 +42,28 @@ class GaussianPrior(Prior, ClosedForm):
         self, x: Float[Tensor, "B D"], visible: Bool[Tensor, "B D"] | None = None
     ) -> Float[Tensor, "B"]:
         """Sum of the log densities of the visible axes."""
+        return self._terms(x, visible).sum(-1)
+
+    def joint_log_densities(
+        self, x: Float[Tensor, "B D"], visible: Bool[Tensor, "B D"] | None = None
+    ) -> Float[Tensor, "B L"]:
+        """Sums over the axes of each joint."""
+        return self.coordinates.by_joint(self._terms(x, visible))
+
+    def _terms(self, x: Float[Tensor, "B D"], visible: Bool[Tensor, "B D"] | None) -> Float[Tensor, "B D"]:
         z2 = (x - self.mean) ** 2 * torch.exp(-self.log_variance)
         terms = -0.5 * (z2 + self.log_variance + LOG_2PI)
-        return (terms if visible is None else torch.where(visible, terms, 0.0)).sum(-1)
+        return terms if visible is None else torch.where(visible, terms, 0.0)
 
     def draw(self, n: int, generator: torch.Generator | None = None) -> Float[Tensor, "n D"]:
         """Sample each axis independently."""
-        return self.mean + torch.exp(0.5 * self.log_variance) * noise(self.mean, n, generator)
+        return self.mean + torch.exp(0.5 * self.log_variance) * normal_draw(self.mean, n, generator)
 
     @torch.no_grad()
     def fit_closed_form(self, poses: Tensor) -> None:
         """Set the mean and variance of these poses (any form, any batch shape), computed in float64.
+
+        This is the maximum of the likelihood of the Gaussians, without the broad density of the tails.
 
         Raises:
             UserError: an active axis does not vary in the poses, so the likelihood has no maximum.

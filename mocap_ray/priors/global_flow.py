@@ -1,14 +1,14 @@
 """A normalising flow over the whole pose.
 
 RealNVP (Dinh et al. 2017) with ActNorm (Kingma & Dhariwal 2018): K blocks of ActNorm, coupling, ActNorm and a
-fixed random permutation. By config the couplings are rational quadratic splines (Durkan et al. 2019, from zuko),
+fixed random permutation. By config the couplings are rational quadratic splines (Durkan et al. 2019, see `splines.py`),
 which bend where affine ones only stretch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Annotated, Literal, Protocol
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from jaxtyping import Float
@@ -16,13 +16,23 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from mocap_ray.errors import UserError
+from mocap_ray.priors import splines
 from mocap_ray.priors.coordinates import Coordinates
-from mocap_ray.priors.flow import Flow
-from mocap_ray.priors.prior import Layers, PriorConfig, Width
+from mocap_ray.priors.flow import Flow, FlowConfig
+from mocap_ray.priors.prior import Layers, Width
 
 
-class GlobalFlowConfig(PriorConfig):
+class GlobalFlowConfig(FlowConfig):
     """A RealNVP on all active coordinates."""
+
+    foreign: ClassVar[Mapping[str, str]] = {
+        "n_layers": "Use model.K, the number of blocks; the network of each has three layers.",
+        **dict.fromkeys(
+            ("use_conditioning", "cond_dim", "condition_dim"),
+            "This flow has no condition, it is a density of poses alone: leave it out. joint_flow conditions each "
+            "joint on its parent.",
+        ),
+    }
 
     kind: Literal["global_flow"] = "global_flow"
     hidden: Width = 512
@@ -39,8 +49,6 @@ class GlobalFlowConfig(PriorConfig):
     """A scale and shift per coordinate before and after each coupling."""
     scale_limit: Annotated[float, Field(gt=0)] = 1.0
     """Log scales of affine couplings are this times tanh(./this)."""
-    condition_dim: Annotated[int, Field(ge=0, le=65_536)] = 0
-    """Length of an optional condition vector (`log_prob(poses, condition=c)`); if it is not passed, it is zero."""
     permutation_seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Seed of the fixed permutations, which are saved with the parameters."""
 
@@ -67,7 +75,7 @@ class ActNorm(nn.Module):
 
 
 class Coupling(nn.Module):
-    """Transforms every second coordinate, given the others and the condition: [B, D] -> [B, D], log |det|."""
+    """Transforms every second coordinate, given the others: [B, D] -> [B, D], log |det|."""
 
     def __init__(self, D: int, *, parity: int, config: GlobalFlowConfig) -> None:
         super().__init__()
@@ -79,36 +87,34 @@ class Coupling(nn.Module):
         nn.init.zeros_(last.weight)
         nn.init.zeros_(last.bias)
         self.net = nn.Sequential(
-            nn.Linear(D - self.changed + config.condition_dim, config.hidden),
+            nn.Linear(D - self.changed, config.hidden),
             nn.ReLU(),
             nn.Linear(config.hidden, config.hidden),
             nn.ReLU(),
             last,
         )
 
-    def forward(
-        self, x: Float[Tensor, "B D"], condition: Float[Tensor, "B c"]
-    ) -> tuple[Float[Tensor, "B D"], Float[Tensor, "B"]]:
+    def forward(self, x: Float[Tensor, "B D"]) -> tuple[Float[Tensor, "B D"], Float[Tensor, "B"]]:
         """Map x towards noise."""
         kept, moved = x[:, self.parity :: 2], x[:, 1 - self.parity :: 2]
-        numbers = self._numbers(kept, condition)
+        numbers = self._numbers(kept)
         if self.config.coupling == "spline":
-            moved, log_slopes = _spline(numbers, self.config.spline_bound).call_and_ladj(moved)
+            moved, log_slopes = splines.call(numbers, moved, bound=self.config.spline_bound)
             return self._weave(kept, moved), log_slopes.sum(-1)
         log_scale, shift = self._affine(numbers)
         return self._weave(kept, moved * torch.exp(log_scale) + shift), log_scale.sum(-1)
 
-    def inverse(self, y: Float[Tensor, "B D"], condition: Float[Tensor, "B c"]) -> Float[Tensor, "B D"]:
-        """Invert `forward` with the same condition."""
+    def inverse(self, y: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
+        """Invert `forward`."""
         kept, moved = y[:, self.parity :: 2], y[:, 1 - self.parity :: 2]
-        numbers = self._numbers(kept, condition)
+        numbers = self._numbers(kept)
         if self.config.coupling == "spline":
-            return self._weave(kept, _spline(numbers, self.config.spline_bound).inv(moved))
+            return self._weave(kept, splines.inverse(numbers, moved, bound=self.config.spline_bound))
         log_scale, shift = self._affine(numbers)
         return self._weave(kept, (moved - shift) * torch.exp(-log_scale))
 
-    def _numbers(self, kept: Tensor, condition: Tensor) -> Float[Tensor, "B m per"]:
-        out: Tensor = self.net(torch.cat([kept, condition], 1) if condition.shape[1] else kept)
+    def _numbers(self, kept: Tensor) -> Float[Tensor, "B m per"]:
+        out: Tensor = self.net(kept)
         return out.to(kept.dtype).reshape(len(kept), self.changed, out.shape[1] // self.changed)
 
     def _affine(self, numbers: Tensor) -> tuple[Tensor, Tensor]:
@@ -140,37 +146,36 @@ class Block(nn.Module):
         self.after = ActNorm(torch.zeros(D), one) if config.use_actnorm else None
         self.register_buffer("order", order)
 
-    def forward(self, x: Tensor, condition: Tensor) -> tuple[Float[Tensor, "B D"], Float[Tensor, "B"]]:
+    def forward(self, x: Tensor) -> tuple[Float[Tensor, "B D"], Float[Tensor, "B"]]:
         """Towards noise, with log |det|."""
         total: Tensor = x.new_zeros(len(x))
         if self.before is not None:
             x, log_det = self.before(x)
             total = total + log_det
-        x, log_det = self.coupling(x, condition)
+        x, log_det = self.coupling(x)
         total = total + log_det
         if self.after is not None:
             x, log_det = self.after(x)
             total = total + log_det
         return x[:, self.order], total
 
-    def inverse(self, z: Tensor, condition: Tensor) -> Float[Tensor, "B D"]:
-        """Invert `forward` with the same condition."""
+    def inverse(self, z: Tensor) -> Float[Tensor, "B D"]:
+        """Invert `forward`."""
         y = z[:, torch.argsort(self.order)]
         if self.after is not None:
             y = self.after.inverse(y)
-        y = self.coupling.inverse(y, condition)
+        y = self.coupling.inverse(y)
         return self.before.inverse(y) if self.before is not None else y
 
 
 class GlobalFlow(Flow):
-    """The flow over all active coordinates, with an optional condition of `condition_dim` numbers."""
+    """The flow over all active coordinates."""
 
     def __init__(self, config: GlobalFlowConfig, coordinates: Coordinates) -> None:
         super().__init__(config, coordinates)
         D = coordinates.active
         if D < 2:
             raise UserError("global_flow: one active dimension; couplings need two. Use gaussian_prior.")
-        self.condition_dim = config.condition_dim
         generator = torch.Generator().manual_seed(config.permutation_seed)
         zero, one = torch.zeros(D), torch.ones(D)
         scaled = coordinates.standardise != "none"
@@ -185,38 +190,17 @@ class GlobalFlow(Flow):
             for k in range(config.K)
         )
 
-    def _call(
-        self, x: Float[Tensor, "B D"], condition: Float[Tensor, "B c"]
-    ) -> tuple[Float[Tensor, "B D"], Float[Tensor, "B"]]:
+    def transform(self, x: Float[Tensor, "B D"]) -> tuple[Float[Tensor, "B D"], Float[Tensor, "B"]]:
+        """Map coordinates to noise; also return log |det dz/dx|."""
         total = x.new_zeros(len(x))
         for block in self.blocks:
-            x, log_det = block(x, condition)
+            x, log_det = block(x)
             total = total + log_det
         return x, total
 
-    def _inverse(self, z: Float[Tensor, "B D"], condition: Float[Tensor, "B c"]) -> Float[Tensor, "B D"]:
+    def inverse(self, z: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
+        """Map noise to coordinates: the inverse of `transform`."""
         for block in reversed(list(self.blocks)):
             assert isinstance(block, Block)
-            z = block.inverse(z, condition)
+            z = block.inverse(z)
         return z
-
-
-class Spline(Protocol):
-    """The part of zuko's transforms that is used here; zuko has no type annotations."""
-
-    def call_and_ladj(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Return y [B, m] and log |dy/dx| [B, m]."""
-
-    @property
-    def inv(self) -> Callable[[Tensor], Tensor]:
-        """The inverse."""
-
-
-def _spline(numbers: Float[Tensor, "B m per"], bound: float) -> Spline:
-    """Zuko's monotonic rational quadratic spline; zeros give the identity."""
-    from zuko.transforms import MonotonicRQSTransform
-
-    bins = (numbers.shape[-1] + 1) // 3
-    widths, heights, slopes = torch.split(numbers, [bins, bins, bins - 1], -1)
-    spline: Spline = MonotonicRQSTransform(widths, heights, slopes, bound=bound)
-    return spline

@@ -7,8 +7,8 @@ rotations of Zhou et al. 2019.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Annotated, Literal
+from collections.abc import Mapping, Sequence
+from typing import Annotated, ClassVar, Literal
 
 import roma
 import torch
@@ -21,11 +21,11 @@ from mocap_ray.options import MAY_CHANGE
 from mocap_ray.priors.bound import ImportanceWeighted
 from mocap_ray.priors.coordinates import Coordinates
 from mocap_ray.priors.forms import HANDS
-from mocap_ray.priors.prior import PriorConfig, Width, noise
+from mocap_ray.priors.prior import Layers, PriorConfig, Width
 from mocap_ray.priors.rotations import log_haar, matrix_from_6d, times
+from mocap_ray.priors.tails import LOG_2PI, normal_draw
 from mocap_ray.skeleton import SMPLX_JOINTS
 
-LOG_2PI = math.log(2 * math.pi)
 LOG_VARIANCE_LIMIT = 8.0
 PACE = 20.0
 """Factor by which the spread of `so3` learns faster than the weights. Adam changes a parameter by at most the learning
@@ -35,14 +35,25 @@ rate per step: at the shipped 3e-4, 2,500 steps of a cosine schedule could narro
 class HandVAEConfig(PriorConfig):
     """An MLP VAE of the 90 numbers of two hands."""
 
+    foreign: ClassVar[Mapping[str, str]] = {
+        "training.beta_max": "Use model.beta, the weight of the KL term after the warm-up.",
+        "training.kl_warmup_epochs": "Use model.kl_warmup_epochs.",
+        "training.free_bits": "Use model.free_bits.",
+    }
+
     kind: Literal["hand_vae"] = "hand_vae"
+    tails: Literal["heavy", "gaussian"] = "gaussian"
+    """`gaussian`: the bare model, whose limited variances bound its likelihood. `heavy`: every pose has a least density
+    (see `priors/tails.py`); then a hidden hand is not found from the mean hand, which is a minimum of the energy."""
     type: Literal["standard", "so3"] = "standard"
     """`standard`: the decoder returns mean and log variance of each coordinate; `so3`: it returns rotations, with
     one learned spread of the geodesic distance."""
     z_dim: Width = 24
     """Latent dimensions."""
     hidden: Width = 256
-    """Width of the three layers of encoder and decoder."""
+    """Width of the layers of encoder and decoder."""
+    n_layers: Layers = 3
+    """Number of layers of the encoder, and of the decoder."""
     dropout: Annotated[float, Field(ge=0, lt=1), MAY_CHANGE] = 0.1
     """After each GELU, in training."""
     beta: Annotated[float, Field(ge=0), MAY_CHANGE] = 1.0
@@ -91,11 +102,11 @@ class HandVAE(ImportanceWeighted):
         K = self.config.samples if samples is None else samples
         mean, log_variance = self.infer(x, visible)
         if K == 1:
-            z = mean + torch.exp(0.5 * log_variance) * noise(mean, len(mean), generator)
+            z = mean + torch.exp(0.5 * log_variance) * normal_draw(mean, len(mean), generator)
             return self.log_likelihood(x, z, visible) - kl_per_dimension(mean, log_variance).sum(-1)
         weights = []
         for _ in range(K):
-            e = noise(mean, len(mean), generator)
+            e = normal_draw(mean, len(mean), generator)
             z = mean + torch.exp(0.5 * log_variance) * e
             prior_over_posterior = 0.5 * (e * e + log_variance - z * z).sum(-1)
             weights.append(self.log_likelihood(x, z, visible) + prior_over_posterior)
@@ -122,9 +133,11 @@ class HandVAE(ImportanceWeighted):
 
     def draw(self, n: int, generator: torch.Generator | None = None) -> Float[Tensor, "n D"]:
         """Sample z from the prior, then x from the likelihood."""
-        z = noise(self.posterior.weight.new_zeros(self.config.z_dim), n, generator)
+        z = normal_draw(self.posterior.weight.new_zeros(self.config.z_dim), n, generator)
         out = self.head(self.decoder(z))
-        x: Tensor = self.likelihood.draw(out, noise(self.coordinates.mean, n, generator), self.coordinates)
+        x: Tensor = self.likelihood.draw(
+            out, normal_draw(self.coordinates.mean, n, generator), self.coordinates
+        )
         return x
 
     def loss(self, batch: Float[Tensor, "B 55 3"], *, epoch: float = 0.0) -> tuple[Tensor, dict[str, Tensor]]:
@@ -229,7 +242,7 @@ def _limited(log_variance: Tensor) -> Tensor:
 
 def _trunk(inputs: int, config: HandVAEConfig) -> nn.Sequential:
     layers: list[nn.Module] = []
-    for width in (inputs, config.hidden, config.hidden):
+    for width in (inputs, *[config.hidden] * (config.n_layers - 1)):
         layers += [nn.Linear(width, config.hidden), nn.GELU(), nn.Dropout(config.dropout)]
     return nn.Sequential(*layers, nn.LayerNorm(config.hidden))
 

@@ -8,7 +8,8 @@ step is a dozen `baddbmm` instead of 55 x 4 small networks; sampling walks the t
 from __future__ import annotations
 
 import math
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from jaxtyping import Bool, Float
@@ -16,12 +17,18 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from mocap_ray.priors.coordinates import Coordinates
-from mocap_ray.priors.flow import LOG_2PI, Flow
-from mocap_ray.priors.prior import Layers, PriorConfig, Width
+from mocap_ray.priors.flow import Flow, FlowConfig
+from mocap_ray.priors.prior import Layers, Width
+from mocap_ray.priors.tails import normal_draw, student_scale
 
 
-class JointFlowConfig(PriorConfig):
+class JointFlowConfig(FlowConfig):
     """One small RealNVP per joint."""
+
+    foreign: ClassVar[Mapping[str, str]] = {
+        "n_layers": "Use model.K, the number of couplings; the network of each has three layers.",
+        "cond_dim": "Use model.condition: parent or ancestors.",
+    }
 
     kind: Literal["joint_flow"] = "joint_flow"
     hidden: Width = 128
@@ -81,6 +88,8 @@ class JointFlow(Flow):
     training mean of the hidden one, which approximates p(x_j | parent unknown) by p(x_j | parent at its mean).
     """
 
+    factorised = True
+
     condition_of: Tensor
     place: Tensor
     live: Tensor
@@ -112,29 +121,50 @@ class JointFlow(Flow):
             for k in range(config.K)
         )
 
-    def _call(
-        self, x: Float[Tensor, "B D"], condition: Float[Tensor, "B 0"]
-    ) -> tuple[Float[Tensor, "B D"], Float[Tensor, "B"]]:
+    def transform(self, x: Float[Tensor, "B D"]) -> tuple[Float[Tensor, "B D"], Float[Tensor, "B"]]:
+        """Map coordinates to noise; also return log |det dz/dx|."""
         z, log_scales = self._to_noise(self._spread(x))
         return self._gather(z), log_scales.sum((0, 2))
 
-    def _inverse(self, z: Float[Tensor, "B D"], condition: Float[Tensor, "B 0"]) -> Float[Tensor, "B D"]:
+    def inverse(self, z: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
+        """Map noise to coordinates, level by level down the tree."""
         return self._gather(self._from_noise(self._spread(z)))
 
-    def _change_of_variables(
-        self,
-        x: Float[Tensor, "B D"],
-        condition: Float[Tensor, "B 0"],
-        visible: Bool[Tensor, "B D"] | None,
+    def log_density(
+        self, x: Float[Tensor, "B D"], visible: Bool[Tensor, "B D"] | None = None
     ) -> Float[Tensor, "B"]:
-        """Sum of log p(x_j | condition of j) over the visible joints."""
-        z, log_scales = self._to_noise(self._spread(x))
-        terms = log_scales - 0.5 * (z * z + LOG_2PI)
+        """Sum of `joint_log_densities`."""
+        return self.joint_log_densities(x, visible).sum(-1)
+
+    def joint_log_densities(
+        self, x: Float[Tensor, "B D"], visible: Bool[Tensor, "B D"] | None = None
+    ) -> Float[Tensor, "B L"]:
+        """Log p(x_j | condition of j) of each visible joint; zero for the hidden ones."""
+        c = self.coordinates
         if visible is not None:
-            terms = torch.where(self._spread(visible), terms, 0.0)
-        elif not self.whole:
-            terms = torch.where(self.live, terms, 0.0)
-        return terms.sum((0, 2))
+            x = torch.where(visible, x, c.fill)
+        z, log_scales = self._to_noise(self._spread(x))
+        # An axis without density has z = 0 and log scale 0.
+        terms = log_scales.sum(-1) + self.base_log_density(z.square().sum(-1), c.axes[:, None])
+        return terms.mT if visible is None else torch.where(c.joint_mask(visible), terms.mT, 0.0)
+
+    def noise(self, n: int, generator: torch.Generator | None) -> Float[Tensor, "n D"]:
+        """Samples of the base density: a vector for each joint, whose axes have their scale in common."""
+        z = normal_draw(self.coordinates.mean, n, generator)
+        if self.dof is None:
+            return z
+        scale = student_scale((n, len(self.coordinates.active_joints)), self.dof, generator, z)
+        return z * scale[:, self.coordinates.position_of]
+
+    def draw_around(
+        self,
+        given: Bool[Tensor, "n D"],
+        values: Float[Tensor, "n D"],
+        generator: torch.Generator | None = None,
+    ) -> Float[Tensor, "n D"]:
+        """Samples in which some joints have given values, and those below them follow."""
+        z = self._spread(self.noise(len(given), generator))
+        return self._gather(self._from_noise(z, given=self._spread(given), values=self._spread(values)))
 
     def _to_noise(self, x: Float[Tensor, "J B 3"]) -> tuple[Float[Tensor, "J B 3"], Float[Tensor, "J B 3"]]:
         """Map poses to standard normal noise; also return the log scale of each axis, whose sum is the log det."""
@@ -150,8 +180,10 @@ class JointFlow(Flow):
                 outer, s_outer = outer * torch.exp(s) + t, s_outer + s
         return _weave(outer, inner), _weave(s_outer, s_inner)
 
-    def _from_noise(self, z: Float[Tensor, "J B 3"]) -> Float[Tensor, "J B 3"]:
-        """The inverse of `_to_noise`: level by level down the tree."""
+    def _from_noise(
+        self, z: Float[Tensor, "J B 3"], *, given: Tensor | None = None, values: Tensor | None = None
+    ) -> Float[Tensor, "J B 3"]:
+        """The inverse of `_to_noise`: level by level down the tree, around given values."""
         x = torch.zeros_like(z)
         for level in self.levels:
             rows = torch.tensor(level, device=z.device)
@@ -164,7 +196,10 @@ class JointFlow(Flow):
                 else:
                     s, t = self._masked(self.couplings[k](inner, condition, rows), rows, inner=False)
                     outer = (outer - t) * torch.exp(-s)
-            x = x.index_copy(0, rows, _weave(outer, inner))
+            found = _weave(outer, inner)
+            if given is not None and values is not None:
+                found = torch.where(given[rows], values[rows], found)
+            x = x.index_copy(0, rows, found)
         return x
 
     def _spread(self, x: Tensor) -> Tensor:

@@ -90,12 +90,20 @@ def config_of(trained: Trained, *, kind: PriorKind | None = None) -> Any:
         )
     section: TypeAdapter[Any] = TypeAdapter(ModelConfig if kind is None else kind.model)
     try:
-        return section.validate_python(model)
+        return section.validate_python(_of_today(model))
     except ValidationError as error:
         raise CheckpointError(
             f"{where}: holds a model that this version of mocap_ray does not know (model.{first_problem(error)}). "
             "Upgrade mocap_ray, or train again."
         ) from error
+
+
+def _of_today(model: Mapping[str, Any]) -> dict[str, Any]:
+    """The description of a model that an older version wrote, in the keys of this one: the density stays the same."""
+    found = {"tails": "gaussian", **model}
+    if found.get("condition_dim") == 0:
+        del found["condition_dim"]
+    return found
 
 
 def _require_shapes(make: partial[Prior], tensors: Mapping[str, Tensor]) -> None:

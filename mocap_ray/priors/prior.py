@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from typing import Annotated, ClassVar, TypedDict
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, TypedDict
 
 import torch
 from jaxtyping import Bool, Float
@@ -20,16 +21,26 @@ from torch import Tensor, nn
 from mocap_ray.options import MAY_CHANGE
 from mocap_ray.priors.coordinates import Coordinates, Description, Representation, Standardise
 from mocap_ray.priors.rotations import noisy_rotations
+from mocap_ray.priors.tails import least_uniform, mixed
 from mocap_ray.training.options import ModelOptions
 
 Layers = Annotated[int, Field(ge=1, le=256)]
 """A number of layers or bins; the limit keeps a damaged prior.json from building millions of them."""
+BROAD_DOF = 3
+"""Degrees of freedom of the Student-t in the broad density."""
+UNIFORM_SHARE = 0.1
+"""Weight of the uniform rotations in the broad density."""
 Width = Annotated[int, Field(ge=1, le=65_536)]
 """A number of units of a layer."""
 
 
 class PriorConfig(ModelOptions):
     """Options of every model; each model adds its `kind` and its own options."""
+
+    foreign: ClassVar[Mapping[str, str]] = dict.fromkeys(
+        ("num_joints", "dim", "pose_dim"),
+        "data.joints chooses the joints; the number of axes follows from the data.",
+    )
 
     representation: Representation = "rotvec"
     """`rotvec`: rotation vectors; `tangent`: log(R_mean^T R), the chart at each joint's mean rotation."""
@@ -42,6 +53,14 @@ class PriorConfig(ModelOptions):
     jitter: Annotated[float, Field(ge=0), MAY_CHANGE] = 0.0
     """Gaussian noise on training coordinates, in their units: with standardised ones, 0.1 is a tenth of each standard
     deviation. It smooths wide and thin directions alike. With few subjects, flows overfit without it."""
+    tails: Literal["heavy", "gaussian"] = "heavy"
+    """`heavy`: every pose has a least density, and the energy grows slowly towards it (see `priors/tails.py`);
+    `gaussian`: the bare model, whose energy has no upper limit."""
+    floor_deg: Annotated[float, Field(ge=0, le=30)] = 0.5
+    """Heavy tails: whitening and standardising treat each direction as at least this wide, in degrees."""
+    broad_weight: Annotated[float, Field(gt=0, lt=0.5)] = 0.02
+    """Heavy tails: weight of the broad density of each joint, and share of the joints of samples that come from it.
+    Models that do not factorise over joints have this weight to the power of the number of joints."""
 
 
 class PriorDescription(TypedDict):
@@ -62,9 +81,12 @@ class Prior(nn.Module, ABC):
         config: the `model` section that built it.
         coordinates: the axes of a pose that it models, and their scaling; fitted on the training split.
         bound: whether `log_prob` is a lower bound (see `ImportanceWeighted`) instead of exact.
+        factorised: whether the density is a product over joints, each of which may depend on others; such a prior
+            implements `joint_log_densities`, and each joint gets its own tails.
     """
 
     bound: ClassVar[bool] = False
+    factorised: ClassVar[bool] = False
 
     config: PriorConfig
     coordinates: Coordinates
@@ -78,30 +100,118 @@ class Prior(nn.Module, ABC):
     def log_density(
         self, x: Float[Tensor, "B D"], visible: Bool[Tensor, "B D"] | None = None
     ) -> Float[Tensor, "B"]:
-        """Log density in nats with respect to active coordinates; of the visible ones, as far as the model can."""
+        """Log density in nats with respect to active coordinates, without the broad density of the tails.
+
+        Of the visible coordinates, as far as the model can.
+        """
+
+    def joint_log_densities(
+        self, x: Float[Tensor, "B D"], visible: Bool[Tensor, "B D"] | None = None
+    ) -> Float[Tensor, "B L"]:
+        """The term of each active joint, whose sum is `log_density`; hidden joints have zero.
+
+        Only for priors that set `factorised`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not factorise over joints")
 
     @abstractmethod
     def draw(self, n: int, generator: torch.Generator | None = None) -> Float[Tensor, "n D"]:
-        """Samples in active coordinates."""
+        """Samples in active coordinates, without the broad density of the tails."""
+
+    def draw_around(
+        self,
+        given: Bool[Tensor, "n D"],
+        values: Float[Tensor, "n D"],
+        generator: torch.Generator | None = None,
+    ) -> Float[Tensor, "n D"]:
+        """Samples in which some joints have given values.
+
+        The other joints of a factorised prior follow their conditional density. The default is right where joints are
+        independent, and where all joints of a sample are given or none.
+        """
+        return torch.where(given, values, self.draw(len(given), generator))
 
     def log_prob(self, poses: Tensor, visible: Bool[Tensor, "*B J"] | None = None) -> Tensor:
         """Log density [*B] in nats, per rad^D of rotation vectors; gradients are finite, also at angles 0 and pi.
+
+        With `tails: heavy` it is at least `least_log_density`, whatever the pose.
 
         Args:
             poses: any of the forms above.
             visible: mask of joints; hidden ones contribute nothing (each model documents what that means).
         """
         x, mask, batch = self.coordinates.encode(poses, visible)
-        return (self.log_density(x, mask) + self.coordinates.log_volume(x, mask)).reshape(batch)
+        return self._log_prob(x, mask).reshape(batch)
+
+    def _log_prob(
+        self, x: Float[Tensor, "B D"], visible: Bool[Tensor, "B D"] | None, **how: Any
+    ) -> Float[Tensor, "B"]:
+        """Log density per rad^D of rotation vectors, with the tails; `how` goes to `log_density`."""
+        c = self.coordinates
+        if self.config.tails == "gaussian":
+            return self.log_density(x, visible, **how) + c.log_volume(x, visible)
+        log_weight, measures = math.log(self.config.broad_weight), c.measures(x)
+        seen = None if visible is None else c.joint_mask(visible)
+        plain = c.joint_student(x, dof=BROAD_DOF) + measures.log_volume
+        broad = mixed(plain, measures.log_uniform, math.log(UNIFORM_SHARE))
+        if self.factorised:
+            joints = self.joint_log_densities(x, visible, **how) + measures.log_volume
+            return _total(mixed(joints, broad, log_weight), seen)
+        model = self.log_density(x, visible, **how) + _total(measures.log_volume, seen)
+        return mixed(model, _total(broad, seen), len(c.active_joints) * log_weight)
+
+    @property
+    def least_log_density(self) -> float:
+        """A lower limit of `log_prob` over all poses, in nats; -inf with `tails: gaussian`.
+
+        Every joint has at least the weight of the broad density times a uniform density over its rotations.
+        """
+        if self.config.tails == "gaussian":
+            return -math.inf
+        each = math.log(self.config.broad_weight * UNIFORM_SHARE)
+        return len(self.coordinates.active_joints) * each + least_uniform(self.coordinates.axes)
 
     def energy(self, poses: Tensor, visible: Bool[Tensor, "*B J"] | None = None) -> Tensor:
-        """Negative log density [*B], differentiable: the term that an optimisation loop minimises."""
+        """Negative log density [*B], differentiable: the term that an optimisation loop minimises.
+
+        It is flat along the excluded axes, of which the prior knows one value only. A loop passes what it optimises
+        through `project`, before anything else uses it.
+        """
         return -self.log_prob(poses, visible)
 
+    def project(self, poses: Tensor) -> Float[Tensor, "*B J 3"]:
+        """Poses of any form as rotation vectors, excluded axes at the values that samples have; differentiable.
+
+        Active axes and joints that the prior does not model are passed through; see `Coordinates.project`.
+        """
+        return self.coordinates.project(poses)
+
     @torch.no_grad()
-    def sample(self, n: int, generator: torch.Generator | None = None) -> Float[Tensor, "n 55 3"]:
-        """Sample poses as axis-angle, angle in [0, pi]; inactive joints and axes have their constant values."""
-        return self.coordinates.decode(self.draw(n, generator))
+    def sample(
+        self, n: int, generator: torch.Generator | None = None, *, tails: bool = True
+    ) -> Float[Tensor, "n 55 3"]:
+        """Sample poses as axis-angle, angle in [0, pi]; inactive joints and axes have their constant values.
+
+        Samples follow `log_prob`: a share of `broad_weight` of the joints of a factorised prior comes from the broad
+        density; of the poses of another prior, next to none.
+
+        Args:
+            n: number of poses.
+            generator: random generator; None: torch's default one.
+            tails: False leaves these joints out: all come from the model alone.
+        """
+        c = self.coordinates
+        if not tails or self.config.tails == "gaussian":
+            return c.decode(self.draw(n, generator))
+        L, weight = len(c.active_joints), self.config.broad_weight
+        far = _coins(n, L, UNIFORM_SHARE, generator).to(c.mean.device)[:, c.position_of]
+        broad = torch.where(far, c.uniform_draw(n, generator), c.student_draw(n, BROAD_DOF, generator))
+        joints = (
+            _coins(n, L, weight, generator)
+            if self.factorised
+            else _coins(n, 1, weight**L, generator).expand(n, L)
+        )
+        return c.decode(self.draw_around(joints.to(c.mean.device)[:, c.position_of], broad, generator))
 
     def loss(self, batch: Float[Tensor, "B 55 3"], *, epoch: float = 0.0) -> tuple[Tensor, dict[str, Tensor]]:
         """Training loss, nats per active dimension, and scalars to log (`nll`, `kl`, ...).
@@ -112,8 +222,7 @@ class Prior(nn.Module, ABC):
         """
         x, mask, _ = self.coordinates.encode(self.noisy(batch))
         x = self.jittered(x)
-        log_prob = self.log_density(x, mask) + self.coordinates.log_volume(x, mask)
-        nll = -log_prob.mean() / self.coordinates.active
+        nll = -self._log_prob(x, mask).mean() / self.coordinates.active
         return nll, {"nll": nll.detach()}
 
     def noisy(self, batch: Float[Tensor, "B 55 3"]) -> Float[Tensor, "B 55 3"]:
@@ -133,6 +242,15 @@ class Prior(nn.Module, ABC):
         return {"model": self.config.model_dump(mode="json"), "coordinates": self.coordinates.describe()}
 
 
+def _total(joints: Float[Tensor, "B L"], seen: Bool[Tensor, "B L"] | None) -> Float[Tensor, "B"]:
+    return (joints if seen is None else torch.where(seen, joints, 0.0)).sum(-1)
+
+
+def _coins(n: int, joints: int, share: float, generator: torch.Generator | None) -> Bool[Tensor, "n joints"]:
+    device = "cpu" if generator is None else generator.device
+    return torch.rand(n, joints, generator=generator, device=device) < share
+
+
 class ClosedForm(ABC):
     """A prior with a maximum likelihood solution in closed form (`training.closed_form`)."""
 
@@ -143,14 +261,3 @@ class ClosedForm(ABC):
         Raises:
             UserError: the likelihood of these poses has no maximum.
         """
-
-
-def noise(like: Tensor, n: int, generator: torch.Generator | None) -> Float[Tensor, "n D"]:
-    """Standard normal [n, *like.shape[-1:]] in the dtype and on the device of `like`.
-
-    Drawn on the device of the generator: one seed on the CPU gives the same samples for a model on any device.
-    """
-    device = like.device if generator is None else generator.device
-    return torch.randn(n, like.shape[-1], generator=generator, dtype=like.dtype, device=device).to(
-        like.device
-    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -26,7 +28,7 @@ class Statistics:
         degenerate: excluded axes of chosen joints -> reason: `jaw.x` -> `constant`, ...
         constants: [55, 3] rad; values of the excluded axes, see `Degeneracy`.
         follow: [55, 3, 3] how degenerate axes follow from the active ones of their joint, see `Degeneracy`.
-        mean, std: [D] moments of the active axes in the chart, rad.
+        mean, std: [D] moments of the active axes in the chart, rad; `std` includes the floor, as `factor` does.
         factor: [L, 3, 3] Cholesky factors of the active joints' covariances, rad.
         centre: [55, 3] rotation vectors of the mean rotations; 0: no chart.
     """
@@ -42,13 +44,16 @@ class Statistics:
     centre: Float[Tensor, "55 3"]
 
     @classmethod
-    def of(cls, poses: Float[Tensor, "N 55 3"], *, joints: JointChoice, tangent: bool) -> Statistics:
+    def of(
+        cls, poses: Float[Tensor, "N 55 3"], *, joints: JointChoice, tangent: bool, floor_deg: float = 0.0
+    ) -> Statistics:
         """Compute the statistics of poses, in float64 and in chunks.
 
         Args:
             poses: rotation vectors, rad.
             joints: see `joint_indices`.
             tangent: whether joints get a chart at their mean rotation.
+            floor_deg: width that is added in quadrature to that of each direction, degrees.
 
         Raises:
             UserError: fewer than two poses, a number that is not finite, or nothing that varies.
@@ -61,10 +66,11 @@ class Statistics:
             raise UserError("The poses hold values that are not finite. Expected rotation vectors in rad.")
         found = find_degenerate(poses, mean, covariance, chosen)
         if not bool(found.active.any()):
-            raise UserError(_nothing_varies(found, joints, count=len(poses)))
+            raise UserError(nothing_varies(found.reasons, joints, count=len(poses)))
         centre = torch.zeros(J, 3, dtype=torch.float64)
         if tangent:
             centre, mean, covariance = _charted(poses, found, mean, covariance)
+        covariance = covariance + math.radians(floor_deg) ** 2 * torch.eye(3, dtype=torch.float64)
         index = found.active.reshape(-1).nonzero().squeeze(1)
         return cls(
             joints=chosen,
@@ -99,13 +105,12 @@ def _charted(
     )
 
 
-def _nothing_varies(found: Degeneracy, joints: JointChoice, *, count: int) -> str:
+def nothing_varies(reasons: Mapping[str, str], joints: JointChoice, *, count: int) -> str:
+    """The sentence if no axis of the joints can be modelled; `reasons` as in `Degeneracy`."""
     names = joints if isinstance(joints, str) else ", ".join(joints)
-    reasons = ", ".join(
-        f"{reason} ({counted(len(what), 'joint')})" for reason, what in grouped(found.reasons).items()
-    )
+    why = ", ".join(f"{reason} ({counted(len(what), 'joint')})" for reason, what in grouped(reasons).items())
     return (
-        f"joints: {names}: nothing to learn in the {counted(count, 'training pose')}: {reasons}. The "
+        f"joints: {names}: nothing to learn in the {counted(count, 'training pose')}: {why}. The "
         "recordings may lack these joints, or keep them still. Choose other joints with data.joints, or "
         "recordings that move them with data.dataset."
     )

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any, Literal
 
 import numpy as np
@@ -20,11 +20,13 @@ from mocap_ray.dataset.reader import DataSet, open
 from mocap_ray.dataset.views import DataSetError
 from mocap_ray.priors import Coordinates, Prior, PriorConfig
 from mocap_ray.priors.forms import joint_indices
+from mocap_ray.priors.movement import require_movement
 from mocap_ray.priors.pictures import sample_sheet
 from mocap_ray.priors.prior import ClosedForm
 from mocap_ray.training.options import DataOptions
 from mocap_ray.training.task import Facts, Role, TaskKind, TaskWords, TrainingTask
 from mocap_ray.training.team import Team
+from mocap_ray.wording import listed
 
 WORDS = TaskWords(
     row="pose",
@@ -33,6 +35,7 @@ WORDS = TaskWords(
     description="prior.json",
     more_rows="extract more recordings",
     leave_out="`mocap-ray dataset exclude`",
+    group="subject",
     loss_unit="nats per dimension",
     steadier=(
         "raise model.jitter, the noise on training poses (0.1 to 0.2)",
@@ -43,7 +46,7 @@ WORDS = TaskWords(
 
 
 class PoseData(DataOptions):
-    """Poses of a data set that `mocap-ray extract` wrote with the column `poses`."""
+    """Poses of a data set that `mocap-ray extract` wrote with the column `poses`; `folds` divide them by subject."""
 
     joints: Literal["all", "body", "hands"] | tuple[str, ...] = "all"
     """Joints that the prior models: all 55, `body` (21, without the global orientation), `hands` (30), or names."""
@@ -72,6 +75,13 @@ class PoseTask(TrainingTask[Prior]):
         """Take the sections `model` and `data` of a config, and the function that builds the prior."""
         self.config, self.data, self.make = model, data, make
 
+    @property
+    def solvable(self) -> bool:
+        """Whether the prior has a closed form, and no noise is to be added to the training poses."""
+        make: object = priors.MODELS[self.config.kind][1] if self.make is priors.build else self.make
+        noisy = bool(self.config.noise_deg or self.config.jitter)
+        return isinstance(make, type) and issubclass(make, ClosedForm) and not noisy
+
     def check(self) -> Facts:
         """Read sizes from the manifest. Raises DataSetError."""
         data = self.data
@@ -87,6 +97,11 @@ class PoseTask(TrainingTask[Prior]):
             )
         return Facts(rows, self._val_rows(source), ROW_BYTES, manifest_hash(source))
 
+    def look(self) -> None:
+        """Refuse joints that do not move, such as missing hands. Raises UserError."""
+        data = self.data
+        require_movement(PoseRows(data.root, data.train, data.dataset, data.domain), data.joints)
+
     def _val_rows(self, source: DataSet) -> int:
         if self.data.val not in source.splits:
             return 0
@@ -98,6 +113,23 @@ class PoseTask(TrainingTask[Prior]):
         if role == "val" and data.val not in open(data.root).splits:
             return None
         return PoseRows(data.root, data.train if role == "train" else data.val, data.dataset, data.domain)
+
+    def groups(self) -> Mapping[str, int]:
+        """The subjects of the splits for folds. Raises DataSetError."""
+        return self.rows_of(()).by_subject()
+
+    def rows_of(self, groups: Collection[str]) -> PoseRows:
+        """The frames of some subjects."""
+        data, source = self.data, self._source
+        splits = data.fold_splits or tuple(s for s in (data.train, data.val) if s in source.splits)
+        return PoseRows(
+            data.root, splits, data.dataset, data.domain, subjects=frozenset(groups), opened=source
+        )
+
+    @cached_property
+    def _source(self) -> DataSet:
+        """The data set, whose index is then read once for all folds."""
+        return open(self.data.root)
 
     def model(self, sample: Float[np.ndarray, "N 55 3"]) -> Prior:
         """Build the prior on coordinates fitted to the sample."""
@@ -142,6 +174,18 @@ class PoseTask(TrainingTask[Prior]):
             "degenerate": model.coordinates.degenerate,
             "bound": model.bound,
         }
+
+    def caveat(self, summaries: Sequence[Mapping[str, Any]]) -> str:
+        """Whether the folds have the same active axes, by which their losses are divided."""
+        axes = [set(summary["degenerate"]) for summary in summaries]
+        counts = [int(summary["active"]) for summary in summaries]
+        if all(other == axes[0] for other in axes):
+            return ""
+        differ = sorted(set.union(*axes) - set.intersection(*axes))
+        return (
+            f"The folds have {min(counts)} to {max(counts)} active dimensions, because their training rows leave out "
+            f"other axes ({listed(differ, most=5)}): the loss of each is a mean over its own dimensions."
+        )
 
     def picture(self, model: Prior, *, count: int) -> UInt8[np.ndarray, "H W 3"]:
         """Draw samples from the same noise on each call, so that changes show."""

@@ -149,6 +149,8 @@ def _problems_of(key: str, config: SearchConfig, base: Mapping[str, Any]) -> lis
     """The problems with the range of a key; `base` has the values of the base by dotted key."""
     if key.split(".")[0] in ("ray", "output"):
         return [f"space.{key}: the search itself decides where its trials run and write; remove this key"]
+    if key in ("data.folds", "data.fold_splits"):
+        return [f"space.{key}: trials with different folds cannot be compared; set it under fixed"]
     problems: dict[str, str] = {}
     for value in config.space[key].values:
         try:
@@ -168,6 +170,11 @@ def _problems_of(key: str, config: SearchConfig, base: Mapping[str, Any]) -> lis
 def _problems_of_population(config: SearchConfig, base: TrainConfig) -> list[str]:
     """The problems of a search with scheduler pbt."""
     problems = refusals(config.space, may_change(type(base)))
+    if base.data.every_fold:
+        problems.append(
+            f"data.folds {base.data.fold_count}: scheduler pbt copies the weights of one model from trial to trial, "
+            "and a trial with folds has several; use scheduler asha, or hold out one fold with fixed.data.fold=0"
+        )
     if config.searcher != "random":
         problems.append(
             f"searcher {config.searcher}: scheduler pbt chooses the values itself; use searcher random"

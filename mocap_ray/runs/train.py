@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Annotated, Any, Literal, Union
+from typing import Annotated, Any, ClassVar, Literal, Union
 
 from pydantic import (
     ConfigDict,
@@ -20,6 +20,7 @@ from mocap_ray.errors import UserError
 from mocap_ray.options import Section
 from mocap_ray.runs.ray import RayOptions
 from mocap_ray.runs.tasks import TASKS, find_task
+from mocap_ray.training.folds import Division, Folded
 from mocap_ray.training.options import DataOptions, ModelOptions, TrainingOptions, TrainOutput
 from mocap_ray.training.task import TrainingSetup, TrainingTask
 
@@ -41,6 +42,22 @@ class TrainConfig(Section):
     `model.kind` determines the keys of `model` and `data`. So a loaded config is an instance of a subclass, which
     `for_values` creates.
     """
+
+    foreign: ClassVar[Mapping[str, str]] = {
+        "hardware.accelerator": "Use training.device: auto, cpu or cuda.",
+        "hardware.devices": "Use ray.workers: a number of processes, or auto for one per GPU.",
+        "hardware.precision": "Use training.precision: fp32 or bf16.",
+        "hardware.strategy": "Leave it out: all workers of ray.workers share each step.",
+        "hardware.num_nodes": "Use ray.workers: Ray places them on the nodes of its cluster.",
+        "hardware.node_rank": "Leave it out: Ray starts the workers on all nodes.",
+        "logging.logger": "Use output.tracker: none, mlflow or wandb; output.tensorboard is on by default.",
+        "logging.logger_name": "Use output.run_name.",
+        "logging.project_name": "Use output.experiment.",
+        "logging.experiment_name": "Use output.run_name.",
+        "logging.checkpoint_dir": "Use output.root; checkpoints are in its folder checkpoints/.",
+        "logging.save_top_k": "Leave it out: the best and the last epoch are kept.",
+        "logging.log_every_n_steps": "Leave it out: TensorBoard has the training loss within the epochs.",
+    }
 
     model: ModelOptions
     data: DataOptions
@@ -75,8 +92,11 @@ class TrainConfig(Section):
         return find_task(self.model.kind).task(self.model, self.data)
 
     def setup(self) -> TrainingSetup[Any]:
-        """The setup for `training.session`."""
-        return TrainingSetup(self.task(), self.data, self.training, self.output, self.plain())
+        """The setup for `training.lockstep`."""
+        task = self.task()
+        if self.data.fold is not None:
+            task = Folded(Division(task, self.data), self.data.fold)
+        return TrainingSetup(task, self.data, self.training, self.output, self.plain())
 
 
 class _UnknownModel(ModelOptions):

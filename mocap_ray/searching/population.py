@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Annotated, Any
 
 import numpy as np
@@ -130,6 +130,7 @@ class Record:
         history: stages of its weights, across trials; empty except under scheduler pbt.
         clones: all replacements of the weights of this trial.
         pending: a clone and its stage that were started but not finished; left by a kill.
+        score: of a trial with folds: epoch and value of the best mean, and the spread over the folds in that epoch.
     """
 
     number: Count
@@ -137,6 +138,7 @@ class Record:
     history: tuple[Stage, ...] = ()
     clones: tuple[Clone, ...] = ()
     pending: tuple[Clone, Stage] | None = None
+    score: dict[str, float] = field(default_factory=dict)
 
     def write(self, folder: Place) -> None:
         """Write the record into the folder of the trial. Raises OSError."""

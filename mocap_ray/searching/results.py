@@ -13,10 +13,11 @@ from typing import Any
 import yaml
 
 from mocap_ray.searching.population import TRIAL_NAME, Clone, Stage, lineage, read_record, values_at
+from mocap_ray.searching.spread import SPREAD_HEADS, Spread, spread_of, spread_text
 from mocap_ray.storage import Place
-from mocap_ray.training import checkpoint
 from mocap_ray.training.callbacks import METRICS, read_metrics
 from mocap_ray.training.divergence import Divergence, divergence
+from mocap_ray.training.prepare import CONFIG, SUMMARY, is_started
 
 STATES = ("running", "finished", "stopped", "failed", "waiting", "not started")
 """`stopped`: by the scheduler or the time budget; `waiting`: not started, while the search is still running."""
@@ -72,6 +73,12 @@ class Trial:
         """Whether its training reached its end: its last epoch, or the end of its patience."""
         return self.finished or bool(self.epochs and self.rows and self.rows[-1]["epoch"] >= self.epochs)
 
+    def spread(self, metric: str, mode: str) -> Spread | None:
+        """How the folds differ in the epoch of the best value; None without folds."""
+        epoch = self.best(metric, mode)[1]
+        row = next((row for row in self.rows if int(row["epoch"]) == epoch), {})
+        return spread_of(row, metric, mode)
+
     @property
     def diverged(self) -> Divergence | None:
         """How its validation loss diverges, or None."""
@@ -117,8 +124,8 @@ def read_trial(folder: Place, number: int) -> Trial:
         number,
         record.values,
         rows,
-        started=folder.exists("checkpoints", checkpoint.LAST),
-        finished=folder.exists("summary.json"),
+        started=is_started(folder),
+        finished=folder.exists(SUMMARY),
         history=record.history,
         clones=record.clones,
         epochs=_epochs(folder),
@@ -128,9 +135,9 @@ def read_trial(folder: Place, number: int) -> Trial:
 
 def _epochs(folder: Place) -> int:
     """The largest number of epochs in the config of a training; 0 without a config."""
-    if not folder.exists("config.yaml"):
+    if not folder.exists(CONFIG):
         return 0
-    return int(yaml.safe_load(folder.read("config.yaml"))["training"]["max_epochs"])
+    return int(yaml.safe_load(folder.read(CONFIG))["training"]["max_epochs"])
 
 
 def mark_stopped(folder: Place, *, epoch: int) -> None:
@@ -176,8 +183,8 @@ def ranked(trials: Sequence[Trial], metric: str, mode: str) -> list[Trial]:
 
 
 def table(trials: Sequence[Trial], keys: Sequence[str], metric: str, mode: str) -> list[list[str]]:
-    """Rows of text: trial, state, epochs, best value, its epoch, values of the keys at that epoch, [lineage,] error."""
-    rows = []
+    """Rows of text: the columns that `heads` names, best trial first."""
+    rows, has_folds = [], folded(trials, metric, mode)
     for trial in ranked(trials, metric, mode):
         value, epoch = trial.best(metric, mode)
         values = trial.best_values(metric, mode)
@@ -187,6 +194,7 @@ def table(trials: Sequence[Trial], keys: Sequence[str], metric: str, mode: str) 
                 f"{trial.state}, diverged" if trial.diverged else trial.state,
                 str(len(trial.rows)),
                 "" if math.isnan(value) else f"{value:.6g}",
+                *(spread_text(trial.spread(metric, mode), "{:.3g}".format) if has_folds else ()),
                 str(epoch or ""),
                 *(text(values.get(key)) for key in keys),
                 *([lineage(trial.history)] if cloned(trials) else []),
@@ -202,13 +210,14 @@ def short_names(keys: Sequence[str]) -> list[str]:
     return short if len(set(short)) == len(short) else list(keys)
 
 
-def heads(keys: Sequence[str], metric: str, *, lineage: bool = False) -> list[str]:
-    """Column names of `table`."""
+def heads(keys: Sequence[str], metric: str, *, lineage: bool = False, folds: bool = False) -> list[str]:
+    """Column names of `table`: values are those of the best epoch; with folds, the metric is the mean over them."""
     return [
         "trial",
         "state",
         "epochs",
         metric,
+        *(SPREAD_HEADS if folds else ()),
         "at epoch",
         *keys,
         *(["lineage"] if lineage else []),
@@ -219,6 +228,11 @@ def heads(keys: Sequence[str], metric: str, *, lineage: bool = False) -> list[st
 def cloned(trials: Sequence[Trial]) -> bool:
     """Whether the trials are a population, whose weights may be copied between trials."""
     return any(trial.history for trial in trials)
+
+
+def folded(trials: Sequence[Trial], metric: str, mode: str) -> bool:
+    """Whether trials have folds, so that the metric is a mean."""
+    return any(trial.spread(metric, mode) for trial in trials)
 
 
 def text(value: Any) -> str:
@@ -232,42 +246,17 @@ def write_csv(out: Place, trials: Sequence[Trial], keys: Sequence[str], metric: 
     """Write `trials.csv`: best first, values with full precision."""
     sink = io.StringIO()
     writer = csv.writer(sink, lineterminator="\n")
-    writer.writerow(heads(keys, metric, lineage=cloned(trials)))
+    has_folds = folded(trials, metric, mode)
+    writer.writerow(heads(keys, metric, lineage=cloned(trials), folds=has_folds))
     for short, trial in zip(table(trials, keys, metric, mode), ranked(trials, metric, mode), strict=True):
-        value = trial.best(metric, mode)[0]
-        exact = ["" if math.isnan(value) else repr(value), short[4]]
+        value, epoch = trial.best(metric, mode)
+        exact = ["" if math.isnan(value) else repr(value)]
+        exact += spread_text(trial.spread(metric, mode), repr) if has_folds else ()
         values = trial.best_values(metric, mode)
         drawn = ["" if (v := values.get(k)) is None else str(v) for k in keys]
-        writer.writerow([*short[:3], *exact, *drawn, *short[5 + len(keys) :]])
+        rest = short[len(short) - 1 - cloned(trials) :]
+        writer.writerow([*short[:3], *exact, str(epoch or ""), *drawn, *rest])
     out.write_atomic(sink.getvalue().encode(), "trials.csv")
-
-
-def export_best(out: Place, trial: Trial, *, description: str) -> None:
-    """Write `best/`: export, checkpoint, config and record of the best trial.
-
-    The export is made from `best.pt`, because a trial that was stopped early has no export.
-
-    Args:
-        out: folder of the search.
-        trial: the best trial.
-        description: name of the JSON file in an export, see `training.task.TaskWords`.
-
-    Raises:
-        FileNotFoundError: the trial has no checkpoint.
-    """
-    source = out.folder("trials", name(trial.number))
-    target = out.folder("best")
-    folder = source.folder(checkpoint.CHECKPOINTS)
-    best = checkpoint.read(folder, checkpoint.BEST)
-    checkpoint.export(
-        target.folder(checkpoint.EXPORT),
-        tensors=checkpoint.weights(best["state"]),
-        about=best["about"],
-        description=description,
-    )
-    target.write_atomic(folder.read(checkpoint.BEST), checkpoint.CHECKPOINTS, checkpoint.BEST)
-    for file in ("config.yaml", TRIAL_NAME):
-        target.write_atomic(source.read(file), file)
 
 
 def is_better(a: float, b: float, mode: str) -> bool:

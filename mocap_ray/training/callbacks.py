@@ -232,6 +232,10 @@ class MetricsFile(Callback):
     def on_epoch_end(self, report: EpochReport, model: nn.Module) -> None:
         """Add a row and write the file."""
         self.rows.append({**report.row()})
+        self.write()
+
+    def write(self) -> None:
+        """Write the file."""
         names = list(dict.fromkeys(key for row in self.rows for key in row))
         text = io.StringIO()
         writer = csv.DictWriter(text, names, restval="", lineterminator="\n")

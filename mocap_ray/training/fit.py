@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
 
-from mocap_ray.training.callbacks import Callback
+from mocap_ray.training.callbacks import Callback, EpochReport
 from mocap_ray.training.checkpoint import Checkpoints
 from mocap_ray.training.divergence import Divergence, advice
 from mocap_ray.training.loop import Loop
@@ -23,7 +24,7 @@ class FitResult:
     """How a training ended.
 
     Attributes:
-        reason: `max_epochs`, `patience` or `max_minutes`.
+        reason: `max_epochs`, `patience` or `max_minutes`; `closed_form` if the model was solved.
         epochs: finished epochs, including those before a resume.
         step: optimiser steps, including those before a resume.
         best_epoch, best_loss: by the validation loss, or by the training loss without validation; epochs count from 1.
@@ -51,6 +52,7 @@ def fit(
     resume: Mapping[str, Any] | None = None,
     team: Team | None = None,
     words: TaskWords | None = None,
+    solved: bool = False,
 ) -> FitResult:
     """Train `model` in place; see `batch.Trainable` for the methods it needs.
 
@@ -69,45 +71,114 @@ def fit(
         resume: the state of a checkpoint: `checkpoint.read(...)["state"]`.
         team: the process group; by default a single process.
         words: nouns for messages.
+        solved: the model is at its closed-form solution: one epoch measures its losses, and changes nothing.
 
     Raises:
         NonFinite: a loss or gradient is not finite; the message names the items of that batch. The checkpoints are
             not changed.
         ValueError: an epoch has no batches.
     """
-    words = words or TaskWords()
-    run = Loop(model, options, team or Team(), kept=_kept(checkpoints), words=words)
-    callback = callback or Callback()
-    if resume is not None:
-        run.restore(resume)
-    callback.on_start(run.start())
-    warned = False
-    try:
-        with own_random_numbers(run.team.device):
-            while (reason := run.stop_reason()) is None:
-                measured = run.train(batches, callback)
-                with run.judged_weights():
-                    val = run.validate(validate) if run.validation_due() else None
-                    report = run.judge(measured, val)
-                    if not math.isfinite(report.judged):
-                        callback.on_note(
-                            f"The loss of epoch {report.epoch} is {report.judged}, so it cannot be the best epoch."
-                        )
-                    callback.on_epoch_end(report, model)
-                    if not warned and (found := run.divergence()) is not None:
-                        warned = True
-                        callback.on_note(advice(found, options, words, validated=validate is not None))
-                if val is not None and checkpoints is not None:
-                    checkpoints.save(run.state(), best=report.best)
-                with run.judged_weights():
-                    callback.on_epoch_saved(report, model)
-    finally:
-        callback.on_end()
-    if run.ema is not None:
-        run.ema.keep()
-    return FitResult(
-        reason, run.epoch, run.step, run.best_epoch, run.best_loss, run.seconds, run.divergence()
+    fitting = Fitting(
+        model,
+        batches,
+        options=options,
+        validate=validate,
+        checkpoints=checkpoints,
+        callback=callback,
+        resume=resume,
+        team=team,
+        words=words,
+        solved=solved,
     )
+    fitting.start()
+    try:
+        for _ in fitting.epochs():
+            pass
+    finally:
+        fitting.callback.on_end()
+    return fitting.result()
+
+
+class Fitting:
+    """A run of `fit` that its caller advances epoch by epoch, so that several can take turns in one process."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        batches: Callable[[int], Iterable[Any]],
+        *,
+        options: TrainingOptions,
+        validate: Callable[[], Mapping[str, float]] | None = None,
+        checkpoints: Checkpoints | None = None,
+        callback: Callback | None = None,
+        resume: Mapping[str, Any] | None = None,
+        team: Team | None = None,
+        words: TaskWords | None = None,
+        solved: bool = False,
+    ) -> None:
+        """Take what `fit` takes, and restore the state to resume."""
+        self.model, self.batches, self.options, self.validate = model, batches, options, validate
+        self.checkpoints, self.callback, self.words = (
+            checkpoints,
+            callback or Callback(),
+            words or TaskWords(),
+        )
+        self.loop = Loop(
+            model, options, team or Team(), kept=_kept(checkpoints), words=self.words, solved=solved
+        )
+        if resume is not None:
+            self.loop.restore(resume)
+        self.warned = False
+
+    def start(self) -> None:
+        """Call `Callback.on_start`."""
+        self.callback.on_start(self.loop.start())
+
+    def epochs(self) -> Iterator[EpochReport]:
+        """Train until the end; yields after each epoch and its checkpoints. See `fit` for what it raises."""
+        loop = self.loop
+        loop.clock = time.perf_counter()
+        while loop.stop_reason() is None:
+            with own_random_numbers(loop.team.device):
+                report = self._epoch()
+            paused = time.perf_counter()
+            yield report
+            loop.clock += time.perf_counter() - paused  # the time of others is not counted
+
+    def _epoch(self) -> EpochReport:
+        loop, callback = self.loop, self.callback
+        measured = loop.train(self.batches, callback)
+        with loop.judged_weights():
+            val = loop.validate(self.validate) if loop.validation_due() else None
+            report = loop.judge(measured, val)
+            if not math.isfinite(report.judged):
+                callback.on_note(
+                    f"The loss of epoch {report.epoch} is {report.judged}, so it cannot be the best epoch."
+                )
+            callback.on_epoch_end(report, self.model)
+            if not self.warned and (found := loop.divergence()) is not None:
+                self.warned = True
+                callback.on_note(advice(found, self.options, self.words, validated=self.validate is not None))
+        if val is not None and self.checkpoints is not None:
+            self.checkpoints.save(loop.state(), best=report.best)
+        with loop.judged_weights():
+            callback.on_epoch_saved(report, self.model)
+        return report
+
+    def result(self) -> FitResult:
+        """How the training ended, or how far it is; the model keeps the weights that were validated."""
+        loop = self.loop
+        if loop.ema is not None:
+            loop.ema.keep()
+        return FitResult(
+            loop.stop_reason() or "",
+            loop.epoch,
+            loop.step,
+            loop.best_epoch,
+            loop.best_loss,
+            loop.seconds,
+            loop.divergence(),
+        )
 
 
 def _kept(checkpoints: Checkpoints | None) -> str:

@@ -56,9 +56,16 @@ class Loop:
     """The state of a training: model, optimiser, schedule, averaged weights and counters."""
 
     def __init__(
-        self, model: nn.Module, options: TrainingOptions, team: Team, *, kept: str, words: TaskWords
+        self,
+        model: nn.Module,
+        options: TrainingOptions,
+        team: Team,
+        *,
+        kept: str,
+        words: TaskWords,
+        solved: bool = False,
     ) -> None:
-        self.model, self.options, self.team = model, options, team
+        self.model, self.options, self.team, self.solved = model, options, team, solved
         cuda = team.device.type == "cuda"
         self.loss: Any = team.wrap(_Loss(model))
         if options.compile:
@@ -80,11 +87,18 @@ class Loop:
         """The facts for `Callback.on_start`."""
         count = sum(p.numel() for p in self.parameters)
         name = torch.cuda.get_device_name(self.team.device) if self.team.device.type == "cuda" else "CPU"
-        return TrainStart(self.epoch, self.step, self.options.max_epochs, count, name, self.team.world)
+        return TrainStart(self.epoch, self.step, self.epochs, count, name, self.team.world)
+
+    @property
+    def epochs(self) -> int:
+        """The largest number of epochs."""
+        return 1 if self.solved else self.options.max_epochs
 
     def stop_reason(self) -> str | None:
         """Why the training is finished, or None."""
         o = self.options
+        if self.solved:
+            return "closed_form" if self.epoch else None
         if o.patience is not None and self.waited >= o.patience:
             return "patience"
         if self.late or (o.max_minutes is not None and self.seconds >= 60 * o.max_minutes):
@@ -94,7 +108,7 @@ class Loop:
     def train(self, batches: Callable[[int], Iterable[Any]], callback: Callback) -> Measured:
         """Train one epoch. Raises NonFinite."""
         torch.manual_seed(epoch_seed(self.options.seed, self.epoch, self.team.rank))
-        self.model.train()
+        self.model.train(not self.solved)
         source = batches(self.epoch)
         steps = len(source) if isinstance(source, Sized) else None
         waiting, means, rows, done = Waiting(source), Means(), 0, 0
@@ -155,8 +169,10 @@ class Loop:
         amp = (
             torch.autocast(self.team.device.type, torch.bfloat16) if o.precision == "bf16" else nullcontext()
         )
-        with amp:
+        with amp, torch.set_grad_enabled(not self.solved):
             loss, scalars = self.loss(data, epoch)
+        if self.solved:
+            return {"loss": loss, **scalars, "_norm": torch.zeros_like(loss)}
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(
@@ -177,7 +193,7 @@ class Loop:
 
     def validation_due(self) -> bool:
         """Whether to validate after this epoch; always true for the last one."""
-        return self.epoch % self.options.val_every == 0 or self.late or self.epoch >= self.options.max_epochs
+        return self.epoch % self.options.val_every == 0 or self.late or self.epoch >= self.epochs
 
     def judged_weights(self) -> AbstractContextManager[None]:
         """Context in which the model has the weights to validate: the averaged ones if there are any."""
@@ -205,7 +221,7 @@ class Loop:
         per_epoch = (self.seconds - self.resumed_seconds) / (self.epoch - self.resumed_at)
         return EpochReport(
             epoch=self.epoch,
-            epochs=self.options.max_epochs,
+            epochs=self.epochs,
             step=self.step,
             train=measured.means,
             val=val or {},
@@ -219,7 +235,7 @@ class Loop:
             samples_per_s=measured.samples_per_s,
             waiting=measured.waiting,
             seconds=self.seconds,
-            eta_s=per_epoch * (self.options.max_epochs - self.epoch),
+            eta_s=per_epoch * (self.epochs - self.epoch),
         )
 
     def divergence(self) -> Divergence | None:

@@ -5,9 +5,10 @@ A task adds its own settings in subclasses of `ModelOptions` and `DataOptions`.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from mocap_ray.errors import UserError
 from mocap_ray.options import MAY_CHANGE, NotNegative, Positive, Section
@@ -23,6 +24,15 @@ class ModelOptions(Section):
 class DataOptions(Section):
     """The data to train on, and how it is loaded."""
 
+    foreign: ClassVar[Mapping[str, str]] = {
+        "data_dir": "Use data.root, the folder of a data set that `mocap-ray extract` wrote.",
+        "consolidated_dir": "Use data.root, the folder of a data set that `mocap-ray extract` wrote.",
+        "splits_dir": "The data set has its splits; data.train and data.val name the ones to use.",
+        "num_workers": "No processes load data: rows are in memory or streamed (data.feed). The number of training "
+        "processes is ray.workers.",
+        "return_dict": "Leave it out: batches are tensors.",
+    }
+
     root: str
     """Path or URI (s3://..., gs://...) of a data set."""
     batch_size: Annotated[int, Field(ge=1)] = 32
@@ -36,6 +46,24 @@ class DataOptions(Section):
     """Split for training."""
     val: str = "val"
     """Split for validation; if it has no rows, the training loss decides which epoch is the best."""
+    folds: int | tuple[tuple[str, ...], ...] | None = None
+    """Cross-validation: a number of folds, or a list of lists of groups, such as subjects. The rows of `fold_splits`
+    are divided by group. Each fold is held out once: it validates the training on the other folds."""
+    fold: Annotated[int, Field(ge=0)] | None = None
+    """With `folds`: hold out this fold only, counted from 0. None trains all folds, epoch by epoch."""
+    fold_splits: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    """With `folds`: the splits whose rows are divided; default: those of `train` and `val`. Keep the test split out."""
+
+    @field_validator("folds", mode="before")
+    @classmethod
+    def _two_or_more(cls, value: Any) -> Any:
+        lists = isinstance(value, list | tuple) and all(isinstance(names, list | tuple) for names in value)
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        if value is not None and not (len(value) >= 2 if lists else whole and value >= 2):
+            raise UserError(
+                "expected a number of folds from 2 on, or two or more lists such as [[CMU/01, CMU/02], [CMU/88]]"
+            )
+        return value
 
     @model_validator(mode="after")
     def _splits(self) -> DataOptions:
@@ -44,11 +72,39 @@ class DataOptions(Section):
                 f"train and val are both {self.train!r}; choose another split, or the validation loss "
                 "measures memorization"
             )
+        if self.folds is None:
+            if self.fold is not None or self.fold_splits is not None:
+                key = "fold" if self.fold is not None else "fold_splits"
+                raise UserError(
+                    f"{key} needs folds, the number of folds; set data.folds, or remove data.{key}"
+                )
+        elif self.fold is not None and self.fold >= self.fold_count:
+            raise UserError(
+                f"fold {self.fold}: there are {self.fold_count} folds, and the last is {self.fold_count - 1}"
+            )
         return self
+
+    @property
+    def fold_count(self) -> int:
+        """Number of folds; 0 without `folds`."""
+        return self.folds if isinstance(self.folds, int) else len(self.folds or ())
+
+    @property
+    def every_fold(self) -> bool:
+        """Whether all folds are to be trained, and not one of them or a plain training."""
+        return self.folds is not None and self.fold is None
 
 
 class TrainingOptions(Section):
     """The settings of `training.fit`, for any task."""
+
+    foreign: ClassVar[Mapping[str, str]] = {
+        "lr": "Use training.learning_rate.",
+        "batch_size": "Use data.batch_size.",
+        "scheduler_type": "Use training.scheduler: none, step, cosine or plateau.",
+        "grad_clip_val": "Use training.grad_clip, the largest gradient norm.",
+        "gradient_clip_val": "Use training.grad_clip, the largest gradient norm.",
+    }
 
     learning_rate: Annotated[Positive, MAY_CHANGE] = 1e-3
     """Learning rate of AdamW, before the scheduler."""
@@ -85,8 +141,9 @@ class TrainingOptions(Section):
     """Uses `torch.compile` for the loss: takes a minute at the start, faster on a GPU."""
     val_every: Annotated[int, Field(ge=1)] = 1
     """Epochs between two validations; checkpoints are written at each."""
-    closed_form: bool = False
-    """Starts from the closed-form solution; an error if the model has none."""
+    closed_form: Literal["auto", True, False] = "auto"
+    """`auto`: a model with a closed-form solution is set to it, measured in one epoch and not trained; others train.
+    `true`: trains from the closed-form solution on; an error if the model has none. `false`: trains from the start."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto`: a GPU if there is one."""
 
@@ -98,7 +155,8 @@ class TrainOutput(Section):
     """Where a training writes."""
 
     root: str
-    """Folder for config.yaml, checkpoints/, export/, metrics.csv, tensorboard/, summary.json."""
+    """Folder for config.yaml, checkpoints/, export/, metrics.csv, tensorboard/, summary.json; with `data.folds`,
+    each of `folds/0`, `folds/1`, ... is such a folder."""
     tensorboard: bool = True
     """Writes TensorBoard files."""
     pictures: Annotated[int, Field(ge=0)] = 8

@@ -16,9 +16,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Generic
 
 import torch
 from torch import Tensor, nn
@@ -28,12 +29,12 @@ from mocap_ray.storage import Place, place
 from mocap_ray.training import checkpoint
 from mocap_ray.training.callbacks import Callback, CallbackList, EpochReport, MetricsFile
 from mocap_ray.training.checkpoint import CHECKPOINTS, EXPORT, LAST, CheckpointError, Checkpoints
-from mocap_ray.training.fit import FitResult, fit
-from mocap_ray.training.loaders import Loaders, memory_loaders
-from mocap_ray.training.memory import fits_in_memory
-from mocap_ray.training.prepare import HASH, compare, prepare
-from mocap_ray.training.rows import TrainingDataError
-from mocap_ray.training.streaming import ShardReader, stream_loaders
+from mocap_ray.training.feeds import make_loaders
+from mocap_ray.training.fit import FitResult, Fitting
+from mocap_ray.training.folds import refuse_every_fold
+from mocap_ray.training.loaders import Loaders
+from mocap_ray.training.prepare import HASH, SUMMARY, compare, prepare
+from mocap_ray.training.streaming import ShardReader
 from mocap_ray.training.task import M, TrainingSetup, TrainingTask
 from mocap_ray.training.team import Team, own_random_numbers
 from mocap_ray.training.trackers import Tracker, make_trackers
@@ -63,16 +64,18 @@ def run(
         UserError: the data cannot be trained on, or the loss is not finite (`finite.NonFinite`).
         ValueError: an epoch has no batches.
     """
+    refuse_every_fold(setup.data)
     team = team or alone(setup.training.device)
     callbacks: list[Callback] = [callback] if callback is not None and team.rank == 0 else []
     out = place(setup.output.root)
-    loaders = _loaders(setup, team, reader)
+    loaders = make_loaders(setup, team, reader)
     trackers: list[Tracker] = []
     if team.rank == 0:
         trackers = make_trackers(setup.output, setup.plain, out, CallbackList(callbacks).on_note)
     summary = None
     try:
-        summary = _run(setup, loaders, team, callbacks, trackers)
+        training = Training(setup, loaders, team, callbacks, trackers)
+        summary = training.run()
         return summary
     finally:
         loaders.close()
@@ -121,73 +124,97 @@ def validation(
     return validate
 
 
-def _run(
-    setup: TrainingSetup[M], loaders: Loaders, team: Team, callbacks: list[Callback], trackers: list[Tracker]
-) -> dict[str, Any]:
-    task, out = setup.task, place(setup.output.root)
-    folder = out.folder(CHECKPOINTS)
-    saved = checkpoint.read(folder, LAST, resumable=True) if folder.exists(LAST) else None
-    if saved is not None:
-        compare(saved["about"], setup, loaders.source_hash, where=out.uri)
-    model = _model(setup, loaders, None if saved is None else saved["about"]).to(team.device)
-    latest, checkpoints = _Latest(), None
-    if team.rank == 0:
-        checkpoints = Checkpoints(folder, about=_about(setup, model, loaders))
-        callbacks += [latest, MetricsFile(out), *_tensorboard(setup, out), *trackers]
-        if loaders.val is None:
-            CallbackList(callbacks).on_note(
-                f"There are no {setup.words.rows} to validate on in the split '{setup.data.val}', so the training loss "
-                "decides which epoch is the best."
+class Training(Generic[M]):
+    """One training in one process: its model, restored if there is a checkpoint, and the files that it writes."""
+
+    def __init__(
+        self,
+        setup: TrainingSetup[M],
+        loaders: Loaders,
+        team: Team,
+        callbacks: Sequence[Callback] = (),
+        trackers: Sequence[Tracker] = (),
+        *,
+        writer: type[Checkpoints] = Checkpoints,
+    ) -> None:
+        """Build or restore the model.
+
+        Args:
+            setup: of the training.
+            loaders: its rows.
+            team: the process group.
+            callbacks: called on rank 0, before the files are written.
+            trackers: called on rank 0, after them.
+            writer: writes the checkpoints on rank 0.
+
+        Raises:
+            UserError: the model does not support the rows, or a checkpoint is damaged or of another training.
+        """
+        self.setup, self.loaders, self.team = setup, loaders, team
+        self.out = place(setup.output.root)
+        self.folder = self.out.folder(CHECKPOINTS)
+        task, words = setup.task, setup.words
+        saved = checkpoint.read(self.folder, LAST, resumable=True) if self.folder.exists(LAST) else None
+        if saved is not None:
+            compare(saved["about"], setup, loaders.source_hash, where=self.out.uri)
+        model = _model(setup, loaders, None if saved is None else saved["about"]).to(team.device)
+        self.latest, checkpoints, members = _Latest(), None, [*callbacks]
+        if team.rank == 0:
+            checkpoints = writer(self.folder, about=_about(setup, model, loaders))
+            members += [self.latest, MetricsFile(self.out), *_tensorboard(setup, self.out), *trackers]
+            if loaders.val is None:
+                CallbackList(callbacks).on_note(
+                    f"There are no {words.rows} to validate on in the split '{setup.data.val}', so the training loss "
+                    "decides which epoch is the best."
+                )
+        seed, val = setup.training.seed, loaders.val
+        self.model = model
+        with self._naming_the_checkpoint():
+            self.fitting = Fitting(
+                model,
+                loaders.train,
+                options=setup.training,
+                validate=None if val is None else validation(task, model, val, team, seed=seed),
+                checkpoints=checkpoints,
+                callback=CallbackList(members),
+                resume=None if saved is None else saved["state"],
+                team=team,
+                words=words,
+                solved=setup.training.closed_form == "auto" and task.solvable,
             )
-    seed = setup.training.seed
-    result = _fit(
-        folder,
-        model,
-        loaders.train,
-        options=setup.training,
-        validate=None if loaders.val is None else validation(task, model, loaders.val, team, seed=seed),
-        checkpoints=checkpoints,
-        callback=CallbackList(callbacks),
-        resume=None if saved is None else saved["state"],
-        team=team,
-        words=task.words,
-    )
-    summary = _summary(setup, model, loaders, result, latest.report, team)
-    if team.rank == 0:
-        best = checkpoint.read(folder, checkpoint.BEST if result.best_epoch else LAST)
-        checkpoint.export(
-            out.folder(EXPORT),
-            tensors=checkpoint.weights(best["state"]),
-            about=best["about"],
-            description=task.words.description,
-        )
-        out.write_atomic((json.dumps(summary, indent=1) + "\n").encode(), "summary.json")
-    return summary
 
+    @contextmanager
+    def _naming_the_checkpoint(self) -> Iterator[None]:
+        """Name the file in an error of `Fitting`, which does not know the one that it resumes from."""
+        try:
+            yield
+        except CheckpointError as error:
+            raise CheckpointError(f"{self.folder.uri}/{LAST}: {error} {checkpoint.REMEDY}") from error
 
-def _fit(folder: Place, *arguments: Any, **settings: Any) -> FitResult:
-    """`fit`, which does not know the file that it resumes from."""
-    try:
-        return fit(*arguments, **settings)
-    except CheckpointError as error:
-        raise CheckpointError(f"{folder.uri}/{LAST}: {error} {checkpoint.REMEDY}") from error
+    def run(self) -> dict[str, Any]:
+        """Train to the end; returns the summary."""
+        self.fitting.start()
+        try:
+            for _ in self.fitting.epochs():
+                pass
+        finally:
+            self.fitting.callback.on_end()
+        return self.finish(self.fitting.result())
 
-
-def _loaders(setup: TrainingSetup[Any], team: Team, reader: Callable[[], ShardReader] | None) -> Loaders:
-    """Load into memory or stream; the same choice on all ranks."""
-    data = setup.data
-    kind = data.feed
-    if kind == "auto":
-        fits = fits_in_memory(setup.task.check().size * team.world, share=data.memory_share)
-        kind = "memory" if team.mean({"fits": float(fits)})["fits"] == 1 else "stream"
-    if kind == "memory":
-        return memory_loaders(setup, team)
-    if reader is None:
-        raise TrainingDataError(
-            f"{data.root}: {setup.task.check().size / 1e9:.1f} GB of {setup.words.rows} must be streamed (data.feed "
-            f"{data.feed}), which needs Ray. Use `mocap-ray train`, or set data.feed=memory."
-        )
-    return stream_loaders(setup, team, reader())
+    def finish(self, result: FitResult) -> dict[str, Any]:
+        """Write the export and summary.json on rank 0; returns the summary."""
+        words = self.setup.words
+        summary = _summary(self.setup, self.model, self.loaders, result, self.latest.report, self.team)
+        if self.team.rank == 0:
+            best = checkpoint.read(self.folder, checkpoint.BEST if result.best_epoch else LAST)
+            checkpoint.export(
+                self.out.folder(EXPORT),
+                tensors=checkpoint.weights(best["state"]),
+                about=best["about"],
+                description=words.description,
+            )
+            self.out.write_atomic((json.dumps(summary, indent=1) + "\n").encode(), SUMMARY)
+        return summary
 
 
 def _model(setup: TrainingSetup[M], loaders: Loaders, about: Mapping[str, Any] | None) -> M:
@@ -196,9 +223,10 @@ def _model(setup: TrainingSetup[M], loaders: Loaders, about: Mapping[str, Any] |
     with own_random_numbers(CPU):
         torch.manual_seed(options.seed)
         model = task.model(loaders.sample) if about is None else _restored(task, about, setup.output.root)
-    if options.closed_form and about is None and not task.solve(model, loaders.sample):
+    wanted = task.solvable if options.closed_form == "auto" else options.closed_form
+    if wanted and about is None and not task.solve(model, loaders.sample):
         raise UserError(
-            f"training.closed_form: {setup.plain['model']['kind']} has no closed-form solution. Set it to false."
+            f"training.closed_form: {setup.plain['model']['kind']} has no closed-form solution. Set it to auto."
         )
     return model
 

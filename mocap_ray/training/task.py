@@ -8,7 +8,7 @@ the checkpoints, the searches and the trackers access a model and a data set onl
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar
 
@@ -39,6 +39,7 @@ class TaskWords:
         description: name of the JSON file next to the tensors of an export.
         more_rows: what the user can do to get more rows.
         leave_out: how the user can exclude an item.
+        group: what the rows of a fold have in common and those of two folds must not, such as a person.
         loss_unit: unit of the validation loss.
         steadier: what else the user can do if the validation loss diverges.
         commands: `mocap-ray` commands that accept the folder of a finished training.
@@ -50,6 +51,7 @@ class TaskWords:
     description: str = "model.json"
     more_rows: str = "add data"
     leave_out: str = "when you make the data set"
+    group: str = "group"
     loss_unit: str = ""
     steadier: tuple[str, ...] = ()
     commands: tuple[str, ...] = ()
@@ -103,6 +105,15 @@ class TrainingTask(ABC, Generic[M]):
             UserError: the data cannot be used; the message says what to do.
         """
 
+    def look(self) -> None:
+        """Read a bounded sample of the rows, and refuse data from which nothing can be learned; by default none.
+
+        Called once, before any worker starts; it should take a second.
+
+        Raises:
+            UserError: no training on this data can succeed; the message says what to do.
+        """
+
     @abstractmethod
     def rows(self, role: Role) -> RowSource | None:
         """The rows of a split; None if the data has no validation split.
@@ -110,6 +121,21 @@ class TrainingTask(ABC, Generic[M]):
         Raises:
             UserError: the data or the training split does not exist.
         """
+
+    def groups(self) -> Mapping[str, int]:
+        """Names of the groups that folds keep whole -> largest number of their rows, without reading the rows.
+
+        Only rows of the splits for folds are counted: `data.fold_splits`, or else those of `data.train` and `data.val`
+        that exist.
+
+        Raises:
+            UserError: the data cannot be used, or its rows have no groups.
+        """
+        raise TrainingDataError("data.folds: this kind of model has no groups of rows. Remove data.folds.")
+
+    def rows_of(self, groups: Collection[str]) -> RowSource:
+        """The rows of some of `groups()`."""
+        raise NotImplementedError
 
     @abstractmethod
     def model(self, sample: Shaped[np.ndarray, "N ..."]) -> M:
@@ -129,6 +155,11 @@ class TrainingTask(ABC, Generic[M]):
     @abstractmethod
     def describe(self, model: M) -> dict[str, Any]:
         """Plain JSON values that `restored` needs, besides the tensors and the section `model` of the config."""
+
+    @property
+    def solvable(self) -> bool:
+        """Whether `solve` finds the solution in closed form, so that there is nothing to train."""
+        return False
 
     def solve(self, model: M, sample: Shaped[np.ndarray, "N ..."]) -> bool:
         """Set a new model to its closed-form solution; return False if there is none."""
@@ -159,6 +190,10 @@ class TrainingTask(ABC, Generic[M]):
     def summary(self, model: M) -> dict[str, Any]:
         """Facts about the trained model for summary.json, as plain JSON values."""
         return {}
+
+    def caveat(self, summaries: Sequence[Mapping[str, Any]]) -> str:
+        """Why the losses of folds cannot be compared exactly, given the `summary` of each; empty if they can."""
+        return ""
 
     def picture(self, model: M, *, count: int) -> UInt8[np.ndarray, "H W 3"] | None:
         """A picture of samples, equal for equal weights; None if the task draws none.

@@ -11,7 +11,9 @@ from torch import Tensor
 from mocap_ray.storage import Place, place
 from mocap_ray.training import checkpoint
 from mocap_ray.training.checkpoint import BEST, CHECKPOINTS, EXPORT, LAST, WEIGHTS, CheckpointError
+from mocap_ray.training.folds import FOLDS, fold_folders
 from mocap_ray.training.task import TaskWords
+from mocap_ray.wording import counted
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -75,6 +77,11 @@ def _find(path: str | os.PathLike[str], words: TaskWords) -> tuple[Place, str]:
     if not root.exists():
         raise CheckpointError(
             f"{text}: there is no such file or folder. Expected the output folder of `mocap-ray train`."
+        )
+    if folds := fold_folders(root):
+        raise CheckpointError(
+            f"{text}: contains the trainings of {counted(len(folds), 'fold')}, and no {words.result} of its own. "
+            f"Choose one of them, such as {text}/{FOLDS}/0."
         )
     names = sorted({root.relative(i.path).split("/")[0] for i in root.files()})
     found = ", ".join(names[:5]) or "nothing"

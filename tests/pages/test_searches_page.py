@@ -7,7 +7,7 @@ from dataclasses import replace
 from mocap_ray.pages.searches import search_page
 from mocap_ray.searching.results import Trial
 from mocap_ray.searching.setup import SearchSetup
-from tests.searching.test_results import CONFIG, _clone, _trials
+from tests.searching.test_results import CONFIG, _clone, _trials, _with_folds
 
 SETUP = SearchSetup(
     base=CONFIG.base,
@@ -68,3 +68,10 @@ def test_the_page_tells_who_went_on_as_whom() -> None:
     assert "Which trial copied which" in html
     assert "<td>001</td><td>000</td><td>2</td><td>0.0008</td>" in html
     assert "Which trial copied which" not in search_page(_trials(), SETUP, where="out")
+
+
+def test_the_spread_over_folds_stands_beside_the_mean() -> None:
+    html = search_page(_with_folds(), SETUP, where="out")
+    assert "val_loss 1 (mean over its folds; standard deviation 0.25, worst fold 1.375)" in html
+    assert '<th scope="col">worst fold</th>' in html
+    assert "fold" not in search_page(_trials(), SETUP, where="out")

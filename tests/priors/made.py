@@ -14,9 +14,16 @@ from torch import Tensor
 from mocap_ray.priors import MODELS, Prior, build, fit_coordinates
 
 VARIANTS: dict[str, list[dict[str, Any]]] = {
-    "gaussian_prior": [{}, {"standardise": "none"}, {"standardise": "joint", "representation": "tangent"}],
+    "gaussian_prior": [
+        {},
+        {"tails": "gaussian"},
+        {"standardise": "none"},
+        {"standardise": "joint", "representation": "tangent"},
+    ],
     "joint_flow": [
         {"hidden": 8},
+        {"hidden": 8, "tails": "gaussian"},
+        {"hidden": 8, "dof": None},
         {"hidden": 8, "condition": "ancestors"},
         {"hidden": 8, "K": 3, "representation": "tangent"},
         {"hidden": 8, "standardise": "none"},
@@ -24,14 +31,16 @@ VARIANTS: dict[str, list[dict[str, Any]]] = {
     ],
     "global_flow": [
         {"hidden": 16, "K": 2},
+        {"hidden": 16, "K": 2, "tails": "gaussian"},
         {"hidden": 16, "K": 2, "coupling": "spline"},
         {"hidden": 16, "K": 2, "coupling": "spline", "standardise": "joint", "jitter": 0.1},
         {"hidden": 16, "K": 3, "standardise": "none", "representation": "tangent"},
         {"hidden": 16, "K": 2, "use_actnorm": False},
-        {"hidden": 16, "K": 2, "coupling": "spline", "condition_dim": 3},
     ],
     "hand_vae": [
         {"hidden": 16, "z_dim": 4},
+        {"hidden": 16, "z_dim": 4, "tails": "heavy"},
+        {"hidden": 16, "z_dim": 4, "n_layers": 1},
         {"hidden": 16, "z_dim": 4, "type": "so3"},
         {"hidden": 16, "z_dim": 4, "type": "so3", "representation": "tangent"},
         {"hidden": 16, "z_dim": 4, "type": "so3", "standardise": "joint"},

@@ -279,3 +279,58 @@ def test_encoding_the_joints_in_use_alone_gives_the_bits_of_encoding_all(joints:
     some = torch.cat([train, hard_rotations(50), 5 * poses(50, seed=4)]).float()
     whole = coordinates.rotvecs(some)[:, coordinates.active_joints].reshape(len(some), -1)
     assert torch.equal(coordinates.encode(some)[0], coordinates.scale(whole))
+
+
+def hinged(n: int) -> torch.Tensor:
+    """Poses with a still jaw, a knee that bends along a line, and feet at rest in half of the poses."""
+    train = poses(n)
+    train[:, SMPLX_JOINTS.index("jaw")] = torch.tensor([0.1, -0.2, 0.3], dtype=torch.float64)
+    knee, foot = SMPLX_JOINTS.index("left_knee"), SMPLX_JOINTS.index("left_foot")
+    train[:, knee] = train[:, knee, :1] * torch.tensor([1.0, -0.4, 0.2], dtype=torch.float64)
+    train[: n // 2, foot] = 0.0
+    return train
+
+
+@pytest.mark.parametrize("representation", REPRESENTATIONS)
+@pytest.mark.parametrize("joints", ["all", "body", ["left_knee", "jaw", "head"]])
+def test_projected_poses_are_those_that_samples_could_be(
+    representation: str, joints: str | list[str]
+) -> None:
+    c = Coordinates.fit(hinged(300), joints=joints, representation=representation).double()
+    assert c.follows
+    some = poses(20, seed=5).reshape(4, 5, 55, 3)
+    found = c.project(some)
+    x = c.encode(some)[0]
+    sampled = c.decode(x).reshape(4, 5, 55, 3)
+    assert torch.allclose(found[..., list(c.joints), :], sampled[..., list(c.joints), :], atol=1e-9)
+    others = [j for j in range(55) if j not in c.joints]
+    assert torch.equal(found[..., others, :], some[..., others, :])
+    assert torch.allclose(c.project(found), found, atol=1e-12)
+    assert torch.allclose(c.encode(found)[0], x, atol=1e-12), "the density is the same"
+    for form in (roma.rotvec_to_rotmat(some), six_d(roma.rotvec_to_rotmat(some))):
+        assert torch.allclose(c.project(form), found, atol=1e-6)
+    for joints_of_form in FORMS.values():
+        part = list(joints_of_form)
+        assert torch.allclose(c.project(some[..., part, :]), found[..., part, :], atol=1e-12)
+
+
+def test_a_projection_passes_gradients_through_active_axes_alone() -> None:
+    c = Coordinates.fit(hinged(300), joints="body").double()
+    knee = SMPLX_JOINTS.index("left_knee")
+    some = poses(3, seed=6).requires_grad_()
+    (gradient,) = torch.autograd.grad(c.project(some)[:, 1:25].sum(), [some])
+    active = torch.zeros(165, dtype=torch.bool)
+    active[list(c.index_list)] = True
+    excluded = ~active.reshape(55, 3)
+    excluded[[j for j in range(55) if j not in c.joints]] = False
+    assert not gradient[:, excluded].any()
+    (line,) = active.reshape(55, 3)[knee].nonzero()[:, 0].tolist()
+    along = 1 + c.follow[knee, :, line].sum()
+    assert torch.allclose(gradient[:, knee, line], along.expand(3)), "what follows passes its gradient on"
+    still = torch.ones(55, 3, dtype=torch.bool)
+    still[knee] = still[0] = still[25:] = False
+    assert torch.allclose(gradient[:, still & active.reshape(55, 3)], torch.ones(1, dtype=torch.float64))
+    assert torch.allclose(gradient[:, SMPLX_JOINTS.index("jaw")], torch.ones(3, dtype=torch.float64))
+    at_rest = torch.zeros(1, 55, 3, dtype=torch.float64, requires_grad=True)
+    (gradient,) = torch.autograd.grad(c.project(at_rest).sum(), [at_rest])
+    assert torch.isfinite(gradient).all()

@@ -102,6 +102,24 @@ def test_a_description_that_was_tampered_with_is_a_sentence(
         mocap_ray.load_prior(trained / "export")
 
 
+def test_a_prior_of_an_older_version_keeps_its_density(trained: Path) -> None:
+    path = trained / "export" / ABOUT
+    about = json.loads(path.read_text())
+    for key in ("tails", "floor_deg", "broad_weight"):
+        del about["model"][key]
+    path.write_text(json.dumps(about))
+    old = mocap_ray.load_prior(trained / "export")
+    assert old.config.tails == "gaussian"
+    poses = torch.full((2, 21, 3), 0.3)
+    x, mask, _ = old.coordinates.encode(poses)
+    bare = old.log_density(x, mask) + old.coordinates.log_volume(x, mask)
+    assert torch.equal(old.log_prob(poses), bare)
+    about["model"] = {"kind": "global_flow", "condition_dim": 3}
+    path.write_text(json.dumps(about))
+    with pytest.raises(CheckpointError, match=r"does not know \(model.*condition_dim"):
+        mocap_ray.load_prior(trained / "export")
+
+
 def test_numbers_of_another_model_are_refused(trained: Path) -> None:
     path = trained / "export" / ABOUT
     about = json.loads(path.read_text())

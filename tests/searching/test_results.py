@@ -11,6 +11,7 @@ from mocap_ray.searching.population import Clone, Record, Stage
 from mocap_ray.searching.results import (
     STATES,
     Trial,
+    heads,
     mark_stopped,
     ranked,
     read_trials,
@@ -52,6 +53,48 @@ def test_trials_are_sorted_best_first_and_without_value_last() -> None:
     assert [t.number for t in ranked(_trials(), "val_loss", "max")] == [0, 1, 2, 3]
     states = [row[1] for row in table(_trials(), list(CONFIG.space), "val_loss", "min")]
     assert states == ["stopped", "finished", "failed", "not started"]
+
+
+def _with_folds() -> list[Trial]:
+    """Means of three folds; the second trial stopped before its first validation."""
+
+    def row(epoch: int, mean: float, std: float) -> dict[str, float]:
+        ends = {"val_loss_min": mean - std, "val_loss_max": mean + 1.5 * std}
+        return {"epoch": float(epoch), "val_loss": mean, "val_loss_std": std, **ends}
+
+    values = {"training.learning_rate": 1e-3, "training.scheduler": "cosine"}
+    return [
+        Trial(
+            0, values, [row(1, 2.0, 0.5), row(2, 1.0, 0.25), row(3, 1.5, 0.1)], started=True, finished=True
+        ),
+        Trial(1, values, [{"epoch": 1.0, "val_loss": float("nan")}], started=True, finished=False),
+    ]
+
+
+def test_the_table_of_trials_with_folds_has_their_spread_in_the_best_epoch(tmp_path: Path) -> None:
+    keys = list(CONFIG.space)
+    names = heads(keys, "val_loss", folds=True)
+    rows = [dict(zip(names, row, strict=True)) for row in table(_with_folds(), keys, "val_loss", "min")]
+    assert [rows[0][n] for n in ("val_loss", "std of folds", "worst fold", "at epoch")] == [
+        "1",
+        "0.25",
+        "1.38",
+        "2",
+    ]
+    assert [rows[1][n] for n in ("val_loss", "std of folds", "worst fold", "at epoch")] == ["", "", "", ""]
+    spread = _with_folds()[0].spread("val_loss", "max")
+    assert spread is not None
+    assert spread.worst == 1.5, "the lowest one, in the epoch with the highest mean"
+    write_csv(place(tmp_path), _with_folds(), keys, "val_loss", "min")
+    first, second = csv.DictReader((tmp_path / "trials.csv").open())
+    assert [first[n] for n in ("val_loss", "std of folds", "worst fold", "at epoch")] == [
+        "1.0",
+        "0.25",
+        "1.375",
+        "2",
+    ]
+    assert (first["training.scheduler"], second["error"]) == ("cosine", "")
+    assert heads(keys, "val_loss") == [n for n in names if "fold" not in n]
 
 
 def test_running_stopped_failed_and_finished_trials_are_told_apart(tmp_path: Path) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
 from mocap_ray.config import ConfigError, load
 from mocap_ray.priors import MODELS
@@ -57,6 +60,49 @@ def test_all_problems_are_reported_together_with_suggestions(tmp_path: Path) -> 
         "output.root: missing",
     ):
         assert line in found, found
+
+
+GUIDE = {
+    "gaussian_prior": "model.num_joints model.dim",
+    "joint_flow": "model.num_joints model.cond_dim model.n_layers",
+    "global_flow": "model.pose_dim model.cond_dim model.use_conditioning model.n_layers",
+    "hand_vae": "training.beta_max training.kl_warmup_epochs training.free_bits",
+}
+"""Keys of the configs in the guide's repository that have other names here."""
+GUIDE_OF_ALL = (
+    "training.batch_size training.scheduler_type training.grad_clip_val training.gradient_clip_val data.data_dir "
+    "data.splits_dir data.consolidated_dir data.num_workers data.return_dict hardware.accelerator hardware.devices "
+    "hardware.precision hardware.strategy hardware.num_nodes hardware.node_rank logging.logger logging.logger_name "
+    "logging.project_name logging.experiment_name logging.checkpoint_dir logging.save_top_k logging.log_every_n_steps"
+)
+
+
+@pytest.mark.parametrize("kind", GUIDE)
+def test_each_key_of_the_guide_is_answered_with_ours(kind: str, tmp_path: Path) -> None:
+    schema = TrainConfig.for_values({"model": {"kind": kind}})
+    known: dict[str, dict[str, object]] = {
+        "model": {"kind": kind}, "data": {"root": "x"}, "output": {"root": "y"}
+    }  # fmt: skip
+    for key in f"{GUIDE[kind]} {GUIDE_OF_ALL}".split():
+        section, _, name = key.partition(".")
+        in_file = {**known, section: {**known.get(section, {}), name: 1}}
+        for found in (
+            _problems(yaml.safe_dump(in_file), tmp_path),
+            _problems(yaml.safe_dump(known), tmp_path, f"{key}=1"),
+        ):
+            answer = found.partition("unknown key. ")[2]
+            assert answer, found
+            assert "Did you mean" not in answer, found
+            assert "Known here" not in answer, found
+            for where, ours in re.findall(r"\b(model|data|training|output|ray)\.(\w+)", answer):
+                section_type: Any = schema.model_fields[where].annotation
+                assert ours in section_type.model_fields, f"{found}: no {ours}"
+
+
+def test_a_key_of_the_guide_without_its_section_is_answered_too(tmp_path: Path) -> None:
+    text = "model: {kind: hand_vae}\ndata: {root: x}\noutput: {root: y}\n"
+    assert "Use training.scheduler:" in _problems(text, tmp_path, "scheduler_type=cosine")
+    assert "Use model.beta," in _problems(text, tmp_path, "beta_max=1")
 
 
 def test_an_unknown_model_suggests_the_nearest_and_a_missing_one_lists_all(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ from tests.dataset.made import make
 from tests.training.small import Log
 
 SMALL = {
-    "gaussian_prior": {"training": {"closed_form": True, "max_epochs": 1}},
+    "gaussian_prior": {"training": {"max_epochs": 1}},
     "joint_flow": {"model": {"hidden": 8, "K": 2}},
     "global_flow": {"model": {"hidden": 16, "K": 2}},
     "hand_vae": {"model": {"hidden": 16, "z_dim": 4}},
@@ -108,6 +108,33 @@ def test_the_closed_form_is_the_maximum_likelihood(made: Path, tmp_path: Path) -
     assert torch.allclose(prior.log_variance.double().exp(), x.var(0, correction=0), rtol=1e-4)  # type: ignore[operator,union-attr]
     with pytest.raises(ValueError, match=r"training\.closed_form: joint_flow has no closed-form solution"):
         train_locally(config(made, tmp_path / "other", training={"closed_form": True}))
+
+
+def test_a_prior_with_a_closed_form_is_solved_and_not_trained(made: Path, tmp_path: Path) -> None:
+    summary = train_locally(config(made, tmp_path, kind="gaussian_prior"))
+    assert (summary["reason"], summary["epochs"], summary["step"]) == ("closed_form", 1, 0)
+    prior = mocap_ray.load_prior(tmp_path)
+    poses = torch.from_numpy(read_poses(made, split="train").rotvecs)
+    x = prior.coordinates.encode(poses)[0].double()
+    assert torch.allclose(prior.mean.double(), x.mean(0), atol=1e-5)  # type: ignore[operator,union-attr]
+    with torch.no_grad():
+        nll = -float(prior.log_prob(poses).mean()) / prior.coordinates.active
+    assert summary["train_loss"] == pytest.approx(nll, rel=1e-5)
+    again = train_locally(config(made, tmp_path, kind="gaussian_prior"), resume=True)
+    assert (again["reason"], again["step"], again["best_loss"]) == ("closed_form", 0, summary["best_loss"])
+    for sections in ({"model": {"jitter": 0.1}}, {"training": {"closed_form": False, "max_epochs": 1}}):
+        trained = train_locally(config(made, tmp_path, kind="gaussian_prior", **sections), overwrite=True)
+        assert trained["step"] > 0, "noise has to be averaged over; false trains"
+        assert trained["reason"] == "max_epochs"
+
+
+def test_a_flow_that_began_before_closed_form_was_automatic_is_resumed(made: Path, tmp_path: Path) -> None:
+    old = {"closed_form": False, "max_epochs": 1}
+    train_locally(config(made, tmp_path, training=old))
+    assert train_locally(config(made, tmp_path, training={"max_epochs": 2}), resume=True)["epochs"] == 2
+    train_locally(config(made, tmp_path, kind="gaussian_prior", training=old), overwrite=True)
+    with pytest.raises(CheckpointError, match=r"training\.closed_form: was False, is now 'auto'"):
+        train_locally(config(made, tmp_path, kind="gaussian_prior"), resume=True)
 
 
 class Kill(Callback):

@@ -83,7 +83,7 @@ def test_it_trains_from_memory_and_its_checkpoint_restores_the_model(made: Path,
 
 
 def test_windows_in_memory_equal_those_of_the_blocks_and_store_each_frame_once(made: Path) -> None:
-    source = WindowRows(str(made), "train", 8, 2)
+    source = WindowRows(str(made), ("train",), 8, 2)
     windows = source.load()
     assert isinstance(windows, HeldWindows)
     blocks = [block for shard in source.counts for block in source.blocks(shard)]

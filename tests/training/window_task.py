@@ -6,7 +6,7 @@ it. Its windows overlap, so memory holds the frames once and indexes them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Any
@@ -75,16 +75,17 @@ class HeldWindows(HeldRows):
 
 @dataclass(frozen=True)
 class WindowRows(RowSource):
-    """Windows [W, 263] of the features of a split."""
+    """Windows [W, 263] of the features of some splits, and of some subjects."""
 
     root: str
-    split: str
+    splits: tuple[str, ...]
     length: int
     stride: int
+    subjects: frozenset[str] | None = None
     dtype = np.dtype(np.float32)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in ("root", "split", "length", "stride")}
+        return {name: getattr(self, name) for name in ("root", "splits", "length", "stride", "subjects")}
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -99,8 +100,14 @@ class WindowRows(RowSource):
         """For each window: shard, index of its clip in the shard, first row, number of rows."""
         ends = np.cumsum([s.rows for s in self.source.shards])[:-1]
         frames = np.split(np.asarray(self.source.index["num_frames"], np.int64), ends)
-        shards = self.source.selected(split=self.split)
-        return windows(frames, shards, length=self.length, stride=self.stride)[0]
+        shards = sorted({k for split in self.splits for k in self.source.selected(split=split)})
+        found = windows(frames, shards, length=self.length, stride=self.stride)[0]
+        return found if self.subjects is None else found[np.isin(self.owners(found), [*self.subjects])]
+
+    def owners(self, places: Int[np.ndarray, "N 4"]) -> np.ndarray:
+        """The subject of each window."""
+        firsts = np.cumsum([0, *(s.rows for s in self.source.shards)])
+        return np.asarray(self.source.index["subject"].to_pylist())[firsts[places[:, 0]] + places[:, 1]]
 
     @cached_property
     def counts(self) -> Mapping[int, int]:
@@ -163,7 +170,9 @@ class Autoencoder(nn.Module):
 class WindowTask(TrainingTask[Autoencoder]):
     """The task: trains the autoencoder on windows."""
 
-    words = TaskWords(row="window", item="clip", result="autoencoder", description="autoencoder.json")
+    words = TaskWords(
+        row="window", item="clip", result="autoencoder", description="autoencoder.json", group="dancer"
+    )
 
     def __init__(self, model: WindowModel, data: WindowData) -> None:
         self.config, self.data = model, data
@@ -181,8 +190,20 @@ class WindowTask(TrainingTask[Autoencoder]):
             return self._rows(self.data.train)
         return self._rows(self.data.val) if self.data.val in open(self.data.root).splits else None
 
-    def _rows(self, split: str) -> WindowRows:
-        return WindowRows(self.data.root, split, self.data.length, self.data.stride)
+    def _rows(self, *splits: str, subjects: frozenset[str] | None = None) -> WindowRows:
+        return WindowRows(self.data.root, splits, self.data.length, self.data.stride, subjects)
+
+    def groups(self) -> Mapping[str, int]:
+        rows = self._all()
+        names, counts = np.unique(rows.owners(rows.places), return_counts=True)
+        return dict(zip(names.tolist(), counts.tolist(), strict=True))
+
+    def rows_of(self, groups: Collection[str]) -> WindowRows:
+        return self._all(frozenset(groups))
+
+    def _all(self, subjects: frozenset[str] | None = None) -> WindowRows:
+        splits = self.data.fold_splits or (self.data.train, self.data.val)
+        return self._rows(*splits, subjects=subjects)
 
     def model(self, sample: Float[np.ndarray, "N W 263"]) -> Autoencoder:
         made = self.restored({})

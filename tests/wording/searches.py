@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
+from typing import Any, cast
 
 import yaml
 
@@ -12,7 +12,7 @@ from mocap_ray.cli.training_view import TrainView, print_training
 from mocap_ray.distributed.cluster import Cluster
 from mocap_ray.distributed.resources import Share
 from mocap_ray.distributed.search import SearchResult
-from mocap_ray.priors.task import WORDS
+from mocap_ray.priors.task import WORDS, PoseTask
 from mocap_ray.runs.search import SearchConfig
 from mocap_ray.searching.results import Trial
 from mocap_ray.training.callbacks import EpochReport, TrainStart
@@ -192,6 +192,55 @@ def search_in_a_log(house: House) -> str:
             view.on_trial(0, "epoch", {"epoch": 1, "val_loss": 0.5})
             view.on_trial(1, "failed", "Epoch 1, step 3: the loss is nan. " + "It goes on. " * 40)
             view.on_trial(0, "stopped", {})
+
+    return printed(show)
+
+
+@scene
+def search_with_folds_under_pbt(house: House) -> str:
+    fixed = {"data": {"folds": 3}}
+    space = {"training.learning_rate": {"uniform": [0.1, 0.2]}}
+    return _search(house, space=space, trials=2, scheduler="pbt", perturb_epochs=1, fixed=fixed)
+
+
+@scene
+def search_over_folds(house: House) -> str:
+    return _search(house, space={"data.folds": {"grid": [2, 3]}})
+
+
+@scene
+def training_of_all_folds_that_ended(house: House) -> str:
+    each = [
+        {"fold": k, "held_out": [f"CMU/{k:02d}", f"CMU/{k + 2:02d}"][: k + 1], "rows": 9000, "val_rows": 1200,
+         "best_loss": -0.9 + k / 10}
+        for k in range(2)
+    ]  # fmt: skip
+    summary = {
+        "kind": "joint_flow", "folds": 2, "reason": "patience", "epochs": 24, "best_epoch": 14, "seconds": 187.2,
+        "best_loss": -0.85, "best_loss_std": 0.0707, "best_loss_min": -0.9, "best_loss_max": -0.8, "each": each,
+        "caveat": PoseTask.caveat(
+            cast(PoseTask, None),
+            [{"active": 63, "degenerate": {}}, {"active": 62, "degenerate": {"jaw.x": "constant"}}],
+        ),
+    }  # fmt: skip
+    return printed(lambda console: print_training(console, summary, "runs/folds", WORDS))
+
+
+@scene
+def search_with_folds_that_ended(house: House) -> str:
+    config = SearchConfig.model_validate(_values(house))
+    row = {"epoch": 1.0, "val_loss": 0.5, "val_loss_std": 0.1, "val_loss_min": 0.4, "val_loss_max": 0.61}
+    trial = Trial(0, {"training.learning_rate": 0.001}, [row], started=True, finished=True)
+    outcome = SearchResult("searches/small", [trial], trial, run_s=1.0, words=WORDS, best_fold=2)
+
+    def show(console: Any) -> None:
+        with SearchView(console, config) as view:
+            cluster = Cluster(workers=1, nodes=1, own=False, whole=False)
+            view.on_cluster(cluster, Share(1, 1.0, 0.0), concurrency=1, trials=1)
+            view.on_trial(0, "started", trial.values)
+            view.on_trial(0, "epoch", row)
+            view.on_trial(0, "finished", {})
+        print_search(console, outcome, config)
 
     return printed(show)
 

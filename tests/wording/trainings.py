@@ -7,10 +7,13 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 import mocap_ray
 from mocap_ray.distributed.resources import Capacity, share
 from mocap_ray.runs.train import TrainConfig, TrainRay
 from mocap_ray.training.session import train_locally
+from tests.dataset import made
 from tests.wording.scenes import House, scene
 
 
@@ -57,6 +60,27 @@ def training_with_an_override_without_its_section(house: House) -> str:
 
 
 @scene
+def training_with_key_names_of_the_guide(house: House) -> str:
+    keys = ["training.scheduler_type=plateau", "training.grad_clip_val=1", "training.batch_size=64"]
+    flow = ["model.use_conditioning=true", "model.n_layers=3", "hardware.precision=16-mixed"]
+    return house.typed("train", "global_flow", "--override", *keys, *flow)
+
+
+@scene
+def training_with_a_config_file_of_the_guide(house: House) -> str:
+    path = house.written(
+        "guide.yaml",
+        "model: {kind: hand_vae, n_layers: 3}\n"
+        "training: {beta_max: 1.0, kl_warmup_epochs: 10, scheduler_type: cosine, gradient_clip_val: 1.0}\n"
+        "data: {data_dir: DIR/data_set, num_workers: 4, root: DIR/data_set}\n"
+        "hardware: {accelerator: auto, devices: auto, precision: 16-mixed}\n"
+        "logging: {logger: wandb, project_name: hands, save_top_k: 3}\n"
+        "output: {root: DIR/hands}\n",
+    )
+    return house.typed("train", path)
+
+
+@scene
 def training_of_an_unknown_kind(house: House) -> str:
     return _train(house, model__kind="joint_flows")
 
@@ -87,6 +111,53 @@ def training_validated_on_what_it_trains_on(house: House) -> str:
 
 
 @scene
+def training_with_fewer_subjects_than_folds(house: House) -> str:
+    return _train(house, data__folds=40)
+
+
+@scene
+def training_of_one_fold(house: House) -> str:
+    return _train(house, data__folds=1)
+
+
+@scene
+def training_of_a_fold_that_is_not_there(house: House) -> str:
+    return _train(house, data__folds=3, data__fold=3)
+
+
+@scene
+def training_of_a_fold_without_folds(house: House) -> str:
+    return _train(house, data__fold=0)
+
+
+@scene
+def training_with_lists_of_folds_that_name_unknown_subjects(house: House) -> str:
+    return _train(house, data__folds="[[CMU/01], [CMU/nobody, CMU/noone]]")
+
+
+@scene
+def training_with_a_subject_in_two_folds(house: House) -> str:
+    return _train(house, data__folds="[[CMU/01], [CMU/01]]")
+
+
+@scene
+def training_with_an_empty_list_of_a_fold(house: House) -> str:
+    return _train(house, data__folds="[[], [CMU/01]]")
+
+
+@scene
+def training_of_all_folds_in_python_by_the_function_for_one(house: House) -> object:
+    return _locally(house, "one", data={"folds": 2})
+
+
+@scene
+def prior_of_all_folds(house: House) -> object:
+    house.written("folds/folds/0/config.yaml", "")
+    house.written("folds/folds/1/config.yaml", "")
+    return mocap_ray.load_prior(house.root / "folds")
+
+
+@scene
 def training_into_a_data_set(house: House) -> str:
     return _train(house, output__root=house.data_set)
 
@@ -94,6 +165,18 @@ def training_into_a_data_set(house: House) -> str:
 @scene
 def training_where_there_is_one_already(house: House) -> str:
     return _train(house)
+
+
+@scene
+def training_of_hands_that_do_not_move(house: House) -> str:
+    def still(number: int, frames: int) -> np.ndarray:
+        return np.full((frames, 55, 3), 0.1, np.float32)
+
+    root = house.root / "still"
+    made.make(root, poses=still)
+    return house.typed(
+        "train", "hand_vae", "--override", f"data.root={root}", f"output.root={house.root / 'vae'}"
+    )
 
 
 @scene
@@ -201,6 +284,11 @@ def evaluation_on_a_device_that_is_not_there(house: House) -> str:
 @scene
 def evaluation_after_its_data_set_moved(house: House) -> str:
     return house.typed("evaluate", house.training, "--data", house.root / "moved")
+
+
+@scene
+def limits_between_quantiles_that_are_percentages(house: House) -> str:
+    return house.typed("evaluate", house.training, "--limits", "--quantiles", "1", "99")
 
 
 @scene

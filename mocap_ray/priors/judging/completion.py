@@ -84,7 +84,8 @@ def complete(
     """Fill in the hidden joints by minimising the energy of the whole pose; visible joints keep their bits.
 
     Runs Adam on the rotation vectors of the hidden joints, all poses in one batch, with a step size that decays to
-    zero. It finds a local minimum near `start`, not the global one. The prior's parameters do not change.
+    zero. It finds a local minimum near `start`, not the global one. Axes that the prior excludes are at their
+    constants, or follow the others (`Prior.project`). The prior's parameters do not change.
 
     Args:
         prior: in eval mode.
@@ -107,7 +108,7 @@ def complete(
         optimiser.step()
         schedule.step()
         progress((step + 1) / steps, "completion")
-    return torch.where(hidden, free.detach(), poses)
+    return torch.where(hidden, prior.project(free.detach()), poses)
 
 
 def hide(

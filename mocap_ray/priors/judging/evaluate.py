@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 import torch
@@ -12,27 +12,63 @@ from jaxtyping import Float
 from pydantic import JsonValue
 
 from mocap_ray.dataset.poses import Poses, manifest_hash, read_poses
-from mocap_ray.dataset.reader import open
+from mocap_ray.dataset.reader import DataSet, open
 from mocap_ray.errors import UserError
+from mocap_ray.priors.judging.common_axes import common_joints, still_axes
+from mocap_ray.priors.judging.folds import HeldOut, fold_notes
+from mocap_ray.priors.judging.folds import held_out as fold_of
 from mocap_ray.priors.judging.judge import judge
 from mocap_ray.priors.judging.judgement import Judgement, JudgeOptions
+from mocap_ray.priors.judging.limits import QUANTILES, Limits, limits_of
+from mocap_ray.priors.judging.notes import notes_of, trained_on
 from mocap_ray.priors.judging.progress import Progress, part, silent
 from mocap_ray.priors.load import config_of, prior_of
 from mocap_ray.priors.task import WORDS
 from mocap_ray.training.trained import read_trained
-from mocap_ray.wording import counted
 
 READING = 0.03
 """Share of an evaluation for reading the poses, about."""
 
 
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """Where a pose of a data set comes from: its clip, the number of its frame in the clip, and its sub-dataset."""
+
+    clip: str
+    frame: int
+    dataset: str
+
+    def __str__(self) -> str:
+        return f"frame {self.frame} of {self.clip}"
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Judged:
-    """One prior of an evaluation: its short name, the file it was read from, and its figures."""
+    """One prior of an evaluation.
+
+    Attributes:
+        name: its short name.
+        where: the file it was read from.
+        judgement: its figures.
+        worst: where the held-out pose with the highest NLL comes from, if known.
+    """
 
     name: str
     where: str
     judgement: Judgement
+    worst: Frame | None = None
+
+    @property
+    def source(self) -> str:
+        """Where the worst pose comes from, for a reader."""
+        return str(self.worst) if self.worst is not None else f"held-out pose {self.judgement.worst.row}"
+
+    def summary(self) -> dict[str, JsonValue]:
+        """All figures without the curves, as plain JSON values."""
+        found = self.judgement.summary()
+        if self.worst is not None and isinstance(worst := found["worst_pose"], dict):
+            found["worst_pose"] = {**asdict(self.worst), **worst}
+        return {"where": self.where, **found}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,6 +81,7 @@ class Evaluation:
         poses, clips: size of the held-out split; `JudgeOptions` says how many poses were drawn.
         notes: caveats about the figures, most serious first.
         real: [S, 55, 3] a few of the held-out poses, to show beside the samples.
+        still: axes of the priors that the held-out poses hold still, or at one exact value in many poses -> reason.
     """
 
     priors: list[Judged]
@@ -55,6 +92,7 @@ class Evaluation:
     clips: int
     notes: list[str]
     real: Float[np.ndarray, "S 55 3"]
+    still: Mapping[str, str] = field(default_factory=dict)
 
     def summary(self) -> dict[str, JsonValue]:
         """All figures without the curves, as plain JSON values."""
@@ -63,7 +101,8 @@ class Evaluation:
             "poses": self.poses,
             "clips": self.clips,
             "notes": list(self.notes),
-            "priors": {p.name: {"where": p.where, **p.judgement.summary()} for p in self.priors},
+            "still_axes": dict(self.still),
+            "priors": {p.name: p.summary() for p in self.priors},
         }
 
 
@@ -82,8 +121,9 @@ def evaluate(
     Args:
         paths: folders of trainings, checkpoints or exports, as for `mocap_ray.load_prior`.
         root: the data set; None: the one that the first prior was trained on.
-        split: the held-out split; None: `test` if the data set has one, else the validation split of the training.
-        dataset: only this sub-dataset; None: the one that the first prior was trained on.
+        split: the held-out split; None: the subjects that the first prior held out, if it was trained with folds; else
+            `test` if the data set has one, else the validation split of the training.
+        dataset: only this sub-dataset; None: the one that the first prior was trained on, if the data set has it.
         options: how much to compute.
         device: device to compute on.
         progress: is called often; see `judging.progress`.
@@ -98,28 +138,37 @@ def evaluate(
     check_device(device)
     loaded = [read_trained(path, WORDS) for path in paths]
     names = short_names([str(path) for path in paths], [config_of(each).kind for each in loaded])
-    data = _trained_on(loaded[0].about)
+    data = trained_on(loaded[0].about)
+    fold = fold_of(loaded[0].about) if root is None and split is None else None
     if root is None and "root" not in data:
-        raise UserError(
-            f"{loaded[0].where}: does not record the data set it was trained on. Name the data set with --data."
-        )
+        raise UserError(_no_data(loaded[0].where))
     root = str(root if root is not None else data["root"])
-    dataset = dataset if dataset is not None else data.get("dataset")
     source = open(root)
+    dataset = _sub_dataset(dataset, data, source)
     train_split = data.get("train", "train")
-    split = split or ("test" if "test" in source.splits else data.get("val", "val"))
+    split = fold.name if fold else split or ("test" if "test" in source.splits else data.get("val", "val"))
     progress(0.0, "reading poses")
-    held_out = read_poses(root, split=split, dataset=dataset)
-    train = read_poses(root, split=train_split, dataset=dataset)
+    held_out = fold.read(source, dataset=dataset) if fold else read_poses(root, split=split, dataset=dataset)
+    poses, clips = torch.as_tensor(held_out.rotvecs), torch.as_tensor(held_out.clip_index)
+    trained = _training_poses(
+        [each.about for each in loaded], source, split=train_split, dataset=dataset, fold=fold
+    )
+    loaded_priors = [prior_of(each).to(device) for each in loaded]
+    indices = [prior.coordinates.index_list for prior in loaded_priors]
+    still = still_axes(poses, sorted(set().union(*indices)))
+    common = common_joints(indices, still)
+    # Without another prior or still axes, the NLL over the common joints is the NLL.
+    shared = common if any(set(common) != {i // 3 for i in index} for index in indices) else ()
+    datasets = _datasets(source)
     judged = []
-    for k, (name, each) in enumerate(zip(names, loaded, strict=True)):
-        prior = prior_of(each).to(device)
+    for k, (name, each, prior, own) in enumerate(zip(names, loaded, loaded_priors, trained, strict=True)):
         judgement = judge(
             prior,
-            train=torch.as_tensor(train.rotvecs),
-            held_out=torch.as_tensor(held_out.rotvecs),
-            clips=torch.as_tensor(held_out.clip_index),
+            train=torch.as_tensor(own.rotvecs),
+            held_out=poses,
+            clips=clips,
             options=options,
+            common=shared,
             progress=part(
                 progress,
                 READING + (1 - READING) * k / len(names),
@@ -127,8 +176,22 @@ def evaluate(
                 name=name,
             ),
         )
-        judged.append(Judged(name, each.where, judgement))
-    notes = _notes(judged, [each.about for each in loaded], manifest=manifest_hash(source), split=split)
+        judged.append(Judged(name, each.where, judgement, _frame(held_out, judgement.worst.row, datasets)))
+    notes = fold_notes(names, [each.about for each in loaded], fold=fold, split=split)
+    notes += notes_of(
+        {p.name: p.judgement for p in judged},
+        [each.about for each in loaded],
+        coordinates=[prior.coordinates for prior in loaded_priors],
+        held_out=poses,
+        still=still,
+        common=shared,
+        manifest=held_out.manifest_hash,
+        own_poses=[
+            own.manifest_hash == each.about.get("manifest_hash")
+            for own, each in zip(trained, loaded, strict=True)
+        ],
+        split=split,
+    )
     return Evaluation(
         priors=judged,
         root=root,
@@ -138,7 +201,105 @@ def evaluate(
         clips=len(held_out.clip_ids),
         notes=notes,
         real=_spread(held_out, judged[0].judgement.options.seed),
+        still=still,
     )
+
+
+def learned_limits(
+    path: str | os.PathLike[str],
+    *,
+    root: str | os.PathLike[str] | None = None,
+    dataset: str | None = None,
+    quantiles: tuple[float, float] = QUANTILES,
+    seed: int = 0,
+) -> tuple[str, Limits]:
+    """The short name of a prior, and the range of each joint in its training poses and in its samples.
+
+    Args:
+        path: folder of a training, a checkpoint or an export.
+        root: data set to read if the one that it was trained on is not where it was; None: none.
+        dataset: only this sub-dataset of `root`.
+        quantiles: ends of the ranges.
+        seed: seed of the samples.
+
+    Raises:
+        CheckpointError: a path without a trained prior.
+        DataSetError: no data set, no such split, no poses.
+        UserError: wrong quantiles, or see `limits_of`.
+    """
+    loaded = read_trained(path, WORDS)
+    data = trained_on(loaded.about)
+    own = data.get("root")
+    if root is None and own is None:
+        raise UserError(_no_data(loaded.where))
+    source = open(str(own if root is None else root))
+    train = _training_poses(
+        [loaded.about], source, split=data.get("train", "train"), dataset=_sub_dataset(dataset, data, source)
+    )[0]
+    found = limits_of(prior_of(loaded), torch.as_tensor(train.rotvecs), quantiles=quantiles, seed=seed)
+    return short_names([str(path)], [config_of(loaded).kind])[0], found
+
+
+def _no_data(where: str) -> str:
+    return f"{where}: does not record the data set it was trained on. Name the data set with --data."
+
+
+def _sub_dataset(wanted: str | None, data: Mapping[str, str], source: DataSet) -> str | None:
+    """The wanted sub-dataset; without one that of the training, if the data set has it."""
+    if wanted is None and data.get("dataset") in source.datasets:
+        return data["dataset"]
+    return wanted
+
+
+def _training_poses(
+    abouts: Sequence[Mapping[str, JsonValue]],
+    source: DataSet,
+    *,
+    split: str,
+    dataset: str | None,
+    fold: HeldOut | None,
+) -> list[Poses]:
+    """The training poses of each prior: of the data set it was trained on if that is where it was, else of `source`.
+
+    A prior of another data set has its neighbours and its overfitting there, not in the one it is judged on. With a
+    fold, all priors are compared with the poses of the subjects that it did not hold out.
+    """
+    if fold is not None:
+        return [fold.read(source, dataset=dataset, trained=True)] * len(abouts)
+    read: dict[tuple[str, str, str | None], Poses] = {}
+    found = []
+    for about in abouts:
+        place, data = (source.place.uri, split, dataset), trained_on(about)
+        if about.get("manifest_hash") != manifest_hash(source) and _is_at(about, data.get("root")):
+            place = (data["root"], data.get("train", "train"), data.get("dataset"))
+        if place not in read:
+            read[place] = read_poses(place[0], split=place[1], dataset=place[2])
+        found.append(read[place])
+    return found
+
+
+def _is_at(about: Mapping[str, JsonValue], root: str | None) -> bool:
+    """Whether the data set at `root` is the one that a prior was trained on."""
+    if root is None:
+        return False
+    try:
+        return manifest_hash(open(root)) == about.get("manifest_hash")
+    except (UserError, OSError):
+        return False  # moved, or on another machine
+
+
+def _datasets(source: DataSet) -> dict[str, str]:
+    """Clip -> its sub-dataset."""
+    table = source.index
+    return dict(zip(table["clip_id"].to_pylist(), table["dataset"].to_pylist(), strict=True))
+
+
+def _frame(poses: Poses, row: int, datasets: Mapping[str, str]) -> Frame:
+    """Where a row comes from; the rows of a clip are its frames in their order."""
+    clip = int(poses.clip_index[row])
+    first = int(np.argmax(poses.clip_index == clip))
+    name = poses.clip_ids[clip]
+    return Frame(name, row - first, datasets.get(name, ""))
 
 
 def check_device(device: str) -> None:
@@ -178,50 +339,3 @@ def short_names(paths: Sequence[str], kinds: Sequence[str]) -> list[str]:
         same = sum(n == name or n.startswith(f"{name} (") for n in names)
         names.append(f"{name} ({same + 1})" if same else name)
     return names
-
-
-def _notes(
-    judged: Sequence[Judged], abouts: Sequence[Mapping[str, JsonValue]], *, manifest: str, split: str
-) -> list[str]:
-    notes = []
-    unbounded = {joint: reason for p in judged for joint, reason in p.judgement.unbounded.items()}
-    if unbounded:
-        listed = "; ".join(f"{joint.replace('_', ' ')}: {reason}" for joint, reason in unbounded.items())
-        notes.append(
-            "The likelihood is unbounded on some joints, so NLLs of flows mean little here. "
-            f"{listed}. Train without them (data.joints with a list of names) to compare NLLs."
-        )
-    if len({p.judgement.index for p in judged}) > 1:
-        text = ", ".join(f"{p.name} {p.judgement.likelihood.active}" for p in judged)
-        notes.append(
-            f"The priors are densities over different axes ({text}), so their NLLs and averages over joints are "
-            "not comparable. Train them with the same data.joints."
-        )
-    if any(p.judgement.likelihood.bound for p in judged):
-        samples = counted(judged[0].judgement.options.importance, "importance sample")
-        notes.append(
-            f"The NLL of a VAE is an upper bound, from {samples} per pose; its energy, used for all other figures, "
-            "is the ELBO with one sample."
-        )
-    others = [p.name for p, a in zip(judged, abouts, strict=True) if a.get("manifest_hash") != manifest]
-    if others:
-        notes.append(
-            f"Trained on another data set, or on another version of it: {', '.join(others)}. Subjects of this split "
-            "may have been in the training data."
-        )
-    chosen = [p.name for p, a in zip(judged, abouts, strict=True) if _trained_on(a).get("val") == split]
-    if chosen:
-        notes.append(
-            f"The split {split} chose the best epoch of {', '.join(chosen)}, so its figures are slightly optimistic."
-        )
-    broken = [f"{p.name} {p.judgement.samples.broken}" for p in judged if p.judgement.samples.broken]
-    if broken:
-        notes.append(f"Samples with non-finite values, excluded from all figures: {', '.join(broken)}.")
-    return notes
-
-
-def _trained_on(about: Mapping[str, JsonValue]) -> dict[str, str]:
-    """The string values of the `data` section in the description of a prior; empty if it has no such section."""
-    config = about.get("config")
-    data = config.get("data") if isinstance(config, dict) else None
-    return {k: v for k, v in data.items() if isinstance(v, str)} if isinstance(data, dict) else {}

@@ -7,7 +7,6 @@ distance of held-out poses to the training poses. Equal seeds and poses give equ
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -17,22 +16,22 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from mocap_ray.errors import UserError
-from mocap_ray.priors.bound import ImportanceWeighted
 from mocap_ray.priors.flow import Flow
 from mocap_ray.priors.judging import metrics
+from mocap_ray.priors.judging.common_axes import common_nll
 from mocap_ray.priors.judging.completion import completions
+from mocap_ray.priors.judging.geodesics import STEPS, along_geodesics
 from mocap_ray.priors.judging.judgement import (
     DEGREES,
     Curves,
     FlowCheck,
     Judgement,
     JudgeOptions,
-    Likelihood,
     Samples,
 )
-from mocap_ray.priors.judging.progress import Progress, part, silent, stages
+from mocap_ray.priors.judging.likelihood import likelihood_of
+from mocap_ray.priors.judging.progress import Progress, silent, stages
 from mocap_ray.priors.prior import Prior
-from mocap_ray.priors.rotations import canonical
 from mocap_ray.skeleton import SMPLX_JOINTS
 from mocap_ray.wording import counted
 
@@ -48,6 +47,7 @@ def judge(
     held_out: Float[Tensor, "N 55 3"],
     clips: Int[Tensor, "N"] | None = None,
     options: JudgeOptions | None = None,
+    common: Sequence[int] = (),
     progress: Progress = silent,
 ) -> Judgement:
     """Compute all figures of a prior.
@@ -58,6 +58,7 @@ def judge(
         held_out: poses of other subjects.
         clips: the clip of each held-out pose; None: poses count as independent, and the standard error is too small.
         options: how much to compute.
+        common: joints whose NLL is also computed without the others, to compare priors of other joints.
         progress: is called often; see `judging.progress`.
 
     Raises:
@@ -75,15 +76,19 @@ def judge(
         """Each stage has its own generator, so that all priors get the same draws."""
         return torch.Generator().manual_seed(options.seed * 10 + stage)
 
-    chosen = _some(len(held_out), options.poses, draw(0))
     clips = torch.arange(len(held_out)) if clips is None else clips
-    held_out, clips = held_out[chosen].to(device), clips[chosen]
+    # The worst pose of a split is not among those that were not looked at; a bound costs many passes for each pose.
+    counted_rows = _some(len(held_out), options.poses if prior.bound else options.likelihood, draw(0))
+    scored = {"held_out": held_out[counted_rows], "clips": clips[counted_rows], "rows": counted_rows}
+    held_out = held_out[_some(len(held_out), options.poses, draw(0))].to(device)
     train = train[_some(len(train), options.train, draw(1))].to(device)
     # A VAE draws from torch's global generators: earlier draws must not change the figures, nor these later draws.
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(options.seed)
-        stage = stages(progress, _costs(prior, held_out, train, options))
-        likelihood = _likelihood(prior, train, held_out, clips, options, stage["likelihood"])
+        stage = stages(progress, _costs(prior, held_out, train, options, scored=len(counted_rows)))
+        likelihood, worst = likelihood_of(
+            prior, train=train, **scored, options=options, progress=stage["likelihood"]
+        )
         stage["flow check"](0.0, "flow check")
         flow = flow_check(prior, held_out)
         energies = calibration(prior, held_out, generator=draw(2), progress=stage["calibration"])
@@ -94,6 +99,23 @@ def judge(
         completed, examples = completions(
             prior, hidden, mean=mean, generator=draw(5), steps=options.steps, progress=stage["completion"]
         )
+        far = along_geodesics(
+            prior,
+            held_out[_some(len(held_out), options.geodesics, draw(6))],
+            generator=draw(7),
+            progress=stage["geodesics"],
+        )
+        shared = None
+        if common:
+            stage["common joints"](0.0, "common joints")
+            shared = common_nll(
+                prior,
+                common,
+                train=train,
+                held_out=held_out,
+                importance=options.importance,
+                generator=draw(8),
+            )
         progress(1.0, "")
     real = torch.as_tensor(energies[0.0])
     return Judgement(
@@ -103,6 +125,9 @@ def judge(
         held_out=len(held_out),
         train=len(train),
         likelihood=likelihood,
+        worst=worst,
+        geodesics=far,
+        common=shared,
         unbounded=unbounded(train, prior.coordinates.index_list),
         flow=flow,
         auroc={d: metrics.auroc(real, torch.as_tensor(energies[d])) for d in DEGREES},
@@ -113,16 +138,20 @@ def judge(
     )
 
 
-def _costs(prior: Prior, held_out: Tensor, train: Tensor, options: JudgeOptions) -> dict[str, float]:
+def _costs(
+    prior: Prior, held_out: Tensor, train: Tensor, options: JudgeOptions, *, scored: int
+) -> dict[str, float]:
     """Stage -> about how long it takes, in passes of one pose through the prior; measured on the shipped flows."""
     bound = options.importance if prior.bound else 1
     return {
-        "likelihood": 1.0 * bound * (len(held_out) + len(train)),
+        "likelihood": 1.0 * bound * (scored + len(train)),
         "flow check": 4000.0 if isinstance(prior, Flow) else 1.0,
         "calibration": 1.0 * (1 + len(DEGREES)) * len(held_out),
         "samples": options.samples + options.samples * len(train) / 1000,
         # Forwards and backwards through up to four tasks at once; a small batch costs about 50 poses more.
         "completion": 3.5 * options.steps * (4 * options.completed + 50),
+        "geodesics": 3.5 * (STEPS + 1) * options.geodesics,
+        "common joints": 1.0 * len(held_out),
     }
 
 
@@ -157,51 +186,6 @@ def unbounded(train: Float[Tensor, "T 55 3"], index: Sequence[int]) -> dict[str,
 def energies_of(prior: Prior, poses: Float[Tensor, "N 55 3"]) -> Float[Tensor, "N"]:
     """Energies per active dimension, computed in batches."""
     return torch.cat([prior.energy(piece) for piece in torch.split(poses, _BATCH)]) / prior.coordinates.active
-
-
-def _likelihood(
-    prior: Prior, train: Tensor, held_out: Tensor, clips: Tensor, options: JudgeOptions, progress: Progress
-) -> Likelihood:
-    split = len(held_out) / (len(held_out) + len(train))
-    values = [
-        _nll(prior, poses, options.importance, part(progress, *ends)).double()
-        for poses, ends in ((held_out, (0.0, split)), (train, (split, 1.0)))
-    ]
-    nll = float(values[0].mean())
-    return Likelihood(
-        nll=nll,
-        bits=nll / math.log(2),
-        error=metrics.clustered_error(values[0], clips),
-        train_nll=float(values[1].mean()),
-        gaussian_nll=_gaussian_nll(prior, train, held_out),
-        active=prior.coordinates.active,
-        bound=prior.bound,
-        importance=options.importance if prior.bound else 0,
-    )
-
-
-def _gaussian_nll(prior: Prior, train: Tensor, held_out: Tensor) -> float:
-    """NLL of a Gaussian on rotation vectors, in any coordinates of the prior: the same baseline for all priors."""
-    index = list(prior.coordinates.index_list)
-    x, y = (canonical(poses).flatten(1)[:, index].double() for poses in (train, held_out))
-    mean, variance = x.mean(0), x.var(0, correction=0)
-    if not bool((variance > 0).all()):
-        return math.nan  # an axis does not vary in these training poses
-    return float(0.5 * ((y - mean) ** 2 / variance + (2 * math.pi * variance).log()).mean())
-
-
-@torch.no_grad()
-def _nll(prior: Prior, poses: Tensor, importance: int, progress: Progress) -> Float[Tensor, "N"]:
-    """NLL per active dimension; the importance-weighted bound (Burda et al., 2016) of priors that only have bounds."""
-    values, done = [], 0
-    for piece in torch.split(poses, _BATCH):
-        progress(done / len(poses), "likelihood")
-        if isinstance(prior, ImportanceWeighted):
-            values.append(-prior.log_prob(piece, samples=importance))
-        else:
-            values.append(prior.energy(piece))
-        done += len(piece)
-    return torch.cat(values) / prior.coordinates.active
 
 
 def flow_check(prior: Prior, poses: Float[Tensor, "N 55 3"], *, differentiated: int = 4) -> FlowCheck | None:

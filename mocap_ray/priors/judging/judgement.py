@@ -5,12 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 from pydantic import JsonValue
 
+from mocap_ray.priors.judging.common_axes import CommonNLL
 from mocap_ray.priors.judging.completion import Completion, Examples
+from mocap_ray.priors.judging.geodesics import Geodesics
+from mocap_ray.priors.judging.tails import Tail, WorstPose
 
 DEGREES = (5.0, 10.0, 20.0)
 """Angles by which every joint is turned to perturb a pose."""
@@ -28,6 +32,8 @@ class JudgeOptions:
         completed: number of poses whose joints are hidden and recovered.
         steps: optimiser steps of a completion.
         importance: samples per pose of the importance-weighted bound (VAE).
+        likelihood: number of held-out poses whose NLL is computed; of a bound only `poses`.
+        geodesics: number of ways from a held-out pose to random rotations.
     """
 
     seed: int = 0
@@ -37,6 +43,8 @@ class JudgeOptions:
     completed: int = 48
     steps: int = 150
     importance: int = 64
+    likelihood: int = 200_000
+    geodesics: int = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +60,7 @@ class Likelihood:
         active: number of active dimensions; NLLs over different axes are not comparable.
         bound: whether `nll` is an upper bound (VAE), from `importance` samples per pose.
         importance: samples of the bound; 0 where the density is exact.
+        tail: how the NLLs of single poses are distributed.
     """
 
     nll: float
@@ -62,6 +71,7 @@ class Likelihood:
     active: int
     bound: bool
     importance: int
+    tail: Tail
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +147,9 @@ class Judgement:
         parameters: number of parameters.
         options: how much was computed.
         held_out, train: number of poses used of each split.
+        worst: the held-out pose with the highest NLL.
+        geodesics: energy and gradient far from the data.
+        common: the NLL over the joints that are compared with other priors; None without any.
         unbounded: joints on which a density can grow without bound -> reason; with any, the NLL means little.
         auroc: degrees of noise -> AUROC.
         index: the active axes, 3 joint + axis; NLLs over different axes are not comparable.
@@ -148,6 +161,9 @@ class Judgement:
     held_out: int
     train: int
     likelihood: Likelihood
+    worst: WorstPose
+    geodesics: Geodesics
+    common: CommonNLL | None
     unbounded: dict[str, str]
     flow: FlowCheck | None
     auroc: dict[float, float]
@@ -165,6 +181,20 @@ class Judgement:
             "held_out_poses": self.held_out,
             "train_poses": self.train,
             "likelihood": _plain(asdict(self.likelihood)),
+            "worst_pose": {
+                "row": self.worst.row,
+                "nll": _finite(self.worst.nll),
+                "joint_energies": {joint: _finite(v) for joint, v in self.worst.joints.items()},
+                "joint_energies_add_up": self.worst.exact,
+            },
+            "random_rotations": {
+                "poses": self.geodesics.poses,
+                "largest_energy": _finite(self.geodesics.largest_energy),
+                "largest_gradient": _finite(self.geodesics.largest_gradient),
+                "median_energy_at_the_end": _finite(float(self.geodesics.energy["median"][-1])),
+                "broken": self.geodesics.broken,
+            },
+            "common_joints": None if self.common is None else _plain(asdict(self.common)),
             "unbounded": dict(self.unbounded),
             "flow": None if self.flow is None else _plain(asdict(self.flow)),
             "auroc": {f"{d:g}": v for d, v in self.auroc.items()},
@@ -174,5 +204,13 @@ class Judgement:
         }
 
 
-def _plain(values: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
-    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in values.items()}
+def _plain(values: Mapping[str, Any]) -> dict[str, JsonValue]:
+    """Values as they can be in JSON, in which no number is infinite or NaN."""
+    return {k: _plain(v) if isinstance(v, Mapping) else _finite(v) for k, v in values.items()}
+
+
+def _finite(value: Any) -> JsonValue:
+    if isinstance(value, tuple):
+        return list(value)
+    found: JsonValue = None if isinstance(value, float) and not math.isfinite(value) else value
+    return found

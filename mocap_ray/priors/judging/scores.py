@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from mocap_ray.priors.judging.evaluate import Judged
-from mocap_ray.priors.judging.judgement import DEGREES
+from mocap_ray.priors.judging.judgement import DEGREES, Judgement, Likelihood
+from mocap_ray.wording import counted
+
+UNIFORM = (math.log(8 * math.pi**2) + 2 * math.log(math.pi / 2)) / 3
+"""Nats per dimension of evenly random rotations, at most: log(8 pi^2) for the volume of SO(3), and the density of
+rotation vectors at half a turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,24 +38,27 @@ def rows(priors: Sequence[Judged]) -> list[Row]:
         _row(
             "held-out NLL",
             "nats per dimension, ± standard error over clips",
-            [f"{'≤ ' if x.bound else ''}{x.nll:.3f}" + _error(x.error) for x in likelihoods],
+            [f"{'≤ ' if x.bound else ''}{short(x.nll)}" + _error(x.error) for x in likelihoods],
             [x.nll for x in likelihoods] if comparable else [],
             f"{likelihoods[0].gaussian_nll:.3f} (a Gaussian)",
         ),
         _row("", "bits per dimension", [f"{x.bits:.3f}" for x in likelihoods], [], ""),
+        *_tail_rows(likelihoods, ranked=comparable),
         _row(
             "train NLL",
             "a lower value than held out: overfitting",
-            [f"{x.train_nll:.3f}" for x in likelihoods],
+            [short(x.train_nll) for x in likelihoods],
             [],
             "",
         ),
     ]
+    found += _common_rows(judgements)
     for k, degrees in enumerate(DEGREES):
         values = [j.auroc[degrees] for j in judgements]
         title = "AUROC" if k == 0 else ""
         note = f"every joint turned by {degrees:g}°"
         found.append(_row(title, note, [f"{v:.3f}" for v in values], [-v for v in values], "0.5"))
+    found += _far_rows(judgements)
     for k, hidden in enumerate(dict.fromkeys(c.hidden for j in judgements for c in j.completions)):
         each = [next((c for c in j.completions if c.hidden == hidden), None) for j in judgements]
         errors = [f"{c.error_deg:.1f}°" if c else "" for c in each]
@@ -102,6 +111,88 @@ def rows(priors: Sequence[Judged]) -> list[Row]:
             ),
         ]
     return found
+
+
+def worst_line(prior: Judged) -> str:
+    """Where the worst pose of a prior comes from, and which joint is to blame, for the terminal."""
+    worst = prior.judgement.worst
+    joint = max(worst.joints, key=lambda name: worst.joints[name])
+    part = f"{worst.joints[joint]:,.1f} of its {worst.nll * prior.judgement.likelihood.active:,.1f} nats"
+    return f"worst pose of {prior.name}: {prior.source}; {joint.replace('_', ' ')} has " + (
+        part if worst.exact else f"{worst.joints[joint]:,.1f} nats more than at the training mean"
+    )
+
+
+def _tail_rows(likelihoods: Sequence[Likelihood], *, ranked: bool) -> list[Row]:
+    """The distribution of NLLs over poses."""
+    tails = [x.tail for x in likelihoods]
+    signs = ["≤ " if x.bound else "" for x in likelihoods]
+    found = []
+    for note, values in (
+        ("median", [t.median for t in tails]),
+        ("99th percentile", [t.p99 for t in tails]),
+        ("worst pose", [t.worst for t in tails]),
+        ("mean without the worst 1 %", [t.others for t in tails]),
+    ):
+        cells = [f"{sign}{short(v)}" for sign, v in zip(signs, values, strict=True)]
+        found.append(_row("", note, cells, values if ranked else [], ""))
+    shares = [f"{t.worst_share:.0%}" for t in tails]
+    found.append(
+        _row("", "share of the excess over the median that the worst 1 % own", shares, [], "7 % (normal)")
+    )
+    return found
+
+
+def _common_rows(judgements: Sequence[Judgement]) -> list[Row]:
+    """The NLL over the joints that all priors model and that the held-out poses move."""
+    each = [j.common for j in judgements]
+    if not all(each):
+        return []
+    known = [c for c in each if c is not None]
+    first = known[0]
+    joints = counted(len(first.joints), "joint")
+    return [
+        _row(
+            "NLL of common joints",
+            f"nats per dimension over {joints} ({counted(first.active, 'axis', 'axes')})",
+            [f"{'≤ ' if c.bound else ''}{short(c.nll)}" for c in known],
+            [c.nll for c in known],
+            f"{short(first.gaussian_nll)} (a Gaussian)",
+        )
+    ]
+
+
+def _far_rows(judgements: Sequence[Judgement]) -> list[Row]:
+    """Energy and gradient between held-out poses and random rotations; none is the best, a constant has the lowest."""
+    far = [j.geodesics for j in judgements]
+    energies, gradients = [g.largest_energy for g in far], [g.largest_gradient for g in far]
+    return [
+        _row(
+            "far from the data",
+            "largest energy on the way to random rotations, nats per dimension",
+            [short(v) for v in energies],
+            [],
+            f"{UNIFORM:.1f} (evenly random rotations)",
+        ),
+        _row(
+            "",
+            "largest gradient there, nats per rad and dimension",
+            [short(v) for v in gradients],
+            [],
+            "",
+        ),
+    ]
+
+
+def short(value: float) -> str:
+    """Three decimals for numbers that are compared by them, fewer for large ones.
+
+    >>> short(-0.87123), short(2829.4), short(float("inf"))
+    ('-0.871', '2,829', 'not finite')
+    """
+    if not np.isfinite(value):
+        return "not finite"
+    return f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}" if abs(value) < 1000 else f"{value:,.0f}"
 
 
 def _error(value: float) -> str:

@@ -74,7 +74,7 @@ class Memory(FullGaussian):
 
 
 def gaussian(poses: Tensor, **options: Any) -> Prior:
-    config = GaussianConfig(**options)
+    config = GaussianConfig(**{"tails": "gaussian", **options})
     return priors.build(config, priors.fit_coordinates(config, poses, joints="body"))
 
 
@@ -290,8 +290,28 @@ def test_compare_writes_one_table_one_page_and_the_figures(
     assert figures["priors"]["gaussian_prior"]["flow"] is None
     assert figures["priors"]["global_flow"]["flow"]["log_det"] < 1e-6
     html = out.read_text()
+    worst = figures["priors"]["global_flow"]["worst_pose"]
+    assert f"frame {worst['frame']} of {worst['clip']}" in html
+    assert f"frame {worst['frame']} of {worst['clip']}" in printed
+    assert figures["priors"]["gaussian_prior"]["random_rotations"]["largest_gradient"] > 0
+    assert "largest energy on the way to random rotations" in printed
+    assert html.count("gaussian_prior, largest") == 2 + 2, "a curve of each chart, and its text alternative"
     assert "default-src 'none'" in html
     assert "http" not in html.replace("http://www.w3.org/2000/svg", "").replace("http-equiv", "")
+
+
+def test_limits_are_written_next_to_the_page(
+    trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["evaluate", str(trained / "gaussian_prior"), "--quick", "--out", str(tmp_path / "page.html"), "--limits",
+              "--quantiles", "0.1", "0.9"])  # fmt: skip
+    assert ended.value.code == 0
+    figures = json.loads((tmp_path / "limits.json").read_text())
+    assert figures["quantiles"] == [0.1, 0.9]
+    assert len(figures["joints"]) == 54
+    assert (tmp_path / "limits.html").read_text().count("<figure") == 54
+    assert "limits.html" in capsys.readouterr().out
 
 
 def test_a_report_is_the_same_every_time_and_names_are_escaped(trained: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from mocap_ray import priors
+from mocap_ray.body.torch_joints import torch_joints
 from mocap_ray.priors import pictures
 from mocap_ray.priors.gaussian_prior import GaussianConfig
 from mocap_ray.priors.judging import metrics
@@ -53,11 +54,11 @@ def test_the_error_with_a_prior_is_lower(example: ModuleType, observed: str, fac
         test=bodies(24, 3),
         start=metrics.mean_pose(train),
         observed=observed,
-        steps=100,
+        steps=300,
         progress=lambda share, text: shares.append(share),
     )
-    assert len(shares) == 6 * 100, (
-        "each step: one fit without a prior, four to choose the weight, one with it"
+    assert len(shares) == 7 * 300, (
+        "each step: one fit without a prior, five to choose the weight, one with it"
     )
     assert shares == sorted(shares)
     assert shares[-1] == pytest.approx(1.0)
@@ -79,6 +80,23 @@ def test_a_prior_of_other_poses_does_not_help_as_much(example: ModuleType) -> No
         start=metrics.mean_pose(train), steps=60,
     )  # fmt: skip
     assert fits[1].degrees < 0.8 * fits[2].degrees
+
+
+def test_axes_that_the_prior_excludes_are_not_fitted_to_noise(example: ModuleType) -> None:
+    train, truth = bodies(500, 1), bodies(16, 3)
+    for poses in (train, truth):
+        poses[:, 4, 1:] = 0.1  # a knee that bends about one axis
+    config = GaussianConfig()
+    prior = priors.build(config, priors.fit_coordinates(config, train, joints="body")).eval()
+    body = pictures.figure_body()
+    seen = example.observe(torch_joints(body, truth), noise=0.1, observed="3d", seed=0)
+    start, steps = metrics.mean_pose(train), 40
+    found = example.fit(body, seen, noise=0.1, start=start, prior=prior, steps=steps)
+    assert torch.allclose(found[:, 4, 1:], torch.tensor(0.1))
+    assert not torch.allclose(found[:, 4, 0], start[4, 0], atol=0.01)
+    assert torch.equal(found[:, 22:], start[22:].expand(16, -1, -1)), "hands are not fitted"
+    free = example.fit(body, seen, noise=0.1, start=start, steps=steps)
+    assert (free[:, 4, 1:] - 0.1).abs().max() > 0.05, "without a prior all axes are free"
 
 
 def test_the_page_shows_the_truth_and_every_fit(example: ModuleType) -> None:
