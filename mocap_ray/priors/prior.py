@@ -19,7 +19,8 @@ from pydantic import Field, JsonValue
 from torch import Tensor, nn
 
 from mocap_ray.options import MAY_CHANGE
-from mocap_ray.priors.coordinates import Coordinates, Description, Representation, Standardise
+from mocap_ray.priors.coordinates import Coordinates
+from mocap_ray.priors.description import Description, Representation, Standardise
 from mocap_ray.priors.rotations import noisy_rotations
 from mocap_ray.priors.tails import least_uniform, mixed
 from mocap_ray.training.options import ModelOptions

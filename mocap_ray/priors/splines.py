@@ -32,7 +32,7 @@ def call(
     """
     fused = x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64)
     if fused and not torch.compiler.is_compiling():
-        found: tuple[Tensor, Tensor] = _Fused.apply(numbers, x, bound)
+        found: tuple[Tensor, Tensor] = _Fused.apply(numbers, x, bound)  # type: ignore[no-untyped-call]
         return found
     return _zuko(numbers, bound).call_and_ladj(x)
 

@@ -234,7 +234,11 @@ def learned_limits(
         raise UserError(_no_data(loaded.where))
     source = open(str(own if root is None else root))
     train = _training_poses(
-        [loaded.about], source, split=data.get("train", "train"), dataset=_sub_dataset(dataset, data, source)
+        [loaded.about],
+        source,
+        split=data.get("train", "train"),
+        dataset=_sub_dataset(dataset, data, source),
+        fold=fold_of(loaded.about) if root is None else None,
     )[0]
     found = limits_of(prior_of(loaded), torch.as_tensor(train.rotvecs), quantiles=quantiles, seed=seed)
     return short_names([str(path)], [config_of(loaded).kind])[0], found
