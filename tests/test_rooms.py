@@ -74,7 +74,7 @@ def test_workers_import_neither_torch_nor_smplx() -> None:
 GENERIC = [file for room in ("training", "searching") for file in FILES if file.parent.name == room]
 OTHERS = re.compile(r"(?<![a-z])(poses?|joints?|priors?|clips?)(?![a-z])", re.IGNORECASE)
 """Words of one task. In names too: `_` and dots part words."""
-OF_THE_FIELD = re.compile(r"grad_clip|clip_grad_norm_|np\.clip")
+OF_THE_FIELD = re.compile(r"grad(ient)?_clip(_val)?|clip_grad_norm_|np\.clip")
 
 
 @pytest.mark.parametrize("file", GENERIC, ids=lambda f: str(f.relative_to(PACKAGE)))

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from mocap_ray.dataset.exclusion import Change
 
 app = typer.Typer(
-    help="Check a data set, compute its statistics, and take recordings out and in again.",
+    help="Check a data set, compute statistics, exclude recordings.",
     no_args_is_help=True,
 )
 app.add_typer(checking.app)
