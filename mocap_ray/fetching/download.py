@@ -56,7 +56,7 @@ class Patience:
 
 
 class _Again(Exception):
-    """This attempt failed; another one may work."""
+    """An attempt that failed; another one may work."""
 
     def __init__(self, why: str, *, wait_s: float | None = None, at_once: bool = False) -> None:
         super().__init__(why)
@@ -185,7 +185,8 @@ class Downloader:
             raise _Again(f"the site answered {status}", wait_s=_retry_after(response))
         if status in (404, 410):
             raise UserError(
-                f"{file.title}: there is no {file.address} ({status}). It has moved, or is not published any more: look "
+                f"{file.title}: there is no {file.address} ({status}). It has moved, or is not published any more: "
+                f"look "
                 f"at {self.site.page}, and put the new address into a copy of addresses.yaml (--addresses FILE)."
             )
         if status not in (200, 206, 416):
@@ -203,17 +204,17 @@ class Downloader:
 
     def _no_access(self, file: File, why: str) -> str:
         return (
-            f"{file.title}: {why}. Either the user or the password is wrong, or you have not accepted the licence of this "
-            f"file yet. Open {self.site.page}, sign in, choose {file.choice!r} and accept its licence there; then run the "
+            f"{file.title}: {why}. Either the user or the password is wrong, or you have not accepted the licence of "
+            f"this "
+            f"file yet. Open {self.site.page}, sign in, choose {file.choice!r} and accept its licence there; then run "
+            f"the "
             "same command again. This program never accepts a licence for you."
         )
 
     def _given_up(self, file: File, partial: Partial, why: str) -> str:
         kept = f" The {byte_size(partial.size)} so far are kept in {partial.path}." if partial.size else ""
         tries = counted(self.patience.tries, "attempt")
-        return (
-            f"{file.title}: {why}, after {tries} in a row.{kept} Run the same command again later: it resumes."
-        )
+        return f"{file.title}: {why}, after {tries} in a row.{kept} Run the same command again later: it resumes."
 
 
 def _open(session: SiteSession, address: str, headers: dict[str, str]) -> requests.Response:
@@ -222,7 +223,8 @@ def _open(session: SiteSession, address: str, headers: dict[str, str]) -> reques
         return session.open(address, headers)
     except requests.exceptions.SSLError:
         raise UserError(
-            f"{address.partition('?')[0]}: the certificate of the site is not valid here. Check the clock, the proxy and "
+            f"{address.partition('?')[0]}: the certificate of the site is not valid here. Check the clock, the proxy "
+            f"and "
             "the certificates of this machine (REQUESTS_CA_BUNDLE)."
         ) from None
     except requests.exceptions.Timeout:
@@ -275,6 +277,7 @@ def _require_space(file: File, folder: Path, total: int | None, start: int) -> N
     need, free = total - start + SPARE, shutil.disk_usage(folder).free
     if need > free:
         raise UserError(
-            f"{folder}: {byte_size(free)} free, and {file.title} needs {byte_size(need)} more. Free some space and run the "
+            f"{folder}: {byte_size(free)} free, and {file.title} needs {byte_size(need)} more. Free some space and "
+            f"run the "
             "same command again."
         )

@@ -157,12 +157,15 @@ def relative_name(raw: str, *, where: Path) -> str:
     shown = "".join(letter if letter.isprintable() else "?" for letter in raw[:120])
     if raw.startswith("/") or ".." in parts or "\\" in raw or (parts and parts[0][1:2] == ":"):
         raise RefusedArchive(
-            f"{where}: the member {shown!r} would leave the folder. This is not an archive of its publisher: delete it "
+            f"{where}: the member {shown!r} would leave the folder. This is not an archive of its publisher: delete "
+            f"it "
             "and download it again."
         )
     long = any(len(part.encode("utf-8", "surrogateescape")) > 255 for part in parts)
     if not parts or long or not raw.isprintable():
-        raise RefusedArchive(f"{where}: the member {shown!r} is no name of a file. Download the archive again.")
+        raise RefusedArchive(
+            f"{where}: the member {shown!r} is no name of a file. Download the archive again."
+        )
     return "/".join(parts)
 
 
@@ -258,7 +261,11 @@ class _Forward:
         first = len(self.tail) - (self.end - self.at)
         known = self.tail[first : first + count] if self.at < self.end else b""
         more = self.stream.read(count - len(known)) if len(known) < count else b""
-        while more and len(known) + len(more) < count and (rest := self.stream.read(count - len(known) - len(more))):
+        while (
+            more
+            and len(known) + len(more) < count
+            and (rest := self.stream.read(count - len(known) - len(more)))
+        ):
             more += rest
         self.end += len(more)
         # Headers and padding of a kilobyte or two for each member.
@@ -274,7 +281,7 @@ def _tar(raw: _Counting, named: str, budget: _Budget) -> Iterator[tuple[Member, 
     if named.endswith(".bz2"):
         stream = bz2.BZ2File(stream)
     elif named.endswith(".xz"):
-        stream = lzma.LZMAFile(stream)
+        stream = lzma.LZMAFile(stream)  # noqa: SIM115 - closed below
     elif named.endswith((".gz", ".tgz")):
         stream = gzip.GzipFile(fileobj=stream)
     forward: Any = _Forward(stream, budget)

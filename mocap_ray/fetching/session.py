@@ -102,9 +102,9 @@ def origin(address: str) -> tuple[str, str | None, int | None]:
 
 
 def looks_like_page(start: bytes) -> bool:
-    """Whether a file begins like a page of HTML.
+    r"""Whether a file begins like a page of HTML.
 
-    >>> looks_like_page(b"\\n<!DOCTYPE html>"), looks_like_page(b"BZh91AY")
+    >>> looks_like_page(b"\n<!DOCTYPE html>"), looks_like_page(b"BZh91AY")
     (True, False)
     """
     head = start.lstrip(b"\xef\xbb\xbf \t\r\n")[:15].lower()

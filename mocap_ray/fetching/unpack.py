@@ -15,7 +15,8 @@ from typing import IO, Any
 
 from mocap_ray.documents import Count, Document, Name, parse
 from mocap_ray.errors import UserError
-from mocap_ray.fetching.packed import CHUNK, Member, RefusedArchive, members, survey
+from mocap_ray.fetching.packed import CHUNK, Member, RefusedArchive, members
+from mocap_ray.fetching.packed import Progress as ArchiveProgress
 from mocap_ray.fetching.placing import Placing, beside
 from mocap_ray.storage import place
 from mocap_ray.wording import byte_size, counted, listed
@@ -112,11 +113,8 @@ class _Job:
         if known is not None and all(_has(self.out / name, size) for name, size in known.files.items()):
             report(self.archive, 1.0)
             return Unpacked(self.archive, len(known.files), sum(known.files.values()), before=True)
-        # Twice through the archive: nothing is written of one that is damaged, refused or too large for the disk.
-        contents = survey(
-            self.archive, progress=lambda done, total: report(self.archive, 0.5 * done / max(total, 1))
-        )
-        self._require_space(contents.size)
+        # Twice through the archive: nothing is written of one that is damaged, refused, in the way or too large.
+        self._require_room(lambda done, total: report(self.archive, 0.5 * done / max(total, 1)))
         files: dict[str, int] = {}
         steps = members(
             self.archive,
@@ -127,8 +125,6 @@ class _Job:
             if target is not None:
                 self._write(target, member, content)
                 files[target] = member.size
-        if not files:
-            raise UserError(f"{self.archive}: none of its {counted(contents.members, 'file')} is needed here.")
         receipt = Receipt(archive=self.archive.name, size=self.archive.stat().st_size, files=files)
         place(self.out / RECEIPTS).write_atomic(receipt.model_dump_json().encode(), self._receipt_name)
         report(self.archive, 1.0)
@@ -149,27 +145,44 @@ class _Job:
             return None
         return found if found.size == self.archive.stat().st_size else None
 
-    def _require_space(self, size: int) -> None:
-        """Raise UserError unless the output fits: what is there already counts as needed, which is on the safe side."""
+    def _require_room(self, progress: ArchiveProgress) -> None:
+        """Read the archive through. Raises UserError unless all that is needed of it can be written."""
+        missing = count = needed = 0
+        for member, content in members(self.archive, progress=progress):
+            while content.read(CHUNK):
+                pass
+            count += 1
+            target = self.placing(member.name, self.archive)
+            if target is not None:
+                needed += 1
+                missing += 0 if self._is_there(self.out / target, member) else member.size
+        if not needed:
+            raise UserError(f"{self.archive}: none of its {counted(count, 'file')} is needed here.")
         free = shutil.disk_usage(self.out).free
-        if size + SPARE > free:
+        if missing + SPARE > free:
             raise UserError(
-                f"{self.archive}: unpacks to {byte_size(size)}, and {byte_size(free)} are free in {self.out}. Free some "
-                "space, or name another folder with --out."
+                f"{self.archive}: {byte_size(missing)} to unpack, and {byte_size(free)} are free in {self.out}. "
+                "Free some space, or name another folder with --out."
             )
+
+    def _is_there(self, path: Path, member: Member) -> bool:
+        """Whether a file is written already. Raises UserError if another one is in its place."""
+        if not path.exists():
+            return False
+        if path.is_dir() or not (_has(path, member.size) or self.overwrite):
+            found = "a folder" if path.is_dir() else counted(path.stat().st_size, "byte")
+            raise UserError(
+                f"{path}: {found}, where {self.archive.name} has {counted(member.size, 'byte')}. It is of another "
+                "release, or was cut short: remove it, name another folder with --out, or replace such files with "
+                "--overwrite."
+            )
+        return _has(path, member.size)
 
     def _write(self, target: str, member: Member, content: IO[bytes]) -> None:
         """Write a file under a temporary name, then rename it; one of the same size stays."""
         path = self.out / target
-        if path.exists():
-            if _has(path, member.size):
-                return
-            if not self.overwrite:
-                raise UserError(
-                    f"{path}: it has {counted(path.stat().st_size, 'byte')}, and {counted(member.size, 'byte')} in "
-                    f"{self.archive.name}. It is of another release, or was cut short: remove it, name another folder "
-                    "with --out, or replace such files with --overwrite."
-                )
+        if self._is_there(path, member):
+            return
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.parent / f".tmp-{os.getpid()}-{path.name[-60:]}"
         try:
@@ -199,9 +212,14 @@ def archives_in(paths: Sequence[Path]) -> list[Path]:
             inside = sorted(p for p in path.iterdir() if p.is_file() and is_packed(p))
             if not inside:
                 partial = sorted(p.name for p in path.glob("*.part"))
-                hint = f" {listed(partial, most=3)}: unfinished downloads, resumed by the same fetch." if partial else ""
+                hint = (
+                    f" {listed(partial, most=3)}: unfinished downloads, resumed by the same fetch."
+                    if partial
+                    else ""
+                )
                 raise UserError(
-                    f"{path}: no packed archive ({', '.join(ENDINGS)}).{hint} Download some first: mocap-ray archive fetch"
+                    f"{path}: no packed archive ({', '.join(ENDINGS)}).{hint} Download some first: mocap-ray archive "
+                    f"fetch"
                 )
             found += inside
         elif not path.is_file():
