@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 from urllib.parse import quote, urlsplit
 
 from pydantic import Field, ValidationError, field_validator, model_validator
@@ -16,7 +16,7 @@ from mocap_ray.config import parse_yaml
 from mocap_ray.documents import first_problem
 from mocap_ray.errors import UserError
 from mocap_ray.options import Positive, Section
-from mocap_ray.storage import expand
+from mocap_ray.storage import expand, without_secrets
 from mocap_ray.wording import listed
 
 ADDRESSES = Path(__file__).with_name("addresses.yaml")
@@ -151,7 +151,7 @@ class Catalogue(Section):
     """Body models by family."""
 
     @model_validator(mode="after")
-    def _is_consistent(self) -> Self:
+    def _is_consistent(self) -> Catalogue:
         for name in (*self.sites, *self.sub_datasets):
             if not _NAME.fullmatch(name):
                 raise UserError(f"{name!r} is no plain name")
@@ -249,7 +249,7 @@ def load_catalogue(path: str | Path | None = None) -> Catalogue:
         return Catalogue.model_validate(tree)
     except ValidationError as error:
         raise UserError(
-            f"{file}: not a file of addresses ({first_problem(error)}). Expected the keys of {ADDRESSES}."
+            f"{file}: not a file of addresses ({without_secrets(first_problem(error))}). Expected the keys of {ADDRESSES}."
         ) from error
 
 

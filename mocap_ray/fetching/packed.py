@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, Protocol, runtime_checkable
 
 from mocap_ray.errors import UserError
 from mocap_ray.wording import byte_size, counted
@@ -30,6 +30,16 @@ MOST_TIMES, MOST_PLUS = 200, 256 << 20
 LARGEST = 8 << 30
 """Maximum bytes of a member."""
 CHUNK = 1 << 20
+
+
+@runtime_checkable
+class Content(Protocol):
+    """Something to read bytes from."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """At most so many bytes; none at its end."""
+        ...
+
 
 Progress = Callable[[int, int], None]
 """Takes how many bytes of the packed file were read, and how many it has."""
@@ -118,7 +128,7 @@ def survey(path: Path, *, name: str | None = None, progress: Progress | None = N
 
 def members(
     path: Path, *, name: str | None = None, progress: Progress | None = None
-) -> Iterator[tuple[Member, IO[bytes]]]:
+) -> Iterator[tuple[Member, Content]]:
     """The files of an archive in their order, each with its content, which is read before the next one.
 
     Raises:
@@ -204,7 +214,7 @@ class _Budget:
 class _Counting(io.RawIOBase):
     """A packed file that reports how far it was read."""
 
-    def __init__(self, raw: IO[bytes], size: int, progress: Progress) -> None:
+    def __init__(self, raw: io.BufferedReader, size: int, progress: Progress) -> None:
         self.raw, self.size, self.progress = raw, size, progress
         self.reported = 0
 
@@ -235,7 +245,7 @@ class _Forward:
     KEPT = 1024
     """The last bytes that stay available: tarfile goes one byte back after a member."""
 
-    def __init__(self, stream: IO[bytes], budget: _Budget) -> None:
+    def __init__(self, stream: Content, budget: _Budget) -> None:
         self.stream, self.budget = stream, budget
         self.at = self.end = 0
         self.tail = b""
@@ -276,7 +286,7 @@ class _Forward:
         return known + more
 
 
-def _tar(raw: _Counting, named: str, budget: _Budget) -> Iterator[tuple[Member, IO[bytes]]]:
+def _tar(raw: _Counting, named: str, budget: _Budget) -> Iterator[tuple[Member, Content]]:
     stream: Any = io.BufferedReader(raw, CHUNK)
     if named.endswith(".bz2"):
         stream = bz2.BZ2File(stream)
@@ -303,7 +313,7 @@ def _tar(raw: _Counting, named: str, budget: _Budget) -> Iterator[tuple[Member, 
             pass
 
 
-def _zip(raw: _Counting, budget: _Budget) -> Iterator[tuple[Member, IO[bytes]]]:
+def _zip(raw: _Counting, budget: _Budget) -> Iterator[tuple[Member, Content]]:
     with zipfile.ZipFile(raw) as archive:
         for info in archive.infolist():
             if info.is_dir():

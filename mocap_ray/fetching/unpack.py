@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from mocap_ray.documents import Count, Document, Name, parse
 from mocap_ray.errors import UserError
-from mocap_ray.fetching.packed import CHUNK, Member, RefusedArchive, members
+from mocap_ray.fetching.packed import CHUNK, Content, Member, RefusedArchive, members
 from mocap_ray.fetching.packed import Progress as ArchiveProgress
 from mocap_ray.fetching.placing import Placing, beside
 from mocap_ray.storage import place
@@ -178,7 +178,7 @@ class _Job:
             )
         return _has(path, member.size)
 
-    def _write(self, target: str, member: Member, content: IO[bytes]) -> None:
+    def _write(self, target: str, member: Member, content: Content) -> None:
         """Write a file under a temporary name, then rename it; one of the same size stays."""
         path = self.out / target
         if self._is_there(path, member):

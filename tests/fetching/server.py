@@ -112,7 +112,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         for name, value in headers.items():
             self.send_header(name, value)
-        if self.site.lengths or cut is None and status not in (200, 206):
+        if self.site.lengths or (cut is None and status not in (200, 206)):
             self.send_header("Content-Length", str(len(body)))
         else:
             self.send_header("Connection", "close")
