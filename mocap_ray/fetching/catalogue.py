@@ -248,8 +248,9 @@ def load_catalogue(path: str | Path | None = None) -> Catalogue:
     try:
         return Catalogue.model_validate(tree)
     except ValidationError as error:
+        problem = without_secrets(first_problem(error))
         raise UserError(
-            f"{file}: not a file of addresses ({without_secrets(first_problem(error))}). Expected the keys of {ADDRESSES}."
+            f"{file}: not a file of addresses ({problem}). Expected the keys of {ADDRESSES}."
         ) from error
 
 
