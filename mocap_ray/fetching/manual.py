@@ -27,6 +27,7 @@ def steps(files: Sequence[File], catalogue: Catalogue, folder: Path) -> list[str
             "\n".join(
                 [
                     f"Open {site.page}, accept the licence there, and download",
+                    *(["  (SMPL+H G where it is offered; SMPL-X G works too)"] if key == "amass" else []),
                     *(f"  {file.choice}  ->  {folder / file.name}" for file in own),
                 ]
             ),

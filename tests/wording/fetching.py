@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import io
+
+import pytest
+
 from tests.fetching.archives import npz, tar
 from tests.wording.scenes import House, scene
 
@@ -23,7 +27,9 @@ def release_that_a_sub_dataset_does_not_have(house: House) -> str:
 
 @scene
 def login_without_a_terminal(house: House) -> str:
-    return house.typed("archive", "fetch", "CMU", "--out", house.root / "packed_none")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.stdin", io.StringIO())
+        return house.typed("archive", "fetch", "CMU", "--out", house.root / "packed_none")
 
 
 @scene
