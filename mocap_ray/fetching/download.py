@@ -20,7 +20,7 @@ from mocap_ray.fetching.partial import Partial, State
 from mocap_ray.fetching.session import NoAccess, SiteSession, looks_like_page, refusal
 from mocap_ray.wording import byte_size, counted, duration
 
-CHUNK = 1 << 20
+CHUNK = 1 << 16
 MOST_BYTES = 1 << 40
 """Maximum bytes of a file."""
 SPARE = 64 << 20

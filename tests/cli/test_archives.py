@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -58,6 +60,36 @@ def test_from_the_server_to_a_checked_folder(tmp_path: Path, standins: Path) -> 
     everything = [fetched.stdout, fetched.stderr, *_texts(tmp_path)]
     for secret in (PASSWORD, "pl4nted", USER):
         assert not any(secret in text for text in everything), secret
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stopped_download_is_kept_and_resumed(tmp_path: Path, number: int, code: int) -> None:
+    data = tar({"SFU/1/a_poses.npz": npz(600)})
+    with running(files={f"{PREFIX}/SFU.tar.bz2": data}, stalls=[len(data) - 100]) as site:
+        where = addresses(tmp_path / "addresses.yaml", site.address)
+        words = ("archive", "fetch", "SFU", "--addresses", str(where))
+        with subprocess.Popen(
+            [sys.executable, "-m", "mocap_ray.cli", *words],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2]), **amass_login()},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process:
+            until = time.monotonic() + 60
+            part = tmp_path / "data" / "packed" / "SFU.tar.bz2.part"
+            while not (part.exists() and part.stat().st_size) and time.monotonic() < until:
+                time.sleep(0.05)
+            process.send_signal(number)
+            _, said = process.communicate(timeout=60)
+        assert process.returncode == code
+        assert "Run the same command again: it resumes." in said
+        assert "Traceback" not in said
+        kept = part.stat().st_size
+        again = typed(*words, cwd=tmp_path, **amass_login())
+        assert again.returncode == 0, again.stderr
+        assert site.served[-1] == f"bytes={kept}-"
+    assert (tmp_path / "data" / "packed" / "SFU.tar.bz2").read_bytes() == data
 
 
 @pytest.mark.parametrize("accepted", [True, False])

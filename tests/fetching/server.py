@@ -37,6 +37,9 @@ class Site:
     """Answers, with headers, before the file is served."""
     drops: list[int] = field(default_factory=list)
     """For the next answers: after this many bytes of the body the connection ends."""
+    stalls: list[int] = field(default_factory=list)
+    """For the next answers: after this many bytes of the body nothing more comes."""
+    closing: threading.Event = field(default_factory=threading.Event)
     redirect: str | None = None
     """Address to which a request that is signed in is redirected."""
     status: int = 302
@@ -118,6 +121,13 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Connection", "close")
             self.close_connection = True
         self.end_headers()
+        if self.site.stalls and body not in (b"", PAGE):
+            at = self.site.stalls.pop(0)
+            self.wfile.write(body[:at])
+            self.wfile.flush()
+            self.site.closing.wait(60)
+            self.close_connection = True
+            return
         self.wfile.write(body[:cut])
         if cut is not None:
             self.close_connection = True
@@ -136,6 +146,7 @@ def running(**how: object) -> Iterator[Site]:
     try:
         yield site
     finally:
+        site.closing.set()
         server.shutdown()
         server.server_close()
         thread.join()

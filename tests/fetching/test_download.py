@@ -76,6 +76,15 @@ def test_a_connection_that_drops_is_resumed_where_it_ended(site: Site, tmp_path:
     assert [s.split(": ")[1].split(".")[0] for s in said] == ["the connection was lost"] * 2
 
 
+def test_a_server_that_falls_silent_is_left_and_asked_again(site: Site, tmp_path: Path) -> None:
+    site.stalls = [6000]
+    said: list[str] = []
+    patience = Patience(tries=3, first_wait_s=0.01, timeout_s=0.3)
+    assert get(site, tmp_path, said=said, patience=patience).read_bytes() == DATA
+    assert site.served == ["", "bytes=4096-"], "what was received in whole pieces is kept"
+    assert "the connection was lost" in said[0]
+
+
 def test_a_later_run_resumes(site: Site, tmp_path: Path) -> None:
     site.drops = [7000, 0, 0]
     with pytest.raises(DownloadFailed, match=r"resumes") as failed:
