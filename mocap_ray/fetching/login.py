@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import os
+import re
 import sys
 from dataclasses import dataclass, field
 
@@ -35,6 +36,12 @@ def variables(site: str) -> tuple[str, str]:
     ('MOCAP_RAY_AMASS_USER', 'MOCAP_RAY_AMASS_PASSWORD')
     """
     return f"MOCAP_RAY_{site.upper()}_USER", f"MOCAP_RAY_{site.upper()}_PASSWORD"
+
+
+def forget_logins() -> None:
+    """Remove all logins from the environment, before processes are started that would inherit it and show it."""
+    for name in [n for n in os.environ if re.fullmatch(r"MOCAP_RAY_\w+_(USER|PASSWORD)", n)]:
+        del os.environ[name]
 
 
 def ask_login(key: str, site: Site) -> Login:

@@ -295,6 +295,19 @@ def test_a_login_leaves_the_environment(monkeypatch: pytest.MonkeyPatch) -> None
     assert PASSWORD not in os.environ.values()
 
 
+def test_ray_does_not_inherit_logins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`distributed.cluster` calls it before it starts Ray."""
+    import os
+
+    from mocap_ray.fetching.login import forget_logins
+
+    monkeypatch.setenv("MOCAP_RAY_SMPLX_PASSWORD", PASSWORD)
+    monkeypatch.setenv("MOCAP_RAY_OTHER", "stays")
+    forget_logins()
+    assert PASSWORD not in os.environ.values()
+    assert os.environ["MOCAP_RAY_OTHER"] == "stays"
+
+
 def test_without_a_terminal_the_variables_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MOCAP_RAY_SMPLX_USER", raising=False)
     monkeypatch.setattr("sys.stdin", open("/dev/null"))  # noqa: SIM115
