@@ -18,7 +18,7 @@ class Locked(RuntimeError):
 
 
 @contextmanager
-def lock(out: Place, *, what: str, wait_s: float = 0.0) -> Iterator[None]:
+def lock(out: Place, *, what: str, wait_s: float = 0.0, instead: str = "output.root") -> Iterator[None]:
     """Hold `<root>/.lock` while a run writes; does nothing on an object store.
 
     The lock is a kernel lock (flock), so a killed run does not leave it behind; the file says who holds it. On
@@ -29,6 +29,7 @@ def lock(out: Place, *, what: str, wait_s: float = 0.0) -> Iterator[None]:
         out: the folder that the run writes.
         what: what the folder holds, for the message: `data set`, `training` or `search`.
         wait_s: seconds to wait for another run to release the lock.
+        instead: the setting that names another folder, for the message.
 
     Raises:
         Locked: another run holds it; the message has its host and pid.
@@ -47,7 +48,7 @@ def lock(out: Place, *, what: str, wait_s: float = 0.0) -> Iterator[None]:
             f.seek(0)
             who = _holder(f.read())
             raise Locked(
-                f"{root}: {who} is writing this {what}. Wait for it, stop it, or choose another output.root."
+                f"{root}: {who} is writing this {what}. Wait for it, stop it, or choose another {instead}."
             ) from error
         f.seek(0)
         f.truncate()

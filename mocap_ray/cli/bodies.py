@@ -1,4 +1,4 @@
-"""`mocap-ray body ...`: check, convert and write body models."""
+"""`mocap-ray body ...`: get, check, convert and write body models."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import Annotated
 
 import typer
 
+from mocap_ray.cli.archives import LOGIN, Addresses, Manual, Timeout
 from mocap_ray.cli.options import local_file
 
-app = typer.Typer(help="Check, convert and write body models.", no_args_is_help=True)
+app = typer.Typer(help="Get, check, convert and write body models.", no_args_is_help=True)
 
 
 @app.command(
@@ -89,3 +90,46 @@ def body_standin(
 
     for path in write_standin(local_file(root)):
         say(console(), str(path))
+
+
+@app.command(
+    "fetch",
+    short_help="Download body models with your own accounts.",
+    epilog="\b\nExamples:\n  mocap-ray body fetch smplh\n"
+    "  mocap-ray body fetch smplh smplx smpl --out data/body_models\n"
+    "  mocap-ray body fetch smplx --manual\n\n"
+    + LOGIN.format(user="MOCAP_RAY_MANO_USER", password="MOCAP_RAY_MANO_PASSWORD")
+    + " Each family has a site of its own: MANO for smplh, SMPLX and SMPL in the names of the variables.",
+)
+def body_fetch(
+    families: Annotated[list[str], typer.Argument(metavar="FAMILY...", help="smplh, smplx or smpl.")],
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="The folder of the body models.")] = Path(
+        "data/body_models"
+    ),
+    manual: Manual = False,
+    timeout: Timeout = None,
+    addresses: Addresses = None,
+) -> None:
+    """Download the packed body models into FOLDER/packed and put the models where they are looked for."""
+    from mocap_ray.cli.fetch_view import fetch, fetch_by_hand, unpack
+    from mocap_ray.cli.screen import console, say, typed
+    from mocap_ray.fetching.catalogue import load_catalogue
+    from mocap_ray.fetching.placing import BodyPlacing
+
+    root, catalogue = local_file(out), load_catalogue(addresses)
+    files = {family: catalogue.body_file(family) for family in dict.fromkeys(families)}
+    folder = root / "packed"
+    if manual:
+        paths = fetch_by_hand(list(files.values()), catalogue, folder, timeout_s=timeout)
+    else:
+        paths = fetch(list(files.values()), catalogue, folder)
+    if not paths:
+        return
+    bodies = {family: body for family, body in catalogue.bodies.items() if family in files}
+    done = [
+        unpack([folder / files[family].name], root, workers=1, placing=BodyPlacing(body))
+        for family, body in bodies.items()
+    ]
+    if all(done):
+        say(console(), f"Next: {typed('mocap-ray', 'body', 'check', str(root))}")
+    raise typer.Exit(0 if all(done) else 1)

@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 import typer.exceptions
 
-from mocap_ray.cli import bodies, configs, data, dataset, demo, priors, viewing
+from mocap_ray.cli import archives, bodies, configs, data, dataset, demo, priors, viewing
 from mocap_ray.cli.options import in_order
 from mocap_ray.cli.stopping import exit_code
 from mocap_ray.version import __version__
@@ -35,6 +35,7 @@ app = typer.Typer(
 # In the order of the help.
 app.add_typer(data.app)
 app.add_typer(demo.app)
+app.add_typer(archives.app, name="archive")
 app.add_typer(bodies.app, name="body")
 app.add_typer(configs.app, name="configs")
 app.add_typer(dataset.app, name="dataset")

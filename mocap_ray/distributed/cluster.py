@@ -19,6 +19,7 @@ import ray
 
 from mocap_ray.distributed.watch import died, own_raylet, watched
 from mocap_ray.errors import UserError
+from mocap_ray.fetching.login import forget_logins
 from mocap_ray.runs.job import is_job
 from mocap_ray.runs.ray import RayOptions
 
@@ -92,6 +93,7 @@ def connected(options: RayOptions, *, dashboard: bool = False) -> Iterator[Clust
 def _init(**settings: Any) -> None:
     """`ray.init`, and restore our SIGTERM handler, which Ray replaces by one that ends the process."""
     ours = signal.getsignal(signal.SIGTERM)
+    forget_logins()  # Ray's processes inherit the environment, and its dashboard shows it
     ray.init(**settings)
     if callable(ours) and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, ours)
