@@ -35,6 +35,7 @@ _NOTES: dict[str, tuple[str, str]] = {
     "action": ("", "label from names or annotations"),
     "style": ("", "label from names or annotations"),
     "texts": ("", "captions, may be empty"),
+    "captions": ("s", "all captions with their tokens, also those of a part of the clip: from start to end"),
     "fps": ("1/s", "frames per second of the frame columns"),
     "source_fps": ("1/s", "frames per second of the source file"),
     "num_frames": ("rows", "rows of `features`"),
@@ -60,11 +61,6 @@ def schema_rows(columns: list[str]) -> Iterator[tuple[str, str, str, str]]:
         yield field.name, kind + (" or null" if field.nullable else ""), unit, meaning
     yield "dataset", "Hive partition", "", "sub-dataset"
     yield "split", "Hive partition", "", "train, val or test"
-
-
-def _name(recipe: Mapping[str, Any]) -> list[str]:
-    """The column `name`, which only data sets made from a list of segments have."""
-    return [schema.NAME] if "segments" in recipe else []
 
 
 def settings(recipe: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
@@ -115,7 +111,7 @@ def card(manifest: Mapping[str, Any], sources: Mapping[str, tuple[str, str, str,
         totals=manifest["totals"],
         splits=splits_of(manifest),
         sources=grouped(datasets, given),
-        schema_rows=list(schema_rows([*manifest["columns"], *_name(manifest["recipe"])])),
+        schema_rows=list(schema_rows([*manifest["columns"], *schema.segment_columns(manifest["recipe"])])),
         settings=list(settings(manifest["recipe"])),
         snippets=snippets(manifest),
         remarks=remarks(manifest["totals"], manifest["recipe"]["motion"]),

@@ -28,6 +28,7 @@ from mocap_ray.dataset import schema
 from mocap_ray.dataset.manifest import ClipEntry, ClipManifest
 from mocap_ray.dataset.parquet import Shard, ShardFile, contiguous, group_of, owned
 from mocap_ray.dataset.views import ClipView, DataSetError, Statistics, not_written
+from mocap_ray.motion.clip import Caption
 from mocap_ray.npz import NpzError, open_npz
 from mocap_ray.shards.manifest import NAME as MANIFEST
 from mocap_ray.shards.manifest import parse_manifest
@@ -125,7 +126,7 @@ class DataSet:
     @property
     def plain_columns(self) -> tuple[str, ...]:
         """Columns with one value per clip; they are small and always read."""
-        return (*PLAIN_COLUMNS, schema.NAME) if "segments" in self.manifest["recipe"] else PLAIN_COLUMNS
+        return (*PLAIN_COLUMNS, *schema.segment_columns(self.manifest["recipe"]))
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -227,7 +228,7 @@ class DataSet:
             DataSetError: the file is missing, damaged, or not the one that the manifest lists.
             OSError: it cannot be read.
         """
-        plain = [schema.NAME] if schema.NAME in self.plain_columns else []
+        plain = schema.segment_columns(self.manifest["recipe"])
         return ShardFile(self.place, self.shards[number], [*plain, *self.columns])
 
     def __iter__(self) -> Iterator[ClipView]:
@@ -272,6 +273,7 @@ class DataSet:
         for row in range(len(table)) if rows is None else rows:
             plain = {name: table[name][row].as_py() for name in self.plain_columns}
             plain["texts"] = tuple(plain["texts"])
+            plain["captions"] = tuple(Caption(**caption) for caption in plain.get("captions", ()))
             plain["betas"] = np.asarray(plain["betas"], np.float32)
             yield ClipView(
                 **plain,

@@ -6,7 +6,8 @@ without Ray or this package.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,13 @@ OPTIONAL_COLUMNS: tuple[str, ...] = (*FRAME_COLUMNS, "vertices")
 NAME = "name"
 """A plain column that only data sets made from a list of segments have."""
 
+CAPTIONS = "captions"
+"""A plain column that only data sets made from a list of segments with texts have."""
+
+_CAPTION = pa.struct(
+    [("text", pa.string()), ("tokens", pa.string()), ("start", pa.float64()), ("end", pa.float64())]
+)
+
 _PLAIN: tuple[pa.Field, ...] = (
     pa.field("clip_id", pa.string(), nullable=False),
     pa.field("name", pa.string()),
@@ -37,6 +45,7 @@ _PLAIN: tuple[pa.Field, ...] = (
     pa.field("action", pa.string()),
     pa.field("style", pa.string()),
     pa.field("texts", pa.list_(pa.string()), nullable=False),
+    pa.field("captions", pa.list_(_CAPTION), nullable=False),
     pa.field("fps", pa.float64(), nullable=False),
     pa.field("source_fps", pa.float64(), nullable=False),
     pa.field("num_frames", pa.int32(), nullable=False),
@@ -44,14 +53,19 @@ _PLAIN: tuple[pa.Field, ...] = (
 )
 
 
+def segment_columns(recipe: Mapping[str, Any]) -> list[str]:
+    """The plain columns that only data sets made from a list of segments have."""
+    return [NAME] * ("segments" in recipe) + [CAPTIONS] * bool(recipe.get("captions"))
+
+
 def schema(columns: Sequence[str], *, metadata: dict[str, str] | None = None) -> pa.Schema:
     """Schema of a clips file with the chosen frame columns.
 
     Args:
-        columns: any of `OPTIONAL_COLUMNS`, written in that order, and `NAME`.
+        columns: any of `OPTIONAL_COLUMNS`, written in that order, `NAME` and `CAPTIONS`.
         metadata: written to the file as `mocap_ray.<key>`.
     """
-    fields = [f for f in _PLAIN if f.name != NAME or NAME in columns]
+    fields = [f for f in _PLAIN if f.name not in (NAME, CAPTIONS) or f.name in columns]
     for name in OPTIONAL_COLUMNS:
         if name not in columns:
             continue
@@ -92,6 +106,7 @@ def to_table(clips: Sequence[Clip], file_schema: pa.Schema) -> pa.Table:
         "action": [c.action for c in clips],
         "style": [c.style for c in clips],
         "texts": [list(c.texts) for c in clips],
+        "captions": [[asdict(caption) for caption in c.captions] for c in clips],
         "fps": [c.fps for c in clips],
         "source_fps": [c.source_fps for c in clips],
         "num_frames": [c.num_frames for c in clips],

@@ -118,6 +118,8 @@ def _logged(config: ExtractConfig) -> dict[str, Any]:
         ("source", "root"),
         ("source", "segments"),
         ("source", "texts"),
+        ("source", "humanact12"),
+        ("source", "rates"),
         ("body", "root"),
         ("output", "root"),
     ]

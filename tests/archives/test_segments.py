@@ -165,7 +165,6 @@ def test_captions_of_whole_clips_are_kept_in_order_without_duplicates(tmp_path: 
         "\ufeffa person walks.#a/DET#0.0#0.0\n\nhe turns left#he/PRON#nan#nan\n"
         "then he sits#then/ADV#1.5#3.0\na person walks.#a/DET#0.0#0.0\n  #x/X#0#0\n"
     )
-    (texts / "M000003.txt").write_text("never read")
     found = read_segments(index(tmp_path), texts=str(texts))
     assert [s.texts for s in found.rows["CMU/01/01_01"]] == [("a person walks.", "he turns left"), ()]
 
