@@ -24,8 +24,8 @@ def _group() -> None:
     "  mocap-ray rebuild humanml3d --amass /data/amass --index index.csv --out data/hml \\\n"
     "      --humanact12 pose_data/humanact12 --override ray.workers=8\n\n"
     "DIR/HumanML3D is the folder that trainers read: new_joint_vecs, new_joints, texts, Mean.npy, Std.npy and the "
-    "lists of splits. DIR/dataset is the same as a Parquet data set, DIR/missing.csv lists the rows of the index without a "
-    "clip or with a shorter one, DIR/summary.json has the counts.\n\n"
+    "lists of splits. DIR/dataset is the same as a Parquet data set, DIR/missing.csv lists the rows of the index "
+    "without a clip or with a shorter one, DIR/summary.json has the counts.\n\n"
     "Rows whose recording is missing are listed, and the rest is built. Run the same command again after a crash, or "
     "when more of AMASS is there: finished shards are kept. docs/how-to/rebuild-humanml3d.md explains the recipe.",
 )

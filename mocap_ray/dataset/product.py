@@ -87,8 +87,8 @@ class ClipSums(Sums):
 
     def counts(self) -> dict[str, int | float]:
         """All but the moments."""
-        names = ("other_gender_body", "missing_body", "other_rate", "short_segments")
-        names = (*names, "retimed_segments") if self.retimed_segments else names
+        names = ["other_gender_body", "missing_body", "other_rate", "short_segments"]
+        names += ["retimed_segments"] * bool(self.retimed_segments)
         return {**super().counts(), **{name: getattr(self, name) for name in names}}
 
 

@@ -123,9 +123,8 @@ class Rebuilt:
                 "recording has another frame rate here than in the SMPL+H release."
             )
         if self.renamed:
-            listed, name = self.renamed[0]
-            count = counted(len(self.renamed), "recording")
-            found.append(f"{count} found under another name, such as {name} for {listed}.")
+            (listed, name), them = self.renamed[0], counted(len(self.renamed), "recording")
+            found.append(f"{them} found under another name, such as {name} for {listed}.")
         if self.without_texts:
             found.append(
                 f"{counted(self.without_texts, 'row')} without captions: texts/ has a placeholder for them (--texts)."
@@ -212,7 +211,8 @@ def read_lists(folder: str) -> dict[str, list[str]]:
     for split in SPLIT_LISTS:
         if where.fs.get_file_info(where.join(f"{split}.txt")).type != pafs.FileType.File:
             raise UserError(
-                f"{where.uri}/{split}.txt: no such file. Expected HumanML3D's train.txt, val.txt and test.txt (--splits)."
+                f"{where.uri}/{split}.txt: no such file. Expected HumanML3D's train.txt, val.txt and test.txt "
+                "(--splits)."
             )
         found[split] = list(read_names(where, f"{split}.txt"))
     return found
@@ -234,7 +234,9 @@ def find_gaps(index: SegmentIndex, frames: Mapping[str, int], ds: DataSet) -> li
     found = []
     for name, line in index.lines.items():
         home, segment = segments[name]
-        problem = _problem(segment, frames.get(name), rejected.get(home, []), present=home in seen)
+        problem = _problem(
+            segment, frames.get(name), rejected.get(home, []), present=home in seen, foreign=is_foreign(home)
+        )
         if problem is not None:
             what, detail = problem
             found.append(Gap(name, *line, what, frames.get(name, 0), segment.length, detail))
@@ -242,15 +244,21 @@ def find_gaps(index: SegmentIndex, frames: Mapping[str, int], ds: DataSet) -> li
 
 
 def _problem(
-    segment: Segment, frames: int | None, rejected: Sequence[Mapping[str, Any]], *, present: bool
+    segment: Segment,
+    frames: int | None,
+    rejected: Sequence[Mapping[str, Any]],
+    *,
+    present: bool,
+    foreign: bool,
 ) -> tuple[str, str] | None:
     """What is wrong with a row, and a sentence; None if nothing is."""
     if frames is not None:
         if segment.length is None or frames >= segment.length:
             return None
+        had = f"{counted(frames, 'frame')} of {segment.length:,}"
         return (
             SHORT,
-            f"{counted(frames, 'frame')} of {segment.length:,}: the recording ends before, or is of another rate.",
+            f"{had}: the recording ends before, or has another frame rate than in the SMPL+H release.",
         )
     own = [row for row in rejected if f"segment {segment.name} " in str(row["detail"])]
     if own:
@@ -259,7 +267,12 @@ def _problem(
         return REJECTED, f"{whole[0]['reason']}: {whole[0]['detail']}"
     if present:
         return REJECTED, "The clip has no features; see rejected.parquet."
-    return NO_SOURCE, "No such recording below the folder of the archive."
+    if foreign:
+        return (
+            NO_SOURCE,
+            "No such recording in the folder of HumanAct12's joints, if one was given (--humanact12).",
+        )
+    return NO_SOURCE, "No such recording below the folder of AMASS (--amass)."
 
 
 def _rejected(ds: DataSet) -> list[dict[str, Any]]:

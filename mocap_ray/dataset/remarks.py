@@ -39,7 +39,7 @@ def remarks(totals: Mapping[str, Any], motion: Mapping[str, Any]) -> list[str]:
     if count := totals.get("retimed_segments", 0):
         verb = "was" if count == 1 else "were"
         found.append(
-            f"{counted(count, 'clip')} {verb} cut by time, because the recording has another frame rate here than in the "
-            "release that source.segments counts frames of."
+            f"{counted(count, 'clip')} {verb} cut by time, because the recording has another frame rate here than in "
+            "the release that source.segments counts frames of."
         )
     return found

@@ -148,7 +148,7 @@ class Caption:
     Attributes:
         text: the caption.
         tokens: its words with part-of-speech tags, `word/TAG` separated by spaces; may be empty.
-        start, end: the part that it describes, seconds from the start of the clip; 0 and 0, or NaN, mean the whole clip.
+        start, end: the part that it describes, seconds from the start of the clip; 0 and 0, or NaN, mean all of it.
     """
 
     text: str
