@@ -13,7 +13,7 @@ from functools import partial
 import numpy as np
 
 from mocap_ray.archives import files, layouts
-from mocap_ray.archives.archive import Archive, Discover, Doubt, Read
+from mocap_ray.archives.archive import Archive
 from mocap_ray.archives.layouts import Unusable
 from mocap_ray.motion.clip import JointMotion, Motion, Reason
 from mocap_ray.npz import NpzError, npy
@@ -41,21 +41,20 @@ def with_humanact12(archive: Archive, folder: str) -> Archive:
         archive: of the other recordings.
         folder: of the .npy files; an absolute path or an address, because workers read it as well.
     """
-    doubt = archive.doubt
     return replace(
         archive,
-        discover=partial(_discover, archive.discover, folder),
-        read=partial(_read, archive.read, folder),
-        doubt=partial(_doubt, doubt) if doubt is not None else None,
+        discover=partial(_discover, archive, folder),
+        read=partial(_read, archive, folder),
+        doubt=partial(_doubt, archive) if archive.doubt is not None else None,
     )
 
 
-def _discover(others: Discover, folder: str, place_: Place, *, dataset: str | None = None) -> list[Recording]:
+def _discover(others: Archive, folder: str, place_: Place, *, dataset: str | None = None) -> list[Recording]:
     """All recordings. Raises UserError if either folder has none."""
     what = "HumanAct12's joints, from humanact12.zip of HumanML3D's repository (source.humanact12)"
     found, _ = files.recordings(place(folder), endings=(".npy",), dataset=DATASET, what=what)
     own = [_named(recording) for recording in found]
-    return sorted([*others(place_, dataset=dataset), *own], key=lambda r: r.name)
+    return sorted([*others.discover(place_, dataset=dataset), *own], key=lambda r: r.name)
 
 
 def _named(recording: Recording) -> Recording:
@@ -64,16 +63,17 @@ def _named(recording: Recording) -> Recording:
     return replace(recording, name=f"{DATASET}/{stem}", subject=f"{DATASET}/{stem[:3]}")
 
 
-def _doubt(others: Doubt, place_: Place, listed: Sequence[Recording]) -> str | None:
-    return others(place_, [r for r in listed if r.dataset != DATASET])
+def _doubt(others: Archive, place_: Place, listed: Sequence[Recording]) -> str | None:
+    assert others.doubt is not None
+    return others.doubt(place_, [r for r in listed if r.dataset != DATASET])
 
 
 def _read(
-    others: Read, folder: str, place_: Place, recording: Recording, *, fps: float | None = None
+    others: Archive, folder: str, place_: Place, recording: Recording, *, fps: float | None = None
 ) -> Motion | JointMotion | Rejection[Recording]:
     """Read a recording of HumanAct12, or one of the other archive."""
     if recording.dataset != DATASET:
-        return others(place_, recording, fps=fps)
+        return others.read(place_, recording, fps=fps)
     try:
         view = memoryview(files.content(place(folder), recording, most=MOST_BYTES))
         joints = layouts.as_numbers(
