@@ -10,13 +10,14 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from bench import archives, body, bvh, features, feeding, hands, held_out, memory, pipeline, priors
+from bench import archives, body, bvh, features, feeding, hands, held_out, memory, pipeline, priors, rebuild
 
 PARTS = {
     "body": body.measure,
     "features": features.measure,
     "archives": archives.measure,
     "extraction": pipeline.measure,
+    "rebuild": rebuild.measure,
     "bvh": bvh.measure,
     "memory": memory.measure,
     "priors": priors.measure,

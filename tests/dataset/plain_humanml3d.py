@@ -16,7 +16,13 @@ from tests.motion import naive
 
 FPS = 20
 SWAPS = ((1, 2), (4, 5), (7, 8), (10, 11), (13, 14), (16, 17), (18, 19), (20, 21))
-TRIMS = {"Eyes_Japan_Dataset": 3, "MPI_HDM05": 3, "TotalCapture": 1, "MPI_Limits": 1, "Transitions_mocap": 0.5}
+TRIMS = {
+    "Eyes_Japan_Dataset": 3,
+    "MPI_HDM05": 3,
+    "TotalCapture": 1,
+    "MPI_Limits": 1,
+    "Transitions_mocap": 0.5,
+}
 """Seconds that are dropped from the start."""
 GROUPS = ((0, 1), (1, 3), (3, 4), (4, 67), (67, 193), (193, 259), (259, 263))
 """Columns that share one std."""

@@ -47,7 +47,12 @@ ROWS = (
 
 def settings_of(amass: Path, bodies: Path, index: Path, out: Path, **source: object) -> ExtractConfig:
     """The config of `mocap-ray rebuild humanml3d`."""
-    keys = {"source.root": amass, "source.segments": index, "body.root": bodies, "output.root": out / DATA_SET}
+    keys = {
+        "source.root": amass,
+        "source.segments": index,
+        "body.root": bodies,
+        "output.root": out / DATA_SET,
+    }
     keys |= {f"source.{name}": value for name, value in source.items()}
     texts = [*(f"{key}={value}" for key, value in keys.items()), *SETTINGS]
     return configs.load("humanml3d", ExtractConfig, kind="extract", overrides=texts)
@@ -118,7 +123,11 @@ class Source:
         with np.load(renamed) as data:
             some = forward(data["poses"].reshape(-1, 52, 3)[::6], data["trans"][::6], _rest(), "smplh")
         np.save(self.act / "humanact12" / "P11G01R02F1812T1847A0402.npy", some[:40, :24, [0, 2, 1]])
-        for name, lines in (("train", "000001\nM000003\n000006\n"), ("val", "M000001\n"), ("test", "000002\n")):
+        for name, lines in (
+            ("train", "000001\nM000003\n000006\n"),
+            ("val", "M000001\n"),
+            ("test", "000002\n"),
+        ):
             (root / f"{name}.txt").write_text(lines)
 
     def settings(self, bodies: Path, **source: object) -> ExtractConfig:
@@ -134,7 +143,9 @@ class Source:
 
         def read(path: str) -> np.ndarray:
             if "humanact12" in path:
-                return np.asarray(np.load(self.act / path.removeprefix("./pose_data/humanact12/")), np.float64)
+                return np.asarray(
+                    np.load(self.act / path.removeprefix("./pose_data/humanact12/")), np.float64
+                )
             return plain.pose_data(self.amass / paths[path], plain_forward(bodies))
 
         rows = [row for row in plain.read_index(self.index) if row["new_name"].removesuffix(".npy") in names]
