@@ -1,7 +1,7 @@
 """HumanML3D rebuilt from the takes of ../shared, compared with the obvious program: the steps of its notebooks.
 
 - obvious: for each take `smplx`'s full forward pass, one frame at a time as in the notebook, joints to .npy; then cut,
-  mirror, features of the naive twin, joints, Mean and Std to .npy; one process. Only `TAKES` of the takes, per row frame.
+  mirror, features of the naive twin, joints, Mean and Std to .npy; one process. Only `TAKES` of the takes.
 - batches: the same with 64 frames at a time, which the notebook does not do.
 - ours: the plan, all shards and the published folder, as `mocap-ray rebuild humanml3d` makes them, one process; the
   start of Ray, which takes seconds whatever the size, does not count.

@@ -29,7 +29,8 @@ from tests.dataset.test_process import arrays_of, forward
 
 TOLERANCE = 2e-4
 TEXTS = {
-    "000001": "a person turns left.#a/DET person/NOUN turn/VERB left/ADV#0.0#0.0\nthen stops#then/ADV stop/VERB#1.5#2.0\n",
+    "000001": "a person turns left.#a/DET person/NOUN turn/VERB left/ADV#0.0#0.0\n"
+    "then stops#then/ADV stop/VERB#1.5#2.0\n",
     "000002": "he waves his right hand#he/PRON wave/VERB his/DET right/ADJ hand/NOUN#nan#nan\n",
     "M000002": "he greets with the left hand#he/PRON greet/VERB#0.0#0.0\n",
     "000009": "of no row that is built#of/ADP#0.0#0.0\n",
