@@ -136,7 +136,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "data" / "bvh" / "Lab").mkdir(parents=True)
     (folder / "data" / "bvh" / "Lab" / "ann_1.bvh").write_text(rig_texts.bvh())
     _pickled_archives(folder / "data")
-    _humanml3d(folder / "data" / "HumanML3D")
+    _humanml3d(folder / "data" / "hml_repository")
     return folder
 
 

@@ -230,8 +230,8 @@ class SegmentIndex:
         if renamed := self.renamed(r for r in recordings if r.name in found):
             (listed, name), count = renamed[0], sum(len(found[name]) for _, name in renamed)
             notes.append(
-                f"{self.where}: {counted(count, 'row')} of {counted(len(renamed), 'recording')} that this release "
-                f"names otherwise, such as {name} for {listed}."
+                f"{self.where}: found {counted(count, 'row')} of {counted(len(renamed), 'recording')} that this "
+                f"release names otherwise, such as {name} for {listed}."
             )
         if left := len(recordings) - len(found):
             notes.append(f"Left out, because {self.where} has no row for them: {counted(left, 'recording')}.")

@@ -728,6 +728,8 @@ def test_a_rebuild_is_exported_under_humanml3ds_names(tmp_path: Path, demo: Path
     assert [n.removeprefix(f"{root}/index/index.csv: ") for n in build.notes] == [
         "ignored 1 row of humanact12, which is not part of AMASS.",
         "ignored 1 row of 1 recording that the archive does not have, such as KIT/3/kick.",
+        "found 1 row of 1 recording that this release names otherwise, such as HDM05/bd/b_poses for "
+        "MPI_HDM05/bd/b_poses.",
         f"Left out, because {root}/index/index.csv has no row for them: 1 recording.",
     ]
     made = [make(s, build.job()) for s in build.shards]
