@@ -108,15 +108,15 @@ class Rebuilt:
         absent = [gap for gap in self.gaps if gap.problem == NO_SOURCE]
         foreign = sum(is_foreign(key(gap.source_path)) for gap in absent)
         texts = {
-            NO_SOURCE: "name a recording that is not there"
-            + (f" ({foreign:,} of them of HumanAct12: --humanact12)" if foreign else ""),
-            EMPTY: "begin after the end of the recording",
-            REJECTED: "were rejected, with the reason in rejected.parquet",
-            SHORT: "are built, but shorter than the index says",
+            NO_SOURCE: "There is no recording for",
+            EMPTY: "The recording ends before the start of",
+            REJECTED: "Rejected, with the reason in rejected.parquet:",
+            SHORT: "Built, but shorter than the index says:",
         }
         for problem, text in texts.items():
             if count := self.count(problem):
-                found.append(f"{counted(count, 'row')} {_singular(text) if count == 1 else text}.")
+                of = f" ({foreign:,} of HumanAct12: --humanact12)" if problem == NO_SOURCE and foreign else ""
+                found.append(f"{text} {counted(count, 'row')}{of}.")
         if self.retimed:
             found.append(
                 f"{counted(self.retimed, 'row')} {'was' if self.retimed == 1 else 'were'} cut by time, because the "
@@ -135,11 +135,6 @@ class Rebuilt:
                 "test.txt (--splits)."
             )
         return found
-
-
-def _singular(text: str) -> str:
-    swaps = {"name ": "names ", "begin ": "begins ", "were ": "was ", "are ": "is "}
-    return next(new + text.removeprefix(old) for old, new in swaps.items() if text.startswith(old))
 
 
 def rebuild(
