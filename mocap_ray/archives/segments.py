@@ -14,7 +14,7 @@ import math
 import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from fractions import Fraction
 from types import MappingProxyType
 
@@ -317,7 +317,9 @@ def read_segments(
     homes = {key(name): rate for name, rate in rates.items()}
     finished = {
         home: tuple(
-            replace(
+            s
+            if s.name not in captions and home not in homes
+            else replace(
                 s,
                 texts=whole_clip(captions.get(s.name, ())),
                 captions=captions.get(s.name, ()),
@@ -361,5 +363,16 @@ def _segment(line: Mapping[str, str | None], where: str) -> tuple[str, Segment]:
 
 
 def _sha256(rows: Mapping[str, Sequence[Segment]]) -> str:
-    plain = {home: [asdict(s) for s in segments] for home, segments in rows.items()}
+    plain = {
+        home: [
+            (
+                *(s.start, s.end, s.name, s.texts),
+                [astuple(caption) for caption in s.captions],
+                None if s.mirrored is None else [astuple(caption) for caption in s.mirrored],
+                None if s.rate is None else astuple(s.rate),
+            )
+            for s in segments
+        ]
+        for home, segments in rows.items()
+    }
     return hashlib.sha256(json.dumps(plain, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

@@ -38,7 +38,7 @@ def rebuild_from_an_index_of_another_archive(house: House) -> str:
 
 @scene
 def rebuild_without_the_lists_that_were_named(house: House) -> str:
-    return _rebuild(house, "--splits", house.root / "lists")
+    return _rebuild(house, "--splits", house.root / "no_lists")
 
 
 @scene
