@@ -8,7 +8,7 @@ import re
 import zipfile
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -54,7 +54,7 @@ def settings_of(amass: Path, bodies: Path, index: Path, out: Path, **source: obj
         "body.root": bodies,
         "output.root": out / DATA_SET,
     }
-    keys |= {f"source.{name}": value for name, value in source.items()}
+    keys |= {f"source.{name}": Path(str(value)) for name, value in source.items()}
     texts = [*(f"{key}={value}" for key, value in keys.items()), *SETTINGS]
     return configs.load("humanml3d", ExtractConfig, kind="extract", overrides=texts)
 
@@ -246,7 +246,7 @@ def test_nothing_is_rejected_by_its_speed(tmp_path: Path, bodies: Path) -> None:
     take = source.amass / "DemoStroll" / "s01" / "001_walk_poses.npz"
     arrays = arrays_of(take)
     arrays["trans"][len(arrays["trans"]) // 3 :] += (2.0, 0.0, 0.0)
-    np.savez(take, **arrays)
+    np.savez(take, **cast("dict[str, Any]", arrays))
     rebuilt(source.settings(bodies), source.out)
     assert_equal(source.out, source.expected(bodies, "000001", "000002", "000003", "000004"))
 
