@@ -10,7 +10,20 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from bench import archives, body, bvh, dataset, features, feeding, hands, held_out, memory, pipeline, priors
+from bench import (
+    archives,
+    body,
+    bvh,
+    dataset,
+    features,
+    feeding,
+    hands,
+    held_out,
+    memory,
+    pipeline,
+    priors,
+    rebuild,
+)
 
 PARTS = {
     "body": body.measure,
@@ -18,6 +31,7 @@ PARTS = {
     "archives": archives.measure,
     "extraction": pipeline.measure,
     "reading again": dataset.measure,
+    "rebuild": rebuild.measure,
     "bvh": bvh.measure,
     "memory": memory.measure,
     "priors": priors.measure,

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -142,7 +143,19 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "data" / "packed").mkdir()
     human_eva = {f"HumanEva/S1/take_{k:02}_poses.npz": packed.npz(seed=k) for k in range(28)}
     (folder / "data" / "packed" / "HumanEva.tar.bz2").write_bytes(packed.tar(human_eva))
+    _humanml3d(folder / "data" / "hml_repository")
     return folder
+
+
+def _humanml3d(folder: Path) -> None:
+    """An index of one row, its captions and the lists."""
+    folder.mkdir()
+    row = "./pose_data/CMU/01/01_01_poses.npy,0,40,000000.npy"
+    (folder / "index.csv").write_text(f"source_path,start_frame,end_frame,new_name\n{row}\n")
+    with zipfile.ZipFile(folder / "texts.zip", "w") as texts:
+        texts.writestr("texts/000000.txt", "a person walks.#a/DET person/NOUN walk/VERB#0.0#0.0\n")
+    for name, lines in (("train", "000000\nM000000\n"), ("val", ""), ("test", "")):
+        (folder / f"{name}.txt").write_text(lines)
 
 
 def _pickled_archives(data: Path) -> None:

@@ -14,15 +14,17 @@ import math
 import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, replace
+from fractions import Fraction
 from types import MappingProxyType
 
 from mocap_ray.archives.amass import take_name
+from mocap_ray.archives.rates import KNOWN, Rate
+from mocap_ray.archives.segment_texts import read_captions
 from mocap_ray.archives.tables import read_file
 from mocap_ray.errors import UserError
+from mocap_ray.motion.clip import Caption
 from mocap_ray.records import Recording
-from mocap_ray.storage import Place, place
 from mocap_ray.wording import counted
 
 GRID_FPS = 20.0
@@ -62,18 +64,29 @@ class Segment:
     """One row of the index.
 
     Attributes:
-        start, end: frames at about 20 fps from the start of the recording, `end` exclusive as in Python's slices;
-            the frames that HumanML3D trims are already added.
+        start, end: frames at about 20 fps from the start of the recording, `end` exclusive as in Python's slices,
+            None for all frames; the frames that HumanML3D trims are already added.
         name: HumanML3D's name of the clip, without extension (`000021`).
         texts: captions of the whole clip.
+        captions: all captions, also those of a part of the clip.
+        mirrored: captions of the mirrored twin; None means `captions` with left and right swapped.
+        rate: the rate of the recording in the release that the index counts frames of, where it is known to differ.
     """
 
     start: int
-    end: int
+    end: int | None
     name: str
     texts: tuple[str, ...] = ()
+    captions: tuple[Caption, ...] = ()
+    mirrored: tuple[Caption, ...] | None = None
+    rate: Rate | None = None
 
-    def source_frames(self, frames: int, fps: float) -> slice:
+    @property
+    def length(self) -> int | None:
+        """How many frames the clip has according to the index; None if its end is open."""
+        return self.end - self.start if self.end is not None and self.end >= 0 else None
+
+    def source_frames(self, frames: int, fps: float, step: Fraction | None = None) -> slice:
         """The frames of the recording that HumanML3D's clip spans; empty if it has none.
 
         Keeping every floor(fps / 20)-th of them gives exactly HumanML3D's frames, because subsampling before or
@@ -82,22 +95,56 @@ class Segment:
         Args:
             frames: number of frames of the recording.
             fps: frame rate of the recording.
+            step: as `counting` returns it; default: that of the frame rate.
         """
-        step = _step(fps)
-        first, last, _ = slice(self.start, self.end).indices(-(-frames // step))
-        return slice(first * step, (last - 1) * step + 1) if last > first else slice(0, 0)
+        kept = stride(fps)
+        step = Fraction(kept) if step is None else step
+        first, last, _ = slice(self.start, self.end).indices(math.ceil(frames / step))
+        if last <= first:
+            return slice(0, 0)
+        # Only the frames that HumanML3D keeps of this span; if it is cut by time, all of the span.
+        end = (last - 1) * kept + 1 if step == kept else min(frames, math.ceil(last * step))
+        return slice(math.ceil(first * step), end)
 
-    def missing(self, frames: int, fps: float) -> int:
+    def missing(self, frames: int, fps: float, step: Fraction | None = None) -> int:
         """How many frames at about 20 fps the segment goes beyond the end of the recording; 0 if its end is open.
 
         Args:
             frames: number of frames of the recording.
             fps: frame rate of the recording.
+            step: as `counting` returns it; default: that of the frame rate.
         """
-        return max(0, self.end - -(-frames // _step(fps)))
+        return max(0, (self.end or 0) - math.ceil(frames / (step or Fraction(stride(fps)))))
 
 
-def _step(fps: float) -> int:
+def counting(segments: Sequence[Segment], frames: int, fps: float) -> Fraction:
+    """Source frames from one frame that the index counts to the next, in a recording at hand.
+
+    It is floor(fps / 20), unless the recording had another frame rate in the release that the index counts: its
+    `Segment.rate` says so, or its segments end exactly where the recording would end if the rate were lower by a
+    whole factor. (The index says 113 frames for CMU/90/90_08, whose 337 frames at 120 fps give 57: it had 60 fps.)
+
+    Args:
+        segments: all segments of the recording.
+        frames: number of frames of the recording.
+        fps: frame rate of the recording.
+
+    Returns:
+        The step; the segments are cut by time if it differs from that of the frame rate.
+    """
+    step = stride(fps)
+    rate = segments[0].rate
+    if rate is not None:
+        return Fraction(stride(rate.fps) * frames, rate.frames or frames) if frames else Fraction(step)
+    last = max((s.end for s in segments if s.end is not None), default=0)
+    if last > -(-frames // step) + 1:
+        for factor in range(2, step + 1):
+            if step % factor == 0 and abs(-(-frames * factor // step) - last) <= 1:
+                return Fraction(step, factor)
+    return Fraction(step)
+
+
+def stride(fps: float) -> int:
     """HumanML3D keeps every such frame of a recording."""
     return max(1, math.floor(fps / GRID_FPS + 1e-9))
 
@@ -109,14 +156,29 @@ class SegmentIndex:
     Attributes:
         where: its address, for messages.
         rows: segments by the key of their recording (`key`), in order of their frames.
-        foreign: number of rows of `humanact12`, which is not part of AMASS.
+        lines: name of each clip -> path, start and end as the index has them.
         sha256: hash of the rows, independent of their order and of the path of the file.
     """
 
     where: str
     rows: Mapping[str, tuple[Segment, ...]]
-    foreign: int
+    lines: Mapping[str, tuple[str, str, str]]
     sha256: str
+
+    @property
+    def foreign(self) -> int:
+        """Number of rows of HumanAct12, which is not part of AMASS."""
+        return sum(is_foreign(home) for home in self.rows)
+
+    def renamed(self, recordings: Iterable[Recording]) -> list[tuple[str, str]]:
+        """Recordings whose name differs from the one in the index: both names, that of the index first."""
+        found = []
+        for recording in recordings:
+            for segment in self.rows.get(key(recording.name), ())[:1]:
+                listed = _plain_path(self.lines[segment.name][0])
+                if listed != recording.name and not is_foreign(listed):
+                    found.append((listed, recording.name))
+        return found
 
     def match(
         self, recordings: Sequence[Recording], *, left_out: Sequence[Recording] = ()
@@ -153,7 +215,9 @@ class SegmentIndex:
         excluded = {key(recording.name) for recording in left_out}
         absent = [home for home in self.rows if home not in homes and home not in excluded]
         notes = []
-        if self.foreign:
+        if not any(is_foreign(home) for home in homes):
+            absent = [home for home in absent if not is_foreign(home)]
+        if self.foreign and not any(is_foreign(home) for home in homes):
             notes.append(
                 f"{self.where}: ignored {counted(self.foreign, 'row')} of humanact12, which is not part of AMASS."
             )
@@ -162,6 +226,12 @@ class SegmentIndex:
             notes.append(
                 f"{self.where}: ignored {counted(count, 'row')} of {counted(len(absent), 'recording')} that the "
                 f"archive does not have, such as {absent[0]}."
+            )
+        if renamed := self.renamed(r for r in recordings if r.name in found):
+            (listed, name), count = renamed[0], sum(len(found[name]) for _, name in renamed)
+            notes.append(
+                f"{self.where}: found {counted(count, 'row')} of {counted(len(renamed), 'recording')} that this "
+                f"release names otherwise, such as {name} for {listed}."
             )
         if left := len(recordings) - len(found):
             notes.append(f"Left out, because {self.where} has no row for them: {counted(left, 'recording')}.")
@@ -176,25 +246,36 @@ def key(path: str) -> str:
     >>> key("./pose_data/MPI_HDM05/bd/HDM_bd_01-01_01_120_poses.npy") == key("HDM05/bd/HDM_bd_01-01_01_120_stageii")
     True
     """
-    path = re.sub(r"\.np[yz]$", "", path.replace("\\", "/").removeprefix("./").removeprefix("pose_data/"))
-    first, *rest = path.split("/")
+    first, *rest = _plain_path(path).split("/")
     dataset = _dataset(first)
     if len(rest) > 1 and _dataset(rest[0]) == dataset:
         rest = rest[1:]  # some packed files contain the folder of the sub-dataset twice
     return take_name("/".join((dataset, *rest)).replace(" ", "_"))
 
 
+def _plain_path(path: str) -> str:
+    """A path of the index as a recording's name."""
+    return re.sub(r"\.np[yz]$", "", path.replace("\\", "/").removeprefix("./").removeprefix("pose_data/"))
+
+
+def is_foreign(home: str) -> bool:
+    """Whether this is the key of a recording of HumanAct12, which is not part of AMASS."""
+    return home.startswith("humanact12/")
+
+
 def _dataset(name: str) -> str:
     return _SPELLINGS.get(name.replace("_", "").lower(), name)
 
 
-def read_segments(address: str, *, texts: str | None = None) -> SegmentIndex:
+def read_segments(
+    address: str, *, texts: str | None = None, rates: Mapping[str, Rate] = KNOWN
+) -> SegmentIndex:
     """Read an index and, if a folder is given, the captions of its clips.
 
     Args:
         address: a CSV file with the columns source_path, start_frame, end_frame, new_name.
-        texts: folder with a `<new_name>.txt` for each clip, with lines `caption#tokens#start#end`. Captions of a
-            part of a clip (start or end is neither 0 nor nan) are left out, because `texts` describe whole clips.
+        texts: folder or .zip file with a `<new_name>.txt` for each clip, with lines `caption#tokens#start#end`.
+        rates: names of recordings -> their rates in the release that the index counts frames of.
 
     Raises:
         UserError: no such file or folder, not such a table, an invalid row, or two rows with the same name or the same
@@ -215,11 +296,8 @@ def read_segments(address: str, *, texts: str | None = None) -> SegmentIndex:
             "(source.segments)."
         )
     rows: dict[str, list[Segment]] = {}
-    foreign, names = 0, set[str]()
+    names = dict[str, tuple[str, str, str]]()
     for number, line in enumerate(lines, start=2):
-        if "humanact12" in (line["source_path"] or ""):
-            foreign += 1
-            continue
         home, segment = _segment(line, f"{where}, line {number}")
         if segment.name in names:
             raise UserError(
@@ -229,21 +307,35 @@ def read_segments(address: str, *, texts: str | None = None) -> SegmentIndex:
             raise UserError(
                 f"{where}, line {number}: two rows of {home} start at the same frame. Remove one."
             )
-        names.add(segment.name)
+        names[segment.name] = (line["source_path"] or "", line["start_frame"] or "", line["end_frame"] or "")
         rows.setdefault(home, []).append(segment)
     if twin := next((f"M{name}" for name in sorted(names) if f"M{name}" in names), None):
         raise UserError(f"{where}: the name {twin!r} is reserved for a mirrored twin. Remove its row.")
-    if not rows:
+    if all(is_foreign(home) for home in rows):
         raise UserError(f"{where}: no row of AMASS. Expected HumanML3D's index.csv (source.segments).")
-    captions = _captions(texts, names) if texts is not None else {}
+    captions, mirrored = read_captions(texts, names) if texts is not None else ({}, {})
+    homes = {key(name): rate for name, rate in rates.items()}
     finished = {
         home: tuple(
-            Segment(s.start, s.end, s.name, captions.get(s.name, ()))
+            s
+            if s.name not in captions and home not in homes
+            else replace(
+                s,
+                texts=whole_clip(captions.get(s.name, ())),
+                captions=captions.get(s.name, ()),
+                mirrored=mirrored.get(s.name),
+                rate=homes.get(home),
+            )
             for s in sorted(rows[home], key=lambda s: s.start)
         )
         for home in sorted(rows)
     }
-    return SegmentIndex(where, finished, foreign, _sha256(finished))
+    return SegmentIndex(where, finished, names, _sha256(finished))
+
+
+def whole_clip(captions: Iterable[Caption]) -> tuple[str, ...]:
+    """The captions that describe the whole clip, without duplicates, in their order."""
+    return tuple(dict.fromkeys(c.text for c in captions if c.of_whole_clip))
 
 
 def _segment(line: Mapping[str, str | None], where: str) -> tuple[str, Segment]:
@@ -263,49 +355,24 @@ def _segment(line: Mapping[str, str | None], where: str) -> tuple[str, Segment]:
         raise UserError(
             f"{where}: source {path!r}. Expected a path such as ./pose_data/CMU/01/01_01_poses.npy."
         )
+    if is_foreign(home):  # used whole, whatever the row says, as in HumanML3D
+        return home, Segment(0, None, name)
     trim = TRIMS.get(home.split("/")[0], 0)
     # A negative end counts from the end of the recording, as in Python's slices.
     return home, Segment(start + trim, end + trim if end >= 0 else end, name)
 
 
-def _captions(address: str, names: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """Captions of whole clips by name, for the names that have a file."""
-    folder = place(address)
-    files = {folder.relative(info.path) for info in folder.files()}
-    wanted = [name for name in sorted(names) if f"{name}.txt" in files]
-    if not wanted:
-        raise UserError(
-            f"{folder.uri}: {counted(len(files), 'file')}, but none for a clip of the index. Expected HumanML3D's "
-            "unpacked texts, such as 000021.txt (source.texts)."
-        )
-    with ThreadPoolExecutor(16) as pool:
-        found = pool.map(lambda name: _whole_clip(folder, f"{name}.txt"), wanted)
-        return dict(zip(wanted, found, strict=True))
-
-
-def _whole_clip(folder: Place, name: str) -> tuple[str, ...]:
-    """The captions in a file that describe the whole clip, without duplicates, in their order."""
-    try:
-        lines = folder.read(name).decode("utf-8-sig").splitlines()
-    except UnicodeDecodeError as error:
-        raise UserError(f"{folder.uri}/{name}: {error}. Expected captions in UTF-8.") from error
-    kept: dict[str, None] = {}
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        caption, *rest = line.split("#")
-        try:
-            _, start, end = rest
-            whole_clip = all(math.isnan(t) or t == 0 for t in (float(start), float(end)))
-        except ValueError:
-            raise UserError(
-                f"{folder.uri}/{name}, line {number}: {line[:80]!r}. Expected caption#tokens#start#end."
-            ) from None
-        if whole_clip and caption.strip():
-            kept[caption.strip()] = None
-    return tuple(kept)
-
-
 def _sha256(rows: Mapping[str, Sequence[Segment]]) -> str:
-    plain = {home: [(s.start, s.end, s.name, s.texts) for s in segments] for home, segments in rows.items()}
+    plain = {
+        home: [
+            (
+                *(s.start, s.end, s.name, s.texts),
+                [astuple(caption) for caption in s.captions],
+                None if s.mirrored is None else [astuple(caption) for caption in s.mirrored],
+                None if s.rate is None else astuple(s.rate),
+            )
+            for s in segments
+        ]
+        for home, segments in rows.items()
+    }
     return hashlib.sha256(json.dumps(plain, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

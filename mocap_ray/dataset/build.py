@@ -10,7 +10,9 @@ from pyarrow import fs as pafs
 
 from mocap_ray.archives import Archive, find_archive, named_split, published_lists, published_split
 from mocap_ray.archives.archive import Published
+from mocap_ray.archives.humanact12 import with_humanact12
 from mocap_ray.archives.labels import LabelTable, read_labels
+from mocap_ray.archives.rates import KNOWN, read_rates
 from mocap_ray.archives.rigs.rig import Rig, find_rig
 from mocap_ray.archives.segments import SegmentIndex, read_segments
 from mocap_ray.archives.selection import matched, select
@@ -153,6 +155,9 @@ def load_sources(
     """Find everything that a config names. Raises UserError; nothing is changed."""
     rig = None if source.rig is None else find_rig(source.rig)
     archive = archive_of(source, rig=rig)
+    if source.humanact12 is not None:
+        home = place(source.humanact12)
+        archive = with_humanact12(archive, home.uri if "://" in source.humanact12 else home.path)
     if lists is None and not named_split(archive, source.split):
         lists = read_lists(source.split)
     root = place(source.root)
@@ -298,7 +303,15 @@ def _segments(source: SourceOptions, motion: MotionOptions) -> SegmentIndex | No
                 f"source.segments together with motion.{key}: a row of the index is one clip with one name. "
                 f"Leave motion.{key} out, or source.segments."
             )
-    return read_segments(source.segments, texts=source.texts)
+    return read_index(source)
+
+
+def read_index(source: SourceOptions) -> SegmentIndex:
+    """The index that `source.segments` names, with its captions and rates. Raises UserError; see `read_segments`."""
+    if source.segments is None:
+        raise UserError("source.segments is not set. Expected the path of HumanML3D's index.csv.")
+    rates = {**KNOWN, **(read_rates(source.rates) if source.rates is not None else {})}
+    return read_segments(source.segments, texts=source.texts, rates=rates)
 
 
 def need_bodies(recordings: Sequence[Recording], plan: Plan) -> list[str]:

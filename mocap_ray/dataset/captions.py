@@ -12,6 +12,7 @@ import re
 from collections.abc import Sequence
 
 from mocap_ray.dataset.views import ClipView
+from mocap_ray.motion.clip import Caption
 
 PLACEHOLDER = "a person moves"
 """Caption of a clip without texts and action: trainers sample one caption per clip and fail if there is none."""
@@ -41,4 +42,10 @@ def tokens(caption: str) -> str:
 
 def text_lines(texts: Sequence[str]) -> bytes:
     """The content of a text file, UTF-8."""
-    return "".join(f"{text}#{tokens(text)}#0.0#0.0\n" for text in texts).encode()
+    return caption_lines([Caption(text) for text in texts])
+
+
+def caption_lines(captions: Sequence[Caption]) -> bytes:
+    """The content of a text file with the tokens and times of the captions, UTF-8; words without tags get OTHER."""
+    lines = [f"{c.text}#{c.tokens or tokens(c.text)}#{c.start}#{c.end}\n" for c in captions]
+    return "".join(lines).encode()

@@ -41,6 +41,7 @@ _NOTES: dict[str, tuple[str, str]] = {
     "action": ("", "label from names or annotations"),
     "style": ("", "label from names or annotations"),
     "texts": ("", "captions, may be empty"),
+    "captions": ("s", "all captions with their tokens, also those of a part of the clip: from start to end"),
     "fps": ("1/s", "frames per second of the frame columns"),
     "source_fps": ("1/s", "frames per second of the source file"),
     "num_frames": ("rows", "rows of `features`"),

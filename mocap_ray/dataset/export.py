@@ -13,13 +13,17 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from threading import Lock
 
 import numpy as np
 
 from mocap_ray.dataset import schema
-from mocap_ray.dataset.captions import captions, text_lines
+from mocap_ray.dataset.captions import caption_lines, captions, text_lines
 from mocap_ray.dataset.reader import DataSet, open
 from mocap_ray.dataset.trainers import Coverage, TrainerLimits, coverage, read_mean_std
 from mocap_ray.dataset.views import ClipView, DataSetError
@@ -28,6 +32,9 @@ from mocap_ray.storage import Place, place
 from mocap_ray.wording import counted
 
 MARK = "export.json"
+WRITERS = 8
+"""Threads that write files: each file waits for the disk twice, and 8 threads write 9 times as fast as one."""
+
 SPLIT_LISTS = ("train", "val", "test")
 _MDM = TrainerLimits()
 Progress = Callable[[int, int], None]
@@ -61,6 +68,8 @@ def export_humanml3d(
     *,
     mean_std: str | os.PathLike[str] | None = None,
     limits: TrainerLimits = _MDM,
+    lists: Mapping[str, Sequence[str]] | None = None,
+    refresh: bool = False,
     progress: Progress | None = None,
 ) -> Export:
     """Write the folder that HumanML3D trainers read.
@@ -78,6 +87,8 @@ def export_humanml3d(
         mean_std: folder of the Mean.npy and Std.npy to use instead of the statistics of this data set. Evaluation
             networks and models that were trained on HumanML3D need its own, since they read normalised features.
         limits: lengths of clips that the trainer uses, for the figures in the result; all clips are written.
+        lists: split -> names of clips, instead of the splits of the data set; names that it lacks are left out.
+        refresh: whether to replace an export of an earlier state of the data set.
         progress: called after each clip.
 
     Raises:
@@ -97,18 +108,22 @@ def export_humanml3d(
     given = read_mean_std(mean_std) if mean_std is not None else None
     # No entry without `mean_std`, so that exports from before it existed resume.
     options = {"mean_std": hashlib.sha256(given[1]).hexdigest()} if given else None
-    job = _Job(ds, place(out), kind="humanml3d", options=options)
+    job = _Job(ds, place(out), kind="humanml3d", options=options, refresh=refresh)
     names = _given_names(ds) or humanml3d_names(ds.index["clip_id"].to_pylist())
-    sources: list[str] = []
-    for k, clip in enumerate(job.clips(progress)):
+
+    def write(k: int, clip: ClipView) -> str:
+        """Write the files of a clip, and return where its captions come from."""
         name = f"{names[k]}.npy"
         if job.lacks("new_joint_vecs", name, shape=(clip.num_frames, 263)):
             job.write_atomic(npy(clip.features), "new_joint_vecs", name)
         if job.lacks("new_joints", name, shape=(clip.num_frames, 22, 3)):
             job.write_atomic(npy(decode(clip.features)), "new_joints", name)
         kind, texts = captions(clip)
-        sources.append(kind)
-        job.data(text_lines(texts), "texts", f"{names[k]}.txt")
+        lines = caption_lines(clip.captions) if clip.captions else text_lines(texts)
+        job.data(lines, "texts", f"{names[k]}.txt")
+        return kind
+
+    sources = job.map(write, progress)
     statistics = given[0] if given else ds.statistics
     job.data(npy(statistics.mean), "Mean.npy")
     job.data(npy(statistics.divisor), "Std.npy")
@@ -117,8 +132,11 @@ def export_humanml3d(
     by_split = {
         split: sorted(n for n, s in zip(names, splits, strict=True) if s == split) for split in SPLIT_LISTS
     }
-    lists = {**by_split, "train_val": sorted(by_split["train"] + by_split["val"]), "all": sorted(names)}
-    for name, members in lists.items():
+    if lists is not None:
+        have = set(names)
+        by_split = {split: [n for n in lists.get(split, ()) if n in have] for split in SPLIT_LISTS}
+    written = {**by_split, "train_val": sorted(by_split["train"] + by_split["val"]), "all": sorted(names)}
+    for name, members in written.items():
         job.data("".join(f"{n}\n" for n in members).encode(), f"{name}.txt")
     seen = coverage(ds.index["num_frames"].to_pylist(), limits, recipes=ds.recipes)
     return replace(job.done(), placeholders=sources.count("placeholder"), coverage=seen)
@@ -211,10 +229,17 @@ class _Job:
     """A running export: which files exist, what was written, and how a full disk is reported."""
 
     def __init__(
-        self, ds: DataSet, out: Place, *, kind: str, options: Mapping[str, bool | str] | None = None
+        self,
+        ds: DataSet,
+        out: Place,
+        *,
+        kind: str,
+        options: Mapping[str, bool | str] | None = None,
+        refresh: bool = False,
     ) -> None:
         self.ds, self.out, self.kind = ds, out, kind
         self.written = self.kept = 0
+        self._counting = Lock()
         content = json.dumps(ds.manifest, sort_keys=True).encode()
         mark = {"kind": kind, "data_set": hashlib.sha256(content).hexdigest(), **(options or {})}
         infos = out.files()
@@ -231,7 +256,11 @@ class _Job:
                 remedy="Choose a new folder, or delete this one first.",
                 error=DataSetError,
             )
-            self._require_same(found.others, mark)
+            if refresh and found.others != mark and found.others.get("kind") == kind:
+                self._remove_all()
+                self.write_atomic(json.dumps(mark, indent=1, sort_keys=True).encode(), MARK)
+            else:
+                self._require_same(found.others, mark)
         elif self._sizes:
             names = ", ".join(sorted(self._sizes)[:3])
             raise DataSetError(
@@ -251,6 +280,17 @@ class _Job:
         )
         raise DataSetError(f"{self.out.uri}: holds {what}. Choose a new folder, or delete this one first.")
 
+    def _remove_all(self) -> None:
+        """Remove the files of an earlier export, the mark last; other files stay."""
+        made = re.compile(
+            r"(new_joint_vecs|new_joints)/[^/]+\.npy|texts/[^/]+\.txt|(Mean|Std)\.npy|index\.csv|"
+            r"(train|val|test|train_val|all)\.txt"
+        )
+        for path in [p for p in self._sizes if made.fullmatch(p)]:
+            self.out.remove(path)
+        self.out.remove(MARK)
+        self._sizes.clear()
+
     def clips(
         self, progress: Progress | None, columns: tuple[str, ...] = ("features",)
     ) -> Iterator[ClipView]:
@@ -261,18 +301,36 @@ class _Job:
             if progress is not None:
                 progress(k + 1, total)
 
+    def map(self, write: Callable[[int, ClipView], str], progress: Progress | None) -> list[str]:
+        """`write` of each clip and its number, in reading order; several at a time, since each waits for the disk."""
+        found: list[str] = []
+        waiting: deque[Future[str]] = deque()
+        with ThreadPoolExecutor(WRITERS) as pool:
+            try:
+                for k, clip in enumerate(self.clips(progress)):
+                    waiting.append(pool.submit(write, k, clip))
+                    if len(waiting) > 4 * WRITERS:
+                        found.append(waiting.popleft().result())
+                found += [future.result() for future in waiting]
+            except BaseException:
+                pool.shutdown(wait=True, cancel_futures=True)
+                raise
+        return found
+
     def lacks(self, *parts: str, shape: tuple[int, ...]) -> bool:
         """Whether the .npy of a float32 array is missing or of another size; otherwise counts it as kept."""
         size = len(npy(np.zeros((0, *shape[1:])))) + 4 * int(np.prod(shape))  # such headers are 128 bytes
         if self._sizes.get("/".join(parts)) != size:
             return True
-        self.kept += 1
+        with self._counting:
+            self.kept += 1
         return False
 
     def data(self, data: bytes, *parts: str) -> None:
         """Write a small file unless it already exists with this content."""
         if self._sizes.get("/".join(parts)) == len(data) and self.out.read(*parts) == data:
-            self.kept += 1
+            with self._counting:
+                self.kept += 1
             return
         self.write_atomic(data, *parts)
 
@@ -289,7 +347,8 @@ class _Job:
                 "space and run the same command again: it resumes from here",
                 f"{self.out.uri}/{'/'.join(parts)}",
             ) from error
-        self.written += 1
+        with self._counting:
+            self.written += 1
 
     def index(self, names: list[str], *, extra: dict[str, list[str]]) -> None:
         """index.csv: name, clip id, recording, dataset, split, frames, fps, action, style, sorted by name."""

@@ -47,6 +47,7 @@ class ClipCounts(Counts):
     missing_body: Count = 0
     other_rate: Count = 0
     short_segments: Count = 0
+    retimed_segments: Count = 0
 
 
 class GroupCounts(ClipCounts):

@@ -94,7 +94,13 @@ class SourceOptions(Section):
     segments: str | None = None
     """HumanML3D's index.csv: each row gives one clip, with the row's name; everything else is left out."""
     texts: str | None = None
-    """HumanML3D's folder of captions, for the clips of `segments`."""
+    """HumanML3D's captions, for the clips of `segments`: texts.zip, or the folder of its files. All of them, with
+    tokens and times, are in the column `captions`; those of whole clips are in `texts`."""
+    humanact12: str | None = None
+    """Folder of HumanAct12's joints (.npy), for the rows of `segments` that name them."""
+    rates: str | None = None
+    """For `segments`: a CSV file with the columns recording, fps and, if known, frames: what the SMPL+H release of
+    AMASS says about takes that have another frame rate here. Their rows are cut by time."""
     labels: str | None = None
     """A CSV file with the columns recording, action, style, text: labels and captions of any archive's recordings."""
 
@@ -117,8 +123,9 @@ class SourceOptions(Section):
 
     @model_validator(mode="after")
     def _texts(self) -> SourceOptions:
-        if self.texts is not None and self.segments is None:
-            raise UserError("texts without segments; set segments to HumanML3D's index.csv as well")
+        for name in ("texts", "humanact12", "rates"):
+            if getattr(self, name) is not None and self.segments is None:
+                raise UserError(f"{name} without segments; set segments to HumanML3D's index.csv as well")
         return self
 
 

@@ -11,7 +11,8 @@ import numpy as np
 
 from mocap_ray.archives import Archive
 from mocap_ray.archives.labels import NO_LABELS, Labels
-from mocap_ray.archives.segments import GRID_FPS, Segment
+from mocap_ray.archives.segment_texts import mirrored_captions
+from mocap_ray.archives.segments import GRID_FPS, Segment, counting, stride, whole_clip
 from mocap_ray.body import mesh
 from mocap_ray.body.bodies import Bodies, MissingBody
 from mocap_ray.body.model import BodyModel
@@ -104,13 +105,15 @@ class _Part:
 
     Attributes:
         motion: at the source's rate.
-        name: of the segment, if it is one.
+        segment: that it is, if it is one.
         short: whether the recording ends before the segment does.
+        retimed: whether it was cut by time: see `segments.counting`.
     """
 
     motion: Motion | JointMotion
-    name: str | None = None
+    segment: Segment | None = None
     short: bool = False
+    retimed: bool = False
 
 
 def _parts(motion: Motion | JointMotion, plan: Plan) -> Iterator[_Part | Rejection[Recording]]:
@@ -119,11 +122,15 @@ def _parts(motion: Motion | JointMotion, plan: Plan) -> Iterator[_Part | Rejecti
         yield _Part(motion)
         return
     frames, fps = len(motion.root), motion.fps
-    for segment in plan.segments[motion.recording.name]:
-        part = segment.source_frames(frames, fps)
+    segments = plan.segments[motion.recording.name]
+    step = counting(segments, frames, fps)
+    retimed = step != stride(fps)
+    for segment in segments:
+        part = segment.source_frames(frames, fps, step)
         if part.stop > part.start:
-            short = segment.missing(frames, fps) > 0
-            yield _Part(replace(motion.part(part), texts=segment.texts or motion.texts), segment.name, short)
+            short = segment.missing(frames, fps, step) > 0
+            cut = replace(motion.part(part), texts=segment.texts or motion.texts)
+            yield _Part(cut, segment, short, retimed)
         else:
             what = (
                 f"{motion.recording.source}: segment {segment.name} begins at frame {segment.start} at "
@@ -218,13 +225,13 @@ def _clips(
         )
         yield Rejection(piece.recording, Reason.TOO_SHORT, detail, piece.first_frame)
     # A row of the index is one clip with one name and its own captions, so it is not cut.
-    spans = _spans(rows, options) if whole.name is None else [(0, rows)]
+    spans = _spans(rows, options) if whole.segment is None else [(0, rows)]
     starts = [piece.first_frame + round(start * piece.source_fps / track.fps) for start, _ in spans]
     for (start, stop), first, clip_id in zip(spans, starts, _ids(piece.recording.name, starts), strict=True):
         # One joint frame more than rows in the humanml3d profile: velocities need the next frame.
         part = slice(start, stop + (len(track.joints) - rows))
         base = replace(_base(piece, track, part, clip_id=clip_id, whole=whole), domain=plan.domain)
-        yield from _clip_and_twin(base, track, part, first, plan)
+        yield from _clip_and_twin(base, track, part, first, plan, whole.segment)
 
 
 def _ids(name: str, starts: Sequence[int]) -> list[str]:
@@ -255,15 +262,17 @@ def _base(piece: Motion | JointMotion, track: _Track, part: slice, *, clip_id: s
         body_gender=piece.gender if body is None else body.choice.model.gender,
         body_missing=body is not None and body.choice.fell_back,
         short=whole.short,
+        retimed=whole.retimed,
         action=piece.action,
         style=piece.style,
         texts=piece.texts,
-        name=whole.name,
+        name=whole.segment.name if whole.segment else None,
+        captions=whole.segment.captions if whole.segment else (),
     )
 
 
 def _clip_and_twin(
-    base: Clip, track: _Track, part: slice, first: int, plan: Plan
+    base: Clip, track: _Track, part: slice, first: int, plan: Plan, segment: Segment | None
 ) -> Iterator[Clip | Rejection[Recording]]:
     """A clip with its features, and its mirrored twin if `motion.mirror` is set."""
     clip = _encoded(base, first, plan)
@@ -272,13 +281,15 @@ def _clip_and_twin(
         return
     yield _with_poses(clip, track, part, plan)
     if plan.motion.mirror:
+        given = segment.mirrored if segment else None
         # The mirrored pose on an asymmetric body would not give the mirrored joints: no poses here.
         twin = replace(
             base,
             clip_id=f"{base.clip_id}~M",
             joints=mirror_joints(base.joints),
             action=None if base.action is None else mirror_text(base.action),
-            texts=tuple(mirror_text(t) for t in base.texts),
+            texts=tuple(mirror_text(t) for t in base.texts) if given is None else whole_clip(given),
+            captions=mirrored_captions(base.captions) if given is None else given,
             name=None if base.name is None else f"M{base.name}",
         )
         yield _encoded(twin, first, plan)

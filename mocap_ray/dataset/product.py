@@ -60,6 +60,7 @@ class ClipSums(Sums):
         missing_body: number of recordings whose preferred body model is missing, so that another was used.
         other_rate: number of recordings with clips at another frame rate than the profile's.
         short_segments: number of clips that are shorter than their segment, because the recording ends before it.
+        retimed_segments: number of clips that were cut by time, because their recording has another frame rate here.
         moments: moments of the features, for the statistics of the training split.
     """
 
@@ -84,6 +85,7 @@ class ClipSums(Sums):
     missing_body: Count
     other_rate: Count
     short_segments: Count
+    retimed_segments: Count = 0
     moments: FeatureSums
 
     def merge(self, other: ClipSums) -> ClipSums:
@@ -95,12 +97,14 @@ class ClipSums(Sums):
             missing_body=self.missing_body + other.missing_body,
             other_rate=self.other_rate + other.other_rate,
             short_segments=self.short_segments + other.short_segments,
+            retimed_segments=self.retimed_segments + other.retimed_segments,
             moments=FeatureSums.of(self.moments.moments().merge(other.moments.moments())),
         )
 
     def counts(self) -> dict[str, int | float]:
         """All but the moments."""
-        names = ("other_gender_body", "missing_body", "other_rate", "short_segments")
+        names = ["other_gender_body", "missing_body", "other_rate", "short_segments"]
+        names += ["retimed_segments"] * bool(self.retimed_segments)
         return {**super().counts(), **{name: getattr(self, name) for name in names}}
 
 
@@ -166,6 +170,7 @@ class ClipProduct(Product[Recording, Clip, ClipSums]):
             missing_body=recordings(lambda c: c.body_missing),
             other_rate=recordings(lambda c: c.fps != rate),
             short_segments=sum(c.short and not c.mirrored for c in items),
+            retimed_segments=sum(c.retimed and not c.mirrored for c in items),
             moments=FeatureSums.of(moments),
         )
 

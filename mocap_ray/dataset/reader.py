@@ -29,6 +29,7 @@ from mocap_ray.dataset.manifest import ClipEntry, ClipManifest
 from mocap_ray.dataset.parquet import Shard, ShardFile, contiguous, group_of, owned
 from mocap_ray.dataset.recipe import recipes_of
 from mocap_ray.dataset.views import ClipView, DataSetError, Statistics, not_written
+from mocap_ray.motion.clip import Caption
 from mocap_ray.npz import NpzError, open_npz
 from mocap_ray.shards.manifest import NAME as MANIFEST
 from mocap_ray.shards.manifest import parse_manifest
@@ -307,6 +308,7 @@ class DataSet:
         for row in range(len(table)) if rows is None else rows:
             plain = {name: table[name][row].as_py() for name in self.plain_columns}
             plain["texts"] = tuple(plain["texts"])
+            plain["captions"] = tuple(Caption(**caption) for caption in plain.get("captions", ()))
             plain["betas"] = np.asarray(plain["betas"], np.float32)
             yield ClipView(
                 **plain,

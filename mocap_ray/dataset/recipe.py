@@ -83,6 +83,7 @@ def source_recipe(
         # No keys for what is not used, so that recipes from before these keys existed keep their hash.
         **({"max_frames": motion.max_frames} if cuts else {}),
         **({"segments": segments.sha256} if segments is not None else {}),
+        **({"captions": True} if source.texts is not None else {}),
         **({"labels": labels.sha256} if labels is not None else {}),
         **({"rig": rig.identity(str(source.rig))} if rig is not None else {}),
         **source.model_dump(include={"read_as", "family", "scale", "axes"}, exclude_none=True),

@@ -36,4 +36,10 @@ def remarks(totals: Mapping[str, Any], motion: Mapping[str, Any]) -> list[str]:
             f"{counted(count, 'clip')} {verb} shorter than in source.segments, because the recording ends before the "
             "segment; it may be from another release of the archive."
         )
+    if count := totals.get("retimed_segments", 0):
+        verb = "was" if count == 1 else "were"
+        found.append(
+            f"{counted(count, 'clip')} {verb} cut by time, because the recording has another frame rate here than in "
+            "the release that source.segments counts frames of."
+        )
     return found

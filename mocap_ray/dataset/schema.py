@@ -7,6 +7,7 @@ without Ray or this package.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -24,9 +25,13 @@ FRAME_COLUMNS: dict[str, int] = {"features": 263, "joints": 66, "poses": 165, "t
 OPTIONAL_COLUMNS: tuple[str, ...] = (*FRAME_COLUMNS, "vertices")
 """The columns that `output.columns` can name."""
 
-NAME, DOMAIN = "name", "domain"
-ADDED = (DOMAIN, NAME)
+NAME, DOMAIN, CAPTIONS = "name", "domain", "captions"
+ADDED = (DOMAIN, NAME, CAPTIONS)
 """Plain columns that files from before a data set could have several sources may lack."""
+
+_CAPTION = pa.struct(
+    [("text", pa.string()), ("tokens", pa.string()), ("start", pa.float64()), ("end", pa.float64())]
+)
 
 _PLAIN: tuple[pa.Field, ...] = (
     pa.field("clip_id", pa.string(), nullable=False),
@@ -39,6 +44,7 @@ _PLAIN: tuple[pa.Field, ...] = (
     pa.field("action", pa.string()),
     pa.field("style", pa.string()),
     pa.field("texts", pa.list_(pa.string()), nullable=False),
+    pa.field("captions", pa.list_(_CAPTION), nullable=False),
     pa.field("fps", pa.float64(), nullable=False),
     pa.field("source_fps", pa.float64(), nullable=False),
     pa.field("num_frames", pa.int32(), nullable=False),
@@ -65,8 +71,8 @@ def schema(columns: Sequence[str], *, metadata: dict[str, str] | None = None) ->
 
 
 def with_added(table: pa.Table, domain: str) -> pa.Table:
-    """A table of an earlier version with the columns that it lacks: its domain, and no names."""
-    values = {DOMAIN: domain, NAME: None}
+    """A table of an earlier version with the columns that it lacks: its domain, no names, no captions."""
+    values = {DOMAIN: domain, NAME: None, CAPTIONS: []}
     for field in _PLAIN:
         if field.name in values and field.name not in table.column_names:
             table = table.append_column(field, pa.array([values[field.name]] * len(table), field.type))
@@ -104,6 +110,7 @@ def to_table(clips: Sequence[Clip], file_schema: pa.Schema) -> pa.Table:
         "action": [c.action for c in clips],
         "style": [c.style for c in clips],
         "texts": [list(c.texts) for c in clips],
+        "captions": [[asdict(caption) for caption in c.captions] for c in clips],
         "fps": [c.fps for c in clips],
         "source_fps": [c.source_fps for c in clips],
         "num_frames": [c.num_frames for c in clips],

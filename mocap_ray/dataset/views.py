@@ -10,6 +10,7 @@ from jaxtyping import Float
 
 from mocap_ray.dataset import schema
 from mocap_ray.errors import UserError
+from mocap_ray.motion.clip import Caption
 
 
 class DataSetError(UserError):
@@ -55,6 +56,7 @@ class ClipView:
     frames: dict[str, np.ndarray | None]
     written: tuple[str, ...]
     name: str | None = None
+    captions: tuple[Caption, ...] = ()
 
     @property
     def features(self) -> Float[np.ndarray, "R 263"]:

@@ -123,6 +123,8 @@ def _logged(config: ExtractConfig) -> dict[str, Any]:
         ("source", "segments"),
         ("source", "texts"),
         ("source", "labels"),
+        ("source", "humanact12"),
+        ("source", "rates"),
         ("body", "root"),
         ("output", "root"),
     ]

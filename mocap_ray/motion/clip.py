@@ -6,6 +6,7 @@ closed list and a sentence of detail, and the run counts it.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
@@ -140,6 +141,27 @@ class JointMotion:
         return replace(self, joints=self.joints[frames], first_frame=self.first_frame + frames.start)
 
 
+@dataclass(frozen=True, slots=True)
+class Caption:
+    """A description of a clip, or of a part of it, as in the text files of HumanML3D.
+
+    Attributes:
+        text: the caption.
+        tokens: its words with part-of-speech tags, `word/TAG` separated by spaces; may be empty.
+        start, end: the part that it describes, seconds from the start of the clip; 0 and 0, or NaN, mean all of it.
+    """
+
+    text: str
+    tokens: str = ""
+    start: float = 0.0
+    end: float = 0.0
+
+    @property
+    def of_whole_clip(self) -> bool:
+        """Whether it describes the whole clip."""
+        return all(math.isnan(t) or t == 0 for t in (self.start, self.end))
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Clip:
     """One finished row of the data set; the columns are described in `mocap_ray/dataset/schema.py`.
@@ -159,6 +181,9 @@ class Clip:
         vertices: [T, V, 3] float32 metres, Y up, if this column is requested.
         domain: of its source, by which statistics can be weighted.
         name: name in the list of segments (HumanML3D's `000021`, its mirrored twin `M000021`).
+        captions: all captions of a segment, also those of a part of it; `texts` has those of the whole clip.
+        retimed: whether it was cut by time, because the recording at hand has another frame rate than the one that
+            its segment counts frames of.
     """
 
     clip_id: str
@@ -182,6 +207,8 @@ class Clip:
     texts: tuple[str, ...] = field(default=())
     name: str | None = None
     domain: str = ""
+    captions: tuple[Caption, ...] = ()
+    retimed: bool = False
 
     @property
     def num_frames(self) -> int:

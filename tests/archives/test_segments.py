@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zipfile
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mocap_ray.archives import segments
-from mocap_ray.archives.segments import key, read_segments
+from mocap_ray.archives.rates import Rate
+from mocap_ray.archives.segments import Segment, counting, key, read_segments
+from mocap_ray.motion.clip import Caption
 from mocap_ray.records import Recording
 
 HEAD = "source_path,start_frame,end_frame,new_name\n"
@@ -165,9 +169,67 @@ def test_captions_of_whole_clips_are_kept_in_order_without_duplicates(tmp_path: 
         "\ufeffa person walks.#a/DET#0.0#0.0\n\nhe turns left#he/PRON#nan#nan\n"
         "then he sits#then/ADV#1.5#3.0\na person walks.#a/DET#0.0#0.0\n  #x/X#0#0\n"
     )
-    (texts / "M000003.txt").write_text("never read")
     found = read_segments(index(tmp_path), texts=str(texts))
     assert [s.texts for s in found.rows["CMU/01/01_01"]] == [("a person walks.", "he turns left"), ()]
+
+
+def test_a_zip_gives_the_same_captions_as_a_folder(tmp_path: Path) -> None:
+    texts = tmp_path / "texts"
+    texts.mkdir()
+    (texts / "000003.txt").write_text(
+        "he turns left#he/PRON turn/VERB left/ADV#0.0#0.0\nand sits#and/CC#1.0#2.5\n"
+    )
+    (texts / "M000003.txt").write_text(
+        "he turns right#he/PRON turn/VERB right/ADV#0.0#0.0\nand sits#and/CC#1.0#2.5\n"
+    )
+    (texts / "000007.txt").write_text("he waves#he/PRON#0.0#0.0\n")
+    (texts / "M000007.txt").write_text("he greets#he/PRON#0.0#0.0\n")
+    with zipfile.ZipFile(tmp_path / "texts.zip", "w") as file:
+        for path in texts.iterdir():
+            file.write(path, f"texts/{path.name}")
+        file.writestr("__MACOSX/texts/000007.txt", "no caption")
+    found = read_segments(index(tmp_path), texts=str(tmp_path / "texts.zip"))
+    assert found == read_segments(index(tmp_path), texts=str(texts))
+    first, second = found.rows["CMU/01/01_01"]
+    assert [(c.text, c.tokens, c.start, c.end) for c in first.captions] == [
+        ("he turns left", "he/PRON turn/VERB left/ADV", 0.0, 0.0),
+        ("and sits", "and/CC", 1.0, 2.5),
+    ]
+    assert first.texts == ("he turns left",)
+    # Only a twin's captions that differ from its original's with the sides swapped are kept.
+    assert (first.mirrored, second.mirrored) == (None, (Caption("he greets", "he/PRON"),))
+
+
+@pytest.mark.parametrize(
+    ("frames", "fps", "ends", "rate", "expected"),
+    [
+        (337, 120.0, (113,), None, 3),  # CMU/90/90_08: 60 fps in SMPL+H
+        (180, 120.0, (60,), None, 3),  # CMU/90/90_11
+        (337, 120.0, (20, 113), None, 3),
+        (337, 120.0, (57,), None, 6),
+        (337, 120.0, (100,), None, 6),  # a longer take, not another rate
+        (337, 120.0, (9999,), None, 6),
+        (337, 120.0, (-1,), None, 6),
+        (3703, 120.0, (200,), Rate(60.0, 3703), 3),  # CMU/62/62_11
+        (3703, 60.0, (200,), Rate(60.0, 3703), 3),
+        (1200, 120.0, (100,), Rate(150.0, 1500), Fraction(28, 5)),  # resampled: the same time, other frames
+        (800, 60.0, (100,), Rate(120.0), 6),
+    ],
+)
+def test_frames_of_another_rate_are_counted_as_the_index_does(
+    frames: int, fps: float, ends: tuple[int, ...], rate: Rate | None, expected: Fraction | int
+) -> None:
+    rows = [Segment(0, end, str(end), rate=rate) for end in ends]
+    assert counting(rows, frames, fps) == expected
+
+
+def test_a_cut_by_time_covers_the_time_of_its_frames() -> None:
+    # 150 fps in SMPL+H, every 7th frame; resampled to 120 fps here.
+    part = Segment(10, 20, "a").source_frames(1200, 120.0, Fraction(28, 5))
+    assert (part.start, part.stop) == (56, 112)
+    assert part.start / 120 == pytest.approx(10 * 7 / 150)
+    assert part.stop / 120 == pytest.approx(20 * 7 / 150)
+    assert Segment(500, 520, "b").source_frames(1200, 120.0, Fraction(28, 5)) == slice(0, 0)
 
 
 @pytest.mark.parametrize("line", ["no tokens", "a#b#c", "a#b#0.0#end", "a#b#0.0#0.0#0.0"])

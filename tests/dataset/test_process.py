@@ -26,7 +26,6 @@ from mocap_ray.dataset.options import BodyOptions, MotionOptions, OutputOptions,
 from mocap_ray.dataset.process import Plan, process
 from mocap_ray.dataset.product import CLIPS, ClipBuild, ClipProduct, ClipSums
 from mocap_ray.dataset.remarks import remarks
-from mocap_ray.dataset.schema import NAME
 from mocap_ray.demo.archive import write_demo
 from mocap_ray.demo.standin import write_standin
 from mocap_ray.motion.clip import Clip, Reason
@@ -632,7 +631,7 @@ def test_segments_that_go_beyond_their_recording_are_counted(
         Segment(3, -1, "open"),
     )
     plan = plan_for(
-        tmp_path / "archive", bodies, segments={"Set/s1/a_poses": segments}, mirror=True, columns=(*ALL, NAME)
+        tmp_path / "archive", bodies, segments={"Set/s1/a_poses": segments}, mirror=True, columns=ALL
     )
     found = clips_of(listed(plan)[0], plan)
     assert [c.name for c in found if c.short] == ["one", "Mone", "far", "Mfar"]
@@ -741,6 +740,8 @@ def test_a_rebuild_is_exported_under_humanml3ds_names(tmp_path: Path, demo: Path
     assert [n.removeprefix(f"{root}/index/index.csv: ") for n in build.notes] == [
         "ignored 1 row of humanact12, which is not part of AMASS.",
         "ignored 1 row of 1 recording that the archive does not have, such as KIT/3/kick.",
+        "found 1 row of 1 recording that this release names otherwise, such as HDM05/bd/b_poses for "
+        "MPI_HDM05/bd/b_poses.",
         f"Left out, because {root}/index/index.csv has no row for them: 1 recording.",
     ]
     made = [make(s, build.job()) for s in build.shards]

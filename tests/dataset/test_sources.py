@@ -344,7 +344,7 @@ def downgrade(out: Path) -> None:
 def _old_file(data: bytes, recipe_hash: str) -> bytes:
     import pyarrow as pa
 
-    table = pq.read_table(pa.BufferReader(data)).drop_columns([schema.DOMAIN, schema.NAME])
+    table = pq.read_table(pa.BufferReader(data)).drop_columns([schema.DOMAIN, schema.NAME, schema.CAPTIONS])
     origin = (b"mocap_ray.source", b"mocap_ray.shared_hash", b"mocap_ray.source_hash")
     metadata = {k: v for k, v in table.schema.metadata.items() if k not in origin}
     metadata[b"mocap_ray.recipe_hash"] = recipe_hash.encode()

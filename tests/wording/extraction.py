@@ -394,8 +394,9 @@ def recording_of_a_family_that_is_left_out(house: House) -> str:
 @scene
 def result_of_a_run_with_remarks(house: House) -> str:
     motion = {"profile": "humanml3d", "resample": "stride"}
-    one = remarks({"missing_body": 1, "other_rate": 1, "short_segments": 1}, motion)
-    many = remarks({"missing_body": 2, "other_rate": 2, "short_segments": 2}, motion)
+    kinds = ("missing_body", "other_rate", "short_segments", "retimed_segments")
+    one = remarks(dict.fromkeys(kinds, 1), motion)
+    many = remarks(dict.fromkeys(kinds, 2), motion)
     return "\n".join([*one, *many])
 
 
