@@ -69,13 +69,17 @@ class ShardFile:
             raise DataSetError(
                 f"{self.where}: {counted(rows, 'row')}, but the manifest lists {shard.rows}. {REMEDY}"
             )
-        for field in schema.schema(columns):
+        for field in self.fields(columns):
             at = found.get_field_index(field.name)
             if at < 0 or not found.field(at).equals(field):
                 what = f"is {found.field(at).type}" if at >= 0 else "is missing"
                 raise DataSetError(
                     f"{self.where}: the column '{field.name}' {what}. Expected {field.type}. {REMEDY}"
                 )
+
+    def fields(self, columns: Sequence[str]) -> pa.Schema:
+        """The columns that the file must have."""
+        return schema.schema(columns)
 
     def __enter__(self) -> ShardFile:
         return self

@@ -15,8 +15,10 @@ import pyarrow.compute as pc
 from jaxtyping import Float, Int
 
 from mocap_ray.dataset.parquet import contiguous
-from mocap_ray.dataset.reader import DataSet, open
-from mocap_ray.dataset.views import DataSetError
+from mocap_ray.dataset.reader import DataSet, open, read_manifest
+from mocap_ray.dataset.single.reader import PoseSet, pose_set
+from mocap_ray.dataset.single.schema import PRODUCT
+from mocap_ray.dataset.views import DataSetError, product_of
 from mocap_ray.training.rows import ArrayRows, Block, NoRows, RowSource
 
 COLUMN = "poses"
@@ -25,9 +27,19 @@ ROW_BYTES = 55 * 3 * 4 + 4
 """Bytes of a row in memory: the pose and the number of its clip."""
 
 
+Source = DataSet | PoseSet
+"""A data set with poses: of clips, or of single poses."""
+
+
+def open_source(root: str | os.PathLike[str]) -> Source:
+    """Open a data set of clips or of single poses, whichever its manifest says. Raises DataSetError."""
+    where, data = read_manifest(root)
+    return pose_set(where, data) if product_of(data) == PRODUCT else open(root)
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Poses:
-    """Frames of a split, clip after clip in the order of the manifest.
+    """Frames of a split, clip after clip in the order of the manifest; of single poses, subject after subject.
 
     Attributes:
         rotvecs: axis-angle, rad, Y up, SMPL-X joint order.
@@ -51,49 +63,61 @@ class NoPoses(DataSetError, NoRows):
 
 @dataclass(frozen=True)
 class PoseRows(RowSource):
-    """Each frame of each clip of a split that has poses, as axis-angle [55, 3] float32, rad.
+    """Each frame of each clip of a split that has poses, as axis-angle [55, 3] float32, rad; or each single pose.
 
     Attributes:
         root: root of the data set.
         split: name of the split.
         dataset: only this sub-dataset.
+        parts: parts that a single pose has to give, if any pose of the data set does (`single.instances.PARTS`);
+            None: all. A part that is missing would be taken for one at rest.
     """
 
     root: str
     split: str
     dataset: str | None = None
+    parts: tuple[str, ...] | None = None
     shape = SHAPE
     dtype = np.dtype(np.float32)
 
     def __getstate__(self) -> dict[str, object]:
-        return {"root": self.root, "split": self.split, "dataset": self.dataset}
+        return {name: getattr(self, name) for name in ("root", "split", "dataset", "parts")}
 
     @cached_property
-    def source(self) -> DataSet:
+    def source(self) -> Source:
         """The data set, opened once in each process. Raises DataSetError."""
-        return open(self.root)
+        return open_source(self.root)
 
     @cached_property
     def counts(self) -> Mapping[int, int]:
-        """Upper bound on the frames of each shard: a clip has at most one frame more than rows of features.
+        """Upper bound on the poses of each shard.
 
         Raises:
             DataSetError: no such split or sub-dataset, or no column `poses`.
         """
         numbers = self.source.selected(split=self.split, dataset=self.dataset)
         self.source.checked_columns([COLUMN])
-        shards = self.source.shards
-        return {k: shards[k].frames + shards[k].rows for k in numbers}
+        return {k: self.source.most_poses(k) for k in numbers}
 
     def blocks(self, shard: int) -> Iterator[Block]:
-        """Row group after row group (about 100 clips each)."""
+        """Row group after row group (about 100 clips, or 8,192 single poses, each)."""
+        item, needed = self.source.item, self.source.needed(self.parts)
         with self.source.open_shard(shard) as file:
             for group in range(file.num_row_groups):
-                yield _block(file.read_row_group(group, ["clip_id", COLUMN]))
+                table = file.read_row_group(group, [item, *needed, COLUMN])
+                for name in needed:
+                    table = table.filter(table[name])
+                yield _block(table, item)
 
     def empty(self) -> NoPoses:
         """The error if no clip has poses."""
         of = f" of dataset '{self.dataset}'" if self.dataset else ""
+        if isinstance(self.source, PoseSet):
+            return NoPoses(
+                f"{self.source.place.uri}: no pose of split '{self.split}'{of} gives all of "
+                f"{', '.join(self.source.needed(self.parts))}. Choose another split, or fewer joints: "
+                "data.joints=body needs none of them."
+            )
         return NoPoses(
             f"{self.source.place.uri}: no clip of split '{self.split}'{of} has poses (mirrored twins and sources of "
             "joints alone have none). Choose another split, or extract recordings with pose parameters."
@@ -115,47 +139,66 @@ class PoseRows(RowSource):
         )
 
 
-def read_poses(root: str | os.PathLike[str], *, split: str, dataset: str | None = None) -> Poses:
+def read_poses(
+    root: str | os.PathLike[str],
+    *,
+    split: str,
+    dataset: str | None = None,
+    parts: tuple[str, ...] | None = None,
+) -> Poses:
     """Read all poses of a split into memory: about 660 bytes a frame, the 40 hours of AMASS at 20 fps 1.9 GB.
 
     Args:
         root: a data set that `mocap-ray extract` wrote, a path or an address.
         split: name of the split.
         dataset: only this sub-dataset.
+        parts: as in `PoseRows`.
 
     Raises:
         DataSetError: no data set, no such split, no column `poses`, only clips without poses, or numbers that
             are not finite; the message says what to do.
     """
-    rows = PoseRows(os.fspath(root), split, dataset)
+    rows = PoseRows(os.fspath(root), split, dataset, parts)
     loaded = rows.load()
     assert isinstance(loaded, ArrayRows)
-    return Poses(loaded.data, loaded.item, loaded.item_names, manifest_hash(rows.source))
+    # A clip is in one row group; the single poses of a subject may be in several.
+    names = {name: k for k, name in enumerate(dict.fromkeys(loaded.item_names))}
+    numbers = np.array([names[name] for name in loaded.item_names], np.int32)
+    return Poses(loaded.data, numbers[loaded.item], list(names), manifest_hash(rows.source))
 
 
-def pose_rows(source: DataSet, *, split: str, dataset: str | None = None) -> int:
-    """Upper bound on the poses of a split, from the manifest: a clip has at most one more than rows of features.
+def pose_rows(source: Source, *, split: str, dataset: str | None = None) -> int:
+    """Upper bound on the poses of a split, from the manifest.
 
     Raises:
         DataSetError: no such split or sub-dataset.
     """
-    chosen = source.selected(split=split, dataset=dataset)
-    return sum(source.shards[k].frames + source.shards[k].rows for k in chosen)
+    return sum(source.most_poses(k) for k in source.selected(split=split, dataset=dataset))
 
 
-def manifest_hash(source: DataSet) -> str:
+def manifest_hash(source: Source) -> str:
     """sha256 of manifest.json: data sets with equal hashes are equal byte for byte."""
     return hashlib.sha256(source.place.read("manifest.json")).hexdigest()
 
 
-def _block(table: pa.Table) -> Block:
-    """Poses of a row group; clips without poses are left out."""
+def _block(table: pa.Table, item: str) -> Block:
+    """Poses of a row group; clips without poses are left out.
+
+    Args:
+        table: its rows: one pose each, or one clip each with a list of poses.
+        item: the column that names where the poses come from.
+    """
     column = contiguous(table[COLUMN]) if len(table) else pa.array([], table.schema.field(COLUMN).type)
+    if pa.types.is_fixed_size_list(column.type):
+        found = table[item].combine_chunks().dictionary_encode()
+        single: Float[np.ndarray, "n"] = column.flatten().to_numpy(zero_copy_only=False)
+        index = np.asarray(found.indices, np.int32)
+        return Block(single.reshape(-1, *SHAPE), index, found.dictionary.to_pylist())
     lengths = pc.list_value_length(column)
     has_poses = np.asarray(lengths.is_valid())
-    names = [name for name, has in zip(table["clip_id"].to_pylist(), has_poses, strict=True) if has]
+    names = [name for name, has in zip(table[item].to_pylist(), has_poses, strict=True) if has]
     # `flatten` skips what null rows may hide.
     values: Float[np.ndarray, "n"] = column.flatten().flatten().to_numpy(zero_copy_only=False)
     frames = np.asarray(lengths.drop_null()).astype(np.int64)
-    item: Int[np.ndarray, "n"] = np.repeat(np.arange(len(names), dtype=np.int32), frames)
-    return Block(values.reshape(-1, *SHAPE), item, names)
+    rows: Int[np.ndarray, "n"] = np.repeat(np.arange(len(names), dtype=np.int32), frames)
+    return Block(values.reshape(-1, *SHAPE), rows, names)

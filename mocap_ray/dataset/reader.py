@@ -27,7 +27,7 @@ from pydantic_core import from_json
 from mocap_ray.dataset import schema
 from mocap_ray.dataset.manifest import ClipEntry, ClipManifest
 from mocap_ray.dataset.parquet import Shard, ShardFile, contiguous, group_of, owned
-from mocap_ray.dataset.views import ClipView, DataSetError, Statistics, not_written
+from mocap_ray.dataset.views import ClipView, DataSetError, Statistics, not_written, product_of
 from mocap_ray.npz import NpzError, open_npz
 from mocap_ray.shards.manifest import NAME as MANIFEST
 from mocap_ray.shards.manifest import parse_manifest
@@ -54,15 +54,26 @@ def open(root: str | os.PathLike[str]) -> DataSet:
 
     Raises:
         DataSetError: no folder, no manifest (an unfinished run, or not a data set), a manifest that cannot
-            be read, or one of a newer format.
+            be read, or one of a newer format; or a data set of single poses.
     """
-    where = place(root)
-    try:
-        data = where.read(MANIFEST)
-    except (FileNotFoundError, NotADirectoryError):
-        raise _no_manifest(where) from None
+    where, data = read_manifest(root)
+    if product_of(data) != "clips":
+        raise DataSetError(
+            f"{where.uri}: a data set of single poses, without motion: it has no clips, features or joints to play, "
+            "show or export. Priors are trained and judged on it: mocap-ray train gaussian_prior --override "
+            f"data.root={where.uri}. In Python, mocap_ray.open_poses reads it."
+        )
     found = parse_manifest(data, ClipManifest, version=schema.SCHEMA_VERSION, out=where, error=DataSetError)
     return DataSet(where, from_json(data), tuple(_shard(entry) for entry in found.shards))
+
+
+def read_manifest(root: str | os.PathLike[str]) -> tuple[Place, bytes]:
+    """The place of a data set of any kind, and its manifest. Raises DataSetError."""
+    where = place(root)
+    try:
+        return where, where.read(MANIFEST)
+    except (FileNotFoundError, NotADirectoryError):
+        raise _no_manifest(where) from None
 
 
 def _no_manifest(where: Place) -> DataSetError:
@@ -86,8 +97,17 @@ def _no_manifest(where: Place) -> DataSetError:
 
 def _shard(entry: ClipEntry) -> Shard:
     """A manifest entry; dataset and split come from the Hive parts of its path."""
-    parts = dict(part.split("=", 1) for part in entry.path.split("/") if "=" in part)
-    return Shard(entry.path, unquote(parts["dataset"]), unquote(parts["split"]), entry.rows, entry.frames)
+    return Shard(entry.path, *hive_parts(entry.path), entry.rows, entry.frames)
+
+
+def hive_parts(path: str) -> tuple[str, str]:
+    """Dataset and split in the path of a shard.
+
+    >>> hive_parts("clips/dataset=CMU/split=train/0.parquet")
+    ('CMU', 'train')
+    """
+    parts = dict(part.split("=", 1) for part in path.split("/") if "=" in part)
+    return unquote(parts["dataset"]), unquote(parts["split"])
 
 
 @dataclass(frozen=True)
@@ -103,6 +123,8 @@ class DataSet:
     place: Place
     manifest: dict[str, Any]
     shards: tuple[Shard, ...]
+    item = "clip_id"
+    """The column that names where a pose comes from."""
 
     def __len__(self) -> int:
         return sum(s.rows for s in self.shards)
@@ -229,6 +251,14 @@ class DataSet:
         """
         plain = [schema.NAME] if schema.NAME in self.plain_columns else []
         return ShardFile(self.place, self.shards[number], [*plain, *self.columns])
+
+    def most_poses(self, number: int) -> int:
+        """Upper bound on the poses of a shard: a clip has at most one more than rows of features."""
+        return self.shards[number].frames + self.shards[number].rows
+
+    def needed(self, parts: Sequence[str] | None = None) -> tuple[str, ...]:
+        """Columns that must be true where these parts of a pose are wanted: none, since a clip gives all of them."""
+        return ()
 
     def __iter__(self) -> Iterator[ClipView]:
         return self.clips()

@@ -15,11 +15,18 @@ from pydantic import field_validator
 from torch import Tensor
 
 from mocap_ray import priors
-from mocap_ray.dataset.poses import COLUMN, ROW_BYTES, PoseRows, manifest_hash, pose_rows
-from mocap_ray.dataset.reader import DataSet, open
+from mocap_ray.dataset.poses import (
+    COLUMN,
+    ROW_BYTES,
+    PoseRows,
+    Source,
+    manifest_hash,
+    open_source,
+    pose_rows,
+)
 from mocap_ray.dataset.views import DataSetError
 from mocap_ray.priors import Coordinates, Prior, PriorConfig
-from mocap_ray.priors.forms import joint_indices
+from mocap_ray.priors.forms import joint_indices, parts_of
 from mocap_ray.priors.pictures import sample_sheet
 from mocap_ray.priors.prior import ClosedForm
 from mocap_ray.training.options import DataOptions
@@ -73,7 +80,7 @@ class PoseTask(TrainingTask[Prior]):
     def check(self) -> Facts:
         """Read sizes from the manifest. Raises DataSetError."""
         data = self.data
-        source = open(data.root)
+        source = open_source(data.root)
         source.checked_columns([COLUMN])
         rows = pose_rows(source, split=data.train, dataset=data.dataset)
         if not rows:
@@ -84,17 +91,18 @@ class PoseTask(TrainingTask[Prior]):
             )
         return Facts(rows, self._val_rows(source), ROW_BYTES, manifest_hash(source))
 
-    def _val_rows(self, source: DataSet) -> int:
+    def _val_rows(self, source: Source) -> int:
         if self.data.val not in source.splits:
             return 0
         return pose_rows(source, split=self.data.val, dataset=self.data.dataset)
 
     def rows(self, role: Role) -> PoseRows | None:
-        """The frames of all clips with poses."""
+        """The frames of all clips with poses; or the single poses that give all joints that are modelled."""
         data = self.data
-        if role == "val" and data.val not in open(data.root).splits:
+        if role == "val" and data.val not in open_source(data.root).splits:
             return None
-        return PoseRows(data.root, data.train if role == "train" else data.val, data.dataset)
+        split = data.train if role == "train" else data.val
+        return PoseRows(data.root, split, data.dataset, parts_of(data.joints))
 
     def model(self, sample: Float[np.ndarray, "N 55 3"]) -> Prior:
         """Build the prior on coordinates fitted to the sample."""

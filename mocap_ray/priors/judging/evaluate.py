@@ -11,9 +11,9 @@ import torch
 from jaxtyping import Float
 from pydantic import JsonValue
 
-from mocap_ray.dataset.poses import Poses, manifest_hash, read_poses
-from mocap_ray.dataset.reader import open
+from mocap_ray.dataset.poses import Poses, manifest_hash, open_source, read_poses
 from mocap_ray.errors import UserError
+from mocap_ray.priors.forms import parts_of
 from mocap_ray.priors.judging.judge import judge
 from mocap_ray.priors.judging.judgement import Judgement, JudgeOptions
 from mocap_ray.priors.judging.progress import Progress, part, silent
@@ -105,12 +105,13 @@ def evaluate(
         )
     root = str(root if root is not None else data["root"])
     dataset = dataset if dataset is not None else data.get("dataset")
-    source = open(root)
+    source = open_source(root)
     train_split = data.get("train", "train")
     split = split or ("test" if "test" in source.splits else data.get("val", "val"))
     progress(0.0, "reading poses")
-    held_out = read_poses(root, split=split, dataset=dataset)
-    train = read_poses(root, split=train_split, dataset=dataset)
+    parts = _parts([each.about for each in loaded])
+    held_out = read_poses(root, split=split, dataset=dataset, parts=parts)
+    train = read_poses(root, split=train_split, dataset=dataset, parts=parts)
     judged = []
     for k, (name, each) in enumerate(zip(names, loaded, strict=True)):
         prior = prior_of(each).to(device)
@@ -225,3 +226,19 @@ def _trained_on(about: Mapping[str, JsonValue]) -> dict[str, str]:
     config = about.get("config")
     data = config.get("data") if isinstance(config, dict) else None
     return {k: v for k, v in data.items() if isinstance(v, str)} if isinstance(data, dict) else {}
+
+
+def _parts(abouts: Sequence[Mapping[str, JsonValue]]) -> tuple[str, ...] | None:
+    """The parts of a pose that these priors model together; None, all of them, if one does not say."""
+    found: dict[str, None] = {}
+    for about in abouts:
+        config = about.get("config")
+        data = config.get("data") if isinstance(config, dict) else None
+        joints = data.get("joints") if isinstance(data, dict) else None
+        if not isinstance(joints, str | list):
+            return None
+        try:
+            found |= dict.fromkeys(parts_of(joints if isinstance(joints, str) else [str(j) for j in joints]))  # type: ignore[arg-type]
+        except UserError:
+            return None
+    return tuple(found)
