@@ -1,1 +1,1 @@
-"""Single poses without a time axis, from annotation files of images and plain arrays: a product of shards of its own."""
+"""Single poses without a time axis, from annotation files of images and plain arrays: a product of its own."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from mocap_ray.custom import find_named
 from mocap_ray.dataset.single import humandata, plain
@@ -12,6 +12,7 @@ from mocap_ray.dataset.single.instances import Instances, PoseFile
 from mocap_ray.storage import Place
 
 
+@runtime_checkable
 class Read(Protocol):
     """Read the instances of a file."""
 

@@ -117,8 +117,8 @@ def from_flat(
         value = _expanded(value, key, number, model)
     if flat is None:
         raise UnknownHands(
-            f"'{key}' has hands, but nothing says whether their angles count from the flat hand or from the model's mean "
-            "hand (misc.flat_hand_mean). Set source.flat_hand_mean"
+            f"'{key}' has hands, but nothing says whether their angles count from the flat hand or from the model's "
+            "mean hand (misc.flat_hand_mean). Set source.flat_hand_mean"
         )
     if not flat:
         if model is None:
@@ -139,7 +139,7 @@ def _expanded(value: np.ndarray, key: str, number: int, model: HandModel | None)
     count = value.shape[1]
     if model is None or model.components is None or len(model.components[number]) < count:
         raise UnknownHands(
-            f"'{key}' is {value.shape}: {count} principal components instead of 45 angles. Set source.hand_model to the "
-            ".npz file of the body model that has them (hands_componentsl, hands_componentsr)"
+            f"'{key}' is {value.shape}: {count} principal components instead of 45 angles. Set source.hand_model to "
+            "the .npz file of the body model that has them (hands_componentsl, hands_componentsr)"
         )
     return np.asarray(value @ model.components[number][:count])

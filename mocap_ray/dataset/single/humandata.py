@@ -2,13 +2,14 @@
 
 | key | content |
 |---|---|
-| `smplx`, else `smpl`, else `smplh` | a dictionary of arrays [N, ...]: `global_orient`, `body_pose`, `left_hand_pose`, `right_hand_pose`, `jaw_pose`, `leye_pose`, `reye_pose`, `expression`, `betas`, and at times `betas_neutral`, `betas_extra` |
-| `meta` | a dictionary: `gender`, and marks of invalid instances: `annot_valid`, `valid_label`, `iscrowd`, `num_keypoints` |
+| `smplx`, else `smpl`, else `smplh` | a dictionary of arrays [N, ...], see below |
+| `meta` | a dictionary: `gender`, and marks of invalid instances (`_left_out`) |
 | `misc` | a dictionary: `flat_hand_mean` |
 | `image_path` | [N] paths; the folder of an image is its sequence |
 
-The dictionaries are pickles, which are read without running their code. Source: the loader of SMPLest-X, as
-described by its users; docs/how-to/poses.md has the rules.
+The arrays are `global_orient`, `body_pose`, `left_hand_pose`, `right_hand_pose`, `jaw_pose`, `leye_pose`, `reye_pose`,
+`expression`, `betas`, and at times `betas_neutral` and `betas_extra`. The dictionaries are pickles, which are read
+without running their code. Source: the behaviour of the loader of SMPLest-X; docs/how-to/poses.md has the rules.
 """
 
 from __future__ import annotations
@@ -64,8 +65,8 @@ def read(
         if family is None:
             raise Unusable(
                 Reason.MISSING_KEYS,
-                f"no 'smplx', 'smpl' or 'smplh' (keys: {npz.keys}). Expected a HumanData file; `mocap-ray extract poses` "
-                "reads plain arrays of poses",
+                f"no 'smplx', 'smpl' or 'smplh' (keys: {npz.keys}). Expected a HumanData file; `mocap-ray extract "
+                "poses` reads plain arrays of poses",
             )
         values = _dictionary(npz, family)
         meta = _dictionary(npz, "meta") if "meta" in npz else {}

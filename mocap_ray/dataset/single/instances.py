@@ -147,7 +147,7 @@ def columns(array: np.ndarray, key: str, count: int | None, joints: int) -> Floa
     if flat.ndim != 2 or flat.shape[1] != 3 * joints or (count is not None and rows != count):
         raise Unusable(
             Reason.BAD_SHAPE,
-            f"'{key}' is {array.shape}. Expected ({wanted}, {joints}, 3) or ({wanted}, {3 * joints}): axis-angle in rad",
+            f"'{key}' is {array.shape}. Expected ({wanted}, {joints}, 3) or ({wanted}, {3 * joints}): axis-angle, rad",
         )
     return flat
 

@@ -37,8 +37,8 @@ class PoseSourceOptions(Section):
     """Whether the angles of hands count from the flat hand (`true`) or from the mean hand of the body model (`false`);
     overrides `misc.flat_hand_mean` of HumanData files. Default: what a HumanData file says; `true` for plain arrays."""
     hand_model: str | None = None
-    """An SMPL-X or SMPL+H model file (.npz), for its mean hands and their principal components. Needed where hands count
-    from the mean hand, or are principal components."""
+    """An SMPL-X or SMPL+H model file (.npz), for its mean hands and their principal components. Needed where hands
+    count from the mean hand, or are principal components."""
 
     @field_validator("root")
     @classmethod
