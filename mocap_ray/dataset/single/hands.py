@@ -130,8 +130,7 @@ def from_flat(
     if model is not None:
         # So that NaN, which is found later with the number of its instance, is not taken for the mean hand.
         given &= ~(np.abs(value - model.means[number]).max(axis=1) <= 1e-6)
-    value[~given] = 0
-    return value
+    return np.where(given[:, None], value, 0.0)
 
 
 def _expanded(value: np.ndarray, key: str, number: int, model: HandModel | None) -> np.ndarray:
