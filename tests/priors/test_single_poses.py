@@ -55,11 +55,11 @@ def test_a_gaussian_learns_the_poses_that_give_every_joint(data: Path, tmp_path:
 
 def test_a_prior_of_the_body_learns_from_all_poses_and_is_judged(data: Path, tmp_path: Path) -> None:
     run = trained(data, tmp_path / "run", joints="body")
-    options = JudgeOptions(samples=60)
+    options = JudgeOptions(samples=60, completed=2, steps=2)
     judged = evaluate([run], options=options)
     assert judged.poses == 100
     assert judged.clips == 1  # of the one validation file, which tells no subjects
-    assert np.isfinite(judged.priors[0].judgement.scores.nll)
+    assert np.isfinite(judged.priors[0].judgement.likelihood.nll)
 
 
 @pytest.mark.slow
