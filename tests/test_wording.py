@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.wording import data_sets, extraction, files, rigs, searches, trainings
+from tests.wording import data_sets, extraction, files, rigs, searches, single_poses, trainings
 from tests.wording.scenes import SCENES, House, normalised, said
 
 pytestmark = pytest.mark.xdist_group("wording")  # the scenes share a data set
@@ -23,7 +23,7 @@ HEAD = (
     "What people read, scene by scene: the files in tests/wording/ play them. Written by\n"
     "`pytest tests/test_wording.py --rewrite-wording`. DIR is the test's own folder.\n"
 )
-FILES = (extraction, rigs, data_sets, trainings, searches, files)
+FILES = (extraction, rigs, single_poses, data_sets, trainings, searches, files)
 
 
 def golden() -> dict[str, str]:

@@ -107,7 +107,10 @@ def print_result(out: Console, outcome: RunResult) -> None:
     show(out, (pose_counts if single else counts_table)(out, outcome.manifest))
     if totals["rejected"]:
         say(out, f"Each rejection has its reason and a sentence in {outcome.out}/rejected.parquet.")
-    for text in () if single else remarks(totals, outcome.manifest["recipe"]["motion"]):
+    found = (
+        pose_remarks(outcome.manifest) if single else remarks(totals, outcome.manifest["recipe"]["motion"])
+    )
+    for text in found:
         say(out, text, style="yellow")
     removed = f"{counted(outcome.removed, 'superseded file')} removed"
     parts = [f"{counted(outcome.made, 'shard')} made, {outcome.kept:,} kept, {removed}"]
@@ -138,6 +141,16 @@ def counts_table(out: Console, manifest: dict[str, Any]) -> Table:
     table.add_row(*("-" * len(c) for c in columns))
     table.add_row("all", "", *_figures(out, manifest["totals"]), style="bold")
     return table
+
+
+def pose_remarks(manifest: dict[str, Any]) -> list[str]:
+    """What is worth knowing about the splits of single poses."""
+    if any(row["poses"] for row in manifest["counts"] if row["split"] == "train"):
+        return []
+    return [
+        "No pose is in the split train: the names of the files say another one, or the hashes of their few subjects do. "
+        "For training on all: `--override source.split=none --overwrite`; or assign files with source.split=lists.yaml."
+    ]
 
 
 def pose_counts(out: Console, manifest: dict[str, Any]) -> Table:

@@ -20,6 +20,7 @@ from mocap_ray.dataset.single.reader import PoseSet, pose_set
 from mocap_ray.dataset.single.schema import PRODUCT
 from mocap_ray.dataset.views import DataSetError, product_of
 from mocap_ray.training.rows import ArrayRows, Block, NoRows, RowSource
+from mocap_ray.wording import listed
 
 COLUMN = "poses"
 SHAPE = (55, 3)
@@ -113,9 +114,9 @@ class PoseRows(RowSource):
         """The error if no clip has poses."""
         of = f" of dataset '{self.dataset}'" if self.dataset else ""
         if isinstance(self.source, PoseSet):
+            parts = [name.removeprefix("has_").replace("_", " ") for name in self.source.needed(self.parts)]
             return NoPoses(
-                f"{self.source.place.uri}: no pose of split '{self.split}'{of} gives all of "
-                f"{', '.join(self.source.needed(self.parts))}. Choose another split, or fewer joints: "
+                f"{self.source.place.uri}: no pose of split '{self.split}'{of} gives all of {listed(parts)}. Choose another split, or fewer joints: "
                 "data.joints=body needs none of them."
             )
         return NoPoses(

@@ -109,7 +109,7 @@ def from_flat(
             Reason.BAD_SHAPE,
             f"'{key}' is {stored.shape}. Expected (N, 15, 3), (N, 45), or (N, K) of principal components",
         )
-    given = value.any(axis=1)
+    given: np.ndarray = np.asarray(value.any(axis=1))
     if not given.any():
         return np.zeros((rows, WIDTH))
     number = SIDES.index(side)

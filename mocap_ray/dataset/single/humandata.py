@@ -198,15 +198,13 @@ def _betas(values: Values, count: int) -> np.ndarray:
 def _left_out(values: Values, meta: Values, count: int) -> dict[int, tuple[PoseReason, str]]:
     """The instances that the file marks as invalid, or as children."""
     found: dict[int, tuple[PoseReason, str]] = {}
-    marks = (
-        ("annot_valid", lambda v: v == 0),
-        ("valid_label", lambda v: v == 0),
-        ("iscrowd", lambda v: v != 0),
-        ("num_keypoints", lambda v: v == 0),
-    )
-    for key, is_invalid in marks:
+    # Whether an instance is good if the number is not 0.
+    marks = {"annot_valid": True, "valid_label": True, "iscrowd": False, "num_keypoints": True}
+    for key, good in marks.items():
         marked = _flags(meta, key, count)
-        for row in () if marked is None else np.flatnonzero(is_invalid(marked)):
+        if marked is None:
+            continue
+        for row in np.flatnonzero((marked != 0) != good):
             found.setdefault(int(row), (PoseReason.ANNOTATION, f"meta.{key} is {marked[row]:g}"))
     children = _flags(values, "betas_extra", count)
     if children is not None:

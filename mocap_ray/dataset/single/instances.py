@@ -122,15 +122,15 @@ def assembled(
         parts: name in `PARTS` -> [N, 3 J], or None.
         count: number of instances.
     """
-    poses = np.zeros((count, *SHAPE), np.float32)
-    given = {}
+    poses: np.ndarray = np.zeros((count, *SHAPE), np.float32)
+    given: dict[str, np.ndarray] = {}
     for name, joints in PARTS.items():
         value = parts.get(name)
         if value is not None:
             with np.errstate(over="ignore"):  # infinity is found later, with the number of the instance
                 poses[:, joints] = value.reshape(count, -1, 3)
         if name in OPTIONAL_PARTS:
-            given[name] = poses[:, joints].any(axis=(1, 2))
+            given[name] = np.asarray(poses[:, joints].any(axis=(1, 2)))
     return poses, given
 
 
