@@ -148,8 +148,8 @@ def pose_remarks(manifest: dict[str, Any]) -> list[str]:
     if any(row["poses"] for row in manifest["counts"] if row["split"] == "train"):
         return []
     return [
-        "No pose is in the split train: the names of the files say another one, or the hashes of their few subjects do. "
-        "For training on all: `--override source.split=none --overwrite`; or assign files with source.split=lists.yaml."
+        "No pose is in the split train: file names say another one, or the hashes of their few subjects do. "
+        "To train on all: `--override source.split=none --overwrite`; or assign files with source.split=lists.yaml."
     ]
 
 

@@ -116,8 +116,8 @@ class PoseRows(RowSource):
         if isinstance(self.source, PoseSet):
             parts = [name.removeprefix("has_").replace("_", " ") for name in self.source.needed(self.parts)]
             return NoPoses(
-                f"{self.source.place.uri}: no pose of split '{self.split}'{of} gives all of {listed(parts)}. Choose another split, or fewer joints: "
-                "data.joints=body needs none of them."
+                f"{self.source.place.uri}: no pose of split '{self.split}'{of} gives all of {listed(parts)}. Choose "
+                "another split, or fewer joints: data.joints=body needs none of them."
             )
         return NoPoses(
             f"{self.source.place.uri}: no clip of split '{self.split}'{of} has poses (mirrored twins and sources of "
