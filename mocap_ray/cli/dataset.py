@@ -10,6 +10,7 @@ from mocap_ray.cli.options import Overrides
 
 if TYPE_CHECKING:
     from mocap_ray.dataset.exclusion import Change
+    from mocap_ray.storage import Place
 
 app = typer.Typer(help="Take recordings out of a data set, and in again.", no_args_is_help=True)
 
@@ -67,6 +68,7 @@ def _change(root: str, change: Change, *, config: str | None, overrides: list[st
     from mocap_ray.runs.extract import ExtractConfig, last_config
     from mocap_ray.storage import place
 
+    _require_clips(place(root))
     if not change.is_needed(place(root)):
         say(console(), f"{root}: nothing to change")
         return
@@ -79,3 +81,16 @@ def _change(root: str, change: Change, *, config: str | None, overrides: list[st
     from mocap_ray.distributed.extract import change_exclusions
 
     show_run(settings, lambda view: change_exclusions(settings, change, view))
+
+
+def _require_clips(out: Place) -> None:
+    """Raise UserError for a finished data set of single poses."""
+    from mocap_ray.dataset.views import product_of
+    from mocap_ray.errors import UserError
+    from mocap_ray.shards.manifest import NAME
+
+    if out.exists(NAME) and product_of(out.read(NAME)) != "clips":
+        raise UserError(
+            f"{out.uri}: a data set of single poses, from which this command takes nothing. Move the files out of "
+            "source.root and run the same extract command with --prune, or extract with source.exclude into another root."
+        )

@@ -168,6 +168,11 @@ def view_of_single_poses(house: House) -> str:
 
 
 @scene
+def exclusion_from_single_poses(house: House) -> str:
+    return house.typed("dataset", "exclude", _single(house), "single_in/train_whole", "--reason", "odd")
+
+
+@scene
 def clips_opened_as_single_poses(house: House) -> object:
     return mocap_ray.open_poses(house.data_set)
 

@@ -47,7 +47,7 @@ BODY_COLUMNS = 63
 def read(
     place: Place, file: PoseFile, *, flat_hand_mean: bool | None, hand_model: HandModel | None
 ) -> Instances:
-    """The instances of an annotation file. Memory: about four times its dictionary of poses.
+    """The instances of an annotation file. Memory: about six times its dictionary of poses.
 
     Args:
         place: the folder of the files.
