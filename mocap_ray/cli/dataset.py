@@ -92,5 +92,6 @@ def _require_clips(out: Place) -> None:
     if out.exists(NAME) and product_of(out.read(NAME)) != "clips":
         raise UserError(
             f"{out.uri}: a data set of single poses, from which this command takes nothing. Move the files out of "
-            "source.root and run the same extract command with --prune, or extract with source.exclude into another root."
+            "source.root and run the same extract command with --prune, or extract into another root with "
+            "source.exclude."
         )
