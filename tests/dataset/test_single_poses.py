@@ -115,6 +115,13 @@ def test_names_of_files_say_the_split_and_several_files_may_be_given(tmp_path: P
     assert source.datasets == ("train", "val")
     assert len(source) == 80
     assert read_poses(tmp_path / "out", split="val").clip_ids == ["val/val_poses"]
+    index = source.index
+    assert (index["split"].to_pylist(), index["row"].to_pylist()) == (
+        ["train"] * 40 + ["val"] * 40,
+        [*range(40), *range(40)],
+    )
+    assert index.num_rows == 80
+    assert not {"poses", "betas"} & set(index.column_names)
 
 
 def test_a_file_that_says_nothing_is_for_training_with_a_note(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import pyarrow as pa
@@ -116,6 +117,20 @@ class PoseSet:
             for k, s in enumerate(self.shards)
             if (split is None or s.split == split) and (dataset is None or s.dataset == dataset)
         )
+
+    @cached_property
+    def index(self) -> pa.Table:
+        """One row per pose, in reading order: all columns but the poses and betas, with dataset and split."""
+        names = [name for name in SCHEMA.names if name not in (COLUMN, "betas")]
+        parts = []
+        for number, shard in enumerate(self.shards):
+            with self.open_shard(number) as file:
+                part = file.read(names, use_threads=False)
+            for name, value in (("dataset", shard.dataset), ("split", shard.split)):
+                part = part.append_column(name, pa.repeat(pa.scalar(value), len(part)))
+            parts.append(part.replace_schema_metadata(None))
+        empty = pa.schema([*map(SCHEMA.field, names), ("dataset", pa.string()), ("split", pa.string())])
+        return pa.concat_tables(parts) if parts else empty.empty_table()
 
     def checked_columns(self, columns: Sequence[str] | None) -> tuple[str, ...]:
         """`columns`; None means the poses. Raises DataSetError for a column of motion."""
