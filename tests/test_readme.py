@@ -18,7 +18,7 @@ import pytest
 from mocap_ray.demo.archive import write_demo
 from mocap_ray.demo.standin import write_standin
 from tests.archives import dances, frames, rig_texts
-from tests.dataset import annotations
+from tests.dataset import pose_files
 
 ROOT = Path(__file__).resolve().parents[1]
 TUTORIALS = [ROOT / "docs" / "tutorials" / f"{name}.md" for name in ("first-data-set", "prior", "torch")]
@@ -137,10 +137,8 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "data" / "bvh" / "Lab" / "ann_1.bvh").write_text(rig_texts.bvh())
     _pickled_archives(folder / "data")
     for seed, split in enumerate(("train", "val")):
-        annotations.humandata(
-            folder / "data" / "annot" / f"set_{split}.npz", annotations.smplx(100, seed=seed)
-        )
-        annotations.plain(folder / "data" / "poses" / f"{split}_poses.npz", seed=seed)
+        pose_files.humandata(folder / "data" / "annot" / f"set_{split}.npz", pose_files.smplx(100, seed=seed))
+        pose_files.plain(folder / "data" / "poses" / f"{split}_poses.npz", seed=seed)
     return folder
 
 

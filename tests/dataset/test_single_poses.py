@@ -19,7 +19,7 @@ from mocap_ray.dataset.views import DataSetError
 from mocap_ray.errors import UserError
 from mocap_ray.shards.running import RunFailed
 from tests.dataset import made
-from tests.dataset.annotations import angles, extract, humandata, plain, smplx, with_pickle
+from tests.dataset.pose_files import angles, extract, humandata, plain, smplx, with_pickle
 from tests.test_pickles import BOMBS, CODE, MALICIOUS
 
 FRACTIONS = {"train": 0.8, "val": 0.1, "test": 0.1}
@@ -30,7 +30,7 @@ def rows(out: Path) -> pa.Table:
 
 
 def poses_of(table: pa.Table) -> np.ndarray:
-    return table["poses"].combine_chunks().flatten().to_numpy().reshape(-1, 55, 3)
+    return np.asarray(table["poses"].combine_chunks().flatten()).reshape(-1, 55, 3)
 
 
 def rejected(out: Path) -> list[dict[str, Any]]:
@@ -89,7 +89,7 @@ def test_an_array_of_poses_lands_in_the_55_joints(
 
 @pytest.mark.parametrize("hands", [("lhand_pose", "rhand_pose"), ("left_hand_pose", "right_hand_pose")])
 def test_parts_as_arrays_of_their_own(tmp_path: Path, hands: tuple[str, str]) -> None:
-    parts = {
+    parts: dict[str, Any] = {
         "global_orient": angles(5, 3),
         "body_pose": angles(5, 63).reshape(5, 21, 3),
         "jaw_pose": angles(5, 3, seed=1),

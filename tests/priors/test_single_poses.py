@@ -15,7 +15,7 @@ from mocap_ray.priors.judging.evaluate import evaluate
 from mocap_ray.priors.judging.judgement import JudgeOptions
 from mocap_ray.runs.train import TrainConfig
 from mocap_ray.training.session import train_locally
-from tests.dataset.annotations import angles, extract, humandata, plain, smplx
+from tests.dataset.pose_files import angles, extract, humandata, plain, smplx
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -15,8 +15,8 @@ from mocap_ray.dataset.poses import PoseRows
 from mocap_ray.dataset.single.build import prepare
 from mocap_ray.dataset.single.options import PoseOutputOptions, PoseSourceOptions
 from mocap_ray.records import Rejection
-from tests.dataset import annotations
-from tests.dataset.annotations import angles, smplx
+from tests.dataset import pose_files
+from tests.dataset.pose_files import angles, smplx
 from tests.wording.scenes import House, scene
 
 
@@ -24,9 +24,9 @@ def _single(house: House) -> Path:
     """A data set of ten whole poses for training, and bodies for validation."""
     out = house.root / "single"
     if not out.exists():
-        annotations.plain(house.root / "single_in" / "train_whole.npz", count=10)
-        annotations.plain(house.root / "single_in" / "val_bodies.npz", joints=21, count=10)
-        annotations.extract(house.root / "single_in", out)
+        pose_files.plain(house.root / "single_in" / "train_whole.npz", count=10)
+        pose_files.plain(house.root / "single_in" / "val_bodies.npz", joints=21, count=10)
+        pose_files.extract(house.root / "single_in", out)
     return out
 
 
@@ -40,22 +40,22 @@ def _left_out(house: House, path: Path, archive: str = "humandata") -> str:
 
 
 def _annotated(house: House, name: str, values: dict[str, Any] | None = None, **more: Any) -> str:
-    return _left_out(house, annotations.humandata(house.root / "annotated" / f"{name}.npz", values, **more))
+    return _left_out(house, pose_files.humandata(house.root / "annotated" / f"{name}.npz", values, **more))
 
 
 @scene
 def single_poses_tried_without_writing(house: House) -> str:
-    annotations.plain(house.root / "single_dry" / "mine.npz", count=10)
-    annotations.plain(house.root / "single_dry" / "val.npz", count=10)
+    pose_files.plain(house.root / "single_dry" / "mine.npz", count=10)
+    pose_files.plain(house.root / "single_dry" / "val.npz", count=10)
     roots = f"source.root={house.root}/single_dry", f"output.root={house.root}/never"
     return house.typed("extract", "poses", "--dry-run", "--override", *roots)
 
 
 @scene
 def single_poses_summary(house: House) -> str:
-    annotations.humandata(house.root / "single_summary" / "set.npz", images=["a/1.png"] * 12)
+    pose_files.humandata(house.root / "single_summary" / "set.npz", images=["a/1.png"] * 12)
     out = house.root / "single_made"
-    done = annotations.extract(house.root / "single_summary", out, archive="humandata")
+    done = pose_files.extract(house.root / "single_summary", out, archive="humandata")
     text = io.StringIO()
     print_result(Console(file=text, width=100), done)
     # Speeds and times differ from run to run.
@@ -76,37 +76,37 @@ def single_poses_with_a_key_of_motion(house: House) -> str:
 @scene
 def single_poses_of_a_folder_without_files(house: House) -> object:
     (house.root / "bare").mkdir(exist_ok=True)
-    return annotations.extract(house.root / "bare", house.root / "never", archive="humandata")
+    return pose_files.extract(house.root / "bare", house.root / "never", archive="humandata")
 
 
 @scene
 def single_poses_of_a_file_that_is_none(house: House) -> object:
     path = house.written("poses/poses.txt", "1 2 3")
-    return annotations.extract([path, path], house.root / "never")
+    return pose_files.extract([path, path], house.root / "never")
 
 
 @scene
 def single_poses_of_files_that_are_gone(house: House) -> object:
     out = house.root / "single_gone"
     for name in ("train_1", "train_2"):
-        annotations.plain(house.root / "gone_in" / f"{name}.npz")
-    annotations.extract(house.root / "gone_in", out)
+        pose_files.plain(house.root / "gone_in" / f"{name}.npz")
+    pose_files.extract(house.root / "gone_in", out)
     (house.root / "gone_in" / "train_2.npz").unlink()
-    return annotations.extract(house.root / "gone_in", out)
+    return pose_files.extract(house.root / "gone_in", out)
 
 
 @scene
 def hand_model_that_is_not_there(house: House) -> object:
-    annotations.plain(house.root / "hands_in" / "train.npz")
-    return annotations.extract(house.root / "hands_in", house.root / "never", hand_model="SMPLX_NEUTRAL.npz")
+    pose_files.plain(house.root / "hands_in" / "train.npz")
+    return pose_files.extract(house.root / "hands_in", house.root / "never", hand_model="SMPLX_NEUTRAL.npz")
 
 
 @scene
 def hand_model_without_hands(house: House) -> object:
-    annotations.plain(house.root / "hands_in" / "train.npz")
+    pose_files.plain(house.root / "hands_in" / "train.npz")
     np.savez(house.root / "SMPL_NEUTRAL.npz", shapedirs=np.zeros(3))
     model = str(house.root / "SMPL_NEUTRAL.npz")
-    return annotations.extract(house.root / "hands_in", house.root / "never", hand_model=model)
+    return pose_files.extract(house.root / "hands_in", house.root / "never", hand_model=model)
 
 
 @scene
@@ -126,12 +126,12 @@ def hands_as_principal_components_without_a_model(house: House) -> str:
 
 @scene
 def annotations_without_a_body(house: House) -> str:
-    return _left_out(house, annotations.plain(house.root / "annotated" / "plain.npz"))
+    return _left_out(house, pose_files.plain(house.root / "annotated" / "plain.npz"))
 
 
 @scene
 def annotations_read_as_plain_arrays(house: House) -> str:
-    return _left_out(house, annotations.humandata(house.root / "annotated" / "a.npz"), archive="poses")
+    return _left_out(house, pose_files.humandata(house.root / "annotated" / "a.npz"), archive="poses")
 
 
 @scene
@@ -146,14 +146,14 @@ def annotation_marked_as_invalid(house: House) -> str:
 
 @scene
 def poses_of_another_shape(house: House) -> str:
-    return _left_out(house, annotations.plain(house.root / "annotated" / "b.npz", joints=54), archive="poses")
+    return _left_out(house, pose_files.plain(house.root / "annotated" / "b.npz", joints=54), archive="poses")
 
 
 @scene
 def poses_in_degrees(house: House) -> str:
     poses = np.full((3, 165), 30.0)
     return _left_out(
-        house, annotations.plain(house.root / "annotated" / "c.npz", poses=poses), archive="poses"
+        house, pose_files.plain(house.root / "annotated" / "c.npz", poses=poses), archive="poses"
     )
 
 
