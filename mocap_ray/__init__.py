@@ -6,17 +6,22 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mocap_ray.dataset.reader import open as open
+    from mocap_ray.dataset.single.reader import open_poses as open_poses
     from mocap_ray.priors.load import load_prior as load_prior
 
 from mocap_ray.version import __version__ as __version__
 
 
 def __getattr__(name: str) -> object:
-    """`mocap_ray.open` and `mocap_ray.load_prior`, imported lazily: workers need neither."""
+    """`mocap_ray.open`, `open_poses` and `load_prior`, imported lazily: workers need none of them."""
     if name == "open":
         from mocap_ray.dataset.reader import open
 
         return open
+    if name == "open_poses":
+        from mocap_ray.dataset.single.reader import open_poses
+
+        return open_poses
     if name == "load_prior":
         from mocap_ray.priors.load import load_prior
 

@@ -8,10 +8,11 @@ import pytest
 
 from mocap_ray.config import CONFIGS, ConfigError, load
 from mocap_ray.runs.extract import ExtractConfig
+from mocap_ray.runs.extraction import Extraction
 from mocap_ray.runs.search import SearchConfig
 from mocap_ray.runs.train import TrainConfig
 
-SCHEMAS = {"extract": ExtractConfig, "train": TrainConfig, "search": SearchConfig}
+SCHEMAS = {"extract": Extraction, "train": TrainConfig, "search": SearchConfig}
 MINIMAL = "source: {root: a}\nbody: {root: b}\noutput: {root: c}\n"
 
 

@@ -19,6 +19,7 @@ import pytest
 from mocap_ray.demo.archive import write_demo
 from mocap_ray.demo.standin import write_standin
 from tests.archives import dances, frames, rig_texts
+from tests.dataset import pose_files
 from tests.fetching import archives as packed
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -144,6 +145,9 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     human_eva = {f"HumanEva/S1/take_{k:02}_poses.npz": packed.npz(seed=k) for k in range(28)}
     (folder / "data" / "packed" / "HumanEva.tar.bz2").write_bytes(packed.tar(human_eva))
     _humanml3d(folder / "data" / "hml_repository")
+    for seed, split in enumerate(("train", "val")):
+        pose_files.humandata(folder / "data" / "annot" / f"set_{split}.npz", pose_files.smplx(100, seed=seed))
+        pose_files.plain(folder / "data" / "poses" / f"{split}_poses.npz", seed=seed)
     return folder
 
 

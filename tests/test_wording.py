@@ -13,7 +13,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.wording import data_sets, extraction, fetching, files, rebuild, rigs, searches, trainings
+from tests.wording import (
+    data_sets,
+    extraction,
+    fetching,
+    files,
+    rebuild,
+    rigs,
+    searches,
+    single_poses,
+    trainings,
+)
 from tests.wording.scenes import SCENES, House, normalised, said
 
 pytestmark = pytest.mark.xdist_group("wording")  # the scenes share a data set
@@ -23,7 +33,7 @@ HEAD = (
     "What people read, scene by scene: the files in tests/wording/ play them. Written by\n"
     "`pytest tests/test_wording.py --rewrite-wording`. DIR is the test's own folder.\n"
 )
-FILES = (extraction, rigs, data_sets, rebuild, trainings, searches, files, fetching)
+FILES = (extraction, rigs, single_poses, data_sets, rebuild, trainings, searches, files, fetching)
 
 
 def golden() -> dict[str, str]:

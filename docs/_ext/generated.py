@@ -18,6 +18,7 @@ from sphinx.application import Sphinx
 from mocap_ray.cli.main import app as command_line
 from mocap_ray.config import shipped
 from mocap_ray.runs.extract import ExtractConfig
+from mocap_ray.runs.extraction import PoseExtractConfig
 from mocap_ray.runs.search import SearchConfig
 from mocap_ray.runs.tasks import TASKS
 from mocap_ray.runs.train import TrainConfig
@@ -52,6 +53,7 @@ def configs() -> str:
 def keys() -> str:
     """Every key of every config: its type, its default, and what it does."""
     parts = ["## Extraction", *_section(ExtractConfig)]
+    parts += ["## Extraction of single poses", *_section(PoseExtractConfig)]
     first = next(iter(TASKS))
     general = TrainConfig.for_values({"model": {"kind": first}})
     parts += ["## Training", *_section(general, leave_out=("model",))]

@@ -58,7 +58,7 @@ def recordings(
         kinds = Counter(PurePosixPath(source).suffix or "no ending" for source, _ in sources)
         found = ", ".join(f"{count} {suffix}" for suffix, count in kinds.most_common(5)) or "it is empty"
         raise UserError(f"{shown}: no {' or '.join(endings)} file ({found}). Expected {what}.")
-    made = [_recording(place, source, info, dataset) for source, info in usable]
+    made = [recording(place, source, info, dataset) for source, info in usable]
     _require_own_names(shown, made)
     return sorted(made, key=lambda recording: recording.name), {s: info.mtime_ns for s, info in sources}
 
@@ -105,7 +105,8 @@ def whole_rate(fps: float) -> float:
     return float(whole) if abs(fps - whole) <= 1e-4 * fps else fps
 
 
-def _recording(place: Place, source: str, info: pafs.FileInfo, dataset: str | None) -> Recording:
+def recording(place: Place, source: str, info: pafs.FileInfo, dataset: str | None) -> Recording:
+    """One file below `place` as a recording; see `recordings`."""
     name = str(PurePosixPath(source).with_suffix(""))
     if dataset is not None:
         name = f"{dataset}/{name}"

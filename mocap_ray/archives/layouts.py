@@ -198,7 +198,12 @@ def shape_coefficients(file: NpzFile, family: str) -> Float[np.ndarray, "B"]:
 
 def gender(file: NpzFile) -> str:
     """male, female or neutral; `unknown` for any other value, none, or a pickled object."""
-    label = (text(file, "gender") or "").strip().lower()
+    return gender_of(text(file, "gender") or "")
+
+
+def gender_of(label: str) -> str:
+    """male, female or neutral, for such a label or its first letter; `unknown` for any other."""
+    label = label.strip().lower()
     if label.startswith(("b'", 'b"')):  # str() of bytes, written by some converters
         label = label[2:-1]
     return _GENDERS.get(label, "unknown")

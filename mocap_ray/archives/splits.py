@@ -230,6 +230,11 @@ def completed(shares: Mapping[str, float]) -> str:
     return f"source.fractions={{{', '.join(f'{name}: {share:.10g}' for name, share in shares.items())}}}"
 
 
+def split_of(subject: str, fractions: Mapping[str, float] = FRACTIONS) -> str:
+    """The split of a subject by its hash alone, whatever other subjects there are."""
+    return _hashed(subject, fractions)
+
+
 def _number(subject: str, seed: int = 0) -> float:
     """The hash of a subject, in [0, 1)."""
     text = f"{seed}\n{subject}" if seed else subject

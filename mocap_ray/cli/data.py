@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     # pydantic and pyarrow take a second to import; `--help` does not wait for them.
     from mocap_ray.cli.extraction_view import ExtractView
     from mocap_ray.runs.extract import ExtractConfig
+    from mocap_ray.runs.extraction import PoseExtractConfig
     from mocap_ray.shards.running import RunResult
 
 app = typer.Typer()
@@ -26,12 +27,12 @@ export_app = typer.Typer(help="Write the folders that existing trainers read.", 
 
 CONFIG_HELP = (
     "Path of a YAML file, or the name of one in configs/extract: amass, humanml3d, flowmimic, aist, "
-    "mvhumannet."
+    "mvhumannet, bvh, joints, humandata, poses."
 )
 
 
 @app.command(
-    short_help="Extract an archive of motion to a Parquet data set.",
+    short_help="Extract an archive of motion, or files of poses, to a Parquet data set.",
     epilog="\b\nExamples:\n"
     "  mocap-ray extract amass --override source.root=/data/amass \\\n"
     "      body.root=/data/body_models output.root=/data/amass_263\n"
@@ -75,7 +76,7 @@ def extract(
     ] = False,
 ) -> None:
     """Extract an archive of motion to a Parquet data set; a second run resumes, or adds new recordings."""
-    from mocap_ray.runs.extract import ExtractConfig
+    from mocap_ray.runs.extraction import PoseExtractConfig, load_extraction
 
     texts = assignments(config, override, more)
     if limit is not None:
@@ -83,8 +84,10 @@ def extract(
     for key, globs in (("include", include), ("exclude", exclude)):
         if globs:
             texts.append(f"source.{key}={configs.flow(globs)}")
-    settings = configs.load(config, ExtractConfig, kind="extract", overrides=texts)
-    if dry_run:
+    settings = load_extraction(config, overrides=texts)
+    if isinstance(settings, PoseExtractConfig):
+        _extract_poses(settings, dry_run=dry_run, overwrite=overwrite, prune=prune, strict=strict)
+    elif dry_run:
         _dry_run(settings, overwrite=overwrite, prune=prune)
     else:
         run_extraction(settings, overwrite=overwrite, prune=prune, strict=strict)
@@ -100,7 +103,23 @@ def run_extraction(
     show_run(settings, lambda view: run(settings, view, overwrite=overwrite, prune=prune, strict=strict))
 
 
-def show_run(settings: ExtractConfig, run: Callable[[ExtractView], RunResult]) -> None:
+def _extract_poses(
+    settings: PoseExtractConfig, *, dry_run: bool, overwrite: bool, prune: bool, strict: bool
+) -> None:
+    from mocap_ray.distributed.extract_poses import extract_poses, plan
+
+    if dry_run:
+        from mocap_ray.cli.screen import console
+        from mocap_ray.cli.tables import print_plan
+
+        print_plan(console(), plan(settings, overwrite=overwrite, prune=prune))
+        return
+    show_run(
+        settings, lambda view: extract_poses(settings, view, overwrite=overwrite, prune=prune, strict=strict)
+    )
+
+
+def show_run(settings: ExtractConfig | PoseExtractConfig, run: Callable[[ExtractView], RunResult]) -> None:
     """Run and show the progress, the result, or why there is none."""
     from mocap_ray.cli.extraction_view import ExtractView, print_result
     from mocap_ray.cli.screen import console, print_error

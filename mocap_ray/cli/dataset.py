@@ -12,6 +12,7 @@ from mocap_ray.cli.options import Overrides
 
 if TYPE_CHECKING:
     from mocap_ray.dataset.exclusion import Change
+    from mocap_ray.storage import Place
 
 app = typer.Typer(
     help="Check a data set, compute statistics, exclude recordings.",
@@ -73,6 +74,7 @@ def _change(root: str, change: Change, *, config: str | None, overrides: list[st
     from mocap_ray.runs.extract import ExtractConfig, last_config
     from mocap_ray.storage import place
 
+    _require_clips(place(root))
     sources = change.sources(place(root))
     if not sources:
         say(console(), f"{root}: nothing to change")
@@ -87,3 +89,17 @@ def _change(root: str, change: Change, *, config: str | None, overrides: list[st
             else last_config(place(root), source, overrides=texts)
         )
         show_run(settings, partial(change_exclusions, settings, change))
+
+
+def _require_clips(out: Place) -> None:
+    """Raise UserError for a finished data set of single poses."""
+    from mocap_ray.dataset.views import product_of
+    from mocap_ray.errors import UserError
+    from mocap_ray.shards.manifest import NAME
+
+    if out.exists(NAME) and product_of(out.read(NAME)) != "clips":
+        raise UserError(
+            f"{out.uri}: a data set of single poses, from which this command takes nothing. Move the files out of "
+            "source.root and run the same extract command with --prune, or extract into another root with "
+            "source.exclude."
+        )

@@ -20,6 +20,7 @@ from mocap_ray.dataset.product import ClipBuild
 from mocap_ray.motion.clip import JOINTS, JointMotion
 from mocap_ray.records import Rejection
 from mocap_ray.runs.ray import RayOptions
+from mocap_ray.shards.running import AnyBuild
 from mocap_ray.wording import byte_size, counted, duration
 
 START_S = 8.0
@@ -73,6 +74,20 @@ def simple_table(
     for row in rows:
         table.add_row(*row)
     return table
+
+
+def print_plan(out: Console, build: AnyBuild) -> None:
+    """Print what a run would make and remove, without an estimate."""
+    words = build.product.layout.words
+    size = byte_size(sum(s.size for s in build.todo))
+    made = [
+        (f"{words.inputs} to make", f"{sum(len(s.inputs) for s in build.todo):,} ({size})"),
+        ("shards to make", f"{len(build.todo):,} of {len(build.shards):,}"),
+        *(("note", note) for note in build.notes),
+    ]
+    if build.superseded:
+        made.append(("superseded files to remove", f"{len(build.superseded):,}"))
+    show(out, simple_table(f"dry run into {build.out.uri}: nothing is written", ("", ""), made))
 
 
 def print_estimate(out: Console, build: ClipBuild, guess: Estimate, ray: RayOptions) -> None:

@@ -11,7 +11,7 @@ from mocap_ray.documents import FIRST, Amount, Count, Name
 from mocap_ray.shards.layout import Counts, Manifest, ShardEntry
 
 
-def _inside(path: str) -> str:
+def inside_its_groups(path: str) -> str:
     """The path of a shard. Raises ValueError unless it is below the data set, in a folder of a dataset and a split."""
     parts = path.split("/")
     if ".." in parts or "" in parts or "\0" in path:
@@ -32,7 +32,7 @@ def _column(name: str) -> str:
 class ClipEntry(ShardEntry):
     """A file of clips."""
 
-    path: Annotated[Name, AfterValidator(_inside)]
+    path: Annotated[Name, AfterValidator(inside_its_groups)]
     frames: Count
 
 

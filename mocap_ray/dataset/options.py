@@ -42,6 +42,16 @@ class Fractions(Section):
         return self
 
 
+def plain_name(name: str) -> str:
+    """The name of a source. Raises UserError for characters that do not belong into one."""
+    if not _NAME.fullmatch(name):
+        raise UserError(
+            f"{name!r} is not the name of a source. Expected up to 64 letters, digits, dots, hyphens and "
+            "underscores, the first one a letter or a digit"
+        )
+    return name
+
+
 class SourceOptions(Section):
     """Where the recordings come from."""
 
@@ -107,12 +117,7 @@ class SourceOptions(Section):
     @field_validator("name")
     @classmethod
     def _plain(cls, name: str | None) -> str | None:
-        if name is not None and not _NAME.fullmatch(name):
-            raise UserError(
-                f"{name!r} is not the name of a source. Expected up to 64 letters, digits, dots, hyphens and "
-                "underscores, the first one a letter or a digit"
-            )
-        return name
+        return name if name is None else plain_name(name)
 
     @field_validator("axes")
     @classmethod

@@ -71,7 +71,7 @@ class ShardFile:
             raise DataSetError(
                 f"{self.where}: {counted(rows, 'row')}, but the manifest lists {shard.rows}. {REMEDY}"
             )
-        for field in schema.schema(columns):
+        for field in self.fields(columns):
             at = found.get_field_index(field.name)
             if at < 0 and field.name in schema.ADDED:
                 continue  # from an earlier version: `_filled`
@@ -80,6 +80,10 @@ class ShardFile:
                 raise DataSetError(
                     f"{self.where}: the column '{field.name}' {what}. Expected {field.type}. {REMEDY}"
                 )
+
+    def fields(self, columns: Sequence[str]) -> pa.Schema:
+        """The columns that the file must have."""
+        return schema.schema(columns)
 
     def __enter__(self) -> ShardFile:
         return self

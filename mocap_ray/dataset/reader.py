@@ -15,8 +15,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -25,15 +24,15 @@ from jaxtyping import Float
 from pydantic_core import from_json
 
 from mocap_ray.dataset import schema
-from mocap_ray.dataset.manifest import ClipEntry, ClipManifest
-from mocap_ray.dataset.parquet import Shard, ShardFile, contiguous, group_of, owned
+from mocap_ray.dataset.manifest import ClipManifest
+from mocap_ray.dataset.parquet import ShardFile, contiguous, group_of, owned
 from mocap_ray.dataset.recipe import recipes_of
-from mocap_ray.dataset.views import ClipView, DataSetError, Statistics, not_written
+from mocap_ray.dataset.sharded import ShardedSet, listed_shards
+from mocap_ray.dataset.views import ClipView, DataSetError, Statistics, not_written, product_of
 from mocap_ray.motion.clip import Caption
 from mocap_ray.npz import NpzError, open_npz
 from mocap_ray.shards.manifest import NAME as MANIFEST
 from mocap_ray.shards.manifest import parse_manifest
-from mocap_ray.shards.recipe import Recipes
 from mocap_ray.storage import Place, place
 
 if TYPE_CHECKING:
@@ -57,17 +56,27 @@ def open(root: str | os.PathLike[str]) -> DataSet:
 
     Raises:
         DataSetError: no folder, no manifest (an unfinished run, or not a data set), a manifest that cannot
-            be read, or one of a newer format.
+            be read, or one of a newer format; or a data set of single poses.
     """
-    where = place(root)
-    try:
-        data = where.read(MANIFEST)
-    except (FileNotFoundError, NotADirectoryError):
-        raise _no_manifest(where) from None
+    where, data = read_manifest(root)
+    if product_of(data) != "clips":
+        raise DataSetError(
+            f"{where.uri}: a data set of single poses, without motion: it has no clips, features or joints to play, "
+            "show or export. Priors are trained and judged on it: mocap-ray train gaussian_prior --override "
+            f"data.root={where.uri}. In Python, mocap_ray.open_poses reads it."
+        )
     found = parse_manifest(data, ClipManifest, version=schema.SCHEMA_VERSION, out=where, error=DataSetError)
     values = from_json(data)
-    recipes = recipes_of(values["recipe"])
-    return DataSet(where, values, tuple(_shard(entry, recipes) for entry in found.shards))
+    return DataSet(where, values, listed_shards(found.shards, recipes_of(values["recipe"])))
+
+
+def read_manifest(root: str | os.PathLike[str]) -> tuple[Place, bytes]:
+    """The place of a data set of any kind, and its manifest. Raises DataSetError."""
+    where = place(root)
+    try:
+        return where, where.read(MANIFEST)
+    except (FileNotFoundError, NotADirectoryError):
+        raise _no_manifest(where) from None
 
 
 def _no_manifest(where: Place) -> DataSetError:
@@ -89,24 +98,8 @@ def _no_manifest(where: Place) -> DataSetError:
     )
 
 
-def _shard(entry: ClipEntry, recipes: Recipes) -> Shard:
-    """A manifest entry; dataset and split come from the Hive parts of its path, the domain from its source."""
-    parts = dict(part.split("=", 1) for part in entry.path.split("/") if "=" in part)
-    source = entry.source or next(iter(recipes.sources), "")
-    settings = recipes.sources[source].settings if source in recipes.sources else {}
-    return Shard(
-        entry.path,
-        unquote(parts["dataset"]),
-        unquote(parts["split"]),
-        entry.rows,
-        entry.frames,
-        source,
-        str(settings.get("domain", source)),
-    )
-
-
 @dataclass(frozen=True)
-class DataSet:
+class DataSet(ShardedSet):
     """A finished data set, as returned by `open`. Holds no open files, so it can be pickled and copied.
 
     Attributes:
@@ -115,12 +108,8 @@ class DataSet:
         shards: the files that the manifest lists, in its order.
     """
 
-    place: Place
-    manifest: dict[str, Any]
-    shards: tuple[Shard, ...]
-
-    def __len__(self) -> int:
-        return sum(s.rows for s in self.shards)
+    item = "clip_id"
+    """The column that names where a pose comes from."""
 
     def __repr__(self) -> str:
         return (
@@ -141,33 +130,6 @@ class DataSet:
     def plain_columns(self) -> tuple[str, ...]:
         """Columns with one value per clip; they are small and always read."""
         return PLAIN_COLUMNS
-
-    @cached_property
-    def recipes(self) -> Recipes:
-        """The settings that made the data set: those that its sources share, and those of each source."""
-        return recipes_of(self.manifest["recipe"])
-
-    @property
-    def sources(self) -> tuple[str, ...]:
-        """The sources of the data set, by name."""
-        return tuple(sorted(self.recipes.sources))
-
-    @property
-    def domains(self) -> tuple[str, ...]:
-        """Domains that have clips; several sources may share one."""
-        return tuple(sorted({s.domain for s in self.shards}))
-
-    @property
-    def splits(self) -> tuple[str, ...]:
-        """Splits that have clips, train, val and test first."""
-        found = {s.split for s in self.shards}
-        usual = [name for name in ("train", "val", "test") if name in found]
-        return (*usual, *sorted(found - set(usual)))
-
-    @property
-    def datasets(self) -> tuple[str, ...]:
-        """Sub-datasets that have clips."""
-        return tuple(sorted({s.dataset for s in self.shards}))
 
     @cached_property
     def statistics(self) -> Statistics:
@@ -224,28 +186,6 @@ class DataSet:
             part = part.append_column(name, pa.repeat(pa.scalar(value), len(part)))
         return part.replace_schema_metadata(None)
 
-    def selected(
-        self, *, split: str | None = None, dataset: str | None = None, domain: str | None = None
-    ) -> tuple[int, ...]:
-        """Numbers of the shards of a split, sub-dataset and domain; all by default.
-
-        Raises:
-            DataSetError: no clip has that split, sub-dataset or domain; says which exist.
-        """
-        wanted = {"split": split, "dataset": dataset, "domain": domain}
-        for (kind, name), known in zip(
-            wanted.items(), (self.splits, self.datasets, self.domains), strict=True
-        ):
-            if name is not None and name not in known:
-                raise DataSetError(
-                    f"{self.place.uri}: no {kind} '{name}'. Expected one of: {', '.join(known) or 'none'}."
-                )
-        return tuple(
-            k
-            for k, s in enumerate(self.shards)
-            if all(name is None or getattr(s, kind) == name for kind, name in wanted.items())
-        )
-
     def checked_columns(self, columns: Sequence[str] | None) -> tuple[str, ...]:
         """`columns`; None means all that were written. Raises DataSetError for a column that was not written."""
         if columns is None:
@@ -263,6 +203,14 @@ class DataSet:
             OSError: it cannot be read.
         """
         return ShardFile(self.place, self.shards[number], self.columns)
+
+    def most_poses(self, number: int) -> int:
+        """Upper bound on the poses of a shard: a clip has at most one more than rows of features."""
+        return self.shards[number].frames + self.shards[number].rows
+
+    def needed(self, parts: Sequence[str] | None = None) -> tuple[str, ...]:
+        """Columns that must be true where these parts of a pose are wanted: none, since a clip gives all of them."""
+        return ()
 
     def __iter__(self) -> Iterator[ClipView]:
         return self.clips()

@@ -9,12 +9,27 @@ import numpy as np
 from jaxtyping import Float
 
 from mocap_ray.dataset import schema
+from mocap_ray.documents import Document
 from mocap_ray.errors import UserError
 from mocap_ray.motion.clip import Caption
 
 
 class DataSetError(UserError):
     """The folder is not a finished data set, or the data set lacks what was requested."""
+
+
+class _Kind(Document):
+    """The key of a manifest that says what its rows are; without it, they are clips."""
+
+    product: str = "clips"
+
+
+def product_of(manifest: bytes) -> str:
+    """What the rows of a data set are: `clips`, or `poses`. A damaged manifest counts as one of clips."""
+    try:
+        return _Kind.model_validate_json(manifest).product
+    except ValueError:
+        return "clips"
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -3,7 +3,7 @@
 An .npz is a zip archive of .npy members. For a short recording, the `zipfile` module takes longer than reading the
 numbers; it copies stored members and cannot read ranges of a remote object. So the end record and the central
 directory are parsed here. Every size that a file declares is checked against its real size before memory is
-allocated, and object arrays are refused, never unpickled.
+allocated. Object arrays are never unpickled here: `read` refuses them, and `pickled` gives their bytes for `pickles`.
 
 Invalid content raises `NpzError`; failures of the disk or the network raise OSError, which the caller may retry.
 """

@@ -9,10 +9,11 @@ from types import TracebackType
 import numpy as np
 
 from mocap_ray.npz import npy
-from mocap_ray.npz.directory import DEFLATED, Member, directory, packed_bytes
+from mocap_ray.npz.directory import DEFLATED, INFLATED_LIMIT, Member, directory, packed_bytes
 from mocap_ray.npz.errors import NpzError
 from mocap_ray.npz.sources import ByteSource, Mapped, Remote
 from mocap_ray.storage import Place
+from mocap_ray.wording import byte_size
 
 _PEEK = npy.HEADER_LIMIT + 12
 
@@ -81,6 +82,35 @@ class NpzFile:
                 (object array), bad_shape (the declared shape contradicts the number of bytes).
             OSError: the disk or the network failed; a retry may help.
         """
+        member, content = self._content(name)
+        return npy.array(name, content, npy.header(name, content, member.size))
+
+    def pickled(self, name: str, *, most: int = INFLATED_LIMIT) -> bytes | None:
+        """The pickle in a member that holds an object array, unread; None if the member holds numbers or text.
+
+        `pickles.load` reads it without running its code. The checksum is verified.
+
+        Args:
+            name: of the member.
+            most: bytes that it may have; a larger one is refused before it is read.
+
+        Raises:
+            NpzError: as `read` does, or the member is too large.
+            OSError: the disk or the network failed; a retry may help.
+        """
+        if not self.describe(name).dtype.hasobject:
+            return None
+        member = self._member(name)
+        if member.size > most:
+            raise NpzError(
+                "unreadable",
+                f"'{name}' is a pickle of {byte_size(member.size)}. Expected at most {byte_size(most)}; split the file",
+            )
+        member, content = self._content(name)
+        return bytes(content[npy.header(name, content, member.size).start :])
+
+    def _content(self, name: str) -> tuple[Member, memoryview]:
+        """A member and its bytes, inflated and checked."""
         member = self._member(name)
         content = packed_bytes(self._source, member)
         if member.method == DEFLATED:
@@ -90,7 +120,7 @@ class NpzFile:
                 raise NpzError("unreadable", f"'{name}' does not inflate to its declared {member.size} bytes")
         if zlib.crc32(content) != member.crc:
             raise NpzError("unreadable", f"the checksum of '{name}' does not fit its bytes: it is damaged")
-        return npy.array(name, content, npy.header(name, content, member.size))
+        return member, content
 
     def _member(self, name: str) -> Member:
         member = self.members.get(name)

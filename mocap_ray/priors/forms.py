@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from mocap_ray.dataset.single.instances import PARTS
 from mocap_ray.errors import UserError
 from mocap_ray.priors.rotations import canonical, matrix_from_6d
 from mocap_ray.skeleton import SMPLX_JOINTS, TO_SMPLX
@@ -49,6 +50,12 @@ def joint_indices(joints: JointChoice) -> tuple[int, ...]:
     if not joints or len(set(joints)) < len(joints):
         raise UserError("joints: expected a list of at least one joint name, without repetition.")
     return tuple(sorted(SMPLX_JOINTS.index(name) for name in joints))
+
+
+def parts_of(joints: JointChoice) -> tuple[str, ...]:
+    """The parts of a pose that these joints are in; a pose has to give them to be trained on or judged."""
+    chosen = set(joint_indices(joints))
+    return tuple(name for name, part in PARTS.items() if not chosen.isdisjoint(range(part.start, part.stop)))
 
 
 def form_of(poses: Tensor) -> tuple[Literal["rotvec", "matrix", "6d"], int]:

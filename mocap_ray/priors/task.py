@@ -15,11 +15,18 @@ from pydantic import field_validator
 from torch import Tensor
 
 from mocap_ray import priors
-from mocap_ray.dataset.poses import COLUMN, ROW_BYTES, PoseRows, manifest_hash, pose_rows
-from mocap_ray.dataset.reader import DataSet, open
+from mocap_ray.dataset.poses import (
+    COLUMN,
+    ROW_BYTES,
+    PoseRows,
+    Source,
+    manifest_hash,
+    open_source,
+    pose_rows,
+)
 from mocap_ray.dataset.views import DataSetError
 from mocap_ray.priors import Coordinates, Prior, PriorConfig
-from mocap_ray.priors.forms import joint_indices
+from mocap_ray.priors.forms import joint_indices, parts_of
 from mocap_ray.priors.movement import require_movement
 from mocap_ray.priors.pictures import sample_sheet
 from mocap_ray.priors.prior import ClosedForm
@@ -85,7 +92,7 @@ class PoseTask(TrainingTask[Prior]):
     def check(self) -> Facts:
         """Read sizes from the manifest. Raises DataSetError."""
         data = self.data
-        source = open(data.root)
+        source = open_source(data.root)
         source.checked_columns([COLUMN])
         rows = pose_rows(source, split=data.train, dataset=data.dataset, domain=data.domain)
         if not rows:
@@ -99,20 +106,23 @@ class PoseTask(TrainingTask[Prior]):
 
     def look(self) -> None:
         """Refuse joints that do not move, such as missing hands. Raises UserError."""
-        data = self.data
-        require_movement(PoseRows(data.root, data.train, data.dataset, data.domain), data.joints)
+        require_movement(self._rows(self.data.train), self.data.joints)
 
-    def _val_rows(self, source: DataSet) -> int:
+    def _rows(self, split: str) -> PoseRows:
+        data = self.data
+        return PoseRows(data.root, split, data.dataset, data.domain, parts=parts_of(data.joints))
+
+    def _val_rows(self, source: Source) -> int:
         if self.data.val not in source.splits:
             return 0
         return pose_rows(source, split=self.data.val, dataset=self.data.dataset, domain=self.data.domain)
 
     def rows(self, role: Role) -> PoseRows | None:
-        """The frames of all clips with poses."""
+        """The frames of all clips with poses; or the single poses that give all joints that are modelled."""
         data = self.data
-        if role == "val" and data.val not in open(data.root).splits:
+        if role == "val" and data.val not in open_source(data.root).splits:
             return None
-        return PoseRows(data.root, data.train if role == "train" else data.val, data.dataset, data.domain)
+        return self._rows(data.train if role == "train" else data.val)
 
     def groups(self) -> Mapping[str, int]:
         """The subjects of the splits for folds. Raises DataSetError."""
@@ -123,13 +133,19 @@ class PoseTask(TrainingTask[Prior]):
         data, source = self.data, self._source
         splits = data.fold_splits or tuple(s for s in (data.train, data.val) if s in source.splits)
         return PoseRows(
-            data.root, splits, data.dataset, data.domain, subjects=frozenset(groups), opened=source
+            data.root,
+            splits,
+            data.dataset,
+            data.domain,
+            subjects=frozenset(groups),
+            opened=source,
+            parts=parts_of(data.joints),
         )
 
     @cached_property
-    def _source(self) -> DataSet:
+    def _source(self) -> Source:
         """The data set, whose index is then read once for all folds."""
-        return open(self.data.root)
+        return open_source(self.data.root)
 
     def model(self, sample: Float[np.ndarray, "N 55 3"]) -> Prior:
         """Build the prior on coordinates fitted to the sample."""

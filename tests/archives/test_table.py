@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from mocap_ray.archives import ARCHIVES, Archive, named_split
-from mocap_ray.config import load, shipped
+from mocap_ray.config import shipped
 from mocap_ray.dataset.options import SourceOptions
 from mocap_ray.errors import UserError
-from mocap_ray.runs.extract import ExtractConfig
+from mocap_ray.runs.extraction import load_extraction
 from mocap_ray.storage import place
 
 
@@ -23,7 +23,7 @@ def archive(request: pytest.FixtureRequest) -> Archive:
 
 
 def test_an_archive_has_a_config_of_its_own(archive: Archive) -> None:
-    configs = [load(c.name, ExtractConfig, kind="extract") for c in shipped() if c.kind == "extract"]
+    configs = [load_extraction(c.name) for c in shipped() if c.kind == "extract"]
     assert archive.name in {c.source.archive for c in configs}
 
 

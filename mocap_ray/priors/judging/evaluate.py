@@ -11,8 +11,8 @@ import torch
 from jaxtyping import Float
 from pydantic import JsonValue
 
-from mocap_ray.dataset.poses import Poses, manifest_hash, read_poses
-from mocap_ray.dataset.reader import DataSet, open
+from mocap_ray.dataset.poses import Poses, Source, manifest_hash, open_source, read_poses
+from mocap_ray.dataset.single.reader import PoseSet
 from mocap_ray.errors import UserError
 from mocap_ray.priors.judging.common_axes import common_joints, still_axes
 from mocap_ray.priors.judging.folds import HeldOut, fold_notes
@@ -20,7 +20,7 @@ from mocap_ray.priors.judging.folds import held_out as fold_of
 from mocap_ray.priors.judging.judge import judge
 from mocap_ray.priors.judging.judgement import Judgement, JudgeOptions
 from mocap_ray.priors.judging.limits import QUANTILES, Limits, limits_of
-from mocap_ray.priors.judging.notes import notes_of, trained_on
+from mocap_ray.priors.judging.notes import modelled_parts, notes_of, trained_on
 from mocap_ray.priors.judging.progress import Progress, part, silent
 from mocap_ray.priors.load import config_of, prior_of
 from mocap_ray.priors.task import WORDS
@@ -40,6 +40,14 @@ class Frame:
 
     def __str__(self) -> str:
         return f"frame {self.frame} of {self.clip}"
+
+
+@dataclass(frozen=True, slots=True)
+class SinglePose(Frame):
+    """The same of a single pose: its subject, its number among the held-out poses of the subject, its sub-dataset."""
+
+    def __str__(self) -> str:
+        return f"pose {self.frame} of {self.clip}"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -143,16 +151,20 @@ def evaluate(
     if root is None and "root" not in data:
         raise UserError(_no_data(loaded[0].where))
     root = str(root if root is not None else data["root"])
-    source = open(root)
+    source = open_source(root)
     dataset = _sub_dataset(dataset, data, source)
     train_split = data.get("train", "train")
     split = fold.name if fold else split or ("test" if "test" in source.splits else data.get("val", "val"))
     progress(0.0, "reading poses")
-    held_out = fold.read(source, dataset=dataset) if fold else read_poses(root, split=split, dataset=dataset)
-    poses, clips = torch.as_tensor(held_out.rotvecs), torch.as_tensor(held_out.clip_index)
-    trained = _training_poses(
-        [each.about for each in loaded], source, split=train_split, dataset=dataset, fold=fold
+    abouts = [each.about for each in loaded]
+    parts = modelled_parts(abouts)
+    held_out = (
+        fold.read(source, dataset=dataset, parts=parts)
+        if fold
+        else read_poses(root, split=split, dataset=dataset, parts=parts)
     )
+    poses, clips = torch.as_tensor(held_out.rotvecs), torch.as_tensor(held_out.clip_index)
+    trained = _training_poses(abouts, source, split=train_split, dataset=dataset, fold=fold, parts=parts)
     loaded_priors = [prior_of(each).to(device) for each in loaded]
     indices = [prior.coordinates.index_list for prior in loaded_priors]
     still = still_axes(poses, sorted(set().union(*indices)))
@@ -176,11 +188,13 @@ def evaluate(
                 name=name,
             ),
         )
-        judged.append(Judged(name, each.where, judgement, _frame(held_out, judgement.worst.row, datasets)))
-    notes = fold_notes(names, [each.about for each in loaded], fold=fold, split=split)
+        judged.append(
+            Judged(name, each.where, judgement, _frame(held_out, judgement.worst.row, source, datasets))
+        )
+    notes = fold_notes(names, abouts, fold=fold, split=split)
     notes += notes_of(
         {p.name: p.judgement for p in judged},
-        [each.about for each in loaded],
+        abouts,
         coordinates=[prior.coordinates for prior in loaded_priors],
         held_out=poses,
         still=still,
@@ -232,13 +246,14 @@ def learned_limits(
     own = data.get("root")
     if root is None and own is None:
         raise UserError(_no_data(loaded.where))
-    source = open(str(own if root is None else root))
+    source = open_source(str(own if root is None else root))
     train = _training_poses(
         [loaded.about],
         source,
         split=data.get("train", "train"),
         dataset=_sub_dataset(dataset, data, source),
         fold=fold_of(loaded.about) if root is None else None,
+        parts=modelled_parts([loaded.about]),
     )[0]
     found = limits_of(prior_of(loaded), torch.as_tensor(train.rotvecs), quantiles=quantiles, seed=seed)
     return short_names([str(path)], [config_of(loaded).kind])[0], found
@@ -248,7 +263,7 @@ def _no_data(where: str) -> str:
     return f"{where}: does not record the data set it was trained on. Name the data set with --data."
 
 
-def _sub_dataset(wanted: str | None, data: Mapping[str, str], source: DataSet) -> str | None:
+def _sub_dataset(wanted: str | None, data: Mapping[str, str], source: Source) -> str | None:
     """The wanted sub-dataset; without one that of the training, if the data set has it."""
     if wanted is None and data.get("dataset") in source.datasets:
         return data["dataset"]
@@ -257,11 +272,12 @@ def _sub_dataset(wanted: str | None, data: Mapping[str, str], source: DataSet) -
 
 def _training_poses(
     abouts: Sequence[Mapping[str, JsonValue]],
-    source: DataSet,
+    source: Source,
     *,
     split: str,
     dataset: str | None,
     fold: HeldOut | None,
+    parts: tuple[str, ...] | None,
 ) -> list[Poses]:
     """The training poses of each prior: of the data set it was trained on if that is where it was, else of `source`.
 
@@ -269,7 +285,7 @@ def _training_poses(
     fold, all priors are compared with the poses of the subjects that it did not hold out.
     """
     if fold is not None:
-        return [fold.read(source, dataset=dataset, trained=True)] * len(abouts)
+        return [fold.read(source, dataset=dataset, parts=parts, trained=True)] * len(abouts)
     read: dict[tuple[str, str, str | None], Poses] = {}
     found = []
     for about in abouts:
@@ -277,7 +293,7 @@ def _training_poses(
         if about.get("manifest_hash") != manifest_hash(source) and _is_at(about, data.get("root")):
             place = (data["root"], data.get("train", "train"), data.get("dataset"))
         if place not in read:
-            read[place] = read_poses(place[0], split=place[1], dataset=place[2])
+            read[place] = read_poses(place[0], split=place[1], dataset=place[2], parts=parts)
         found.append(read[place])
     return found
 
@@ -287,23 +303,23 @@ def _is_at(about: Mapping[str, JsonValue], root: str | None) -> bool:
     if root is None:
         return False
     try:
-        return manifest_hash(open(root)) == about.get("manifest_hash")
+        return manifest_hash(open_source(root)) == about.get("manifest_hash")
     except (UserError, OSError):
         return False  # moved, or on another machine
 
 
-def _datasets(source: DataSet) -> dict[str, str]:
-    """Clip -> its sub-dataset."""
+def _datasets(source: Source) -> dict[str, str]:
+    """Clip, or subject of single poses -> its sub-dataset."""
     table = source.index
-    return dict(zip(table["clip_id"].to_pylist(), table["dataset"].to_pylist(), strict=True))
+    return dict(zip(table[source.item].to_pylist(), table["dataset"].to_pylist(), strict=True))
 
 
-def _frame(poses: Poses, row: int, datasets: Mapping[str, str]) -> Frame:
+def _frame(poses: Poses, row: int, source: Source, datasets: Mapping[str, str]) -> Frame:
     """Where a row comes from; the rows of a clip are its frames in their order."""
     clip = int(poses.clip_index[row])
-    first = int(np.argmax(poses.clip_index == clip))
-    name = poses.clip_ids[clip]
-    return Frame(name, row - first, datasets.get(name, ""))
+    name, before = poses.clip_ids[clip], int((poses.clip_index[:row] == clip).sum())
+    kind = SinglePose if isinstance(source, PoseSet) else Frame
+    return kind(name, before, datasets.get(name, ""))
 
 
 def check_device(device: str) -> None:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pydantic import JsonValue
 
-from mocap_ray.dataset.poses import PoseRows, Poses, poses_of
-from mocap_ray.dataset.reader import DataSet
+from mocap_ray.dataset.poses import PoseRows, Poses, Source, poses_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +29,27 @@ class HeldOut:
         """The fold in place of the name of a split."""
         return f"fold {self.fold} of {', '.join(self.splits)}"
 
-    def read(self, source: DataSet, *, dataset: str | None, trained: bool = False) -> Poses:
-        """The poses of the held-out subjects, or of all others. Raises DataSetError."""
+    def read(
+        self,
+        source: Source,
+        *,
+        dataset: str | None,
+        parts: tuple[str, ...] | None = None,
+        trained: bool = False,
+    ) -> Poses:
+        """The poses of the held-out subjects, or of all others. Raises DataSetError.
+
+        Args:
+            source: the data set.
+            dataset: only this sub-dataset.
+            parts: as in `PoseRows`.
+            trained: whether to read the others.
+        """
         splits = tuple(split for split in self.splits if split in source.splits) or self.splits
-        rows = PoseRows(source.place.uri, splits, dataset, subjects=frozenset(self.subjects), opened=source)
+        mine = frozenset(self.subjects)
+        rows = PoseRows(source.place.uri, splits, dataset, subjects=mine, opened=source, parts=parts)
         if trained:
-            others = rows.by_subject().keys() - set(self.subjects)
-            rows = PoseRows(source.place.uri, splits, dataset, subjects=frozenset(others), opened=source)
+            rows = replace(rows, subjects=frozenset(rows.by_subject().keys() - mine))
         return poses_of(rows)
 
 

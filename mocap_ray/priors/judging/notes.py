@@ -8,8 +8,10 @@ from jaxtyping import Float
 from pydantic import JsonValue
 from torch import Tensor
 
+from mocap_ray.errors import UserError
 from mocap_ray.priors.coordinates import Coordinates
 from mocap_ray.priors.degeneracy import grouped
+from mocap_ray.priors.forms import parts_of
 from mocap_ray.priors.judging.common_axes import still_axes
 from mocap_ray.priors.judging.judgement import Judgement
 from mocap_ray.skeleton import SMPLX_JOINTS
@@ -83,6 +85,22 @@ def trained_on(about: Mapping[str, JsonValue]) -> dict[str, str]:
     config = about.get("config")
     data = config.get("data") if isinstance(config, dict) else None
     return {k: v for k, v in data.items() if isinstance(v, str)} if isinstance(data, dict) else {}
+
+
+def modelled_parts(abouts: Sequence[Mapping[str, JsonValue]]) -> tuple[str, ...] | None:
+    """The parts of a pose that these priors model together; None, all of them, if one does not say."""
+    found: dict[str, None] = {}
+    for about in abouts:
+        config = about.get("config")
+        data = config.get("data") if isinstance(config, dict) else None
+        joints = data.get("joints") if isinstance(data, dict) else None
+        if not isinstance(joints, str | list):
+            return None
+        try:
+            found |= dict.fromkeys(parts_of(joints if isinstance(joints, str) else [str(j) for j in joints]))  # type: ignore[arg-type]
+        except UserError:
+            return None
+    return tuple(found)
 
 
 def left_out_axes(coordinates: Coordinates, poses: Float[Tensor, "N 55 3"]) -> list[str]:

@@ -1,0 +1,1 @@
+"""Single poses without a time axis, from annotation files of images and plain arrays: a product of its own."""
