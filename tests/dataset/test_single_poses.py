@@ -532,6 +532,86 @@ def test_a_list_of_roots_names_files(tmp_path: Path) -> None:
         extract([path, path], tmp_path / "out")
 
 
+# Several sources.
+
+
+def two_sources(root: Path, *, flat: bool = True) -> Path:
+    """Plain arrays of bodies with subjects, and annotations of whole poses, in one data set."""
+    who = np.array([f"p{k % 4}" for k in range(40)])
+    plain(root / "a" / "train_bodies.npz", joints=21, subject=who)
+    humandata(root / "b" / "train_images.npz", smplx(20))
+    extract(root / "a", root / "out")
+    extract(root / "b", root / "out", archive="humandata", domain="images", flat_hand_mean=flat)
+    return root / "out"
+
+
+def test_a_second_source_is_added_beside_the_first(tmp_path: Path) -> None:
+    out = two_sources(tmp_path)
+    source = mocap_ray.open_poses(out)
+    assert (source.sources, source.domains) == (("humandata", "poses"), ("images", "poses"))
+    assert {name: row["poses"] for row in source.manifest["sources"] for name in [row["source"]]} == {
+        "humandata": 20,
+        "poses": 40,
+    }
+    (images,) = source.tables(domain="images")
+    assert set(images["source"].to_pylist()) == {"train_images.npz"}
+    assert len(read_poses(out, split="train", domain="images")) == 20
+    with pytest.raises(DataSetError, match=r"no domain 'x'\. Expected one of: images, poses"):
+        source.tables(domain="x")
+    card = (out / "README.md").read_text()
+    assert "## Source humandata\n\nDomain: images\n\nHumanData: https://" in card
+    assert "| a (poses) | train | 1 | 40 |" in card
+
+
+def test_the_order_of_sources_changes_no_byte_and_one_is_updated_alone(tmp_path: Path) -> None:
+    out = two_sources(tmp_path / "one")
+    extract(
+        tmp_path / "one" / "b", tmp_path / "two", archive="humandata", domain="images", flat_hand_mean=True
+    )
+    last = extract(tmp_path / "one" / "a", tmp_path / "two")
+    assert last.made == 1
+    assert files(tmp_path / "two") == files(out)
+    with pytest.raises(
+        UserError, match=r"its source humandata was made by another recipe:\n  domain: was 'images'"
+    ):
+        extract(tmp_path / "one" / "b", out, archive="humandata", flat_hand_mean=True)
+    extract(tmp_path / "one" / "b", out, archive="humandata", flat_hand_mean=True, overwrite=True)
+    assert mocap_ray.open_poses(out).domains == ("humandata", "poses")
+    assert len(mocap_ray.open_poses(out)) == 60
+
+
+def test_a_file_of_the_same_name_in_another_source_is_refused(tmp_path: Path) -> None:
+    plain(tmp_path / "in" / "train.npz")
+    extract(tmp_path / "in", tmp_path / "out")
+    with pytest.raises(UserError, match="1 file of the source mine has the name of one of the source poses"):
+        extract(tmp_path / "in", tmp_path / "out", name="mine")
+    extract(tmp_path / "in", tmp_path / "out", name="mine", dataset="Mine")
+    assert mocap_ray.open_poses(tmp_path / "out").sources == ("mine", "poses")
+    with pytest.raises(ValueError, match="is not the name of a source"):
+        extract(tmp_path / "in", tmp_path / "out", name="a b")
+
+
+def test_clips_and_single_poses_do_not_share_a_data_set(tmp_path: Path) -> None:
+    made.make(tmp_path / "clips")
+    plain(tmp_path / "in" / "train.npz")
+    with pytest.raises(UserError):
+        extract(tmp_path / "in", tmp_path / "clips")
+
+
+def test_rows_of_some_subjects(tmp_path: Path) -> None:
+    out = str(two_sources(tmp_path))
+    everyone = PoseRows(out, "train", parts=("body",)).by_subject()
+    assert everyone == {**{f"a/p{k}": 10 for k in range(4)}, **{f"b/s{k}": 4 for k in range(5)}}
+    whole = PoseRows(out, ("train",), parts=("body", "left_hand")).by_subject()
+    assert whole == {f"b/s{k}": 4 for k in range(5)}, "bodies without hands are no rows of a fold"
+    some = PoseRows(out, "train", subjects=frozenset({"a/p1", "b/s2"}), parts=("body",))
+    assert sum(some.counts.values()) == 14
+    loaded = pickle.loads(pickle.dumps(some)).load()  # as a worker of Ray has it
+    assert (len(loaded), set(loaded.item_names)) == (14, {"a/p1", "b/s2"})
+    of_domain = PoseRows(out, "train", domain="images", subjects=frozenset({"a/p1", "b/s2"}))
+    assert len(of_domain.load()) == 4
+
+
 # What reads the data set.
 
 

@@ -62,6 +62,32 @@ def test_a_prior_of_the_body_learns_from_all_poses_and_is_judged(data: Path, tmp
     assert np.isfinite(judged.priors[0].judgement.likelihood.nll)
 
 
+def test_a_fold_of_subjects_is_trained_and_judged(tmp_path: Path) -> None:
+    """Two sources: bodies of nine people, and whole poses of three more; the hands choose the latter."""
+    who = np.array([f"p{k % 9}" for k in range(180)])
+    plain(tmp_path / "a" / "train_bodies.npz", joints=21, count=180, subject=who)
+    more = np.array([f"q{k % 3}" for k in range(90)])
+    plain(tmp_path / "b" / "train_whole.npz", count=90, seed=1, subject=more)
+    extract(tmp_path / "a", tmp_path / "out")
+    extract(tmp_path / "b", tmp_path / "out", name="whole")
+    values = {
+        "model": {"kind": "gaussian_prior"},
+        "data": {"root": str(tmp_path / "out"), "folds": 3, "fold": 0, "batch_size": 16},
+        "training": {"closed_form": True, "max_epochs": 1},
+        "output": {"root": str(tmp_path / "run"), "tensorboard": False},
+    }
+    setup = TrainConfig.model_validate(values).setup()
+    assert setup.task.groups() == {"b/q0": 30, "b/q1": 30, "b/q2": 30}
+    train_locally(setup)
+    judged = evaluate([tmp_path / "run"], options=JudgeOptions(samples=60, completed=2, steps=2))
+    assert (judged.split, judged.poses, judged.clips) == ("fold 0 of train, val", 30, 1)
+    worst = judged.priors[0].worst
+    assert worst is not None
+    assert worst.dataset == "b"
+    assert str(worst) == f"pose {worst.frame} of {worst.clip}"
+    assert np.isfinite(judged.priors[0].judgement.likelihood.nll)
+
+
 @pytest.mark.slow
 def test_two_commands_from_annotations_to_a_prior(tmp_path: Path) -> None:
     """Typed as in docs/how-to/poses.md, with Ray."""
