@@ -72,7 +72,7 @@ def schema(columns: Sequence[str], *, metadata: dict[str, str] | None = None) ->
 
 def with_added(table: pa.Table, domain: str) -> pa.Table:
     """A table of an earlier version with the columns that it lacks: its domain, no names, no captions."""
-    values = {DOMAIN: domain, NAME: None, CAPTIONS: []}
+    values: dict[str, str | list[str] | None] = {DOMAIN: domain, NAME: None, CAPTIONS: []}
     for field in _PLAIN:
         if field.name in values and field.name not in table.column_names:
             table = table.append_column(field, pa.array([values[field.name]] * len(table), field.type))
