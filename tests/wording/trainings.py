@@ -12,7 +12,7 @@ import numpy as np
 import mocap_ray
 from mocap_ray.distributed.resources import Capacity, share
 from mocap_ray.runs.train import TrainConfig, TrainRay
-from mocap_ray.training.session import train_locally
+from mocap_ray.training.lockstep import train_locally
 from tests.dataset import made
 from tests.wording.scenes import House, scene
 
