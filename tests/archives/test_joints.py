@@ -83,8 +83,10 @@ def test_damaged_and_unsafe_files_are_rejected(tmp_path: Path, capfd: pytest.Cap
     whole = tmp_path / "whole.npy"
     np.save(whole, walk)
     (tmp_path / "cut.npy").write_bytes(whole.read_bytes()[:-8])
-    huge = whole.read_bytes().replace(b"(50, 22, 3), }", b"(99999999, 22, 3), }"[:14] + b"", 1)
-    (tmp_path / "huge.npy").write_bytes(huge)
+    shape, larger = b"(50, 22, 3), }      ", b"(99999999, 22, 3), }"
+    assert whole.read_bytes().count(shape) == 1
+    (tmp_path / "huge.npy").write_bytes(whole.read_bytes().replace(shape, larger))
+    (tmp_path / "header.npy").write_bytes(whole.read_bytes().replace(b"3), }", b"3),  "))
     np.save(tmp_path / "mm.npy", 1000 * walk)
     np.save(tmp_path / "point.npy", 0 * walk)
     expected = {
@@ -99,7 +101,8 @@ def test_damaged_and_unsafe_files_are_rejected(tmp_path: Path, capfd: pytest.Cap
         "no.npy": (Reason.UNREADABLE, "'joints' is not a .npy array"),
         "none.npz": (Reason.UNREADABLE, ""),
         "cut.npy": (Reason.BAD_SHAPE, "declares (50, 22, 3) of float64 but holds"),
-        "huge.npy": (Reason.UNREADABLE, "header"),
+        "huge.npy": (Reason.BAD_SHAPE, "declares (99999999, 22, 3) of float64 but holds"),
+        "header.npy": (Reason.UNREADABLE, "header"),
         "mm.npy": (Reason.BAD_VALUE, "Set source.scale to 0.001 (millimetres)"),
         "point.npy": (Reason.BAD_VALUE, "a person of 0 m from the ankles"),
     }
