@@ -11,17 +11,13 @@ from mocap_ray.archives import joints
 from mocap_ray.errors import UserError
 from mocap_ray.motion.clip import JointMotion, Reason
 from mocap_ray.records import Rejection
-from mocap_ray.skeleton import BODY_PARENTS, HUMANML3D_BONES, REST_DIRECTIONS
+from mocap_ray.skeleton import REST_JOINTS
 from mocap_ray.storage import place
 
 
 def _walk(frames: int = 50) -> np.ndarray:
     """[T, 22, 3] metres, Y up: a person who slides along X."""
-    rest = np.zeros((22, 3))
-    for joint, parent in enumerate(BODY_PARENTS):
-        if parent >= 0:
-            rest[joint] = rest[parent] + HUMANML3D_BONES[joint] * REST_DIRECTIONS[joint]
-    made = np.tile(rest + np.array([0.0, 1.0, 0.0]), (frames, 1, 1))
+    made = np.tile(REST_JOINTS + np.array([0.0, 1.0, 0.0]), (frames, 1, 1))
     made[:, :, 0] += 0.01 * np.arange(frames)[:, None]
     return made
 
