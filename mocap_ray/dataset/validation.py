@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mocap_ray.dataset.checks import Problem, ShardFindings, check_shard
+from mocap_ray.dataset.parquet import DAMAGE, checked, on_one_line
 from mocap_ray.dataset.passes import Pass, in_process
 from mocap_ray.dataset.product import CLIPS
 from mocap_ray.dataset.reader import DataSet
@@ -168,11 +169,15 @@ def _rejected(ds: DataSet, found: Sequence[ShardFindings]) -> Iterator[Problem]:
     """rejected.parquet against the manifest."""
     name = "rejected.parquet"
     try:
-        reasons = pq.read_table(pa.BufferReader(ds.place.read(name)), columns=["reason"])[
-            "reason"
-        ].to_pylist()
-    except (FileNotFoundError, pa.ArrowException, KeyError) as error:
-        yield Problem("error", "rejected", name, f"cannot be read: {str(error).splitlines()[0][:200]}")
+        data = ds.place.read(name)
+    except FileNotFoundError:
+        yield Problem("error", "rejected", name, "it is missing")
+        return
+    try:
+        with pq.ParquetFile(pa.BufferReader(data)) as file:
+            reasons = checked(file.read(["reason"], use_threads=False))["reason"].to_pylist()
+    except (*DAMAGE, KeyError) as error:  # of bytes in memory: no disk is involved
+        yield Problem("error", "rejected", name, f"cannot be read: {on_one_line(error)}")
         return
     if dict(Counter(reasons)) != ds.manifest["totals"]["rejected"]:
         yield Problem("error", "rejected", name, f"its reasons are not those that {MANIFEST} counts")
