@@ -279,6 +279,18 @@ def test_counts_and_rejections_that_are_others(damaged: Path) -> None:
     assert [p.check for p in checked(damaged).problems] == ["counts", "rejected"]
 
 
+@pytest.mark.parametrize("key", ["clips", "frames"])
+def test_counts_of_a_source_and_of_all_that_are_others(damaged: Path, key: str) -> None:
+    path = damaged / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["sources"][0][key] += 1
+    manifest["totals"][key] -= 1
+    path.write_text(json.dumps(manifest))
+    found = checked(damaged).problems
+    assert [p.check for p in found] == ["counts", "counts"]
+    assert [p.detail.partition(":")[0] for p in found] == ["totals", "amass"]
+
+
 def test_a_stray_file_is_a_warning(damaged: Path) -> None:
     path = shard_of(damaged)
     shutil.copy(path, path.with_name("0123456789abcdef.parquet"))
