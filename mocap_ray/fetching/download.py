@@ -186,8 +186,7 @@ class Downloader:
         if status in (404, 410):
             raise UserError(
                 f"{file.title}: there is no {file.address} ({status}). It has moved, or is not published any more: "
-                f"look "
-                f"at {self.site.page}, and put the new address into a copy of addresses.yaml (--addresses FILE)."
+                f"look at {self.site.page}, and put the new address into a copy of addresses.yaml (--addresses FILE)."
             )
         if status not in (200, 206, 416):
             raise UserError(
@@ -205,10 +204,8 @@ class Downloader:
     def _no_access(self, file: File, why: str) -> str:
         return (
             f"{file.title}: {why}. Either the user or the password is wrong, or you have not accepted the licence of "
-            f"this "
-            f"file yet. Open {self.site.page}, sign in, choose {file.choice!r} and accept its licence there; then run "
-            f"the "
-            "same command again. This program never accepts a licence for you."
+            f"this file yet. Open {self.site.page}, sign in, choose {file.choice!r} and accept its licence there; "
+            "then run the same command again. This program never accepts a licence for you."
         )
 
     def _given_up(self, file: File, partial: Partial, why: str) -> str:
@@ -224,8 +221,7 @@ def _open(session: SiteSession, address: str, headers: dict[str, str]) -> reques
     except requests.exceptions.SSLError:
         raise UserError(
             f"{address.partition('?')[0]}: the certificate of the site is not valid here. Check the clock, the proxy "
-            f"and "
-            "the certificates of this machine (REQUESTS_CA_BUNDLE)."
+            "and the certificates of this machine (REQUESTS_CA_BUNDLE)."
         ) from None
     except requests.exceptions.Timeout:
         raise _Again("the site does not answer") from None
@@ -278,6 +274,5 @@ def _require_space(file: File, folder: Path, total: int | None, start: int) -> N
     if need > free:
         raise UserError(
             f"{folder}: {byte_size(free)} free, and {file.title} needs {byte_size(need)} more. Free some space and "
-            f"run the "
-            "same command again."
+            "run the same command again."
         )

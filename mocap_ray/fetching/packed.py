@@ -168,8 +168,7 @@ def relative_name(raw: str, *, where: Path) -> str:
     if raw.startswith("/") or ".." in parts or "\\" in raw or (parts and parts[0][1:2] == ":"):
         raise RefusedArchive(
             f"{where}: the member {shown!r} would leave the folder. This is not an archive of its publisher: delete "
-            f"it "
-            "and download it again."
+            "it and download it again."
         )
     long = any(len(part.encode("utf-8", "surrogateescape")) > 255 for part in parts)
     if not parts or long or not raw.isprintable():

@@ -218,8 +218,8 @@ def archives_in(paths: Sequence[Path]) -> list[Path]:
                     else ""
                 )
                 raise UserError(
-                    f"{path}: no packed archive ({', '.join(ENDINGS)}).{hint} Download some first: mocap-ray archive "
-                    f"fetch"
+                    f"{path}: no packed archive ({', '.join(ENDINGS)}).{hint} "
+                    "Download some first: mocap-ray archive fetch"
                 )
             found += inside
         elif not path.is_file():
