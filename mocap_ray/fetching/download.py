@@ -128,7 +128,7 @@ class Downloader:
                     raise DownloadFailed(self._given_up(file, partial, again.why)) from None
                 if not again.at_once:
                     self._wait(file, again, failures)
-        raise DownloadFailed(self._given_up(file, partial, f"{self.patience.attempts} attempts")) from None
+        raise DownloadFailed(self._given_up(file, partial, f"{self.patience.attempts} attempts"))
 
     def _attempt(self, file: File, partial: Partial, progress: Progress) -> None:
         state = partial.state(file.address)
@@ -242,7 +242,7 @@ def _continues(response: requests.Response, start: int, state: State | None) -> 
     match = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
     if match is None or state is None or int(match[1]) != start:
         return False
-    same_size = "*" in (match[2],) or state.total is None or int(match[2]) == state.total
+    same_size = match[2] == "*" or state.total is None or int(match[2]) == state.total
     known = _validator(response)
     return same_size and (not known or not state.validator or known == state.validator)
 

@@ -7,6 +7,7 @@ and a damaged one are refused.
 from __future__ import annotations
 
 import bz2
+import calendar
 import gzip
 import io
 import lzma
@@ -328,8 +329,6 @@ def _zip(raw: _Counting, budget: _Budget) -> Iterator[tuple[Member, Content]]:
 
 def _zip_time(info: zipfile.ZipInfo) -> float:
     """Seconds since 1970, as if the time of the archive were UTC: the same on every machine."""
-    import calendar
-
     try:
         return float(calendar.timegm((*info.date_time, 0, 0, 0)))
     except (ValueError, OverflowError):
