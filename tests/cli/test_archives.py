@@ -78,7 +78,9 @@ def test_a_stopped_download_is_kept_and_resumed(tmp_path: Path, number: int, cod
         ) as process:
             until = time.monotonic() + 60
             part = tmp_path / "data" / "packed" / "SFU.tar.bz2.part"
-            while not (part.exists() and part.stat().st_size) and time.monotonic() < until:
+            while not (part.exists() and part.stat().st_size):
+                assert process.poll() is None
+                assert time.monotonic() < until
                 time.sleep(0.05)
             process.send_signal(number)
             _, said = process.communicate(timeout=60)
