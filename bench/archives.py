@@ -24,7 +24,7 @@ from mocap_ray.dataset.options import BodyOptions, MotionOptions
 from mocap_ray.dataset.process import Plan, process
 from mocap_ray.demo.standin import write_standin
 from mocap_ray.motion.clip import Clip
-from mocap_ray.skeleton import BODY_PARENTS, HUMANML3D_BONES, REST_DIRECTIONS
+from mocap_ray.skeleton import REST_JOINTS
 from mocap_ray.storage import place
 
 OUTFITS, FRAMES = 2, 120
@@ -40,9 +40,7 @@ def write_outfits(root: Path) -> None:
 
     rng = np.random.default_rng(0)
     rest = np.zeros((45, 3))
-    for joint, parent in enumerate(BODY_PARENTS):
-        if parent >= 0:
-            rest[joint] = rest[parent] + HUMANML3D_BONES[joint] * REST_DIRECTIONS[joint]
+    rest[:22] = REST_JOINTS
     faces = np.arange(3 * 13776, dtype=np.uint32).reshape(-1, 3)
     for outfit in range(OUTFITS):
         folder = root / "Part_01" / str(100_001 + outfit) / "smpl_param"

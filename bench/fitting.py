@@ -20,7 +20,7 @@ import argparse
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -106,15 +106,13 @@ def errors(task: Task, method: str, prior: Prior | None) -> list[Cell]:
 def merged(seeds: Sequence[Sequence[Cell]]) -> list[Cell]:
     """The cells of all seeds as one list."""
     return [
-        Cell(
-            first.people,
-            first.observed,
-            first.noise,
-            first.method,
-            *(tuple(getattr(c, key)[0] for c in same) for key in ("degrees", "millimetres", "weights")),
+        replace(
+            same[0],
+            degrees=tuple(c.degrees[0] for c in same),
+            millimetres=tuple(c.millimetres[0] for c in same),
+            weights=tuple(c.weights[0] for c in same),
         )
         for same in zip(*seeds, strict=True)
-        for first in same[:1]
     ]
 
 

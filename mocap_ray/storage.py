@@ -76,7 +76,7 @@ class Place:
 
     def relative(self, path: str) -> str:
         """`path`, as listed by the file system, relative to this place."""
-        return path[len(self.path) + 1 :]
+        return path[len(self.path.rstrip("/")) + 1 :]
 
     def read(self, *parts: str) -> bytes:
         """The whole file. Raises FileNotFoundError or another OSError."""

@@ -140,7 +140,7 @@ def test_torch_tensors_become_arrays_without_torchs_loader() -> None:
         assert read["t"].dtype == tensor.numpy().dtype
 
 
-class _Call:
+class Call:
     """An object that is pickled as the call of a function."""
 
     def __init__(self, function: object, *arguments: object) -> None:
@@ -166,10 +166,10 @@ COMMAND = "touch SENTINEL"
 CODE = "open('SENTINEL', 'w').close()"
 
 MALICIOUS: dict[str, tuple[bytes, str]] = {
-    "os.system": (pickle.dumps(_Call(os.system, COMMAND)), f"{os.system.__module__}.system"),
+    "os.system": (pickle.dumps(Call(os.system, COMMAND)), f"{os.system.__module__}.system"),
     "posix by protocol 0": (b"cposix\nsystem\n(S'touch SENTINEL'\ntR.", "posix.system"),
     "nt.system": (_called("nt", "system", COMMAND), "nt.system"),
-    "eval": (pickle.dumps(_Call(eval, CODE)), "builtins.eval"),
+    "eval": (pickle.dumps(Call(eval, CODE)), "builtins.eval"),
     "exec of Python 2": (b"c__builtin__\nexec\n(S\"open('SENTINEL','w')\"\ntR.", "__builtin__.exec"),
     "getattr": (_called("builtins", "getattr", "x", "upper"), "builtins.getattr"),
     "numpy.testing": (_called("numpy.testing._private.utils", "runstring", CODE), "numpy.testing._private.utils"),
@@ -190,7 +190,7 @@ MALICIOUS: dict[str, tuple[bytes, str]] = {
     "persistent id": (b"Pwhatever\n.", "whatever"),
     "a class as data": (b"cnumpy\nndarray\n.", "numpy.ndarray"),
     "hidden in an object array": (
-        pickle.dumps(np.array([_Call(os.system, COMMAND)], dtype=object)),
+        pickle.dumps(np.array([Call(os.system, COMMAND)], dtype=object)),
         f"{os.system.__module__}.system",
     ),
     "hidden in torch's storage": (

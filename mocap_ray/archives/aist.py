@@ -16,12 +16,12 @@ from types import MappingProxyType
 import numpy as np
 from pyarrow import fs as pafs
 
+from mocap_ray.archives import files
 from mocap_ray.archives.archive import Archive, PublishedLists
 from mocap_ray.archives.layouts import Unusable
-from mocap_ray.archives.pickled import Values, number, numbers, read_values, rejected
+from mocap_ray.archives.pickled import Values, number, numbers, read_values
 from mocap_ray.archives.splits import read_names
 from mocap_ray.errors import UserError
-from mocap_ray.motion.bounds import LEAST_FPS, MOST_FPS, in_range
 from mocap_ray.motion.clip import Motion, Reason
 from mocap_ray.pickles import shown_keys
 from mocap_ray.records import Recording, Rejection
@@ -101,14 +101,15 @@ def discover(place: Place, *, dataset: str | None = None) -> list[Recording]:
         dataset: name of the sub-dataset; default: AIST.
 
     Raises:
-        UserError: no such folder, or no pickle in it.
+        UserError: no such folder, no pickle in it, or an invalid `dataset`.
         OSError: the folder cannot be listed.
     """
+    files.require_dataset(dataset)
     folder = _motions(place)
     found = []
     for info in folder.files():
         path = folder.relative(info.path)
-        if path.endswith(".pkl") and not any(part.startswith(".") for part in path.split("/")):
+        if path.endswith(".pkl") and not files.is_hidden(path):
             found.append(_recording(place, folder, info, dataset or DATASET))
     if not found:
         raise UserError(_nothing_found(place, folder))
@@ -130,9 +131,8 @@ def read(
         OSError: the file cannot be read, or its size has changed since it was listed.
         UserError: `fps` or `scaling` is out of bounds.
     """
+    files.require_rate(fps)
     rate = FPS if fps is None else fps
-    if not in_range(rate):
-        raise UserError(f"source.fps {fps}: expected {LEAST_FPS:g} to {MOST_FPS:,.0f} frames per second.")
     if scaling is not None and not scaling > 0:
         raise UserError(f"source.scaling {scaling}: expected a number above 0, such as 93.8.")
     try:
@@ -140,7 +140,7 @@ def read(
         poses, trans = _arrays(values)
         scale = _scaling(values, scaling)
     except Unusable as error:
-        return rejected(recording, error)
+        return files.rejected(recording, error.reason, error.detail)
     sequence = parse_name(recording.name)
     return Motion(
         recording=recording,

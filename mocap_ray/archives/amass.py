@@ -7,20 +7,19 @@ AMASS (amass.is.tue.mpg.de) unifies optical motion capture as parameters of the 
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import PurePosixPath
 from types import MappingProxyType
 
 import numpy as np
 from pyarrow import fs as pafs
 
-from mocap_ray.archives import folders, layouts
+from mocap_ray.archives import files, folders, layouts
 from mocap_ray.archives.actions import action_of
 from mocap_ray.archives.archive import Archive, last_part
 from mocap_ray.archives.foreign_pickles import PICKLES, described_pickle
 from mocap_ray.errors import UserError
-from mocap_ray.motion.bounds import LEAST_FPS, MOST_FPS, in_range
 from mocap_ray.motion.clip import Motion, Reason
 from mocap_ray.npz import NotZipError, NpzError, NpzFile, open_npz
 from mocap_ray.records import Recording, Rejection
@@ -65,15 +64,12 @@ def discover(place: Place, *, dataset: str | None = None) -> list[Recording]:
         UserError: no such folder, no usable file in it, or an invalid `dataset`.
         OSError: the folder cannot be listed.
     """
-    shown = re.sub(r"//[^/@]*@", "//", place.uri)  # without credentials
-    if dataset is not None and not re.fullmatch(r"[^/.=][^/=]*", dataset):
-        raise UserError(f"source.dataset {dataset!r}: expected the plain name of a sub-dataset such as CMU.")
-    if place.fs.get_file_info(place.path).type == pafs.FileType.File:
-        raise UserError(f"{shown}: is a file. Expected the folder of the AMASS sub-datasets (source.root).")
+    files.require_dataset(dataset)
+    files.require_folder(place, what="the AMASS sub-datasets")
     infos = place.files()
     found = [_recording(place, info, dataset) for info in infos if _is_npz(place.relative(info.path))]
     if not found:
-        raise UserError(_nothing_found(place, shown, [place.relative(info.path) for info in infos]))
+        raise UserError(_nothing_found(place, [place.relative(info.path) for info in infos]))
     return sorted(found, key=lambda r: r.name)
 
 
@@ -96,8 +92,7 @@ def read(place: Place, recording: Recording, *, fps: float | None = None) -> Mot
         OSError: the file cannot be read, or its size has changed since it was listed.
         UserError: `fps` is out of bounds.
     """
-    if fps is not None and not in_range(fps):
-        raise UserError(f"source.fps {fps}: expected {LEAST_FPS:g} to {MOST_FPS:,.0f} frames per second.")
+    files.require_rate(fps)
     stem = PurePosixPath(recording.source).stem
     if stem == "shape" or stem.endswith("_stagei"):
         what = "a body shape" if stem == "shape" else "the placement of markers (stage I)"
@@ -113,9 +108,7 @@ def read(place: Place, recording: Recording, *, fps: float | None = None) -> Mot
         reason, detail = Reason(error.kind), error.message
     except layouts.Unusable as error:
         reason, detail = error.reason, error.detail
-    # Names and shapes in the text come from the file: drop control characters and limit the length.
-    detail = "".join(letter if letter.isprintable() else "?" for letter in detail[:600])
-    return Rejection(recording, reason, f"{recording.source}: {detail.rstrip('.')}.")
+    return files.rejected(recording, reason, detail)
 
 
 def published(recording: Recording) -> str:
@@ -178,47 +171,30 @@ def _require_motion(file: NpzFile) -> None:
 
 
 def _is_npz(path: str) -> bool:
-    return path.endswith(".npz") and not any(part.startswith(".") for part in path.split("/"))
+    return path.endswith(".npz") and not files.is_hidden(path)
 
 
 def _recording(place: Place, info: pafs.FileInfo, dataset: str | None) -> Recording:
-    source = place.relative(info.path)
-    name = source.removesuffix(".npz")
-    if dataset is not None:
-        name = f"{dataset}/{name}"
-    elif "/" not in name:
-        name = f"{PurePosixPath(place.path).name or 'archive'}/{name}"
-    first, second, *rest = name.split("/")
-    if rest:
-        pattern = _SUBJECT_IN_FOLDER.get(first)
-        match = pattern.match(second) if pattern else None
-        second = match[0] if match else second
-    else:
-        second = second.split("_")[0] or second
-    return Recording(
-        dataset=first,
-        name=name,
-        subject=f"{first}/{second}",
-        source=source,
-        size=info.size,
-        fingerprint=str(info.mtime_ns),
-    )
+    found = files.named(place, info, dataset)
+    folders_below = found.name.split("/")[1:-1]
+    pattern = _SUBJECT_IN_FOLDER.get(found.dataset)
+    match = pattern.match(folders_below[0]) if pattern and folders_below else None
+    return replace(found, subject=f"{found.dataset}/{match[0]}") if match else found
 
 
-def _nothing_found(place: Place, shown: str, paths: list[str]) -> str:
+def _nothing_found(place: Place, paths: list[str]) -> str:
     """The message for a folder without recordings: why there are none, and what to do."""
     if not paths and not place.exists():
-        return f"{shown}: no such folder. Expected the folder of the AMASS sub-datasets; {REGISTER}."
+        return f"{place.uri}: no such folder. Expected the folder of the AMASS sub-datasets; {REGISTER}."
     packed = [path for path in paths if path.endswith(_PACKED)]
     if packed:
-        return f"{shown}: no .npz file, but {counted(len(packed), 'packed archive')}. Unpack first: tar -xf {packed[0]}"
+        many = counted(len(packed), "packed archive")
+        return f"{place.uri}: no .npz file, but {many}. Unpack first: tar -xf {packed[0]}"
     pickles = [path for path in paths if path.endswith(PICKLES)]
     if pickles:
         what = described_pickle(place, pickles[0]) or "not a pickle either"
-        return f"{shown}: no .npz file, but {counted(len(pickles), 'pickle')}. {pickles[0]}: {what}."
-    kinds = Counter(PurePosixPath(path).suffix or "no ending" for path in paths)
-    listing = ", ".join(f"{count} {suffix}" for suffix, count in kinds.most_common(5)) or "it is empty"
-    return f"{shown}: no .npz file ({listing}). Expected AMASS files; {REGISTER}."
+        return f"{place.uri}: no .npz file, but {counted(len(pickles), 'pickle')}. {pickles[0]}: {what}."
+    return f"{place.uri}: no .npz file ({files.kinds(paths)}). Expected AMASS files; {REGISTER}."
 
 
 ARCHIVE = Archive(

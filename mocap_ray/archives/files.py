@@ -1,10 +1,10 @@
-"""What archives of one file a recording share: listing by ending, reading with a limit, rejecting in a sentence."""
+"""What archives share: listing by ending, names of recordings, reading with a limit, rejecting in a sentence."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import PurePosixPath
 
 from pyarrow import fs as pafs
@@ -40,27 +40,64 @@ def recordings(
         UserError: no such folder, no such file in it, an invalid `dataset`, or two files that would share a name.
         OSError: the folder cannot be listed.
     """
+    require_dataset(dataset)
+    require_folder(place, what=what)
     shown = without_secrets(place.uri)
+    sources = {place.relative(info.path): info for info in place.files()}
+    usable = [s for s in sources if s.lower().endswith(tuple(endings)) and not is_hidden(s)]
+    if not usable:
+        if not sources and not place.exists():
+            raise UserError(f"{shown}: no such folder. Expected the folder of {what}.")
+        raise UserError(f"{shown}: no {' or '.join(endings)} file ({kinds(sources)}). Expected {what}.")
+    made = [named(place, sources[source], dataset) for source in usable]
+    _require_own_names(shown, made)
+    return sorted(made, key=lambda r: r.name), {s: info.mtime_ns for s, info in sources.items()}
+
+
+def require_dataset(dataset: str | None) -> None:
+    """Raise UserError if `source.dataset` cannot be a part of a name."""
     if dataset is not None and not re.fullmatch(r"[^/.=][^/=]*", dataset):
         raise UserError(f"source.dataset {dataset!r}: expected the plain name of a sub-dataset such as CMU.")
+
+
+def require_folder(place: Place, *, what: str) -> None:
+    """Raise UserError if `source.root` is a file; `what` says what the folder should hold."""
     if place.fs.get_file_info(place.path).type == pafs.FileType.File:
-        raise UserError(f"{shown}: is a file. Expected the folder of {what} (source.root).")
-    infos = place.files()
-    sources = [(place.relative(info.path), info) for info in infos]
-    usable = [
-        (source, info)
-        for source, info in sources
-        if source.lower().endswith(tuple(endings)) and not any(p.startswith(".") for p in source.split("/"))
-    ]
-    if not usable:
-        if not infos and not place.exists():
-            raise UserError(f"{shown}: no such folder. Expected the folder of {what}.")
-        kinds = Counter(PurePosixPath(source).suffix or "no ending" for source, _ in sources)
-        found = ", ".join(f"{count} {suffix}" for suffix, count in kinds.most_common(5)) or "it is empty"
-        raise UserError(f"{shown}: no {' or '.join(endings)} file ({found}). Expected {what}.")
-    made = [recording(place, source, info, dataset) for source, info in usable]
-    _require_own_names(shown, made)
-    return sorted(made, key=lambda recording: recording.name), {s: info.mtime_ns for s, info in sources}
+        raise UserError(
+            f"{without_secrets(place.uri)}: is a file. Expected the folder of {what} (source.root)."
+        )
+
+
+def is_hidden(source: str) -> bool:
+    """Whether the name of a file or of a folder above it starts with a dot.
+
+    >>> is_hidden("CMU/._01.npz"), is_hidden("CMU/01.npz")
+    (True, False)
+    """
+    return any(part.startswith(".") for part in source.split("/"))
+
+
+def kinds(sources: Iterable[str]) -> str:
+    """The most common endings of files with their numbers, for messages.
+
+    >>> kinds(["a.zip", "b.zip", "LICENSE"])
+    '2 .zip, 1 no ending'
+    """
+    counts = Counter(PurePosixPath(source).suffix or "no ending" for source in sources)
+    return ", ".join(f"{count} {suffix}" for suffix, count in counts.most_common(5)) or "it is empty"
+
+
+def named(place: Place, info: pafs.FileInfo, dataset: str | None) -> Recording:
+    """A file as a recording, with the name, sub-dataset and subject that `recordings` describes."""
+    source = place.relative(info.path)
+    name = str(PurePosixPath(source).with_suffix(""))
+    if dataset is not None:
+        name = f"{dataset}/{name}"
+    elif "/" not in name:
+        name = f"{PurePosixPath(place.path).name or 'archive'}/{name}"
+    first, second, *rest = name.split("/")
+    subject = second if rest else second.split("_")[0] or second
+    return Recording(first, name, f"{first}/{subject}", source, info.size, str(info.mtime_ns))
 
 
 def content(place: Place, recording: Recording, *, most: int) -> bytes:
@@ -75,18 +112,33 @@ def content(place: Place, recording: Recording, *, most: int) -> bytes:
             Reason.BAD_SHAPE,
             f"{byte_size(recording.size)}. Expected at most {byte_size(most)}; cut the recording",
         )
+    return whole(place, recording)
+
+
+def whole(place: Place, recording: Recording) -> bytes:
+    """The bytes of a recording's file, whose size the caller has checked. Raises OSError as `content` does."""
     data = place.read(recording.source)
     if len(data) != recording.size:
         raise OSError(
-            f"{recording.source}: {counted(len(data), 'byte')}, but {recording.size:,} when it was listed"
+            f"{recording.source}: {counted(len(data), 'byte')}, but {recording.size:,} were listed: it changed since. "
+            "Run again."
         )
     return data
 
 
-def rejected(recording: Recording, reason: Reason, detail: str) -> Rejection[Recording]:
-    """A rejection; the detail may have names from the file: no control characters, and a limited length."""
-    plain = "".join(letter if letter.isprintable() else "?" for letter in detail[:600])
-    return Rejection(recording, reason, f"{recording.source}: {plain.rstrip('.')}.")
+def rejected(
+    recording: Recording, reason: Reason, detail: str, *, source: str | None = None
+) -> Rejection[Recording]:
+    """A rejection; names and shapes in its text come from the file, so it is cleaned and shortened.
+
+    Args:
+        recording: the recording.
+        reason: the kind of fault.
+        detail: what is wrong, without the name of the file; 600 characters of it are kept.
+        source: the file in the recording that is to blame; default: the recording's own.
+    """
+    text = f"{source or recording.source}: {detail[:600].rstrip('.')}."
+    return Rejection(recording, reason, "".join(c if c.isprintable() else "?" for c in text))
 
 
 def require_rate(fps: float | None) -> None:
@@ -105,19 +157,7 @@ def whole_rate(fps: float) -> float:
     return float(whole) if abs(fps - whole) <= 1e-4 * fps else fps
 
 
-def recording(place: Place, source: str, info: pafs.FileInfo, dataset: str | None) -> Recording:
-    """One file below `place` as a recording; see `recordings`."""
-    name = str(PurePosixPath(source).with_suffix(""))
-    if dataset is not None:
-        name = f"{dataset}/{name}"
-    elif "/" not in name:
-        name = f"{PurePosixPath(place.path).name or 'archive'}/{name}"
-    first, second, *rest = name.split("/")
-    subject = second if rest else second.split("_")[0] or second
-    return Recording(first, name, f"{first}/{subject}", source, info.size, str(info.mtime_ns))
-
-
-def _require_own_names(shown: str, made: Sequence[Recording]) -> None:
+def _require_own_names(uri: str, made: Sequence[Recording]) -> None:
     """Raise UserError if two files differ in their endings alone."""
     sources: dict[str, list[str]] = {}
     for recording in made:
@@ -126,6 +166,6 @@ def _require_own_names(shown: str, made: Sequence[Recording]) -> None:
     if doubles:
         name, found = next(iter(doubles.items()))
         raise UserError(
-            f"{shown}: {listed(found)} would both be the recording {name} ({counted(len(doubles), 'such name')}). "
+            f"{uri}: {listed(found)} would both be the recording {name} ({counted(len(doubles), 'such name')}). "
             "Keep one of them there, and move the other to another folder."
         )

@@ -10,7 +10,7 @@ from mocap_ray.archives.actions import action_of
 from mocap_ray.archives.archive import Archive
 from mocap_ray.archives.layouts import Unusable
 from mocap_ray.archives.orientation import to_y_up
-from mocap_ray.archives.rigs.transfer import require_size, stature
+from mocap_ray.archives.rigs.transfer import require_stature, stature
 from mocap_ray.errors import UserError
 from mocap_ray.motion.clip import JointMotion, Reason
 from mocap_ray.npz import NpzError, NpzFile, npy, open_npz
@@ -134,7 +134,7 @@ def _require_person(joints: Float[np.ndarray, "T 22 3"], scale: float) -> None:
     some = some[np.isfinite(some).all(axis=(1, 2))]
     if len(some):
         sizes = [stature(body) for body in some]
-        require_size(some[np.argsort(sizes)[len(sizes) // 2]], scale)
+        require_stature(some[np.argsort(sizes)[len(sizes) // 2]], scale)
 
 
 ARCHIVE = Archive(

@@ -21,11 +21,11 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 from pyarrow import fs as pafs
 
+from mocap_ray.archives import files
 from mocap_ray.archives.archive import Archive
 from mocap_ray.archives.layouts import Unusable
-from mocap_ray.archives.pickled import rejected, require_size, unusable_pickle
+from mocap_ray.archives.pickled import require_size, unusable_pickle
 from mocap_ray.errors import UserError
-from mocap_ray.motion.bounds import LEAST_FPS, MOST_FPS, in_range
 from mocap_ray.motion.clip import JointMotion, Reason
 from mocap_ray.pickles import AlikePickles, NoSuchKey
 from mocap_ray.records import Recording, Rejection
@@ -74,17 +74,14 @@ def discover(place: Place, *, dataset: str | None = None) -> list[Recording]:
         dataset: name of the sub-dataset if `place` is its folder; becomes the first part of each name.
 
     Raises:
-        UserError: no such folder, or no `smpl_param` in it.
+        UserError: no such folder, no `smpl_param` in it, or an invalid `dataset`.
         OSError: a folder cannot be listed.
     """
-    kind = place.fs.get_file_info(place.path).type
-    if kind == pafs.FileType.File:
-        raise UserError(
-            f"{place.uri}: is a file. Expected the folder of the parts of MVHumanNet (source.root)."
-        )
+    files.require_dataset(dataset)
+    files.require_folder(place, what="the parts of MVHumanNet")
     found = sorted(_folders(place))
     if not found:
-        raise UserError(_nothing_found(place, kind))
+        raise UserError(_nothing_found(place))
     make = partial(_recording, place, dataset)
     return sorted(_mapped(place, make, found), key=lambda r: r.name)
 
@@ -105,9 +102,8 @@ def read(
         OSError: a file cannot be read, or the folder has changed since it was listed.
         UserError: `fps` is out of bounds.
     """
+    files.require_rate(fps)
     rate = FPS if fps is None else fps
-    if not in_range(rate):
-        raise UserError(f"source.fps {fps}: expected {LEAST_FPS:g} to {MOST_FPS:,.0f} frames per second.")
     frames = _frames(place, recording.source)
     if _fingerprint(frames) != recording.fingerprint:
         raise OSError(f"{recording.source}: its files have changed since they were listed.")
@@ -115,9 +111,10 @@ def read(
         frames = _in_order(frames)
         joints = _joints(place, recording.source, frames)
     except _BadFrame as bad:
-        return rejected(recording, bad.why, source=f"{recording.source}/{bad.name}")
+        at = f"{recording.source}/{bad.name}"
+        return files.rejected(recording, bad.why.reason, bad.why.detail, source=at)
     except Unusable as error:
-        return rejected(recording, error)
+        return files.rejected(recording, error.reason, error.detail)
     pelvis = joints[:, 0]
     whole = np.isfinite(pelvis).all(axis=-1)
     return JointMotion(
@@ -300,9 +297,9 @@ def _recording(place: Place, dataset: str | None, source: str) -> Recording:
     )
 
 
-def _nothing_found(place: Place, kind: pafs.FileType) -> str:
+def _nothing_found(place: Place) -> str:
     """The message for a folder without recordings."""
-    if kind == pafs.FileType.NotFound and not place.names():
+    if not place.exists() and not place.names():
         return f"{place.uri}: no such folder. Expected the folder of the parts of MVHumanNet; {REGISTER}."
     if PurePosixPath(place.path).name == FRAMES:
         return f"{place.uri}: the frames of one recording. Use the folder above it as source.root."

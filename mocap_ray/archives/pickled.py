@@ -7,11 +7,12 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from mocap_ray.archives import files
 from mocap_ray.archives.layouts import Unusable
 from mocap_ray.errors import UserError
 from mocap_ray.motion.clip import Reason
 from mocap_ray.pickles import UnsafePickle, load, shown_keys
-from mocap_ray.records import Recording, Rejection
+from mocap_ray.records import Recording
 from mocap_ray.storage import Place
 from mocap_ray.wording import byte_size
 
@@ -32,13 +33,8 @@ def read_values(place: Place, recording: Recording, *, most: int) -> Values:
         OSError: the file cannot be read, or its size has changed since it was listed.
     """
     require_size(recording.size, most)
-    data = place.read(recording.source)
-    if len(data) != recording.size:
-        raise OSError(
-            f"{recording.source}: {len(data)} bytes, but {recording.size} were listed. The file is being changed."
-        )
     try:
-        values = load(data, where=recording.source)
+        values = load(files.whole(place, recording), where=recording.source)
     except UserError as error:
         raise unusable_pickle(error, recording.source) from error
     if not isinstance(values, dict):
@@ -61,18 +57,6 @@ def unusable_pickle(error: UserError, where: str) -> Unusable:
     """
     reason = Reason.UNSAFE if isinstance(error, UnsafePickle) else Reason.UNREADABLE
     return Unusable(reason, str(error).removeprefix(f"{where}: "))
-
-
-def rejected(recording: Recording, error: Unusable, *, source: str | None = None) -> Rejection[Recording]:
-    """The rejection of a recording; names and shapes in its text come from the file, so it is cleaned and shortened.
-
-    Args:
-        recording: the recording.
-        error: why it cannot be used.
-        source: the file in it that is to blame; default: the recording's own.
-    """
-    text = f"{source or recording.source}: {error.detail[:600].rstrip('.')}."
-    return Rejection(recording, error.reason, "".join(c if c.isprintable() else "?" for c in text))
 
 
 def numbers(values: Values, key: str) -> np.ndarray:

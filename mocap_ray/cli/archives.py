@@ -27,8 +27,7 @@ Timeout = Annotated[
 ]
 LOGIN = (
     "User and password come from the environment ({user}, {password}) or are asked for on the terminal. They are sent "
-    "to "
-    "the site alone, and never written or printed. You accept the licence on the site yourself; no command does it "
+    "to the site alone, and never written or printed. You accept the licence on the site yourself; no command does it "
     "for you."
 )
 
@@ -55,8 +54,7 @@ def archive_list(addresses: Addresses = None) -> None:
     "  mocap-ray archive fetch subset --manual\n\n"
     + LOGIN.format(user="MOCAP_RAY_AMASS_USER", password="MOCAP_RAY_AMASS_PASSWORD")
     + "\n\nRun the same command again after a lost connection or Ctrl-C: it resumes. A file has its final name only "
-    "when "
-    "it is complete and was read through.",
+    "when it is complete and was read through.",
 )
 def archive_fetch(
     names: Annotated[
@@ -137,8 +135,7 @@ def archive_unpack(
     epilog="\b\nExamples:\n  mocap-ray archive check /data/amass --body /data/body_models\n"
     "  mocap-ray archive check /data/amass --json > amass.json\n\n"
     "Exit code 0 if no file is damaged, every known sub-dataset that is there has about its usual number of "
-    "sequences, "
-    "and every sequence has a body model; else 1.",
+    "sequences, and every sequence has a body model; else 1.",
 )
 def archive_check(
     root: Annotated[

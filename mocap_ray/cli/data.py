@@ -27,7 +27,7 @@ export_app = typer.Typer(help="Write the folders that existing trainers read.", 
 
 CONFIG_HELP = (
     "Path of a YAML file, or the name of one in configs/extract: amass, humanml3d, flowmimic, aist, "
-    "mvhumannet, bvh, joints, humandata, poses."
+    "bvh, joints, mvhumannet, humandata, poses."
 )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from itertools import groupby
 from pathlib import Path
 
@@ -26,7 +27,10 @@ KEPT = "What is downloaded so far is kept. Run the same command again: it resume
 
 
 def fetch(files: Sequence[File], catalogue: Catalogue, folder: Path) -> list[Path]:
-    """Download files with the user's own login, one after the other; prints the licences first."""
+    """Download files with the user's own login, one after the other; prints the licences first.
+
+    The login of a site is asked for only if a file of it is not there yet.
+    """
     out = console()
     for key in dict.fromkeys(file.site for file in files):
         site = catalogue.sites[key]
@@ -38,13 +42,17 @@ def fetch(files: Sequence[File], catalogue: Catalogue, folder: Path) -> list[Pat
     paths: list[Path] = []
     with stoppable(KEPT), lock(place(folder), what="folder of downloads", instead="--out"):
         for key, group in groupby(sorted(files, key=lambda f: f.site), key=lambda f: f.site):
-            session = SiteSession(ask_login(key, catalogue.sites[key]), timeout_s=Patience().timeout_s)
-            notify: Callable[[str], None] = lambda text: say(console(stderr=True), text)  # noqa: E731
-            downloader = Downloader(session, catalogue.sites[key], Patience(), notify)
-            for file in group:
-                paths.append(_one(downloader, file, folder, out))
-            session.close()
+            own, site, patience = list(group), catalogue.sites[key], Patience()
+            is_there = all((folder / file.name).exists() for file in own)
+            login = None if is_there else ask_login(key, site)
+            with closing(SiteSession(login, timeout_s=patience.timeout_s)) as session:
+                downloader = Downloader(session, site, patience, _notify)
+                paths += [_one(downloader, file, folder, out) for file in own]
     return paths
+
+
+def _notify(text: str) -> None:
+    say(console(stderr=True), text)
 
 
 def _one(downloader: Downloader, file: File, folder: Path, out: Console) -> Path:
@@ -80,7 +88,7 @@ def fetch_by_hand(
             folder,
             timeout_s=timeout_s,
             found=lambda file, path: say(out, f"{path}: {byte_size(path.stat().st_size)}, complete"),
-            notify=lambda text: say(console(stderr=True), text),
+            notify=_notify,
         )
 
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mocap_ray.dataset import schema
-from mocap_ray.dataset.parquet import contiguous
+from mocap_ray.dataset.parquet import DAMAGE, checked, contiguous, on_one_line
 from mocap_ray.dataset.reader import DataSet
 from mocap_ray.motion import kernels
 from mocap_ray.motion.features import GROUPS, WIDTH
@@ -99,9 +99,9 @@ def check_shard(ds: DataSet, number: int) -> ShardFindings:
             found.problems += _of_schema(file.schema_arrow, ds, number)
             if not any(p.check == "schema" for p in found.problems):
                 _read(file, ds, found)
-    except (pa.ArrowException, OSError) as error:  # of bytes in memory: no disk is involved
-        first = (str(error).splitlines() or [type(error).__name__])[0].rstrip(". ")[:200]
-        found.problems.append(Problem("error", "unreadable", shard.path, f"not a Parquet file: {first}"))
+    except DAMAGE as error:  # of bytes in memory: no disk is involved
+        text = f"not a Parquet file: {on_one_line(error)}"
+        found.problems.append(Problem("error", "unreadable", shard.path, text))
         return found
     for what, count, listed in (
         ("row", len(found.clip_ids), shard.rows),
@@ -127,8 +127,7 @@ def _of_schema(found: pa.Schema, ds: DataSet, number: int) -> Iterator[Problem]:
     origin = ds.recipes.origin(shard.source)
     if not old and origin is not None:
         metadata = found.metadata or {}
-        written = {key: metadata.get(f"mocap_ray.{key}".encode(), b"").decode() for key in asdict(origin)}
-        if written != asdict(origin):
+        if any(metadata.get(f"mocap_ray.{k}".encode()) != v.encode() for k, v in asdict(origin).items()):
             text = f"it was not made by the recipe of the source {shard.source}"
             yield Problem("error", "recipe", shard.path, text)
 
@@ -137,8 +136,7 @@ def _read(file: pq.ParquetFile, ds: DataSet, found: ShardFindings) -> None:
     """Add what the rows of a file hold, and their problems."""
     bad: dict[tuple[str, str], list[str]] = {}
     for group in range(file.num_row_groups):
-        table = file.read_row_group(group, use_threads=False)
-        table.validate(full=True)
+        table = checked(file.read_row_group(group, use_threads=False))
         ids = table["clip_id"].to_pylist()
         rows = _Rows(table, ds, ids)
         for check, detail, row in (*rows.values(), *rows.clips(found)):

@@ -17,6 +17,8 @@ from mocap_ray.storage import Place
 from mocap_ray.wording import counted
 
 REMEDY = "Copy the data set again, or run the same extract command again: it makes this shard again."
+DAMAGE = (pa.ArrowException, OSError, UnicodeDecodeError)
+"""What pyarrow raises for bytes in memory that are no sound Parquet; the last one for names that are not UTF-8."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,13 +113,13 @@ class ShardFile:
         """The columns of all rows. Raises DataSetError or OSError."""
         with self._damage():
             return self._filled(
-                _checked(self._file.read(columns=list(columns), use_threads=use_threads)), columns
+                checked(self._file.read(columns=list(columns), use_threads=use_threads)), columns
             )
 
     def read_row_group(self, group: int, columns: Sequence[str], *, use_threads: bool = True) -> pa.Table:
         """The columns of a row group. Raises DataSetError or OSError."""
         with self._damage():
-            table = _checked(self._file.read_row_group(group, columns=list(columns), use_threads=use_threads))
+            table = checked(self._file.read_row_group(group, columns=list(columns), use_threads=use_threads))
             return self._filled(table, columns)
 
     def _filled(self, table: pa.Table, columns: Sequence[str]) -> pa.Table:
@@ -136,7 +138,7 @@ class ShardFile:
             yield
         except FileNotFoundError:
             raise
-        except (pa.ArrowException, OSError) as error:
+        except DAMAGE as error:
             if isinstance(error, OSError) and error.errno is not None:
                 raise
             problem = _problem_of(self.place.read(self.path))
@@ -150,13 +152,18 @@ def _problem_of(data: bytes) -> str | None:
     try:
         with pq.ParquetFile(pa.BufferReader(data)) as file:
             for group in range(file.num_row_groups):
-                _checked(file.read_row_group(group))
-    except (pa.ArrowException, OSError) as error:
-        return (str(error).splitlines() or [type(error).__name__])[0].rstrip(". ")[:200]
+                checked(file.read_row_group(group))
+    except DAMAGE as error:
+        return on_one_line(error)
     return None
 
 
-def _checked(table: pa.Table) -> pa.Table:
+def on_one_line(error: BaseException) -> str:
+    """What an error says, on one line without a full stop, or its class if it says nothing."""
+    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(". ")[:200]
+
+
+def checked(table: pa.Table) -> pa.Table:
     """The table. Raises ArrowInvalid if offsets are inconsistent, or text is not UTF-8."""
     table.validate(full=True)
     return table

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mocap_ray.dataset.checks import Problem, ShardFindings, check_shard
+from mocap_ray.dataset.parquet import DAMAGE, Shard, checked, on_one_line
 from mocap_ray.dataset.passes import Pass, in_process
 from mocap_ray.dataset.product import CLIPS
 from mocap_ray.dataset.reader import DataSet
@@ -143,36 +144,50 @@ def _rule(ds: DataSet, source: str) -> str | None:
 
 
 def _counts(ds: DataSet, found: Sequence[ShardFindings]) -> Iterator[Problem]:
-    """Counts of the manifest that are not those of the rows."""
-    clips: Counter[tuple[str, str, str]] = Counter()
-    frames: Counter[tuple[str, str, str]] = Counter()
+    """Counts of the manifest that are not those of the rows: of each group, of each source, and of all."""
+    clips: Counter[tuple[str, ...]] = Counter()
+    frames: Counter[tuple[str, ...]] = Counter()
+    unread: set[tuple[str, ...]] = set()
     for f in found:
-        shard = ds.shards[f.number]
-        key = (shard.source, shard.dataset, shard.split)
-        clips[key] += len(f.clip_ids)
-        frames[key] += int(f.num_frames.sum())
-    old = not ds.manifest.get("sources")
-    unread = {f.number for f in found for p in f.problems if p.check in ("missing", "unreadable", "schema")}
-    lost = {(s.source, s.dataset, s.split) for n, s in enumerate(ds.shards) if n in unread}
+        for key in _counted_in(ds.shards[f.number]):
+            clips[key] += len(f.clip_ids)
+            frames[key] += int(f.num_frames.sum())
+            if any(p.check in ("missing", "unreadable", "schema") for p in f.problems):
+                unread.add(key)
+    stated: list[tuple[tuple[str, ...], dict[str, Any]]] = [((), ds.manifest["totals"])]
     for row in ds.manifest["counts"]:
-        key = (ds.sources[0] if old and ds.sources else row.get("source", ""), row["dataset"], row["split"])
-        if key not in lost and (row["clips"], row["frames"]) != (clips[key], frames[key]):
+        source = row.get("source") or next(
+            iter(ds.sources), ""
+        )  # of an earlier version, which had one source
+        stated.append(((source, row["dataset"], row["split"]), row))
+    stated += [((row["source"],), row) for row in ds.manifest.get("sources", ())]
+    for key, row in stated:
+        if key not in unread and (row["clips"], row["frames"]) != (clips[key], frames[key]):
             text = (
-                f"{listed(key)}: {MANIFEST} counts {counted(row['clips'], 'clip')} and "
+                f"{listed(key) or 'totals'}: {MANIFEST} counts {counted(row['clips'], 'clip')} and "
                 f"{counted(row['frames'], 'frame')}, the shards hold {clips[key]:,} and {frames[key]:,}"
             )
             yield Problem("error", "counts", MANIFEST, text)
+
+
+def _counted_in(shard: Shard) -> tuple[tuple[str, ...], ...]:
+    """The keys of the counts in the manifest that a shard is part of: its group, its source, and all."""
+    return (shard.source, shard.dataset, shard.split), (shard.source,), ()
 
 
 def _rejected(ds: DataSet, found: Sequence[ShardFindings]) -> Iterator[Problem]:
     """rejected.parquet against the manifest."""
     name = "rejected.parquet"
     try:
-        reasons = pq.read_table(pa.BufferReader(ds.place.read(name)), columns=["reason"])[
-            "reason"
-        ].to_pylist()
-    except (FileNotFoundError, pa.ArrowException, KeyError) as error:
-        yield Problem("error", "rejected", name, f"cannot be read: {str(error).splitlines()[0][:200]}")
+        data = ds.place.read(name)
+    except FileNotFoundError:
+        yield Problem("error", "rejected", name, "it is missing")
+        return
+    try:
+        with pq.ParquetFile(pa.BufferReader(data)) as file:
+            reasons = checked(file.read(["reason"], use_threads=False))["reason"].to_pylist()
+    except (*DAMAGE, KeyError) as error:  # of bytes in memory: no disk is involved
+        yield Problem("error", "rejected", name, f"cannot be read: {on_one_line(error)}")
         return
     if dict(Counter(reasons)) != ds.manifest["totals"]["rejected"]:
         yield Problem("error", "rejected", name, f"its reasons are not those that {MANIFEST} counts")

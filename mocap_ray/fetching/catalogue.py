@@ -25,7 +25,8 @@ ALL = "all"
 """The preset of every sub-dataset."""
 
 Family = Literal["smpl", "smplh", "smplx"]
-_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+"""Hosts to which nothing needs to be encrypted: this machine."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
 
@@ -49,7 +50,7 @@ class Site(Section):
         parts = urlsplit(value)
         if parts.username or parts.password:
             raise UserError("has a user or a password in it; they come from the environment or a prompt")
-        if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in _LOOPBACK):
+        if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname in LOOPBACK):
             raise UserError("expected https://, because a password is sent there")
         if "{file}" not in value:
             raise UserError("expected {file} in it")

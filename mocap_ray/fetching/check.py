@@ -243,17 +243,15 @@ def _notes(headers: Sequence[Header], catalogue: Catalogue) -> Iterable[str]:
     if one:
         yield (
             f"{listed(one, most=5)} {'is' if len(one) == 1 else 'are'} here as SMPL-X only. The SMPL-X release gives "
-            f"other "
-            "frame rates than SMPL+H for about 5,000 files (TotalCapture: 120 instead of 60 fps), so cuts that count "
-            "frames of SMPL+H, as HumanML3D's do, do not fit by frame number."
+            "other frame rates than SMPL+H for about 5,000 files (TotalCapture: 120 instead of 60 fps), so cuts that "
+            "count frames of SMPL+H, as HumanML3D's do, do not fit by frame number."
         )
     for name in sorted(by_name):
         folders = sorted({h.dataset for takes in by_name[name].values() for h in takes.values()})
         if name in catalogue.sub_datasets and folders != [name]:
             yield (
                 f"{listed(folders)}: {'another name' if len(folders) == 1 else 'names'} of {name} in packed files of "
-                f"AMASS; "
-                "HumanML3D's index and the published splits know both."
+                "AMASS; HumanML3D's index and the published splits know both."
             )
 
 
@@ -262,8 +260,7 @@ def _both_releases(name: str, smplh: dict[str, Header], smplx: dict[str, Header]
     if twins:
         yield (
             f"{name}: {counted(len(twins), 'take')} here in both releases, as SMPL+H and as SMPL-X. An extraction "
-            f"would "
-            "have each twice: keep the releases in two folders."
+            "would have each twice: keep the releases in two folders."
         )
     rates = [(h, x) for h, x in twins if not math.isclose(h.fps, x.fps, rel_tol=1e-3)]
     if rates:
@@ -271,8 +268,7 @@ def _both_releases(name: str, smplh: dict[str, Header], smplx: dict[str, Header]
         yield (
             f"{name}: {counted(len(rates), 'take')} with another frame rate in each release, such as {h.name}: "
             f"{number(round(h.fps, 3))} fps and {number(h.frames)} frames as SMPL+H, {number(round(x.fps, 3))} fps "
-            f"and "
-            f"{number(x.frames)} frames as SMPL-X."
+            f"and {number(x.frames)} frames as SMPL-X."
         )
     for mine, other, title in ((smplh, smplx, "SMPL+H"), (smplx, smplh, "SMPL-X")):
         alone = [header.name for key, header in mine.items() if key not in other]

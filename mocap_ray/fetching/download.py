@@ -128,7 +128,7 @@ class Downloader:
                     raise DownloadFailed(self._given_up(file, partial, again.why)) from None
                 if not again.at_once:
                     self._wait(file, again, failures)
-        raise DownloadFailed(self._given_up(file, partial, f"{self.patience.attempts} attempts")) from None
+        raise DownloadFailed(self._given_up(file, partial, f"{self.patience.attempts} attempts"))
 
     def _attempt(self, file: File, partial: Partial, progress: Progress) -> None:
         state = partial.state(file.address)
@@ -186,8 +186,7 @@ class Downloader:
         if status in (404, 410):
             raise UserError(
                 f"{file.title}: there is no {file.address} ({status}). It has moved, or is not published any more: "
-                f"look "
-                f"at {self.site.page}, and put the new address into a copy of addresses.yaml (--addresses FILE)."
+                f"look at {self.site.page}, and put the new address into a copy of addresses.yaml (--addresses FILE)."
             )
         if status not in (200, 206, 416):
             raise UserError(
@@ -205,10 +204,8 @@ class Downloader:
     def _no_access(self, file: File, why: str) -> str:
         return (
             f"{file.title}: {why}. Either the user or the password is wrong, or you have not accepted the licence of "
-            f"this "
-            f"file yet. Open {self.site.page}, sign in, choose {file.choice!r} and accept its licence there; then run "
-            f"the "
-            "same command again. This program never accepts a licence for you."
+            f"this file yet. Open {self.site.page}, sign in, choose {file.choice!r} and accept its licence there; "
+            "then run the same command again. This program never accepts a licence for you."
         )
 
     def _given_up(self, file: File, partial: Partial, why: str) -> str:
@@ -224,8 +221,7 @@ def _open(session: SiteSession, address: str, headers: dict[str, str]) -> reques
     except requests.exceptions.SSLError:
         raise UserError(
             f"{address.partition('?')[0]}: the certificate of the site is not valid here. Check the clock, the proxy "
-            f"and "
-            "the certificates of this machine (REQUESTS_CA_BUNDLE)."
+            "and the certificates of this machine (REQUESTS_CA_BUNDLE)."
         ) from None
     except requests.exceptions.Timeout:
         raise _Again("the site does not answer") from None
@@ -246,7 +242,7 @@ def _continues(response: requests.Response, start: int, state: State | None) -> 
     match = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
     if match is None or state is None or int(match[1]) != start:
         return False
-    same_size = "*" in (match[2],) or state.total is None or int(match[2]) == state.total
+    same_size = match[2] == "*" or state.total is None or int(match[2]) == state.total
     known = _validator(response)
     return same_size and (not known or not state.validator or known == state.validator)
 
@@ -278,6 +274,5 @@ def _require_space(file: File, folder: Path, total: int | None, start: int) -> N
     if need > free:
         raise UserError(
             f"{folder}: {byte_size(free)} free, and {file.title} needs {byte_size(need)} more. Free some space and "
-            f"run the "
-            "same command again."
+            "run the same command again."
         )

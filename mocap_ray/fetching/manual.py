@@ -87,7 +87,6 @@ def wait_for(
         if until is not None and time.monotonic() >= until:
             raise DownloadFailed(
                 f"{folder}: {counted(len(missing), 'file')} not there yet: {listed(list(missing), most=5)}. Run the "
-                f"same "
-                "command again to go on waiting."
+                "same command again to go on waiting."
             )
         time.sleep(poll_s)

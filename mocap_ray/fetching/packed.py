@@ -7,6 +7,7 @@ and a damaged one are refused.
 from __future__ import annotations
 
 import bz2
+import calendar
 import gzip
 import io
 import lzma
@@ -168,8 +169,7 @@ def relative_name(raw: str, *, where: Path) -> str:
     if raw.startswith("/") or ".." in parts or "\\" in raw or (parts and parts[0][1:2] == ":"):
         raise RefusedArchive(
             f"{where}: the member {shown!r} would leave the folder. This is not an archive of its publisher: delete "
-            f"it "
-            "and download it again."
+            "it and download it again."
         )
     long = any(len(part.encode("utf-8", "surrogateescape")) > 255 for part in parts)
     if not parts or long or not raw.isprintable():
@@ -329,8 +329,6 @@ def _zip(raw: _Counting, budget: _Budget) -> Iterator[tuple[Member, Content]]:
 
 def _zip_time(info: zipfile.ZipInfo) -> float:
     """Seconds since 1970, as if the time of the archive were UTC: the same on every machine."""
-    import calendar
-
     try:
         return float(calendar.timegm((*info.date_time, 0, 0, 0)))
     except (ValueError, OverflowError):

@@ -8,6 +8,7 @@ from urllib.parse import urljoin, urlsplit
 import requests
 
 from mocap_ray.errors import UserError
+from mocap_ray.fetching.catalogue import LOOPBACK
 from mocap_ray.fetching.login import Login
 from mocap_ray.version import __version__
 
@@ -136,5 +137,5 @@ def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:
 
 def _require_safe(address: str) -> None:
     parts = urlsplit(address)
-    if parts.scheme != "https" and parts.hostname not in ("localhost", "127.0.0.1", "::1"):
+    if parts.scheme != "https" and parts.hostname not in LOOPBACK:
         raise NoAccess(f"the site redirects to {parts.scheme}://{parts.hostname}, which is not encrypted")

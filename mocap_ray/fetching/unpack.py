@@ -11,11 +11,12 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
+from queue import Empty
 from typing import Any
 
 from mocap_ray.documents import Count, Document, Name, parse
 from mocap_ray.errors import UserError
-from mocap_ray.fetching.packed import CHUNK, Content, Member, RefusedArchive, members
+from mocap_ray.fetching.packed import CHUNK, ENDINGS, Content, Member, RefusedArchive, is_packed, members
 from mocap_ray.fetching.packed import Progress as ArchiveProgress
 from mocap_ray.fetching.placing import Placing, beside
 from mocap_ray.storage import place
@@ -204,8 +205,6 @@ def archives_in(paths: Sequence[Path]) -> list[Path]:
     Raises:
         UserError: a path does not exist, or is no packed file, or a folder has none.
     """
-    from mocap_ray.fetching.packed import ENDINGS, is_packed
-
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
@@ -218,8 +217,8 @@ def archives_in(paths: Sequence[Path]) -> list[Path]:
                     else ""
                 )
                 raise UserError(
-                    f"{path}: no packed archive ({', '.join(ENDINGS)}).{hint} Download some first: mocap-ray archive "
-                    f"fetch"
+                    f"{path}: no packed archive ({', '.join(ENDINGS)}).{hint} "
+                    "Download some first: mocap-ray archive fetch"
                 )
             found += inside
         elif not path.is_file():
@@ -283,9 +282,7 @@ def _work(job: _Job) -> Unpacked:
 
 
 def _drained(queue: Any) -> Iterator[tuple[Path, float]]:
-    import queue as queues
-
-    with contextlib.suppress(queues.Empty):
+    with contextlib.suppress(Empty):
         while True:
             yield queue.get_nowait()
 

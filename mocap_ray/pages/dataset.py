@@ -20,6 +20,7 @@ from markupsafe import Markup
 
 from mocap_ray.archives import short_title
 from mocap_ray.dataset.card import settings, sources_of
+from mocap_ray.dataset.parquet import DAMAGE, checked, on_one_line
 from mocap_ray.dataset.reader import DataSet, open
 from mocap_ray.dataset.snippets import snippets
 from mocap_ray.dataset.views import ClipView, DataSetError
@@ -235,13 +236,11 @@ REJECTED = pa.schema(
 def _rejected(data: bytes, *, where: str) -> pa.Table:
     """The content of rejected.parquet. Raises DataSetError if it is damaged or has other columns."""
     try:
-        table = pq.read_table(pa.BufferReader(data)).select(REJECTED.names).cast(REJECTED)
-        table.validate(full=True)
-    except (pa.ArrowException, OSError, KeyError) as error:  # of bytes in memory: no disk is involved
-        first = (str(error).splitlines() or [type(error).__name__])[0].rstrip(". ")[:200]
+        table = checked(pq.read_table(pa.BufferReader(data)).select(REJECTED.names).cast(REJECTED))
+    except (*DAMAGE, KeyError) as error:  # of bytes in memory: no disk is involved
         raise DataSetError(
-            f"{where}: damaged ({first}). Copy the data set again, or delete manifest.json and run the same extract "
-            "command again: it makes this file again."
+            f"{where}: damaged ({on_one_line(error)}). Copy the data set again, or delete manifest.json and run the "
+            "same extract command again: it makes this file again."
         ) from error
     if any(column.null_count for column in table.columns):
         raise DataSetError(f"{where}: damaged (a column lacks values). Copy the data set again.")

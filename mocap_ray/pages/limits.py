@@ -64,7 +64,7 @@ def panel(joint: str, limits: Limits) -> Panel:
         *_disc(bone, ring),
         _cloud(data.cloud, ring),
         _region(data.outline, ring, css="region"),
-        _region(prior.outline, ring, css="belief"),
+        _region(prior.outline, ring, css="prior"),
         *_arcs(data, "data"),
         *_arcs(prior, "prior"),
     ]

@@ -16,7 +16,7 @@ from mocap_ray.pages.prior_figures import drawing, unseen
 from mocap_ray.priors.judging.evaluate import Judged
 from mocap_ray.priors.judging.scores import short
 
-BLAMED = 6
+LISTED = 6
 """Joints whose energies are listed beside the worst pose."""
 
 
@@ -50,12 +50,11 @@ def worst_poses(priors: Sequence[Judged]) -> list[WorstFigure]:
     sources = [p.source for p in priors]
     labels = [f"{p.name}: {source}" for p, source in zip(priors, sources, strict=True)]
     drawn = drawing(lead)(poses, labels=labels)
-    return [
-        WorstFigure(
-            p.name, k, svg, source, short((w := p.judgement.worst).nll), _bars(w.joints), w.exact
-        )
-        for k, (p, svg, source) in enumerate(zip(priors, drawn, sources, strict=True))
-    ]  # fmt: skip
+    found = []
+    for k, (p, svg, source) in enumerate(zip(priors, drawn, sources, strict=True)):
+        worst = p.judgement.worst
+        found.append(WorstFigure(p.name, k, svg, source, short(worst.nll), _bars(worst.joints), worst.exact))
+    return found
 
 
 def _bars(joints: dict[str, float]) -> list[tuple[str, str, float]]:
@@ -63,7 +62,7 @@ def _bars(joints: dict[str, float]) -> list[tuple[str, str, float]]:
     top = max((v for v in joints.values() if np.isfinite(v)), default=0.0)
     return [
         (name.replace("_", " "), f"{v:,.1f}" if np.isfinite(v) else short(v), _share(v, top))
-        for name, v in ranked[:BLAMED]
+        for name, v in ranked[:LISTED]
     ]
 
 

@@ -36,13 +36,7 @@ from mocap_ray.priors.forms import (
 )
 from mocap_ray.priors.rotations import canonical, log_haar, turned
 from mocap_ray.priors.statistics import Statistics
-from mocap_ray.priors.tails import (
-    normal_draw,
-    student_log_density,
-    student_scale,
-    uniform_draw,
-    uniform_log_density,
-)
+from mocap_ray.priors.tails import uniform_log_density
 from mocap_ray.skeleton import SMPLX_JOINTS, SMPLX_PARENTS
 
 
@@ -190,9 +184,14 @@ class Coordinates(nn.Module):
             converted = self.rotvecs(poses)
             batch = converted.shape[:-2]
             vectors = self._used(converted.reshape(-1, J, 3))
-        x = self._to_chart(vectors).reshape(-1, 3 * len(self.active_joints))
-        x = self.scale(x if self.active == x.shape[1] else x.index_select(1, self.within))
+        x = self.of_vectors(vectors)
         return x, self._coordinate_mask(count, visible, batch), batch
+
+    def of_vectors(self, vectors: Float[Tensor, "n L 3"]) -> Float[Tensor, "n D"]:
+        """Active coordinates of the canonical rotation vectors of the active joints, rad."""
+        numbers = self._to_chart(vectors).reshape(len(vectors), 3 * len(self.active_joints))
+        whole = self.active == numbers.shape[1]
+        return self.scale(numbers if whole else numbers.index_select(1, self.within))
 
     def decode(self, x: Float[Tensor, "n D"]) -> Float[Tensor, "n 55 3"]:
         """Canonical rotation vectors; joints not chosen are zero, degenerate axes follow from the active ones.
@@ -281,26 +280,6 @@ class Coordinates(nn.Module):
     def joint_mask(self, visible: Bool[Tensor, "n D"]) -> Bool[Tensor, "n L"]:
         """Mask of active joints, from one of coordinates."""
         return visible[:, self.first_of]
-
-    def joint_student(self, x: Float[Tensor, "n D"], *, dof: int) -> Float[Tensor, "n L"]:
-        """Log density in x of a Student-t distribution for each joint, with the scale of the training poses."""
-        z = (x - self.mean) / self.std if self.standardise == "none" else x
-        density = student_log_density(self.by_joint(z.square()), self.axes, dof)
-        return density - self.by_joint(self.std.log()[None]) if self.standardise == "none" else density
-
-    def student_draw(self, n: int, dof: int, generator: torch.Generator | None) -> Float[Tensor, "n D"]:
-        """Samples of `joint_student`."""
-        z = normal_draw(self.mean, n, generator)
-        z = z * student_scale((n, len(self.active_joints)), dof, generator, self.mean)[:, self.position_of]
-        return z * self.std + self.mean if self.standardise == "none" else z
-
-    def uniform_draw(self, n: int, generator: torch.Generator | None) -> Float[Tensor, "n D"]:
-        """Coordinates of uniformly distributed rotations."""
-        L = len(self.active_joints)
-        active = torch.zeros(3 * L, dtype=torch.bool, device=self.within.device)
-        active[self.within] = True
-        vectors = uniform_draw(n, active.reshape(L, 3), generator).to(self.mean)
-        return self.scale(self._to_chart(vectors).reshape(n, 3 * L).index_select(1, self.within))
 
     # ---- structure and serialisation -------------------------------------------------------------------------
 

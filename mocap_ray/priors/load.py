@@ -90,7 +90,7 @@ def config_of(trained: Trained, *, kind: PriorKind | None = None) -> Any:
         )
     section: TypeAdapter[Any] = TypeAdapter(ModelConfig if kind is None else kind.model)
     try:
-        return section.validate_python(_of_today(model))
+        return section.validate_python(_upgraded(model))
     except ValidationError as error:
         raise CheckpointError(
             f"{where}: holds a model that this version of mocap_ray does not know (model.{first_problem(error)}). "
@@ -98,7 +98,7 @@ def config_of(trained: Trained, *, kind: PriorKind | None = None) -> Any:
         ) from error
 
 
-def _of_today(model: Mapping[str, Any]) -> dict[str, Any]:
+def _upgraded(model: Mapping[str, Any]) -> dict[str, Any]:
     """The description of a model that an older version wrote, in the keys of this one: the density stays the same."""
     found = {"tails": "gaussian", **model}
     if found.get("condition_dim") == 0:

@@ -19,18 +19,15 @@ from pydantic import Field, JsonValue
 from torch import Tensor, nn
 
 from mocap_ray.options import MAY_CHANGE
+from mocap_ray.priors.broad import broad_draw, broad_log_density, coins, least_log_density
 from mocap_ray.priors.coordinates import Coordinates
 from mocap_ray.priors.description import Description, Representation, Standardise
 from mocap_ray.priors.rotations import noisy_rotations
-from mocap_ray.priors.tails import least_uniform, mixed
+from mocap_ray.priors.tails import mixed
 from mocap_ray.training.options import ModelOptions
 
 Layers = Annotated[int, Field(ge=1, le=256)]
 """A number of layers or bins; the limit keeps a damaged prior.json from building millions of them."""
-BROAD_DOF = 3
-"""Degrees of freedom of the Student-t in the broad density."""
-UNIFORM_SHARE = 0.1
-"""Weight of the uniform rotations in the broad density."""
 Width = Annotated[int, Field(ge=1, le=65_536)]
 """A number of units of a layer."""
 
@@ -153,8 +150,7 @@ class Prior(nn.Module, ABC):
             return self.log_density(x, visible, **how) + c.log_volume(x, visible)
         log_weight, measures = math.log(self.config.broad_weight), c.measures(x)
         seen = None if visible is None else c.joint_mask(visible)
-        plain = c.joint_student(x, dof=BROAD_DOF) + measures.log_volume
-        broad = mixed(plain, measures.log_uniform, math.log(UNIFORM_SHARE))
+        broad = broad_log_density(c, x, measures)
         if self.factorised:
             joints = self.joint_log_densities(x, visible, **how) + measures.log_volume
             return _total(mixed(joints, broad, log_weight), seen)
@@ -169,8 +165,7 @@ class Prior(nn.Module, ABC):
         """
         if self.config.tails == "gaussian":
             return -math.inf
-        each = math.log(self.config.broad_weight * UNIFORM_SHARE)
-        return len(self.coordinates.active_joints) * each + least_uniform(self.coordinates.axes)
+        return least_log_density(self.coordinates, self.config.broad_weight)
 
     def energy(self, poses: Tensor, visible: Bool[Tensor, "*B J"] | None = None) -> Tensor:
         """Negative log density [*B], differentiable: the term that an optimisation loop minimises.
@@ -205,14 +200,10 @@ class Prior(nn.Module, ABC):
         if not tails or self.config.tails == "gaussian":
             return c.decode(self.draw(n, generator))
         L, weight = len(c.active_joints), self.config.broad_weight
-        far = _coins(n, L, UNIFORM_SHARE, generator).to(c.mean.device)[:, c.position_of]
-        broad = torch.where(far, c.uniform_draw(n, generator), c.student_draw(n, BROAD_DOF, generator))
-        joints = (
-            _coins(n, L, weight, generator)
-            if self.factorised
-            else _coins(n, 1, weight**L, generator).expand(n, L)
-        )
-        return c.decode(self.draw_around(joints.to(c.mean.device)[:, c.position_of], broad, generator))
+        # Either each joint by itself, or all joints of a pose.
+        odd = coins(n, L, weight, generator) if self.factorised else coins(n, 1, weight**L, generator)
+        chosen = odd.expand(n, L).to(c.mean.device)[:, c.position_of]
+        return c.decode(self.draw_around(chosen, broad_draw(c, n, generator), generator))
 
     def loss(self, batch: Float[Tensor, "B 55 3"], *, epoch: float = 0.0) -> tuple[Tensor, dict[str, Tensor]]:
         """Training loss, nats per active dimension, and scalars to log (`nll`, `kl`, ...).
@@ -245,11 +236,6 @@ class Prior(nn.Module, ABC):
 
 def _total(joints: Float[Tensor, "B L"], seen: Bool[Tensor, "B L"] | None) -> Float[Tensor, "B"]:
     return (joints if seen is None else torch.where(seen, joints, 0.0)).sum(-1)
-
-
-def _coins(n: int, joints: int, share: float, generator: torch.Generator | None) -> Bool[Tensor, "n joints"]:
-    device = "cpu" if generator is None else generator.device
-    return torch.rand(n, joints, generator=generator, device=device) < share
 
 
 class ClosedForm(ABC):

@@ -78,7 +78,7 @@ def fit(
             not changed.
         ValueError: an epoch has no batches.
     """
-    fitting = Fitting(
+    return Fitting(
         model,
         batches,
         options=options,
@@ -89,14 +89,7 @@ def fit(
         team=team,
         words=words,
         solved=solved,
-    )
-    fitting.start()
-    try:
-        for _ in fitting.epochs():
-            pass
-    finally:
-        fitting.callback.on_end()
-    return fitting.result()
+    ).run()
 
 
 class Fitting:
@@ -129,6 +122,16 @@ class Fitting:
         if resume is not None:
             self.loop.restore(resume)
         self.warned = False
+
+    def run(self) -> FitResult:
+        """Train until the end."""
+        self.start()
+        try:
+            for _ in self.epochs():
+                pass
+        finally:
+            self.callback.on_end()
+        return self.result()
 
     def start(self) -> None:
         """Call `Callback.on_start`."""

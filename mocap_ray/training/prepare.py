@@ -55,14 +55,8 @@ def check_data(setup: TrainingSetup[Any]) -> Facts:
         UserError: the data cannot be trained on, or a tracker cannot be used.
     """
     check_trackers(setup.output, place(setup.output.root))
-    if not setup.data.every_fold:
-        facts = setup.task.check()
-        setup.task.look()
-        return facts
-    folds = [fold.task for fold in each_fold(setup)]
-    each = [task.check() for task in folds]
-    for task in folds:
-        task.look()
+    each = [fold.task.check() for fold in each_fold(setup)] if setup.data.every_fold else [setup.task.check()]
+    setup.task.look()
     return replace(
         each[0], rows=min(facts.rows for facts in each), val_rows=min(facts.val_rows for facts in each)
     )

@@ -1,7 +1,7 @@
 """A training from its setup to its exported model, in one process or in a process group.
 
 `prepare.prepare` runs once, before any worker starts. `run` runs in each process of the group, and resumes from the
-last checkpoint if there is one. `train_locally` does both in a single process.
+last checkpoint if there is one. `lockstep.train_locally` does both in a single process.
 
     <output.root>/config.yaml           the resolved config
     <output.root>/checkpoints/          best.pt, last.pt
@@ -33,7 +33,7 @@ from mocap_ray.training.feeds import make_loaders
 from mocap_ray.training.fit import FitResult, Fitting
 from mocap_ray.training.folds import refuse_every_fold
 from mocap_ray.training.loaders import Loaders
-from mocap_ray.training.prepare import HASH, SUMMARY, compare, prepare
+from mocap_ray.training.prepare import HASH, SUMMARY, compare
 from mocap_ray.training.streaming import ShardReader
 from mocap_ray.training.task import M, TrainingSetup, TrainingTask
 from mocap_ray.training.team import Team, own_random_numbers
@@ -81,18 +81,6 @@ def run(
         loaders.close()
         for tracker in trackers:
             tracker.close(summary)
-
-
-def train_locally(
-    setup: TrainingSetup[M],
-    callback: Callback | None = None,
-    *,
-    resume: bool = False,
-    overwrite: bool = False,
-) -> dict[str, Any]:
-    """Run a complete training in this process, without Ray; see `prepare` and `run`."""
-    prepare(setup, resume=resume, overwrite=overwrite)
-    return run(setup, callback=callback)
 
 
 def alone(device: str) -> Team:
@@ -193,13 +181,7 @@ class Training(Generic[M]):
 
     def run(self) -> dict[str, Any]:
         """Train to the end; returns the summary."""
-        self.fitting.start()
-        try:
-            for _ in self.fitting.epochs():
-                pass
-        finally:
-            self.fitting.callback.on_end()
-        return self.finish(self.fitting.result())
+        return self.finish(self.fitting.run())
 
     def finish(self, result: FitResult) -> dict[str, Any]:
         """Write the export and summary.json on rank 0; returns the summary."""

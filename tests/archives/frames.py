@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from mocap_ray.archives.mvhumannet import R_YUP_SOURCE
-from mocap_ray.skeleton import BODY_PARENTS, HUMANML3D_BONES, REST_DIRECTIONS
+from mocap_ray.skeleton import REST_JOINTS
 
 VERTICES, FACES = 300, 500
 """Of the mesh in a frame; SMPL's 6,890 and 13,776 would only take time."""
@@ -20,9 +20,7 @@ def motion(frames: int, *, seed: int = 0) -> np.ndarray:
     """[T, 45, 3] metres in the archive's axes: a person who sways and walks along, at 5 frames per second."""
     rng = np.random.default_rng(seed)
     rest = np.zeros((45, 3))
-    for joint, parent in enumerate(BODY_PARENTS):
-        if parent >= 0:
-            rest[joint] = rest[parent] + HUMANML3D_BONES[joint] * REST_DIRECTIONS[joint]
+    rest[:22] = REST_JOINTS
     rest[22:] = rest[20] + rng.normal(size=(23, 3)) * 0.05
     time = np.arange(frames)[:, None, None] / 5
     sway = 0.03 * np.sin(time + rng.uniform(0, 6, (45, 3)))

@@ -254,7 +254,7 @@ def test_a_real_sequence_stands_upright_and_at_a_dancers_height(shared: Path, bo
     )
     (clip,) = process(recording, plan)
     assert isinstance(clip, Clip)
-    theirs = pickle.loads((shared / "data" / "aist" / recording.source).read_bytes())  # a known file
+    theirs = pickle.loads((shared / "data" / "aist" / recording.source).read_bytes())  # genuine
     assert clip.joints.shape == (360, 22, 3)
     assert (clip.style, recording.subject) == ("BR", "AIST/d04")
     # The pelvis moves as the file says, and the head is above it most of the time.

@@ -27,23 +27,13 @@ from mocap_ray.motion.clip import Clip, Reason
 from mocap_ray.records import Rejection
 from mocap_ray.storage import place
 from tests.archives import dances, frames
-from tests.test_pickles import BOMBS, CODE, COMMAND, CROOKED, MALICIOUS
+from tests.test_pickles import BOMBS, CODE, COMMAND, CROOKED, MALICIOUS, Call
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-class _Call:
-    """An object that is pickled as the call of a function."""
-
-    def __init__(self, function: object, *arguments: object) -> None:
-        self.function, self.arguments = function, arguments
-
-    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
-        return self.function, self.arguments
-
-
-def _stored(data: bytes) -> _Call:
-    return _Call(torch.storage._load_from_bytes, data)
+def _stored(data: bytes) -> Call:
+    return Call(torch.storage._load_from_bytes, data)
 
 
 def _zip_bomb() -> bytes:
@@ -61,12 +51,12 @@ def _deep(*keys: bytes, depth: int = 20_000) -> bytes:
 
 
 EXTRAS: dict[str, tuple[Callable[[], object], str]] = {
-    "os.system": (lambda: _Call(os.system, COMMAND), f"{os.system.__module__}.system"),
-    "eval": (lambda: _Call(eval, CODE), "builtins.eval"),
-    "nested reduce": (lambda: [_Call(getattr, _Call(__import__, "os"), "system")], "builtins.getattr"),
-    "call of what a call gives": (lambda: {"a": (_Call(_Call, eval, CODE),)}, "_Call"),
-    "nested in a storage": (lambda: _stored(pickle.dumps(_Call(os.system, COMMAND))), "system"),
-    "in an object array": (lambda: np.array([_Call(eval, CODE)], dtype=object), "builtins.eval"),
+    "os.system": (lambda: Call(os.system, COMMAND), f"{os.system.__module__}.system"),
+    "eval": (lambda: Call(eval, CODE), "builtins.eval"),
+    "nested reduce": (lambda: [Call(getattr, Call(__import__, "os"), "system")], "builtins.getattr"),
+    "call of what a call gives": (lambda: {"a": (Call(Call, eval, CODE),)}, "Call"),
+    "nested in a storage": (lambda: _stored(pickle.dumps(Call(os.system, COMMAND))), "system"),
+    "in an object array": (lambda: np.array([Call(eval, CODE)], dtype=object), "builtins.eval"),
 }
 """An object beside the motion in a file that is otherwise right, and what the rejection names."""
 

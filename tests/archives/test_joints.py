@@ -11,17 +11,13 @@ from mocap_ray.archives import joints
 from mocap_ray.errors import UserError
 from mocap_ray.motion.clip import JointMotion, Reason
 from mocap_ray.records import Rejection
-from mocap_ray.skeleton import BODY_PARENTS, HUMANML3D_BONES, REST_DIRECTIONS
+from mocap_ray.skeleton import REST_JOINTS
 from mocap_ray.storage import place
 
 
 def _walk(frames: int = 50) -> np.ndarray:
     """[T, 22, 3] metres, Y up: a person who slides along X."""
-    rest = np.zeros((22, 3))
-    for joint, parent in enumerate(BODY_PARENTS):
-        if parent >= 0:
-            rest[joint] = rest[parent] + HUMANML3D_BONES[joint] * REST_DIRECTIONS[joint]
-    made = np.tile(rest + np.array([0.0, 1.0, 0.0]), (frames, 1, 1))
+    made = np.tile(REST_JOINTS + np.array([0.0, 1.0, 0.0]), (frames, 1, 1))
     made[:, :, 0] += 0.01 * np.arange(frames)[:, None]
     return made
 
@@ -83,8 +79,10 @@ def test_damaged_and_unsafe_files_are_rejected(tmp_path: Path, capfd: pytest.Cap
     whole = tmp_path / "whole.npy"
     np.save(whole, walk)
     (tmp_path / "cut.npy").write_bytes(whole.read_bytes()[:-8])
-    huge = whole.read_bytes().replace(b"(50, 22, 3), }", b"(99999999, 22, 3), }"[:14] + b"", 1)
-    (tmp_path / "huge.npy").write_bytes(huge)
+    shape, larger = b"(50, 22, 3), }      ", b"(99999999, 22, 3), }"
+    assert whole.read_bytes().count(shape) == 1
+    (tmp_path / "huge.npy").write_bytes(whole.read_bytes().replace(shape, larger))
+    (tmp_path / "header.npy").write_bytes(whole.read_bytes().replace(b"3), }", b"3),  "))
     np.save(tmp_path / "mm.npy", 1000 * walk)
     np.save(tmp_path / "point.npy", 0 * walk)
     expected = {
@@ -99,7 +97,8 @@ def test_damaged_and_unsafe_files_are_rejected(tmp_path: Path, capfd: pytest.Cap
         "no.npy": (Reason.UNREADABLE, "'joints' is not a .npy array"),
         "none.npz": (Reason.UNREADABLE, ""),
         "cut.npy": (Reason.BAD_SHAPE, "declares (50, 22, 3) of float64 but holds"),
-        "huge.npy": (Reason.UNREADABLE, "header"),
+        "huge.npy": (Reason.BAD_SHAPE, "declares (99999999, 22, 3) of float64 but holds"),
+        "header.npy": (Reason.UNREADABLE, "header"),
         "mm.npy": (Reason.BAD_VALUE, "Set source.scale to 0.001 (millimetres)"),
         "point.npy": (Reason.BAD_VALUE, "a person of 0 m from the ankles"),
     }

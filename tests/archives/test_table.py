@@ -35,6 +35,12 @@ def test_an_archive_says_how_to_get_it_where_there_is_none(archive: Archive, tmp
         assert archive.register in str(caught.value)
 
 
+def test_the_name_of_a_sub_dataset_is_no_path(archive: Archive, tmp_path: Path) -> None:
+    for dataset in ("a/b", "..", "a=b", ""):
+        with pytest.raises(UserError, match="expected the plain name of a sub-dataset"):
+            archive.discover(place(tmp_path), dataset=dataset)
+
+
 def test_the_options_of_an_archive_are_keys_of_the_config_and_arguments_of_read(archive: Archive) -> None:
     assert set(archive.options) <= set(SourceOptions.model_fields)
     assert set(archive.options) <= set(inspect.signature(archive.read).parameters)

@@ -18,7 +18,8 @@ import mocap_ray
 from mocap_ray.cli import main as cli
 from mocap_ray.dataset import schema
 from mocap_ray.dataset.checks import Problem
-from mocap_ray.dataset.validation import Validation, validate
+from mocap_ray.dataset.validation import Validation, _rejected, validate
+from mocap_ray.dataset.views import DataSetError
 from mocap_ray.demo.archive import write_demo
 from mocap_ray.demo.standin import write_standin
 from tests.distributed.conftest import Run
@@ -210,6 +211,49 @@ def test_a_flipped_byte_anywhere_is_found(damaged: Path) -> None:
         assert checked(damaged).errors, f"byte {at}"
 
 
+def test_damage_in_the_names_of_columns_is_found_by_the_checks_and_by_readers(damaged: Path) -> None:
+    path = shard_of(damaged)
+    sound = path.read_bytes()
+    footer = len(sound) - 8 - int.from_bytes(sound[-8:-4], "little")
+    for name in (b"clip_id", b"features", b"mocap_ray.source_hash"):
+        data = bytearray(sound)
+        data[sound.index(name, footer)] ^= 0x80  # no longer UTF-8
+        path.write_bytes(data)
+        found = [p.check for p in checked(damaged).problems if damaged / p.where == path]
+        assert found[0] == "hash"
+        if not name.startswith(b"mocap"):
+            assert found == ["hash", "unreadable"]
+            with pytest.raises(DataSetError, match="damaged"):
+                list(mocap_ray.open(damaged).clips())
+
+
+@pytest.mark.parametrize("text", [None, b"", b"PAR1" * 9, b"half", b"no reason"])
+def test_a_damaged_list_of_rejections(damaged: Path, text: bytes | None) -> None:
+    path = damaged / "rejected.parquet"
+    if text is None:
+        path.unlink()
+    elif text == b"half":
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    elif text == b"no reason":
+        pq.write_table(pq.read_table(path).drop_columns(["reason"]), path)
+    else:
+        path.write_bytes(text)
+    assert only(damaged, "rejected").where == "rejected.parquet"
+
+
+def test_no_flipped_byte_of_the_rejections_ends_the_checks(damaged: Path) -> None:
+    ds, path = mocap_ray.open(damaged), damaged / "rejected.parquet"
+    sound = path.read_bytes()
+    seen = 0
+    for at in range(0, len(sound), 7):
+        for bit in (0x10, 0x80):
+            data = bytearray(sound)
+            data[at] ^= bit
+            path.write_bytes(data)
+            seen += bool(list(_rejected(ds, [])))  # any exception is a bug
+    assert seen
+
+
 def test_another_schema(damaged: Path) -> None:
     path = shard_of(damaged)
     table = pq.read_table(path, partitioning=None)
@@ -233,6 +277,18 @@ def test_counts_and_rejections_that_are_others(damaged: Path) -> None:
     manifest["totals"]["rejected"]["teleport"] = 7
     path.write_text(json.dumps(manifest))
     assert [p.check for p in checked(damaged).problems] == ["counts", "rejected"]
+
+
+@pytest.mark.parametrize("key", ["clips", "frames"])
+def test_counts_of_a_source_and_of_all_that_are_others(damaged: Path, key: str) -> None:
+    path = damaged / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["sources"][0][key] += 1
+    manifest["totals"][key] -= 1
+    path.write_text(json.dumps(manifest))
+    found = checked(damaged).problems
+    assert [p.check for p in found] == ["counts", "counts"]
+    assert [p.detail.partition(":")[0] for p in found] == ["totals", "amass"]
 
 
 def test_a_stray_file_is_a_warning(damaged: Path) -> None:

@@ -17,7 +17,7 @@ import yaml
 
 from mocap_ray.config import load
 from mocap_ray.runs.train import TrainConfig
-from mocap_ray.training.session import train_locally
+from mocap_ray.training.lockstep import train_locally
 
 COMMAND = [sys.executable, "-m", "mocap_ray.cli"]
 EPOCHS = 14

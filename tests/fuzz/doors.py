@@ -30,7 +30,7 @@ from mocap_ray.searching.results import read_trial, table, write_csv
 from mocap_ray.skeleton import SMPL_PARENTS
 from mocap_ray.storage import place
 from mocap_ray.training import checkpoint
-from mocap_ray.training.session import train_locally
+from mocap_ray.training.lockstep import train_locally
 from tests.archives import dances, frames, rawzip, takes
 from tests.body.original_pickle import original_model
 from tests.dataset import made

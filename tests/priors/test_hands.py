@@ -17,7 +17,7 @@ from mocap_ray.priors.judging import completion, metrics
 from mocap_ray.priors.judging.evaluate import evaluate
 from mocap_ray.priors.judging.judgement import JudgeOptions
 from mocap_ray.runs.train import TrainConfig
-from mocap_ray.training.session import train_locally
+from mocap_ray.training.lockstep import train_locally
 from tests.dataset.made import make
 from tests.distributed.training import command
 

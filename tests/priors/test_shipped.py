@@ -11,7 +11,7 @@ import pytest
 from mocap_ray.config import load
 from mocap_ray.demo.standin import write_standin
 from mocap_ray.runs.train import TrainConfig
-from mocap_ray.training.session import train_locally
+from mocap_ray.training.lockstep import train_locally
 
 SPLIT = {
     "train": [f"CMU/{subject}" for subject in ("01", "05", "07", "09", "10", "11", "12", "90")],

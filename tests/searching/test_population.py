@@ -26,8 +26,9 @@ from mocap_ray.searching.space import parse_space
 from mocap_ray.storage import place
 from mocap_ray.training.checkpoint import read
 from mocap_ray.training.exploit import epochs_of, exploit
+from mocap_ray.training.lockstep import train_locally
 from mocap_ray.training.prepare import prepare
-from mocap_ray.training.session import run, train_locally
+from mocap_ray.training.session import run
 from mocap_ray.training.task import TrainingSetup
 from tests.dataset.made import make
 from tests.training.small import Log

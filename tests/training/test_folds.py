@@ -26,10 +26,10 @@ from mocap_ray.training.checkpoint import BEST, CheckpointError, read
 from mocap_ray.training.folds import Division, Folded, by_lists, divide, each_fold
 from mocap_ray.training.loaders import memory_loaders
 from mocap_ray.training.lockstep import run, train_locally
+from mocap_ray.training.lockstep import train_locally as train_one
 from mocap_ray.training.means import mean_row
 from mocap_ray.training.prepare import prepare
 from mocap_ray.training.rows import TrainingDataError
-from mocap_ray.training.session import train_locally as train_one
 from mocap_ray.training.streaming import PlainReader, stream_loaders
 from mocap_ray.training.task import TaskWords, TrainingSetup, TrainingTask
 from mocap_ray.training.team import Team

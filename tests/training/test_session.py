@@ -24,9 +24,10 @@ from mocap_ray.storage import place
 from mocap_ray.training.callbacks import Callback, EpochReport
 from mocap_ray.training.checkpoint import CheckpointError, read
 from mocap_ray.training.loaders import memory_loaders
+from mocap_ray.training.lockstep import train_locally
 from mocap_ray.training.prepare import check_data, prepare
 from mocap_ray.training.rows import TrainingDataError
-from mocap_ray.training.session import run, train_locally
+from mocap_ray.training.session import run
 from mocap_ray.training.streaming import PlainReader
 from mocap_ray.training.task import TrainingSetup
 from mocap_ray.training.team import Team

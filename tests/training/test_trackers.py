@@ -16,8 +16,8 @@ from pyarrow import fs as pafs
 from mocap_ray.storage import Place, place
 from mocap_ray.training import trackers
 from mocap_ray.training.callbacks import CallbackList, MetricsFile
+from mocap_ray.training.lockstep import train_locally
 from mocap_ray.training.options import TrainOutput
-from mocap_ray.training.session import train_locally
 from mocap_ray.training.task import TrainingSetup
 from mocap_ray.training.trackers import Tracker, check_trackers
 from tests.dataset.made import make
@@ -141,8 +141,8 @@ def test_without_a_tracker_neither_package_is_imported(made: Path, tmp_path: Pat
     text.write_text(json.dumps(chosen.plain))
     code = (
         "import sys; from pathlib import Path; from mocap_ray.runs.train import TrainConfig; "
-        "from mocap_ray.training import session; "
-        f"session.train_locally(TrainConfig.model_validate_json(Path({str(text)!r}).read_text()).setup()); "
+        "from mocap_ray.training.lockstep import train_locally; "
+        f"train_locally(TrainConfig.model_validate_json(Path({str(text)!r}).read_text()).setup()); "
         "print({'mlflow', 'wandb'} & set(sys.modules))"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout

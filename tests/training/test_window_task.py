@@ -19,8 +19,9 @@ from mocap_ray.runs.train import TrainConfig
 from mocap_ray.storage import place
 from mocap_ray.training.checkpoint import BEST, read
 from mocap_ray.training.loaders import memory_loaders
+from mocap_ray.training.lockstep import train_locally
 from mocap_ray.training.prepare import prepare
-from mocap_ray.training.session import run, train_locally
+from mocap_ray.training.session import run
 from mocap_ray.training.streaming import PlainReader, stream_loaders
 from mocap_ray.training.task import TrainingSetup
 from mocap_ray.training.team import Team

@@ -52,7 +52,7 @@ def body_models_of_no_family(house: House) -> str:
 
 @scene
 def archives_of_strangers(house: House) -> str:
-    packed = house.root / "packed_by_strangers"
+    packed = house.root / "strangers"
     packed.mkdir()
     (packed / "CMU.tar.bz2").write_bytes(tar({"CMU/01/01_01_poses.npz": npz()}))
     (packed / "EKUT.tar.bz2").write_bytes(tar({"EKUT/../../.ssh/keys": b"x"}))

@@ -24,7 +24,7 @@ from mocap_ray.demo.archive import write_demo
 from mocap_ray.demo.standin import write_standin
 from mocap_ray.records import Rejection
 from mocap_ray.runs.train import TrainConfig
-from mocap_ray.training.session import train_locally
+from mocap_ray.training.lockstep import train_locally
 from tests.dataset import made
 from tests.dataset.test_sources import downgrade
 from tests.distributed.conftest import Run

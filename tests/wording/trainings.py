@@ -12,7 +12,8 @@ import numpy as np
 import mocap_ray
 from mocap_ray.distributed.resources import Capacity, share
 from mocap_ray.runs.train import TrainConfig, TrainRay
-from mocap_ray.training.session import train_locally
+from mocap_ray.training import session
+from mocap_ray.training.lockstep import train_locally
 from tests.dataset import made
 from tests.wording.scenes import House, scene
 
@@ -146,8 +147,9 @@ def training_with_an_empty_list_of_a_fold(house: House) -> str:
 
 
 @scene
-def training_of_all_folds_in_python_by_the_function_for_one(house: House) -> object:
-    return _locally(house, "one", data={"folds": 2})
+def all_folds_where_one_training_is_expected(house: House) -> object:
+    values = house.training_values(house.root / "one", data={"folds": 2})
+    return session.run(TrainConfig.model_validate(values).setup())
 
 
 @scene

@@ -75,11 +75,11 @@ class Rig(Section):
         if not isinstance(value, dict):
             return value
         plain = {k: {"turns": v, "at": v} if isinstance(v, str | list) else v for k, v in value.items()}
-        wrong = [name for name in BODY_JOINTS if name not in plain]
-        wrong_names = [str(name) for name in plain if name not in BODY_JOINTS]
-        if wrong or wrong_names:
+        missing = [name for name in BODY_JOINTS if name not in plain]
+        unknown = [str(name) for name in plain if name not in BODY_JOINTS]
+        if missing or unknown:
             what = (
-                f"no {listed(wrong, most=5)}" if wrong else f"{listed(wrong_names, most=5)} is no body joint"
+                f"no {listed(missing, most=5)}" if missing else f"{listed(unknown, most=5)} is no body joint"
             )
             raise UserError(f"{what}; expected each of the 22 body joints once: {', '.join(BODY_JOINTS)}")
         return plain

@@ -101,7 +101,7 @@ def mapped(take: Take, rig: Rig, *, scale: float | None, world: Float64[np.ndarr
         )
     units = np.array([np.mean([at[j] for j in joints], axis=0) for joints in places.at])
     metre = next((m for m in (scale, take.metre, rig.metre) if m is not None), 0.01)
-    require_size(units * metre, metre)
+    require_stature(units * metre, metre)
     return Mapped(take, places, rest, units * metre, metre, world)
 
 
@@ -146,7 +146,7 @@ def poses(found: Mapped, *, joints: int) -> tuple[Float64[np.ndarray, "T J 3"], 
     return out, trans
 
 
-def require_size(body: Float64[np.ndarray, "22 3"], metre: float) -> None:
+def require_stature(body: Float64[np.ndarray, "22 3"], metre: float) -> None:
     """Check that a body in metres is one of a person.
 
     Args:

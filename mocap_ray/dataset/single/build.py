@@ -117,8 +117,7 @@ def _listed(source: PoseSourceOptions, form: PoseFormat) -> tuple[Place, list[Re
             raise UserError(
                 f"source.root: {without_secrets(each.uri)} is no .npz file. Expected {form.what}: one folder, or files."
             )
-        relative = folder.relative(each.path) if above != "/" else each.path.lstrip("/")
-        found.append(files.recording(folder, relative, info, source.dataset))
+        found.append(files.named(folder, info, source.dataset))
     names = [each.name for each in found]
     if len(set(names)) < len(names):
         raise UserError(f"source.root: a file is named twice in {listed(list(source.roots), most=5)}.")

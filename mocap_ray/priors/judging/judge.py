@@ -20,6 +20,7 @@ from mocap_ray.priors.flow import Flow
 from mocap_ray.priors.judging import metrics
 from mocap_ray.priors.judging.common_axes import common_nll
 from mocap_ray.priors.judging.completion import completions
+from mocap_ray.priors.judging.draws import finite_samples
 from mocap_ray.priors.judging.geodesics import STEPS, along_geodesics
 from mocap_ray.priors.judging.judgement import (
     DEGREES,
@@ -234,22 +235,15 @@ def _samples(
 ) -> tuple[Samples, Curves]:
     joints = torch.tensor(prior.coordinates.active_joints, device=train.device)
     real = held_out[_some(len(held_out), options.samples, generator)]
-    drawn = prior.sample(options.samples, generator)
-    finite = torch.isfinite(drawn).flatten(1).all(1)
-    broken = int((~finite).sum())
-    drawn = drawn[finite]
-    if not len(drawn):
-        raise UserError(
-            f"{counted(broken, 'sample')} drawn, none with finite values: the prior is broken. Train again."
-        )
+    drawn = finite_samples(prior, options.samples, generator)
     made, true, seen = (poses[:, joints] for poses in (drawn, real, train))
     nearest, true_nearest = metrics.nearest_deg(made, seen), metrics.nearest_deg(true, seen)
     marginals = metrics.marginal_distance_deg(made, true)
     middle = metrics.mean_pose(seen)
     angles = [metrics.geodesic_deg(poses, middle.expand_as(poses)).cpu().numpy() for poses in (made, true)]
     summary = Samples(
-        count=len(drawn) + broken,
-        broken=broken,
+        count=options.samples,
+        broken=options.samples - len(drawn),
         diversity_deg=metrics.diversity_deg(made),
         held_out_diversity_deg=metrics.diversity_deg(true),
         nearest_deg=float(nearest.median()),

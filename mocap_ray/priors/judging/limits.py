@@ -22,6 +22,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from mocap_ray.errors import UserError
+from mocap_ray.priors.judging.draws import finite_samples
 from mocap_ray.priors.pictures import figure_body
 from mocap_ray.priors.prior import Prior
 from mocap_ray.skeleton import SMPLX_JOINTS
@@ -161,18 +162,13 @@ def limits_of(
         )
     generator = torch.Generator().manual_seed(seed)
     train = train[torch.randperm(len(train), generator=generator)[:MOST]]
-    drawn = prior.sample(samples, generator).cpu()
-    drawn = drawn[torch.isfinite(drawn).flatten(1).all(1)]
-    if not len(drawn):
-        raise UserError(
-            f"{counted(samples, 'sample')} drawn, none with finite values: the prior is broken. Train again."
-        )
+    drawn = finite_samples(prior, samples, generator).cpu()
     bones = {SMPLX_JOINTS[j]: bone_of(j) for j in joints}
-    data, believed = (
+    data, learned = (
         {SMPLX_JOINTS[j]: range_of(poses[:, j], bones[SMPLX_JOINTS[j]], quantiles) for j in joints}
         for poses in (train.cpu(), drawn)
     )
-    return Limits(quantiles, len(train), len(drawn), bones, data, believed)
+    return Limits(quantiles, len(train), len(drawn), bones, data, learned)
 
 
 def bone_of(joint: int) -> Bone:

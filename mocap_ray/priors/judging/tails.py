@@ -91,11 +91,6 @@ def worst_pose(prior: Prior, poses: Float[Tensor, "N 55 3"], nll: Float[Tensor, 
     return WorstPose(row, float(nll[row]), pose.cpu().numpy(), joints, exact)
 
 
-def factorises(prior: Prior) -> bool:
-    """Whether masks give the exact terms of a product over joints, each given its ancestors alone."""
-    return prior.factorised
-
-
 @torch.no_grad()
 def joint_energies(prior: Prior, pose: Float[Tensor, "55 3"]) -> tuple[dict[str, float], bool]:
     """Nats of each active joint in a pose, and whether they add up to the energy of the pose.
@@ -106,7 +101,7 @@ def joint_energies(prior: Prior, pose: Float[Tensor, "55 3"]) -> tuple[dict[str,
     """
     joints = prior.coordinates.active_joints
     names = [SMPLX_JOINTS[j] for j in joints]
-    if factorises(prior):
+    if prior.factorised:
         # Parents come before their children, so that each row adds one joint whose ancestors are visible.
         visible = torch.zeros(len(joints) + 1, 55, dtype=torch.bool, device=pose.device)
         for k, joint in enumerate(joints):

@@ -20,7 +20,7 @@ from mocap_ray.priors.judging.judgement import JudgeOptions
 from mocap_ray.priors.judging.scores import rows
 from mocap_ray.runs.train import TrainConfig
 from mocap_ray.skeleton import SMPLX_JOINTS
-from mocap_ray.training.session import train_locally
+from mocap_ray.training.lockstep import train_locally
 from tests.dataset.made import make
 from tests.priors.judging.test_evaluate import FullGaussian, gaussian, moving
 from tests.priors.judging.test_tails import trained_like

@@ -27,7 +27,7 @@ from mocap_ray.priors.judging.judge import flow_check, judge, unbounded
 from mocap_ray.priors.judging.judgement import JudgeOptions
 from mocap_ray.runs.train import TrainConfig
 from mocap_ray.skeleton import SMPLX_JOINTS
-from mocap_ray.training.session import train_locally
+from mocap_ray.training.lockstep import train_locally
 from tests.dataset.made import make
 
 QUICK = JudgeOptions(poses=400, train=400, samples=200, completed=12, steps=60, importance=4)
