@@ -83,11 +83,18 @@ class Place:
         with self._valid_path(), self.fs.open_input_file(self.join(*parts)) as f:
             return bytes(f.read())
 
-    def write_atomic(self, data: bytes | pa.Buffer, *parts: str) -> None:
+    def write_atomic(self, data: bytes | pa.Buffer, *parts: str, flush: bool = True) -> None:
         """Write a file atomically: a reader sees the whole file or none, also after a crash.
 
         Local disks: write to a temporary name that no reader's glob matches, fsync, rename. Object stores: one
         write to the final name, which they publish on close.
+
+        Args:
+            data: the content.
+            parts: the path below this place.
+            flush: whether to wait until a local disk has it. Without, this holds after a crash of the program, but
+                not of the machine: for many small files, of which the caller flushes all at once, and checks their
+                sizes before it trusts those of an earlier run.
 
         Raises:
             OSError: disk full, no permission. There is no file of the final name then.
@@ -104,12 +111,15 @@ class Place:
         try:
             with temporary.open("wb") as f:
                 f.write(data)
-                f.flush()
-                os.fsync(f.fileno())
+                if flush:
+                    f.flush()
+                    os.fsync(f.fileno())
             temporary.replace(target)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
+        if not flush:
+            return
         folder = os.open(target.parent, os.O_RDONLY)
         try:
             os.fsync(folder)
