@@ -141,7 +141,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "data" / "bvh" / "Lab").mkdir(parents=True)
     (folder / "data" / "bvh" / "Lab" / "ann_1.bvh").write_text(rig_texts.bvh())
     _pickled_archives(folder / "data")
-    _labelled(folder / "data" / "bandai", take)
+    _labelled(folder / "data" / "bandai")
     (folder / "data" / "packed").mkdir()
     human_eva = {f"HumanEva/S1/take_{k:02}_poses.npz": packed.npz(seed=k) for k in range(28)}
     (folder / "data" / "packed" / "HumanEva.tar.bz2").write_bytes(packed.tar(human_eva))
@@ -163,17 +163,19 @@ def _humanml3d(folder: Path) -> None:
         (folder / f"{name}.txt").write_text(lines)
 
 
-def _labelled(folder: Path, take: Path) -> None:
+def _labelled(folder: Path) -> None:
     """A take of each of two styles, with labels and lists of splits."""
+    takes = write_demo(folder / "made", recordings=2, seed=1, bad=False)
     rows = ["recording,action,style,text"]
-    (folder / "splits").mkdir(parents=True)
-    for style, split in (("old", "train"), ("proud", "val"), (None, "test")):
+    (folder / "splits").mkdir()
+    (folder / "splits" / "test.txt").write_text("")
+    for take, style, split in zip(takes, ("old", "proud"), ("train", "val"), strict=True):
         name = f"BandaiNamco/{style}/walk_001_poses"
-        (folder / "splits" / f"{split}.txt").write_text(f"{name}\n" if style else "")
-        if style:
-            (folder / f"{name}.npz").parent.mkdir(parents=True)
-            shutil.copy(take, folder / f"{name}.npz")
-            rows.append(f'{name},walk,{style},"walk, {style} style"')
+        (folder / name).parent.mkdir(parents=True)
+        take.rename(folder / f"{name}.npz")
+        rows.append(f'{name},walk,{style},"walk, {style} style"')
+        (folder / "splits" / f"{split}.txt").write_text(f"{name}\n")
+    shutil.rmtree(folder / "made")
     (folder / "labels.csv").write_text("\n".join([*rows, ""]))
 
 
