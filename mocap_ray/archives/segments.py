@@ -168,11 +168,6 @@ class SegmentIndex:
     lines: Mapping[str, tuple[str, str, str]]
     sha256: str
 
-    @property
-    def foreign(self) -> int:
-        """Number of rows of HumanAct12, which is not part of AMASS."""
-        return sum(is_foreign(home) for home in self.rows)
-
     def renamed(self, recordings: Iterable[Recording]) -> list[tuple[str, str]]:
         """Recordings whose name differs from the one in the index: both names, that of the index first."""
         found = []
@@ -215,25 +210,24 @@ class SegmentIndex:
                 f"recordings such as {names[0]}, the archive such as {names[1]}: source.root has to be the folder of "
                 "the sub-datasets."
             )
-        excluded = {key(recording.name) for recording in left_out}
-        absent = [home for home in self.rows if home not in homes and home not in excluded]
+        absent = self.rows.keys() - homes - {key(recording.name) for recording in left_out}
         notes = []
-        if not any(is_foreign(home) for home in homes):
-            absent = [home for home in absent if not is_foreign(home)]
-            if foreign := self.foreign:
-                notes.append(
-                    f"{self.where}: ignored {counted(foreign, 'row')} of humanact12, which is not part of AMASS."
-                )
+        if not any(map(is_foreign, homes)):
+            foreign = {home for home in absent if is_foreign(home)}
+            absent -= foreign
+            if foreign:
+                count = counted(sum(len(self.rows[home]) for home in foreign), "row")
+                notes.append(f"{self.where}: ignored {count} of humanact12, which is not part of AMASS.")
         if absent:
-            count = sum(len(self.rows[home]) for home in absent)
+            count = counted(sum(len(self.rows[home]) for home in absent), "row")
             notes.append(
-                f"{self.where}: ignored {counted(count, 'row')} of {counted(len(absent), 'recording')} that the "
-                f"archive does not have, such as {absent[0]}."
+                f"{self.where}: ignored {count} of {counted(len(absent), 'recording')} that the archive does not "
+                f"have, such as {min(absent)}."
             )
         if renamed := self.renamed(r for r in recordings if r.name in found):
-            (listed, name), count = renamed[0], sum(len(found[name]) for _, name in renamed)
+            (listed, name), many = renamed[0], sum(len(found[name]) for _, name in renamed)
             notes.append(
-                f"{self.where}: found {counted(count, 'row')} of {counted(len(renamed), 'recording')} that this "
+                f"{self.where}: found {counted(many, 'row')} of {counted(len(renamed), 'recording')} that this "
                 f"release names otherwise, such as {name} for {listed}."
             )
         if left := len(recordings) - len(found):

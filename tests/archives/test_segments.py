@@ -80,7 +80,9 @@ def test_rows_of_a_recording_are_in_order_and_named_without_extension(tmp_path: 
         (201, 401, "000007"),
     ]
     assert [(s.start, s.end) for s in found.rows["TotalCapture/s3/walking2"]] == [(667, 867)]
-    assert found.foreign == 1
+    assert [home for home in found.rows if segments.is_foreign(home)] == [
+        "humanact12/P11G01R02F1812T1847A0402"
+    ]
 
 
 @pytest.mark.parametrize(
