@@ -188,7 +188,10 @@ def _shown(clip: ClipView, joints: np.ndarray, archive: str) -> Shown:
     start, stop = figures.excerpt(joints, fps=clip.fps, seconds=SECONDS)
     part = joints[start:stop]
     title = _title(clip, archive)
-    about = f"{clip.dataset} · {clip.split} · {duration(clip.num_frames / clip.fps)} at {clip.fps:g} fps"
+    style = f" · style {clip.style}" if clip.style else ""
+    about = (
+        f"{clip.dataset}{style} · {clip.split} · {duration(clip.num_frames / clip.fps)} at {clip.fps:g} fps"
+    )
     if stop - start < len(joints):
         about += f" · from {start / clip.fps:.1f} s"
     label = (

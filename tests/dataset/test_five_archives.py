@@ -22,6 +22,7 @@ from mocap_ray.dataset.stats import statistics as feature_statistics
 from mocap_ray.dataset.validation import validate
 from mocap_ray.demo.archive import write_demo
 from mocap_ray.npz import open_npz
+from mocap_ray.pages.dataset import chosen_clips, dataset_page
 from mocap_ray.runs.extract import ExtractConfig
 from mocap_ray.shards.running import InProcess, NoCallback, run
 from mocap_ray.storage import place
@@ -144,6 +145,14 @@ def test_their_statistics_are_those_of_all_rows(five: tuple[DataSet, Counter[str
     np.testing.assert_allclose(found.moments.mean, rows.mean(0, dtype=np.float64), rtol=0, atol=1e-9)
     np.testing.assert_allclose(ds.statistics.mean, rows.mean(0, dtype=np.float64), rtol=0, atol=1e-6)
     assert set(found.domains) == {"aist", "amass", "bandai", "bvh", "mvhumannet"}
+
+
+def test_the_page_shows_each_domain_and_the_style(five: tuple[DataSet, Counter[str]]) -> None:
+    ds, _ = five
+    chosen = chosen_clips(ds.index, count=len(SOURCES))
+    assert {ds.clip(clip_id).domain for clip_id in chosen} == set(SOURCES)
+    html = dataset_page(ds)
+    assert "AIST · style BR · train" in html
 
 
 # The same by the commands, on real motion
