@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 import sys
@@ -93,8 +94,8 @@ class Place:
             data: the content.
             parts: the path below this place.
             flush: whether to wait until a local disk has it. Without, this holds after a crash of the program, but
-                not of the machine: for many small files, of which the caller flushes all at once, and checks their
-                sizes before it trusts those of an earlier run.
+                not of the machine: for many small files, which the caller flushes together (`flush`), and whose sizes
+                it checks before it trusts those of an earlier run.
 
         Raises:
             OSError: disk full, no permission. There is no file of the final name then.
@@ -123,6 +124,22 @@ class Place:
         folder = os.open(target.parent, os.O_RDONLY)
         try:
             os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    def flush(self) -> None:
+        """Wait until a local disk has all that was written to its file system; nothing to wait for in object stores."""
+        if self.local is None:
+            return
+        syncfs = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)  # Linux
+        if syncfs is None:
+            os.sync()
+            return
+        folder = os.open(self.path, os.O_RDONLY)
+        try:
+            if syncfs(folder) != 0:
+                code = ctypes.get_errno()
+                raise OSError(code, os.strerror(code), self.path)
         finally:
             os.close(folder)
 

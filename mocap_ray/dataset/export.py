@@ -341,8 +341,8 @@ class _Job:
 
     def flush(self) -> None:
         """Wait until the disk has all that was written: once, and not for each of thousands of small files."""
-        if self.out.local is not None and self.written:
-            os.sync()
+        if self.written:
+            self.out.flush()
 
     def write_atomic(self, data: bytes, *parts: str, flush: bool = True) -> None:
         """Write a file atomically. Raises OSError; if the disk is full, the message says how to resume."""
