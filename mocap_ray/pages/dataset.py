@@ -7,7 +7,7 @@ forbids everything else. It depends on the data set alone, so the same data set 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
