@@ -81,7 +81,7 @@ class RayEngine:
             warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
             blocks = -(-len(items) // per_task)
             data = ray.data.from_items(items, override_num_blocks=blocks).map_batches(
-                **_worker(job, dict(dead or {}), self.workers),
+                **_worker(job, dict(dead or {}), min(self.workers, blocks)),
                 batch_size=per_task,
                 batch_format="pyarrow",
                 num_cpus=job.product.resources.cpus,
