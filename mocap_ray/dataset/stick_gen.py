@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from mocap_ray.dataset.reader import DataSet, open
 from mocap_ray.dataset.stick_actions import IDLE, describe, known_action, label_of
@@ -66,9 +67,9 @@ class StickExport:
         if padded := [w for w in plan.windows if w.frames < FRAMES]:
             still = duration(sum(FRAMES - w.frames for w in padded) / FPS)
             count = counted(len(padded), "sample")
-            yield f"{count} shorter than {SECONDS:g} s, padded with the last frame: {still} in all"
+            yield f"{count} shorter than {SECONDS:g} s, padded with the last frame: {still} of padding in all"
         if plan.rests:
-            yield f"{counted(plan.rests, 'end')} of clips left out, {duration(plan.rest_seconds)} in all"
+            yield f"{counted(plan.rests, 'end')} of clips left out as too short, {duration(plan.rest_seconds)} in all"
         if plan.unknown:
             yield f"{counted(plan.unknown, 'sample')} left out, because stick-gen has no action for them"
         if plan.others:
@@ -79,7 +80,7 @@ class StickExport:
                 f"({IDLE.name}). --without-action drop leaves them out, source.labels gives actions to recordings"
             )
         if self.placeholders:
-            yield f"{counted(self.placeholders, 'sample')} without text and action got a caption that says little"
+            yield f"{counted(self.placeholders, 'sample')} without text and action got a caption such as 'a person moves'"
 
 
 def export_stick_gen(
@@ -118,7 +119,7 @@ def export_stick_gen(
     ds = open(root)
     found = plan(ds, options)
     if not found.windows:
-        raise DataSetError(_nothing(ds, options, found))
+        raise DataSetError(nothing_to_export(ds, options, found))
     samples: list[dict[str, Any]] = []
     rows: list[tuple[Any, ...]] = []
     for window, clip, source, lines in _cut(ds, found.windows, options.view):
@@ -284,7 +285,7 @@ def _files(out: str | os.PathLike[str], preview: str | os.PathLike[str] | None, 
         if "://" in text:
             raise DataSetError(f"{text}: {what} go into a local file. Write it to a local path and copy it.")
         if given is not None and not text.endswith(suffix):
-            raise DataSetError(f"{text}: expected the name of a {suffix} file for {what}.")
+            raise DataSetError(f"{text}: expected a name that ends in {suffix}, the file for {what}.")
     pt = expand(out)
     files = _Files(pt, pt.with_suffix(".csv"), None if preview is None else expand(preview))
     for path in (files.pt, files.csv, files.svg):
@@ -295,7 +296,7 @@ def _files(out: str | os.PathLike[str], preview: str | os.PathLike[str] | None, 
     return files
 
 
-def _nothing(ds: DataSet, options: StickOptions, found: Plan) -> str:
+def nothing_to_export(ds: DataSet, options: StickOptions, found: Plan) -> str:
     """Why there is no sample, and what to change."""
     where = ds.place.uri if options.split is None else f"{ds.place.uri}, split {options.split}"
     if found.unknown:
@@ -306,6 +307,8 @@ def _nothing(ds: DataSet, options: StickOptions, found: Plan) -> str:
     if not found.rests:
         return f"{where}: no clips, so there is nothing to export."
     index = ds.index
+    if options.split is not None:
+        index = index.filter(pc.equal(index["split"], options.split))
     seconds = np.asarray(index["num_frames"], float) / np.asarray(index["fps"], float)
     longest = duration(float(seconds.max()))
     if options.rest == "drop":
