@@ -2,32 +2,9 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
-
-
-class Side(StrEnum):
-    """`--view`."""
-
-    RECORDED = "recorded"
-    FRONT = "front"
-    SIDE = "side"
-
-
-class Rest(StrEnum):
-    """`--rest`."""
-
-    PAD = "pad"
-    DROP = "drop"
-
-
-class WithoutAction(StrEnum):
-    """`--without-action`."""
-
-    IDLE = "idle"
-    DROP = "drop"
 
 
 EPILOG = (
@@ -50,18 +27,18 @@ def export_stick_gen(
         str | None, typer.Option(metavar="NAME", help="Only this split; default: all of them.")
     ] = None,
     view: Annotated[
-        Side,
+        Literal["recorded", "front", "side"],
         typer.Option(
             help="Where the viewer stands: as recorded, or so that each sample begins by facing the viewer (front) or "
             "the viewer's right (side)."
         ),
-    ] = Side.RECORDED,
+    ] = "recorded",
     rest: Annotated[
-        Rest,
+        Literal["pad", "drop"],
         typer.Option(
             help="The end of a clip that is shorter than 10 s: pad it with its last frame, or drop it."
         ),
-    ] = Rest.PAD,
+    ] = "pad",
     least: Annotated[
         float,
         typer.Option(
@@ -69,9 +46,9 @@ def export_stick_gen(
         ),
     ] = 1.0,
     without_action: Annotated[
-        WithoutAction,
+        Literal["idle", "drop"],
         typer.Option(help="Samples without an action that stick-gen has: number them as idle, or drop them."),
-    ] = WithoutAction.IDLE,
+    ] = "idle",
     max_samples: Annotated[
         int | None,
         typer.Option(min=1, metavar="N", help="At most N samples, drawn from all of them by the seed."),
@@ -96,10 +73,10 @@ def export_stick_gen(
 
     options = StickOptions(
         split=split,
-        view=view.value,
-        rest=rest.value,
+        view=view,
+        rest=rest,
         least_seconds=least,
-        without_action=without_action.value,
+        without_action=without_action,
         max_samples=max_samples,
         seed=seed,
     )

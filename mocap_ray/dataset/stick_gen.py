@@ -80,7 +80,8 @@ class StickExport:
                 f"({IDLE.name}). --without-action drop leaves them out, source.labels gives actions to recordings"
             )
         if self.placeholders:
-            yield f"{counted(self.placeholders, 'sample')} without text and action got a caption such as 'a person moves'"
+            count = counted(self.placeholders, "sample")
+            yield f"{count} without text and action got a caption such as 'a person moves'"
 
 
 def export_stick_gen(
@@ -130,11 +131,11 @@ def export_stick_gen(
         rows.append((len(rows), *where, window.first / FPS, window.frames, clip.action or "", kind))
         if progress is not None:
             progress(len(rows), len(found.windows))
-    folder = place(files.pt.parent)
+    data, folder = _saved(samples), place(files.pt.parent)
+    folder.remove(files.pt.name)  # so that a .pt file never stands beside the .csv file of another one
     folder.write_atomic(_table(rows), files.csv.name)
     if files.svg is not None:
         place(files.svg.parent).write_atomic(_preview(samples, rows).encode(), files.svg.name)
-    data = _saved(samples)
     folder.write_atomic(data, files.pt.name)
     return StickExport(
         file=str(out),

@@ -251,6 +251,9 @@ def test_an_existing_file_is_kept_unless_overwritten(tmp_path: Path) -> None:
 def test_a_write_that_fails_leaves_no_pt_file(tmp_path: Path) -> None:
     make(tmp_path / "set", clips=ONE)
     (tmp_path / "file").write_text("")
+    export(tmp_path / "set")
     with pytest.raises(OSError, match="file"):
-        export_stick_gen(tmp_path / "set", tmp_path / "a.pt", preview=tmp_path / "file" / "a.svg")
+        export_stick_gen(
+            tmp_path / "set", tmp_path / "a.pt", preview=tmp_path / "file" / "a.svg", overwrite=True
+        )
     assert not (tmp_path / "a.pt").exists()
