@@ -6,7 +6,6 @@ from typing import Annotated, Literal
 
 import typer
 
-
 EPILOG = (
     "\b\nExamples:\n"
     "  mocap-ray export stick-gen data/amass_263 sticks.pt --view side --preview sticks.svg\n"
@@ -16,7 +15,7 @@ EPILOG = (
     "which clip it is, from which second on, and how many frames there are before the padding.\n\n"
     "Motion keeps its speed: longer clips give several samples, one after the other. Captions are the clip's own "
     "texts, or a sentence about its action; the same seed gives the same sentences and the same choice of samples. A "
-    "data set of any archive and profile can be exported; the column stick is used if it was written."
+    "data set of any archive and profile can be exported; the column stick is used as recorded, if it was written."
 )
 
 
