@@ -15,7 +15,7 @@ class Action(NamedTuple):
     """An action as stick-gen knows it: its name, and its number in the list of all actions."""
 
     name: str
-    index: int
+    number: int
 
 
 IDLE = Action("idle", 0)

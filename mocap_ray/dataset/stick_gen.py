@@ -76,7 +76,7 @@ class StickExport:
             yield f"{counted(plan.others, 'other sample')} left out by --max-samples; another --seed draws others"
         if self.idle:
             yield (
-                f"{counted(self.idle, 'sample')} without an action that stick-gen has: numbered {IDLE.index} "
+                f"{counted(self.idle, 'sample')} without an action that stick-gen has: numbered {IDLE.number} "
                 f"({IDLE.name}). --without-action drop leaves them out, source.labels gives actions to recordings"
             )
         if self.placeholders:
@@ -126,7 +126,7 @@ def export_stick_gen(
     for window, clip, source, lines in _cut(ds, found.windows, options.view):
         action = known_action(label_of(clip.action)) or IDLE
         description, kind = describe(clip, name=window.name, seed=options.seed)
-        samples.append(_sample(lines, action.name, action.index, description, source))
+        samples.append(_sample(lines, action.name, action.number, description, source))
         where = (clip.clip_id, source, clip.dataset, clip.split, clip.subject)
         rows.append((len(rows), *where, window.first / FPS, window.frames, clip.action or "", kind))
         if progress is not None:
@@ -197,14 +197,14 @@ def _clips(ds: DataSet, wanted: Collection[int], column: str) -> Iterator[tuple[
                 base += count
 
 
-def _sample(lines: np.ndarray, action: str, index: int, description: str, source: str) -> dict[str, Any]:
+def _sample(lines: np.ndarray, action: str, number: int, description: str, source: str) -> dict[str, Any]:
     """A sample as stick-gen has them, of plain tensors and strings."""
     import torch
 
     return {
         "motion": torch.from_numpy(np.ascontiguousarray(lines, np.float32)),
         "action": action,
-        "actions": torch.full((FRAMES,), index, dtype=torch.int64),
+        "actions": torch.full((FRAMES,), number, dtype=torch.int64),
         "description": description,
         "source": source,
     }
