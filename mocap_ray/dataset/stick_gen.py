@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import torch
 
 from mocap_ray.dataset.reader import DataSet, open
 from mocap_ray.dataset.stick_actions import IDLE, describe, known_action, label_of
@@ -199,8 +200,6 @@ def _clips(ds: DataSet, wanted: Collection[int], column: str) -> Iterator[tuple[
 
 def _sample(lines: np.ndarray, action: str, number: int, description: str, source: str) -> dict[str, Any]:
     """A sample as stick-gen has them, of plain tensors and strings."""
-    import torch
-
     return {
         "motion": torch.from_numpy(np.ascontiguousarray(lines, np.float32)),
         "action": action,
@@ -212,8 +211,6 @@ def _sample(lines: np.ndarray, action: str, number: int, description: str, sourc
 
 def _saved(samples: Sequence[dict[str, Any]]) -> pa.Buffer:
     """The bytes of a .pt file; the same samples give the same bytes."""
-    import torch
-
     sink = io.BytesIO()
     torch.save(list(samples), sink)
     return pa.py_buffer(sink.getbuffer())
