@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mocap_ray import config as configs
+from mocap_ray.cli import stick_gen
 from mocap_ray.cli.options import More, Overrides, assignments
 from mocap_ray.cli.stopping import stoppable
 from mocap_ray.wording import counted
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 """Commands without a group name; `main.py` adds them at the top level."""
-export_app = typer.Typer(help="Write the folders that existing trainers read.", no_args_is_help=True)
+export_app = typer.Typer(
+    help="Write the folders and files that existing trainers read.", no_args_is_help=True
+)
 
 CONFIG_HELP = (
     "Path of a YAML file, or the name of one in configs/extract: amass, humanml3d, flowmimic, aist, "
@@ -347,6 +350,11 @@ def export_npy(
     from mocap_ray.dataset.export import export_npy as write
 
     _export(write, root, out)
+
+
+export_app.command(
+    "stick-gen", short_help="Write stick figures as stick-gen's samples.", epilog=stick_gen.EPILOG
+)(stick_gen.export_stick_gen)
 
 
 def _export(write: Callable[..., Any], root: str, out: str) -> None:

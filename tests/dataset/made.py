@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from mocap_ray.dataset import schema
 from mocap_ray.motion.clip import Clip
+from mocap_ray.motion.stick import stick
 from mocap_ray.records import Recording
 from mocap_ray.skeleton import BODY_PARENTS, HUMANML3D_BONES, REST_DIRECTIONS
 
@@ -90,6 +91,7 @@ def made_clip(
     mirrored: bool = False,
     texts: tuple[str, ...] = (),
     poses: Poses | None = None,
+    fps: float = 20.0,
 ) -> Clip:
     """Clip `number` of a sub-dataset; its mirrored twin has no poses, as in a real data set."""
     name = f"{dataset}/{number % 3:02d}/{number:02d}_poses"
@@ -101,13 +103,14 @@ def made_clip(
         gender="neutral",
         body_gender="neutral",
         family="smplh",
-        fps=20.0,
+        fps=fps,
         source_fps=120.0,
         betas=np.arange(10) / 10,
         features=features_of(joints),
         joints=joints.astype(np.float32),
         poses=None if mirrored else (poses or _jitter)(number, frames),
         trans=None if mirrored else joints[:, 0].astype(np.float32),
+        stick=stick(joints),
         action=ACTIONS[number % 4],
         texts=texts,
         domain="amass",
@@ -123,6 +126,7 @@ def make(
     frames: int = 41,
     standin: bool = True,
     poses: Poses | None = None,
+    fps: float = 20.0,
 ) -> list[Clip]:
     """Write a finished data set below `root` and return its clips in manifest order.
 
@@ -130,6 +134,7 @@ def make(
         clips: recordings per (dataset, split); each gives a clip and its mirrored twin.
         frames: of the first clip; each further one is 10 longer.
         poses: number of a clip and its frames -> poses; None means a little noise on every axis of every joint.
+        fps: of all clips.
     """
     clips = clips or {("CMU", "train"): 5, ("CMU", "val"): 2, ("BMLrub", "test"): 2}
     everything: list[Clip] = []
@@ -142,7 +147,9 @@ def make(
             for mirrored in (False, True):
                 length = frames + 10 * number
                 rows.append(
-                    made_clip(dataset, number, frames=length, mirrored=mirrored, texts=texts, poses=poses)
+                    made_clip(
+                        dataset, number, frames=length, mirrored=mirrored, texts=texts, poses=poses, fps=fps
+                    )
                 )
             number += 1
         half = max(1, len(rows) // 2)
