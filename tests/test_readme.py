@@ -210,14 +210,18 @@ def test_what_makes_a_command_shorter_only_adds_to_it(tmp_path: Path) -> None:
 
 
 def _cases() -> list[pytest.ParameterSet]:
-    """Each document, shorter; and whole where that takes minutes longer. The tutorials whole, one after the other."""
+    """Each document, shorter; and whole where that takes minutes longer. The tutorials whole, one after the other.
+
+    How-tos take half a minute each, together more than `make test` has: `make test-all` types them.
+    """
     cases = [pytest.param(TUTORIALS, True, marks=pytest.mark.slow, id="tutorials")]
     for document in filter(steps, DOCUMENTS):
         if document in TUTORIALS:
             continue
         name, long = _name(document), any(s.text.startswith(tuple(SHORTER)) for s in steps(document))
         if document.name != "priors.md":  # trains, judges and compares them all: minutes even so
-            cases.append(pytest.param([document], False, id=name))
+            marks = [pytest.mark.slow] if document.parent.name == "how-to" else []
+            cases.append(pytest.param([document], False, marks=marks, id=name))
         if long:
             cases.append(pytest.param([document], True, marks=pytest.mark.slow, id=f"{name}, whole"))
     return cases
