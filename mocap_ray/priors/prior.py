@@ -164,8 +164,8 @@ class Prior(nn.Module, ABC):
     def _objective(self, x: Float[Tensor, "B D"], visible: Bool[Tensor, "B D"] | None) -> Float[Tensor, "B"]:
         """The log density that training maximises.
 
-        Where all joints are mixed at once, the broad density is left out: it would explain most poses of a new model,
-        which would then not learn from them.
+        Where all joints are mixed at once, the broad density is left out: a model does not learn from poses that it
+        explains.
         """
         if self.factorised:
             return self._log_prob(x, visible)

@@ -14,7 +14,7 @@ Broad      A broad density q_j of each joint j is mixed in with a fixed weight w
            measure over SO(3) for three active axes, uniform over the disc of radius pi for two, over the interval
            (-pi, pi) for one. Where a model factorises over joints, each joint is a mixture (1 - w) p_j + w q_j, so
            that one odd joint does not cost the others. Other models are mixed as a whole, (1 - w) p + w prod_j q_j,
-           and trained without it: it would explain most poses of a new model, which would not learn them.
+           and trained without it: a model does not learn from poses that the broad density explains.
 
 The broad density is what a model falls back on for people whom it does not know, as an n-gram model of language backs
 off to shorter contexts (Jelinek and Mercer, 1980). Its weight is not learned, since training poses have no use for it;
