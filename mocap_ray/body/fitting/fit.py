@@ -74,7 +74,11 @@ def fit(
         raise ValueError(f"{len(bodies)} bodies for {len(clips)} clips. Expected one for each.")
     for k, clip in enumerate(clips):
         if clip.ndim != 3 or clip.shape[1:] != (22, 3) or not len(clip) or not np.isfinite(clip).all():
-            what = "values that are not finite" if clip.shape[1:] == (22, 3) and len(clip) else f"shape {clip.shape}"
+            what = (
+                "values that are not finite"
+                if clip.shape[1:] == (22, 3) and len(clip)
+                else f"shape {clip.shape}"
+            )
             raise ValueError(f"clip {k}: {what}. Expected finite joints [T, 22, 3] in metres, T at least 1.")
     found: list[Fitted | None] = [None] * len(clips)
     for batch in _batches([len(clip) for clip in clips]):
@@ -136,7 +140,11 @@ def fit_batch(
         problem = Problem(joints[valid], own, clip[1:] == clip[:-1])
         turned, at = solve(local[valid], problem, options or FitOptions(), prior=prior)
         apart = centred(at) - centred(problem.targets)
-        poses, pelvis, error = torch.zeros_like(joints), torch.zeros_like(joints[:, :, 0]), joints.new_zeros(valid.shape)
+        poses, pelvis, error = (
+            torch.zeros_like(joints),
+            torch.zeros_like(joints[:, :, 0]),
+            joints.new_zeros(valid.shape),
+        )
         poses[valid] = roma.rotmat_to_rotvec(turned)
         pelvis[valid] = (problem.targets - at).mean(1)
         error[valid] = apart.norm(dim=-1).mean(-1)

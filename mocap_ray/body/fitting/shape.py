@@ -6,11 +6,13 @@ import numpy as np
 from jaxtyping import Float, Float64
 
 from mocap_ray.body.model import BodyModel, ShapedBody
-from mocap_ray.skeleton import BODY_PARENTS
+from mocap_ray.skeleton import BODY_JOINTS, BODY_PARENTS
 
 _PARENTS = list(BODY_PARENTS[1:])
 _LEGS = (4, 5, 7, 8)
 """Joints at the lower ends of thighs and shanks."""
+_RIGID = (1, 2, 3, 12, 13, 14)
+"""Joints whose parents, pelvis and chest, carry three bones."""
 _BONE, _SHAPE = 0.005, 1.0
 """Standard deviations of a measured bone, metres, and of a shape coefficient."""
 
@@ -40,7 +42,9 @@ def onto(joints: Float[np.ndarray, "T 22 3"], body: ShapedBody) -> Float64[np.nd
     return out
 
 
-def betas_of(joints: Float[np.ndarray, "T 22 3"], model: BodyModel, *, count: int = 10) -> Float64[np.ndarray, "B"]:
+def betas_of(
+    joints: Float[np.ndarray, "T 22 3"], model: BodyModel, *, count: int = 10
+) -> Float64[np.ndarray, "B"]:
     """Shape coefficients of the body whose bones are as long as those of a person.
 
     The most probable ones under a unit normal density, with bones measured to 5 mm: bones say much about height and
@@ -62,3 +66,41 @@ def betas_of(joints: Float[np.ndarray, "T 22 3"], model: BodyModel, *, count: in
         target = measured - length + J @ betas
         betas = np.linalg.solve(J.T @ J + (_BONE / _SHAPE) ** 2 * np.eye(count), J.T @ target)
     return betas
+
+
+def own_body(joints: Float[np.ndarray, "T 22 3"]) -> ShapedBody:
+    """A body of 22 joints with a person's own bones, for files that need no body model.
+
+    Bones are as long as the median over time. At rest they point as in this project's own proportions; those at pelvis
+    and chest, which are rigid, as they do on average in the motion.
+    """
+    import torch
+
+    from mocap_ray.body.fitting.start import world_rotations
+    from mocap_ray.body.proportions import Proportions, joint_positions
+
+    p = np.asarray(joints, np.float64)
+    at = joint_positions(Proportions())
+    rest = np.stack([at[name] for name in BODY_JOINTS])
+    offsets = rest.copy()
+    offsets[1:] -= rest[_PARENTS]
+    lengths = bone_lengths(p)[:, None]
+    offsets[1:] *= lengths / np.linalg.norm(offsets[1:], axis=-1, keepdims=True)
+    bones = np.zeros_like(p)
+    bones[:, 1:] = p[:, 1:] - p[:, _PARENTS]
+    for _ in range(2):
+        world = world_rotations(
+            torch.as_tensor(bones)[None],
+            torch.as_tensor(offsets)[None],
+            torch.ones(1, len(p), dtype=torch.bool),
+            fps=20.0,
+        )[0].numpy()
+        for joint in _RIGID:
+            mean = np.einsum("tij,ti->j", world[:, BODY_PARENTS[joint]], bones[:, joint])
+            size = np.linalg.norm(mean)
+            if size > 1e-9:
+                offsets[joint] = lengths[joint - 1] * mean / size
+    for joint, parent in enumerate(_PARENTS, start=1):
+        rest[joint] = rest[parent] + offsets[joint]
+    offsets[0] = rest[0]
+    return ShapedBody(rest, offsets, np.array(BODY_PARENTS, dtype=np.int64))
