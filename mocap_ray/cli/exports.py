@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mocap_ray.cli.data import export_app as app
+from mocap_ray.cli.data import export_app
 from mocap_ray.wording import counted
 
 if TYPE_CHECKING:
     from mocap_ray.dataset.export_motion import Fitting, MotionExport
+
+app = export_app
+"""The group `export`, with the commands of this file."""
 
 Source = Annotated[
     str,
@@ -33,14 +38,14 @@ PriorPath = Annotated[
 Device = Annotated[str, typer.Option(metavar="DEVICE", help="Where poses are fitted: cpu or cuda.")]
 
 
-@app.command(
+@export_app.command(
     "amass",
     short_help="Write poses as AMASS files, fitted where there are only joints.",
     epilog="\b\nExamples:\n"
     "  mocap-ray export amass data/amass_263 data/back --body data/body_models\n"
     "  mocap-ray export amass samples/ data/back --body data/body_models --fps 20 --prior runs/joint_flow\n\n"
-    "SOURCE may be features [frames, 263] or joints [frames, 22, 3] of HumanML3D, MDM (its results.npy too) or any other "
-    "program. Poses that a data set has are written as they are.",
+    "SOURCE may be features [frames, 263] or joints [frames, 22, 3] of HumanML3D, MDM (its results.npy too) or any "
+    "other program. Poses that a data set has are written as they are.",
 )
 def export_amass(
     source: Source,
@@ -88,7 +93,7 @@ def export_amass(
     _report(done)
 
 
-@app.command(
+@export_app.command(
     "bvh",
     short_help="Write BVH files, for Blender and other animation programs.",
     epilog="\b\nExamples:\n"
@@ -108,7 +113,7 @@ def export_bvh(
     _report(done)
 
 
-@app.command(
+@export_app.command(
     "video",
     short_help="Write stick figures as MP4 or GIF.",
     epilog="\b\nExample:\n  mocap-ray export video data/amass_263 data/videos --format gif --limit 3",
@@ -128,7 +133,7 @@ def export_video(
     _report(done)
 
 
-def _exporting():  # type: ignore[no-untyped-def]
+def _exporting() -> AbstractContextManager[Callable[[int, int], None]]:
     from mocap_ray.cli.progress import counting_bar
     from mocap_ray.cli.screen import console
 

@@ -84,7 +84,7 @@ def _dot(
 def _head(points: np.ndarray) -> np.ndarray:
     """[1, 2] the middle of the head, above the head joint."""
     up = points[15] - points[12]
-    return (points[15] + 8 * up / max(float(np.linalg.norm(up)), 1e-6))[None]
+    return np.asarray(points[15] + 8 * up / max(float(np.linalg.norm(up)), 1e-6))[None]
 
 
 def _grid(centre: Float[np.ndarray, "3"]) -> Float[np.ndarray, "P 3"]:

@@ -35,7 +35,7 @@ class PriorRegulariser:
     def curvature(self) -> Tensor:
         """[22, 3] nats per rad^2, from the widths of the training split: those of a Gaussian."""
         c = self.prior.coordinates
-        found = torch.zeros(55, 3, device=c.mean.device)
+        found = torch.zeros(55, 3).to(c.std)
         found[list(c.joints)] = _EXCLUDED
         found.view(-1)[list(c.index_list)] = 1 / c.std.clamp_min(_NARROWEST) ** 2
         return found[:22]

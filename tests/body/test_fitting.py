@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -346,7 +347,7 @@ def test_the_6d_columns_of_features_say_what_the_positions_say(body: ShapedBody)
         (9, 13, 16, 18, 20),
     ):
         R = facing
-        for parent, joint in zip(chain, chain[1:], strict=False):
+        for parent, joint in pairwise(chain):
             R = R @ local[:, joint - 1]
             turns[joint] = R
             bone = positions[:, joint] - positions[:, parent]

@@ -76,4 +76,4 @@ def _degrees(vectors: Float[np.ndarray, "T 3"]) -> Float[np.ndarray, "T 3"]:
             "ignore", UserWarning
         )  # at the pole of the middle axis scipy chooses, and says so
         angles = Rotation.from_rotvec(np.asarray(vectors, np.float64)).as_euler(ORDER)
-    return np.degrees(np.unwrap(angles, axis=0))
+    return np.asarray(np.degrees(np.unwrap(angles, axis=0)))

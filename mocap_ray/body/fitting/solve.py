@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -34,6 +34,7 @@ _LONGEST = 0.5
 """Radians that a joint moves at most in a step."""
 
 
+@runtime_checkable
 class Regulariser(Protocol):
     """What a fit needs of a pose prior; `priors.regulariser` makes one of any trained prior."""
 
@@ -64,10 +65,10 @@ class FitOptions:
         jump_deg: how far a joint turns from one frame to the next, beyond what the targets say, degrees.
     """
 
-    steps: int = 4
+    steps: int = 5
     spread_mm: float = 3.0
     prior_weight: float = 1.0
-    jump_deg: float = 10.0
+    jump_deg: float = 20.0
 
 
 class Problem(NamedTuple):
@@ -197,7 +198,7 @@ def _step(
             precision=1 / (options.spread_mm / 1000) ** 2,
         )
     length = step.norm(dim=-1, keepdim=True)
-    return step * (_LONGEST / length.clamp_min(_LONGEST))
+    return step * (_LONGEST / length.clamp_min(_LONGEST))  # type: ignore[no-any-return]
 
 
 def _chunks(frames: int) -> Iterator[slice]:

@@ -146,7 +146,7 @@ def turned(R: Tensor, axis: Tensor, angle: Tensor) -> Tensor:
     """R, turned first by an angle [*B] about a unit axis [*B, 3] of its own frame."""
     import roma
 
-    return R @ roma.rotvec_to_rotmat(axis * angle[..., None])
+    return R @ roma.rotvec_to_rotmat(axis * angle[..., None])  # type: ignore[no-any-return]
 
 
 def _limb(
