@@ -1,8 +1,8 @@
 """Poses of SMPL fitted to joints: frames per second of one core, beside the loop that users of joints write today.
 
-The baseline is SMPLify's idea in its plainest form (Bogo et al., 2016; `joints2smpl` of the text-to-motion projects): for
-each clip, Adam on rotation vectors and translation through the same joints, from a standing pose that already faces the
-right way, until the joints are as near as `GOAL_MM`. Both fit the same takes of CMU, decoded from features.
+The baseline is SMPLify's idea in its plainest form (Bogo et al., 2016; `joints2smpl` of the text-to-motion projects):
+for each clip, Adam on rotation vectors and translation through the same joints, from a standing pose that already faces
+the right way, until the joints are as near as `GOAL_MM`. Both fit the same takes of CMU, decoded from features.
 """
 
 from __future__ import annotations

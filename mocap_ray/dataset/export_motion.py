@@ -20,6 +20,7 @@ from mocap_ray.archives.amass_files import SUFFIX, amass_bytes
 from mocap_ray.archives.rigs.bvh_writer import bvh_bytes
 from mocap_ray.body.bodies import POLICIES, Bodies
 from mocap_ray.body.fitting import FitOptions, Fitted, Regulariser, betas_of, fit, onto, own_body
+from mocap_ray.body.fitting.shape import bone_lengths
 from mocap_ray.body.model import BodyModel, ShapedBody
 from mocap_ray.dataset.export import Job, safe
 from mocap_ray.dataset.motions import Motions, SourceMotion, open_motions
@@ -36,6 +37,8 @@ Shape = Literal["mean", "bones"]
 
 _FRAMES = 32_768
 """Frames that are read before they are fitted together."""
+_BONES_MM = 10.0
+"""Bones of joints differ by less from those of the body that they were made with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,7 +273,7 @@ def _fitted(
     todo = sorted((k for k in range(len(some)) if k not in found), key=lambda k: some[k][0].fps)
     for fps, group in groupby(todo, key=lambda k: some[k][0].fps):
         numbers = list(group)
-        clips = [m.joints if m.measured else onto(m.joints, b) for m, b in (some[k] for k in numbers)]
+        clips = [_on_bones(*some[k]) for k in numbers]
         results = fit(
             clips,
             [some[k][1] for k in numbers],
@@ -283,6 +286,12 @@ def _fitted(
             tally.add(some[k][0].name, result)
             found[k] = result.poses, result.trans
     return [found[k] for k in range(len(some))]
+
+
+def _on_bones(motion: SourceMotion, body: ShapedBody) -> np.ndarray:
+    """The joints on the bones of the body: as they are, unless the body is another than they were made with."""
+    off = np.abs(bone_lengths(motion.joints) - np.linalg.norm(body.offsets[1:22], axis=-1)).max()
+    return motion.joints if motion.measured and off < _BONES_MM / 1000 else onto(motion.joints, body)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -6,8 +6,8 @@ The energy of a frame, in nats, is
 
 where the translation is eliminated: both sets of joints are centred. Steps are taken in the tangent space of the local
 rotations. The curvature of the joints is exact to first order and couples all joints of a frame; that of the prior
-and of the neighbours is diagonal, so that all frames of all clips are solved in one batch. A step that raises the energy
-of a frame is taken back there, and the next one is shorter (Levenberg-Marquardt).
+and of the neighbours is diagonal, so that all frames of all clips are solved in one batch. A step that raises the
+energy of a frame is taken back there, and the next one is shorter (Levenberg-Marquardt).
 """
 
 from __future__ import annotations

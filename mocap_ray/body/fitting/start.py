@@ -4,8 +4,8 @@ A bone determines two of the three angles of its joint. The third, the twist abo
 
 - Pelvis and chest (`spine3`) have three bones each, which give the whole rotation (Kabsch, 1976). The twist between the
   two is shared by the joints of the spine.
-- Knees and elbows are hinges. The plane in which a knee bends gives the twist of the hip, an elbow that of the shoulder.
-  Both count by the sine of the bend, since a straight limb has no plane.
+- Knees and elbows are hinges. The plane in which a knee bends gives the twist of the hip, that of an elbow the twist of
+  the shoulder. Both count by the square of the sine of the bend, since a straight limb has no plane.
 - The direction of the foot gives the twist of a leg whose knee is nearly straight.
 - Without any of these, a bone is turned from its rest by the smallest rotation.
 
