@@ -23,9 +23,9 @@ from mocap_ray.skeleton import BODY_PARENTS
 if TYPE_CHECKING:
     from torch import Tensor
 
-FOOT_CUE, NEUTRAL_CUE = 0.25, 0.12
+FOOT_CUE, NEUTRAL_CUE = 0.25, 0.05
 """Weights of the direction of the foot, and of the smallest rotation, where a bend at a right angle has 1."""
-MOMENT = 0.15
+MOMENT = 0.2
 """Seconds: standard deviation of the average over time."""
 ROUNDS = 3
 """Limbs are not quite straight at rest, so the plane of a bend depends a little on the twist."""
