@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
+from pyarrow import fs as pafs
 
 from mocap_ray import pickles
 from mocap_ray.archives.amass import take_name
@@ -133,6 +134,12 @@ def open_motions(source: str | os.PathLike[str], *, fps: float | None = None) ->
             raise UserError(f"{text}: no such file. {EXPECTED}.")
         info = where.fs.get_file_info(where.join(name))
         return Motions(text, None, where, {name: (info.size, info.mtime_ns or 0)}, fps)
+    kind = where.fs.get_file_info(where.path).type
+    if kind != pafs.FileType.Directory:
+        found = "no such folder" if kind == pafs.FileType.NotFound else "a file of another kind"
+        raise UserError(
+            f"{text}: {found}. Expected a data set, or a .npy or .npz file or a folder of them. {EXPECTED}."
+        )
     if where.exists("manifest.json") or where.exists("receipts"):
         if fps is not None:
             raise UserError(f"{text}: a data set, which has a frame rate of its own. Leave --fps out.")

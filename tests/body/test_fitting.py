@@ -369,3 +369,32 @@ def test_what_cannot_be_fitted_is_named(body: ShapedBody) -> None:
         fit([clip, broken], [body, body], fps=FPS)
     with pytest.raises(ValueError, match=r"clip 0: shape \(0, 22, 3\)"):
         fit([clip[:0]], [body], fps=FPS)
+
+
+@pytest.mark.slow
+def test_all_takes_fit_and_hardly_any_joint_jumps(shared: Path, body: ShapedBody) -> None:
+    """In the 70 takes whose own joints turn by less than 100 degrees from frame to frame: 13,000 frames at 20 fps."""
+    clips, truths = [], []
+    for path in sorted((shared / "data" / "amass" / "CMU").rglob("*_poses.npz")):
+        with np.load(path) as file:
+            every = round(float(file["mocap_framerate"]) / FPS)
+            poses, trans = file["poses"][::every, :66].reshape(-1, 22, 3), file["trans"][::every]
+        if degrees(poses[2:], poses[1:-1]).max() < 100:
+            clips.append(body.joints(poses, trans) @ R_YUP_AMASS.T)
+            truths.append(poses)
+    assert len(clips) == 70
+    jumps = 0
+    for clip, truth, fitted in zip(clips, truths, fit(clips, [body] * len(clips), fps=FPS), strict=True):
+        assert millimetres(joints_of(body, fitted), clip) < 0.1
+        steps = [degrees(p[2:], p[1:-1]) for p in (fitted.poses, truth)]
+        jumps += int(((steps[0] > 45) & (steps[1] < 30)).sum())
+    assert jumps <= 5
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_gpu_gives_the_same_poses(body: ShapedBody) -> None:
+    clips = some_clips(body, 30, 12)
+    here, there = (fit(clips, [body, body], fps=FPS, device=device) for device in ("cpu", "cuda"))
+    for a, b in zip(here, there, strict=True):
+        assert degrees(a.poses, b.poses).max() < 0.2

@@ -280,8 +280,14 @@ def test_what_cannot_be_exported_is_said_before_any_work(
     np.save(tmp_path / "walk.npy", walk)
     with pytest.raises(UserError, match=r"missing\.npy: no such file"):
         export_bvh(tmp_path / "missing.npy", tmp_path / "out")
+    with pytest.raises(UserError, match="nothing_here: no such folder"):
+        export_bvh(tmp_path / "nothing_here", tmp_path / "out")
+    (tmp_path / "take.bvh").write_text("HIERARCHY")
+    with pytest.raises(UserError, match=r"take\.bvh: a file of another kind"):
+        export_bvh(tmp_path / "take.bvh", tmp_path / "out")
+    (tmp_path / "bare").mkdir()
     with pytest.raises(UserError, match=r"no data set, and no \.npy or \.npz file"):
-        export_bvh(standins.parent / "nothing_here", tmp_path / "out")
+        export_bvh(tmp_path / "bare", tmp_path / "out")
     with pytest.raises(UserError, match="a frame rate of its own"):
         export_bvh(tmp_path / "set", tmp_path / "out", fps=30.0)
     with pytest.raises(UserError, match="--family mano: expected one of smpl, smplh, smplx"):
