@@ -154,7 +154,8 @@ def _fitting(prior: str | None, device: str) -> Fitting:
     from mocap_ray.priors.load import load_prior
     from mocap_ray.priors.regulariser import PriorRegulariser
 
-    return Fitting(prior=PriorRegulariser(load_prior(prior, device=device)), device=device)
+    loaded = load_prior(prior, device=device)
+    return Fitting(prior=PriorRegulariser(loaded), prior_name=prior, device=device)
 
 
 def _report(done: MotionExport) -> None:

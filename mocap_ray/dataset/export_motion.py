@@ -70,11 +70,13 @@ class Fitting:
 
     Attributes:
         prior: makes them plausible where joints say nothing.
+        prior_name: which prior it is, so that an export is not resumed with another.
         options: of the solver.
         device: where it runs.
     """
 
     prior: Regulariser | None = None
+    prior_name: str = ""
     options: FitOptions | None = None
     device: str = "cpu"
 
@@ -138,7 +140,7 @@ def export_amass(
         "family": str(family),
         "gender": gender,
         "shape": shape,
-        "prior": str(fitting.prior is not None),
+        "prior": fitting.prior_name,
     }
     job, tally = _job(motions, out, "amass", options), _Tally()
 
@@ -184,7 +186,7 @@ def export_bvh(
     Arguments and errors as those of `export_amass`; conventions as in `archives.rigs.bvh_writer`.
     """
     motions = open_motions(source, fps=fps)
-    options = {"prior": str(fitting.prior is not None)}
+    options = {"prior": fitting.prior_name}
     job, tally = _job(motions, out, "bvh", options), _Tally()
 
     def file_of(motion: SourceMotion) -> str:
@@ -247,8 +249,16 @@ def _chunks(
 ) -> Iterator[list[SourceMotion]]:
     """Motions whose file is missing, so many at a time as are fitted together."""
     some: list[SourceMotion] = []
+    names: set[str] = set()
     for k, motion in motions.each():
-        if not job.has(file_of(motion)):
+        name = file_of(motion)
+        if name in names:
+            raise UserError(
+                f"{motions.where}: two motions would become {name}. Expected names that differ without their endings; "
+                "rename one, or export them into folders of their own."
+            )
+        names.add(name)
+        if not job.has(name):
             some.append(motion)
         if sum(len(m.joints) for m in some) >= _FRAMES:
             yield some

@@ -29,6 +29,18 @@ def export_of_fitted_joints_as_bvh(house: House) -> str:
 
 
 @scene
+def export_with_a_prior(house: House) -> str:
+    path = _sample(house, "walk.npy", walker(30))
+    return house.typed("export", "bvh", path, house.root / "bvh_prior", "--prior", house.training)
+
+
+@scene
+def export_with_a_prior_that_is_missing(house: House) -> str:
+    path = _sample(house, "walk.npy", walker(30))
+    return house.typed("export", "bvh", path, house.root / "bvh_none", "--prior", house.root / "no_prior")
+
+
+@scene
 def export_of_joints_of_another_layout(house: House) -> str:
     path = _sample(house, "many.npy", np.zeros((5, 24, 3)))
     return house.typed("export", "bvh", path, house.root / "bvh_many")
@@ -60,6 +72,15 @@ def export_of_a_folder_without_motion(house: House) -> str:
 @scene
 def export_of_a_data_set_at_another_rate(house: House) -> str:
     return house.typed("export", "bvh", house.data_set, house.root / "bvh_rate", "--fps", 30)
+
+
+@scene
+def export_of_two_files_of_one_name(house: House) -> str:
+    folder = house.root / "twice"
+    folder.mkdir(exist_ok=True)
+    np.save(folder / "walk.npy", walker(5))
+    np.savez(folder / "walk.npz", joints=walker(5))
+    return house.typed("export", "bvh", folder, house.root / "bvh_twice")
 
 
 @scene
