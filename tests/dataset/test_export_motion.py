@@ -294,9 +294,11 @@ def test_what_cannot_be_exported_is_said_before_any_work(
         export_amass(tmp_path / "walk.npy", tmp_path / "out", body=standins, family="mano")
     with pytest.raises(UserError, match="--format mov: expected one of mp4, gif"):
         export_video(tmp_path / "walk.npy", tmp_path / "out", kind="mov")
-    np.savez(tmp_path / "walk.npz", joints=walk)
+    (tmp_path / "twice").mkdir()
+    np.save(tmp_path / "twice" / "walk.npy", walk)
+    np.savez(tmp_path / "twice" / "walk.npz", joints=walk)
     with pytest.raises(UserError, match=r"two motions would become walk\.bvh"):
-        export_bvh(tmp_path, tmp_path / "out3")
+        export_bvh(tmp_path / "twice", tmp_path / "out3")
     empty = tmp_path / "no_bodies"
     empty.mkdir()
     with pytest.raises(UserError, match="smplh"):
