@@ -77,7 +77,16 @@ def test_what_is_mounted_is_in_the_repository_and_enough_to_install(name: str) -
     mounts = read(name)["file_mounts"]
     ours = {remote: local for remote, local in mounts.items() if remote.startswith("~/mocap_ray/")}
     assert all((ROOT / local).exists() for local in ours.values())
-    needed = {"mocap_ray", "configs", "cluster", "Makefile", "pyproject.toml", "requirements.lock", "README.md", "LICENSE"}
+    needed = {
+        "mocap_ray",
+        "configs",
+        "cluster",
+        "Makefile",
+        "pyproject.toml",
+        "requirements.lock",
+        "README.md",
+        "LICENSE",
+    }
     assert needed <= set(ours.values())  # hatchling reads the last two
 
 
@@ -150,7 +159,9 @@ def _start_on_amazon(boto3: Any) -> None:
 
 def test_google_knows_every_field_of_its_machines() -> None:
     """The fields of `node_config` in the published description of Google's interface (in its Python client)."""
-    client = pytest.importorskip("googleapiclient", reason="cluster/tools.sh installs google-api-python-client")
+    client = pytest.importorskip(
+        "googleapiclient", reason="cluster/tools.sh installs google-api-python-client"
+    )
     import json
 
     folder = Path(client.__file__).parent / "discovery_cache" / "documents"
