@@ -28,6 +28,9 @@ index=""
 if ! has nvidia-smi; then index="${MOCAP_RAY_TORCH_INDEX-https://download.pytorch.org/whl/cpu}"; fi
 make env PYTHON="$python" TORCH_INDEX="$index"
 
+# `ray get-auth-token --generate` writes a file that every user of the machine can read.
+if [ -f ~/.ray/auth_token ]; then chmod 700 ~/.ray && chmod 600 ~/.ray/auth_token; fi
+
 # Commands over SSH, such as those of `ray exec`, `ray attach` and `ray down`, find this Ray and use its token.
 line="export PATH=$PWD/.venv/bin:\$PATH RAY_AUTH_MODE=token # mocap_ray"
 grep -qxF "$line" ~/.bashrc 2>/dev/null || echo "$line" >>~/.bashrc

@@ -24,11 +24,13 @@ ROOT = Path(__file__).resolve().parents[2]
 NETWORK = "10.77.0"
 STARTED = "started"
 
-# Own /tmp, home and shared memory; $1: the folder of the machine, $2: the folder that all machines share.
+# Own /tmp, home and shared memory; $1: the folder of the machine, $2: the folder that all machines share, $4: its name,
+# $5: all names and addresses.
 HOME = "/srv"
 """The home folder inside: not /root, where the interpreter itself may be."""
 
-# Own /tmp, home and shared memory; $1: the folder of the machine, $2: the folder that all machines share.
+# Own /tmp, home and shared memory; $1: the folder of the machine, $2: the folder that all machines share, $4: its name,
+# $5: all names and addresses.
 INSIDE = f"""
 set -e
 mount --make-rprivate /
@@ -42,8 +44,12 @@ mount -t tmpfs tmpfs /dev/shm
 mount -t tmpfs tmpfs /run
 mkdir -p /run/sshd
 ip link set lo up
-touch /mnt/$3
-exec sleep infinity
+hostname "$4"
+printf '127.0.0.1 localhost\\n' > /run/hosts
+for other in $5; do echo "${{other#*=}} ${{other%=*}}" >> /run/hosts; done
+mount --bind /run/hosts /etc/hosts
+touch "/mnt/$3"
+while :; do sleep 1; done  # the shell is the first process of the machine, and buries the dead
 """
 
 
@@ -65,7 +71,7 @@ class Machine:
 
     def command(self, *command: str) -> list[str]:
         """What runs a command inside, to be started from outside."""
-        return ["nsenter", "-t", str(self.pid), "-n", "-m", "-p", f"--wd={ROOT}", *command]
+        return ["nsenter", "-t", str(self.pid), "-n", "-u", "-m", "-p", f"--wd={ROOT}", *command]
 
     def run(
         self, *command: str, timeout: float = 240, check: bool = True, **environment: str
@@ -116,8 +122,9 @@ def machines(folder: Path, names: Sequence[str]) -> Iterator[dict[str, Machine]]
     made: dict[str, Machine] = {}
     (folder / "shared").mkdir(parents=True)
     try:
-        for number, name in enumerate(("laptop", *names), start=1):
-            made[name] = _machine(folder, name, f"{NETWORK}.{number}")
+        addresses = {name: f"{NETWORK}.{n}" for n, name in enumerate(("laptop", *names), start=1)}
+        for name in addresses:
+            made[name] = _machine(folder, name, addresses)
         _connect(list(made.values()))
         yield made
     finally:
@@ -125,12 +132,13 @@ def machines(folder: Path, names: Sequence[str]) -> Iterator[dict[str, Machine]]
             os.kill(machine.pid, signal.SIGKILL)  # the first process: all others of its namespace end with it
 
 
-def _machine(folder: Path, name: str, ip: str) -> Machine:
+def _machine(folder: Path, name: str, addresses: Mapping[str, str]) -> Machine:
     home, shared, mark = folder / name, folder / "shared", f".{name}-{STARTED}"
     home.mkdir()
+    hosts = " ".join(f"{other}={ip}" for other, ip in addresses.items())
     outer = subprocess.Popen(
-        ["unshare", "--net", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child", "bash", "-c", INSIDE,
-         "machine", str(home), str(shared), mark],
+        ["unshare", "--net", "--uts", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child", "bash", "-c", INSIDE,
+         "machine", str(home), str(shared), mark, name, hosts],
         stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
     end = time.monotonic() + 30
@@ -139,7 +147,7 @@ def _machine(folder: Path, name: str, ip: str) -> Machine:
         assert time.monotonic() < end, f"machine {name} does not start"
         time.sleep(0.02)
     children = Path(f"/proc/{outer.pid}/task/{outer.pid}/children").read_text().split()
-    return Machine(name, ip, int(children[0]), home)
+    return Machine(name, addresses[name], int(children[0]), home)
 
 
 def _connect(group: Sequence[Machine]) -> None:
