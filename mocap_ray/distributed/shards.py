@@ -22,6 +22,7 @@ from ray.data import ActorPoolStrategy, DataContext, TaskPoolStrategy
 from ray.exceptions import NodeDiedError, OutOfMemoryError, WorkerCrashedError
 
 from mocap_ray.distributed.cluster import Cluster, connected
+from mocap_ray.distributed.metrics import ShardMetrics, run_name
 from mocap_ray.errors import UserError
 from mocap_ray.runs.ray import RayOptions
 from mocap_ray.shards.reports import ShardReport, bug, report
@@ -44,6 +45,7 @@ class RayEngine:
 
     def __init__(self, cluster: Cluster) -> None:
         self.cluster = cluster
+        self.metrics: ShardMetrics | None = None
 
     @property
     def workers(self) -> int:
@@ -75,6 +77,8 @@ class RayEngine:
         if not shards:
             return
         logging.getLogger("ray.data").setLevel(logging.CRITICAL)
+        if self.metrics is None:
+            self.metrics = ShardMetrics(run_name(job.out.uri))
         items = [{"shard": pickle.dumps(s)} for s in shards]
         with DataContext.current(_context(self.cluster)), warnings.catch_warnings():
             # Ray 2.60 deprecates options by keyword, but has no other way to limit the retries of a task.
@@ -89,7 +93,9 @@ class RayEngine:
             )
             for batch in data.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
                 for text in batch["report"].to_pylist():
-                    yield ShardReport(**json.loads(text))
+                    made = ShardReport(**json.loads(text))
+                    self.metrics.add(made)
+                    yield made
 
     def dying(self, inputs: Sequence[Any], job: AnyJob) -> set[str]:
         """Read each input in a separate task; returns the names of those whose process died."""
