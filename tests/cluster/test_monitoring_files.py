@@ -1,4 +1,4 @@
-"""`cluster/monitoring/`: what Grafana and Prometheus would read, without either; and the metrics that are named there."""
+"""`cluster/monitoring/`: what Grafana and Prometheus would read, without either; and the metrics it names."""
 
 from __future__ import annotations
 

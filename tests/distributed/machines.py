@@ -137,8 +137,8 @@ def _machine(folder: Path, name: str, addresses: Mapping[str, str]) -> Machine:
     home.mkdir()
     hosts = " ".join(f"{other}={ip}" for other, ip in addresses.items())
     outer = subprocess.Popen(
-        ["unshare", "--net", "--uts", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child", "bash", "-c", INSIDE,
-         "machine", str(home), str(shared), mark, name, hosts],
+        ["unshare", "--net", "--uts", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child",
+         "bash", "-c", INSIDE, "machine", str(home), str(shared), mark, name, hosts],
         stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
     )  # fmt: skip
     end = time.monotonic() + 30

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import time
 import urllib.parse
@@ -60,10 +61,6 @@ def test_every_panel_has_data_and_the_counts_are_those_of_the_run(head: Machine,
     shared = head.home.parent / "shared"
     write_demo(shared / "archive", recordings=300)
     (shared / "archive" / "broken_poses.npz").write_bytes(b"no archive")
-    (shared / "bodies").symlink_to(bodies)  # seen from outside; inside they are copied below
-    (shared / "bodies").unlink()
-    import shutil
-
     shutil.copytree(bodies, shared / "bodies")
 
     def run(*command: str) -> None:
@@ -76,10 +73,10 @@ def test_every_panel_has_data_and_the_counts_are_those_of_the_run(head: Machine,
     values: dict[str, list[tuple[dict[str, str], float]]] = {}
     run("extract", "amass", "--override", "source.root=/mnt/archive", "body.root=/mnt/bodies", "output.root=/mnt/out",
         "output.shard_mb=1")  # fmt: skip
-    counted = dict((labels["run"], value) for labels, value in values["Recordings A"])
+    counted = {labels["run"]: value for labels, value in values["Recordings A"]}
     rejected = {labels["reason"]: value for labels, value in values["Rejections by reason A"]}
-    run("train", "gaussian_prior", "--override", "data.root=/mnt/out", "output.root=/mnt/prior", "training.max_epochs=20",
-        "ray.workers=1")  # fmt: skip
+    run("train", "gaussian_prior", "--override", "data.root=/mnt/out", "output.root=/mnt/prior",
+        "training.max_epochs=20", "ray.workers=1")  # fmt: skip
     run("search", "tiny", "--override", "fixed.data.root=/mnt/out", "output.root=/mnt/search")
     end = time.monotonic() + 30
     while missing := set(queries()) - seen:
