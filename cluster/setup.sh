@@ -18,7 +18,7 @@ elif has apt-get && apt-cache show python3.11-venv >/dev/null 2>&1; then
   python=$(command -v python3.11)
 else # for example Ubuntu 22.04, which has 3.10
   python3 -m venv ~/.mocap_ray_uv
-  ~/.mocap_ray_uv/bin/pip install --quiet uv==0.9.5
+  ~/.mocap_ray_uv/bin/pip install --quiet uv==0.13.9
   ~/.mocap_ray_uv/bin/uv python install --quiet 3.11.14
   python=$(~/.mocap_ray_uv/bin/uv python find 3.11.14)
 fi
@@ -26,7 +26,7 @@ fi
 # The build of torch without CUDA saves 4 GB and minutes on each node without a GPU.
 index=""
 if ! has nvidia-smi; then index="${MOCAP_RAY_TORCH_INDEX-https://download.pytorch.org/whl/cpu}"; fi
-make env PYTHON="$python" TORCH_INDEX="$index"
+make env PYTHON="$python" TORCH_INDEX="$index" HASHES=1
 
 # `ray get-auth-token --generate` writes a file that every user of the machine can read.
 if [ -f ~/.ray/auth_token ]; then chmod 700 ~/.ray && chmod 600 ~/.ray/auth_token; fi

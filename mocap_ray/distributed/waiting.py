@@ -47,7 +47,8 @@ def wait_for(bundles: Sequence[Mapping[str, float]], note: Note, *, at_most_s: f
             if waited > at_most_s:
                 raise NoCluster(
                     f"Waited {duration(waited)} for {_text(need)} for {of}; {_text(_there())} are there. Look at `ray "
-                    "status` on the head: nodes may fail to start, or other runs use them. Set ray.wait_s to wait longer."
+                    "status` on the head: nodes may fail to start, or other runs use them. Set ray.wait_s to wait "
+                    "longer."
                 )
             if waited > SILENT_S and waited - said >= EVERY_S * (said > 0):
                 said = waited

@@ -90,6 +90,14 @@ def test_what_is_mounted_is_in_the_repository_and_enough_to_install(name: str) -
     assert needed <= set(ours.values())  # hatchling reads the last two
 
 
+def test_every_locked_version_but_torchs_has_hashes() -> None:
+    lock, hashes = ((ROOT / f"requirements.{name}").read_text() for name in ("lock", "hashes"))
+    locked = {line for line in lock.splitlines() if re.match(r"\S+==", line)}
+    hashed = set(re.findall(r"(?m)^(\S+==\S+) \\\n    --hash=sha256:[0-9a-f]{64}", hashes))
+    assert locked - hashed == {line for line in locked if line.startswith("torch==")}, "run `make hashes`"
+    assert hashed <= locked, "run `make hashes`"
+
+
 @pytest.mark.parametrize("name", ["aws", "gcp"])
 def test_extraction_runs_on_spot_machines_and_training_does_not(name: str) -> None:
     config = prepared(name)
