@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -21,8 +22,6 @@ API = "http://127.0.0.1:8265"
 TOKEN = {"RAY_AUTH_MODE": "token"}
 PASSWORD = f"planted-{uuid.uuid4().hex}"
 """Stands in the environment of every machine, as a credential for a bucket would."""
-PORTS = {6379, 8076, 8077, 8078, 8079, 8090, 10001, 44217, 44227, 52365}
-"""Ports that Ray opens on a network address, as docs/clusters.md lists them; besides those of workers."""
 DRIVER = "import ray; ray.init(address='{}:6379', log_to_driver=False); print('connected', ray.cluster_resources())"
 RAY = (sys.executable, "-m", "ray.scripts.scripts")
 
@@ -63,7 +62,10 @@ def group(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Machin
         for machine in made.values():
             (machine.home / ".bashrc").write_text(f"export AWS_SECRET_ACCESS_KEY={PASSWORD}\n")
         laptop = made["laptop"]
-        laptop.run(*RAY, "get-auth-token", "--generate")
+        page = (ROOT / "docs" / "clusters.md").read_text()
+        (command,) = (line for line in page.splitlines() if line.startswith("(umask 077;"))
+        laptop.run("bash", "-c", command)
+        assert (laptop.home / ".ray" / "auth_token").stat().st_mode & 0o077 == 0
         laptop.run(*RAY, "up", "--yes", "--no-config-cache", f"{HOME}/local.yaml", timeout=400)
         tunnel = ("-N", "-L", "8265:127.0.0.1:8265", "-o", "StrictHostKeyChecking=no")
         laptop.start("ssh", *tunnel, f"root@{made['head'].ip}")
@@ -108,6 +110,11 @@ def test_a_job_writes_the_same_rows_as_a_plain_run(
     assert {name: made[name] for name in rows} == rows
 
 
+def test_exec_finds_ray_and_the_token(group: dict[str, Machine]) -> None:
+    shown = group["laptop"].run(*RAY, "exec", f"{HOME}/local.yaml", "ray status")
+    assert "/2.0 CPU" in shown.stdout + shown.stderr
+
+
 def test_without_the_token_nothing_is_run(group: dict[str, Machine]) -> None:
     laptop, head = group["laptop"], group["head"]
     for environment in ({"RAY_AUTH_MODE": "disabled"}, {**TOKEN, "RAY_AUTH_TOKEN": "0" * 64}):
@@ -129,8 +136,16 @@ def test_without_the_token_nothing_is_run(group: dict[str, Machine]) -> None:
 def test_only_the_listed_ports_listen_and_the_dashboard_on_loopback(group: dict[str, Machine]) -> None:
     for name in ("head", "worker"):
         beyond = {port for address, port in listening(group[name]) if not _is_loopback(address)} - {22}
-        assert {port for port in beyond if not 10002 <= port <= 10999} <= PORTS, name
+        assert {port for port in beyond if not 10002 <= port <= 10999} <= documented(), name
     assert {address for address, port in listening(group["head"]) if port == 8265} == {"127.0.0.1"}
+
+
+def documented() -> set[int]:
+    """The ports of the table in docs/clusters.md."""
+    page = (ROOT / "docs" / "clusters.md").read_text()
+    table = page.partition("## What listens")[2].partition("On loopback")[0]
+    cells = [line.split("|")[1] for line in table.splitlines() if line.startswith("| ") and line[2].isdigit()]
+    return {int(number) for cell in cells for number in re.findall(r"\d+", cell)}
 
 
 def _is_loopback(address: str) -> bool:
