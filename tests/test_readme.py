@@ -38,7 +38,7 @@ NOT_RUN = {
     "mocap-ray body fetch": "likewise",
     "export MOCAP_RAY_": "changes the reader's shell",
     "ray start --head": "starts a cluster; tests/distributed/test_job.py does",
-    "(umask 077; mkdir -p ~/.ray; ray get-auth-token": "writes into the home folder; tests/distributed/test_local_cluster.py does",
+    "(umask 077; mkdir -p ~/.ray; ray get-auth-token": "likewise; test_local_cluster.py does",
     "export RAY_API_SERVER_ADDRESS": "changes the reader's shell; tests/distributed/test_job.py sets it",
     "ray up cluster/local.yaml": "starts a cluster over SSH; tests/distributed/test_local_cluster.py does",
     "ray exec cluster/local.yaml": "likewise",

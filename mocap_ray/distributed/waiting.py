@@ -14,7 +14,7 @@ from mocap_ray.wording import duration
 
 Note = Callable[[str], None]
 """Is called with a sentence for the user."""
-SILENT_S = 3.0
+SILENT_S = 2.0
 """How long nothing is said: a cluster that has room answers sooner."""
 EVERY_S = 30.0
 """Seconds between two sentences."""
@@ -33,29 +33,53 @@ def wait_for(bundles: Sequence[Mapping[str, float]], note: Note, *, at_most_s: f
         NoCluster: the cluster can never provide it, or did not within `at_most_s`.
     """
     need = _sum(bundles)
-    most = capacity()
-    if need.cpus > most.cpus or need.gpus > most.gpus:
-        raise NoCluster(
-            f"{of} needs {_text(need)}, and this cluster can have at most {_text(most)}, with every node that its "
-            "autoscaler may add. Lower ray.workers, or raise max_workers in the file of the cluster."
-        )
+    check_ever(need, capacity(), of=of)
     since, said = time.monotonic(), 0.0
     group = placement_group([dict(bundle) for bundle in bundles], strategy="PACK")
     try:
         while not group.wait(1):
             waited = time.monotonic() - since
             if waited > at_most_s:
-                raise NoCluster(
-                    f"Waited {duration(waited)} for {_text(need)} for {of}; {_text(_there())} are there. Look at `ray "
-                    "status` on the head: nodes may fail to start, or other runs use them. Set ray.wait_s to wait "
-                    "longer."
-                )
+                raise NoCluster(given_up(need, _there(), waited, of=of))
             if waited > SILENT_S and waited - said >= EVERY_S * (said > 0):
                 said = waited
-                text = f"waiting for the cluster: {of} needs {_text(need)}, {_text(_there())} are free"
-                note(f"{text}; asked {duration(waited)} ago")
+                note(waiting(need, _there(), waited, of=of))
     finally:
         remove_placement_group(group)
+
+
+def check_ever(need: Capacity, most: Capacity, *, of: str) -> None:
+    """Raise NoCluster if a cluster can never provide what is needed.
+
+    Args:
+        need: by all workers together.
+        most: with every node that an autoscaler may add.
+        of: what the workers are for.
+    """
+    if need.cpus > most.cpus or need.gpus > most.gpus:
+        raise NoCluster(
+            f"{of.capitalize()} needs {_text(need)}. This cluster can have at most {_text(most)}, with every node that its "
+            "autoscaler may add. Lower ray.workers, or raise max_workers in the file of the cluster."
+        )
+
+
+def waiting(need: Capacity, free: Capacity, waited_s: float, *, of: str) -> str:
+    """What is said while waiting."""
+    return (
+        f"Waiting for the cluster: {of} needs {_text(need)}, {_free(free)}; asked {duration(waited_s)} ago."
+    )
+
+
+def given_up(need: Capacity, free: Capacity, waited_s: float, *, of: str) -> str:
+    """What is said at the end of waiting in vain."""
+    return (
+        f"{of.capitalize()} needs {_text(need)}, but after {duration(waited_s)} {_free(free)}. Look at `ray status` on the head: "
+        "nodes may fail to start, or other runs use them. Set ray.wait_s to wait longer."
+    )
+
+
+def _free(free: Capacity) -> str:
+    return f"{_text(free)} {'is' if free == Capacity(1, 0) else 'are'} free"
 
 
 def _there() -> Capacity:
