@@ -58,8 +58,8 @@ def check_ever(need: Capacity, most: Capacity, *, of: str) -> None:
     """
     if need.cpus > most.cpus or need.gpus > most.gpus:
         raise NoCluster(
-            f"{of.capitalize()} needs {_text(need)}. This cluster can have at most {_text(most)}, with every node that its "
-            "autoscaler may add. Lower ray.workers, or raise max_workers in the file of the cluster."
+            f"{of.capitalize()} needs {_text(need)}. This cluster can have at most {_text(most)}, with every node "
+            "that its autoscaler may add. Lower ray.workers, or raise max_workers in the file of the cluster."
         )
 
 
@@ -73,8 +73,8 @@ def waiting(need: Capacity, free: Capacity, waited_s: float, *, of: str) -> str:
 def given_up(need: Capacity, free: Capacity, waited_s: float, *, of: str) -> str:
     """What is said at the end of waiting in vain."""
     return (
-        f"{of.capitalize()} needs {_text(need)}, but after {duration(waited_s)} {_free(free)}. Look at `ray status` on the head: "
-        "nodes may fail to start, or other runs use them. Set ray.wait_s to wait longer."
+        f"{of.capitalize()} needs {_text(need)}, but after {duration(waited_s)} {_free(free)}. Look at `ray status` "
+        "on the head: nodes may fail to start, or other runs use them. Set ray.wait_s to wait longer."
     )
 
 
