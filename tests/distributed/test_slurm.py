@@ -34,8 +34,8 @@ SelectTypeParameters=CR_Core
 MpiDefault=none
 ReturnToService=2
 KillWait=30
-NodeName=first NodeAddr=10.77.0.2 CPUs=1 State=UNKNOWN
-NodeName=second NodeAddr=10.77.0.3 CPUs=1 State=UNKNOWN
+NodeName=first NodeAddr=10.77.0.2 CPUs=2 CoresPerSocket=2 State=UNKNOWN
+NodeName=second NodeAddr=10.77.0.3 CPUs=2 CoresPerSocket=2 State=UNKNOWN
 PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """
 SLURM = {"SLURM_CONF": "/mnt/slurm.conf"}
@@ -57,7 +57,7 @@ def group(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Machin
     with machines(folder, ["first", "second"]) as made:
         shared = folder / "shared"
         (shared / "slurm.conf").write_text(CONFIG)
-        (shared / "cgroup.conf").write_text("CgroupPlugin=disabled\n")
+        (shared / "cgroup.conf").write_text("CgroupPlugin=autodetect\n")
         (shared / "munge.key").write_bytes(os.urandom(128))
         (shared / "munge.key").chmod(0o400)
         for name in ("first", "second"):
@@ -69,7 +69,7 @@ def group(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Machin
         made["first"].run("slurmctld", **SLURM)
         for name in ("first", "second"):
             made[name].run("mkdir", "-p", "/tmp/slurmd")
-            made[name].run("slurmd", "-N", name, **SLURM)
+            made[name].run("slurmd", **SLURM)
         yield made
 
 
