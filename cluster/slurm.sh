@@ -48,7 +48,7 @@ stop() {
   rm -rf "$private"
 }
 trap stop EXIT
-# Slurm's signal before the time limit: the run gets it first and has a minute to end; then the cluster goes.
+# Slurm's signal before the time limit: the run gets it and ends; then the cluster goes.
 trap 'if [ -n "$run" ]; then kill -TERM "$run" 2>/dev/null || true; else exit 143; fi' TERM INT
 
 mapfile -t nodes < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
@@ -56,6 +56,8 @@ head=${nodes[0]}
 cpus=${SLURM_CPUS_PER_TASK:-1}
 gpus=${SLURM_GPUS_ON_NODE:-0}
 
+# This script runs on the first node, which becomes the head. Not through srun there: srun kills what it runs when it gets
+# SIGTERM, and the run shall end cleanly.
 # Three ports that are free on the head now, below those that Linux gives to outgoing connections, and different for jobs
 # that start at the same moment on one node. Ray chooses all others itself.
 free='import socket, sys
@@ -70,14 +72,13 @@ for port in range(first, first + 2000):
     if len(found) == 3:
         break
 print(*found)'
-on_head=(srun --overlap --nodes=1 --ntasks=1 --nodelist="$head")
-read -r port dashboard agent < <("${on_head[@]}" "$bin/python" -c "$free" "$SLURM_JOB_ID")
-address=$("${on_head[@]}" "$bin/python" -c 'import ray; print(ray.util.get_node_ip_address())' | tail -n 1)
+read -r port dashboard agent < <("$bin/python" -c "$free" "$SLURM_JOB_ID")
+address=$("$bin/python" -c 'import ray; print(ray.util.get_node_ip_address())' | tail -n 1)
 
 common=(--num-cpus="$cpus" --num-gpus="$gpus" --object-store-memory=500000000 --min-worker-port=0 --max-worker-port=0
   --disable-usage-stats --block)
 echo "Ray on ${#nodes[@]} nodes with $cpus CPUs and $gpus GPUs each; head: $head ($address:$port)"
-"${on_head[@]}" --cpus-per-task="$cpus" "$bin/ray" start --head --node-ip-address="$address" --port="$port" \
+"$bin/ray" start --head --node-ip-address="$address" --port="$port" \
   --dashboard-host=127.0.0.1 --dashboard-port="$dashboard" --dashboard-agent-listen-port="$agent" \
   --temp-dir="$temporary" "${common[@]}" >"$private/head.log" 2>&1 &
 steps+=($!)
@@ -107,12 +108,12 @@ while True:
     if time.monotonic() > end:
         sys.exit(f"Only {found} of {want} nodes joined within 180 s.")
     time.sleep(1)'
-"${on_head[@]}" "$bin/python" -c "$all" "$address:$port" "${#nodes[@]}" 2>"$private/wait.log" || {
+"$bin/python" -c "$all" "$address:$port" "${#nodes[@]}" 2>"$private/wait.log" || {
   tail -n 5 "$private"/*.log >&2
   exit 1
 }
 
-"${on_head[@]}" "$bin/python" -m mocap_ray.cli "$@" --override ray.address="$address:$port" &
+"$bin/python" -m mocap_ray.cli "$@" --override ray.address="$address:$port" &
 run=$!
 code=0
 wait "$run" || code=$?
