@@ -53,7 +53,9 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
 def ask(head: Machine, query: str) -> list[tuple[dict[str, str], float]]:
     """Labels and value of each series that a query finds now."""
     where = f"http://127.0.0.1:9090/api/v1/query?query={urllib.parse.quote(query)}"
-    answer = json.loads(head.run("curl", "-sf", where).stdout)
+    answer = json.loads(
+        head.run("curl", "-sf", "--retry", "30", "--retry-connrefused", "--retry-delay", "1", where).stdout
+    )
     return [(found["metric"], float(found["value"][1])) for found in answer["data"]["result"]]
 
 
@@ -63,13 +65,22 @@ def test_every_panel_has_data_and_the_counts_are_those_of_the_run(head: Machine,
     (shared / "archive" / "broken_poses.npz").write_bytes(b"no archive")
     shutil.copytree(bodies, shared / "bodies")
 
-    def run(*command: str) -> None:
-        head.run(*COMMAND, *command, ADDRESS, timeout=400, **ENVIRONMENT)
+    def look() -> None:
         found = {name: ask(head, query) for name, query in queries().items()}
-        seen.update(name for name, series in found.items() if any(value == value for _, value in series))
-        values.update({name: series for name, series in found.items() if series})
+        values.update({name: series for name, series in found.items() if any(v == v for _, v in series)})
 
-    seen: set[str] = set()
+    def run(*command: str) -> None:
+        """Run a command and look at every panel meanwhile: gauges end with the process that reports them."""
+        process = head.start(
+            "sh", "-c", '"$@" > /mnt/said 2>&1', "sh", *COMMAND, *command, ADDRESS, **ENVIRONMENT
+        )
+        while process.poll() is None:
+            look()
+            time.sleep(0.5)
+        assert process.returncode == 0, (shared / "said").read_text()
+        time.sleep(3)
+        look()
+
     values: dict[str, list[tuple[dict[str, str], float]]] = {}
     run("extract", "amass", "--override", "source.root=/mnt/archive", "body.root=/mnt/bodies", "output.root=/mnt/out",
         "output.shard_mb=1")  # fmt: skip
@@ -79,11 +90,12 @@ def test_every_panel_has_data_and_the_counts_are_those_of_the_run(head: Machine,
         "training.max_epochs=20", "ray.workers=1")  # fmt: skip
     run("search", "tiny", "--override", "fixed.data.root=/mnt/out", "output.root=/mnt/search")
     end = time.monotonic() + 30
-    while missing := set(queries()) - seen:
+    while missing := set(queries()) - set(values):
         assert time.monotonic() < end, f"no data: {sorted(missing)}"
         time.sleep(1)
-        seen.update(name for name, query in queries().items() if any(v == v for _, v in ask(head, query)))
-    assert {labels["run"] for labels, _ in values["Loss A"]} >= {"prior", "search/0000"}
+        look()
+    trained = {labels["run"] for labels, _ in ask(head, "last_over_time(ray_mocap_ray_loss[10m])")}
+    assert trained >= {"prior", "search/0000"}
     manifest = json.loads((shared / "out" / "manifest.json").read_text())
     assert sum(rejected.values()) <= manifest["totals"]["rejected"]
     assert counted["out"] <= 301
