@@ -94,7 +94,8 @@ class ReferenceCoder(Coder):
         condition = self.condition(domain, style)
         for block in self.encoder:
             h = block(h, condition, mask)
-        return h
+        out: Tensor = h
+        return out
 
     def decode(
         self,
@@ -136,7 +137,7 @@ class CompressedCoder(Coder):
 
     def latent_mask(self, mask: Bool[Tensor, "B T"]) -> Bool[Tensor, "B K"]:
         """Which latents have a real frame."""
-        return self._padded(mask).unflatten(1, (-1, self.compression)).any(-1)
+        return self._padded(mask).reshape(len(mask), -1, self.compression).any(-1)
 
     def _padded(self, x: Tensor) -> Tensor:
         """Frames [B, T, ...] with zeros up to a multiple of `compression`."""
@@ -155,7 +156,7 @@ class CompressedCoder(Coder):
     ) -> Float[Tensor, "B K w"]:
         """The states of the encoder; the style is not used."""
         h = self.encoder_mix(self.to_frames(x), mask)
-        folded = self._padded(h * mask[..., None]).unflatten(1, (-1, self.compression)).flatten(2)
+        folded = self._padded(h * mask[..., None]).reshape(len(h), -1, self.compression * h.shape[2])
         h, real = self.fold(folded), self.latent_mask(mask)
         condition = self.condition(domain, torch.full_like(style, UNKNOWN))
         turns = self._turns(h.shape[1], h.device)
@@ -177,7 +178,7 @@ class CompressedCoder(Coder):
         turns = self._turns(h.shape[1], h.device)
         for block in self.decoder:
             h = block(h, condition, real, turns)
-        h = self.unfold(self.decoder_norm(h)).unflatten(2, (self.compression, -1)).flatten(1, 2)
+        h = self.unfold(self.decoder_norm(h)).reshape(len(h), -1, h.shape[2])
         out: Tensor = self.to_features(self.decoder_mix(h[:, : mask.shape[1]], mask))
         return out
 

@@ -93,9 +93,9 @@ def _halved(h: Float[Tensor, "B T w"], mask: Bool[Tensor, "B T"]) -> tuple[Tenso
     """Means of the real frames of each pair."""
     if h.shape[1] % 2:
         h, mask = functional.pad(h, (0, 0, 0, 1)), functional.pad(mask, (0, 1))
-    pairs = mask.unflatten(1, (-1, 2))
+    pairs = mask.reshape(len(mask), -1, 2)
     count = pairs.sum(-1, keepdim=True)
-    total = torch.where(pairs[..., None], h.unflatten(1, (-1, 2)), 0.0).sum(2)
+    total = torch.where(pairs[..., None], h.reshape(len(h), -1, 2, h.shape[2]), 0.0).sum(2)
     return total / count.clamp_min(1), pairs.any(-1)
 
 

@@ -21,7 +21,8 @@ from mocap_ray.generation.labels import Labels
 from mocap_ray.generation.motion_vae import MotionVAE
 from mocap_ray.generation.options import WindowData
 from mocap_ray.generation.pictures import reconstructions
-from mocap_ray.generation.windows import Draw, WindowRows
+from mocap_ray.generation.slots import Draw
+from mocap_ray.generation.windows import WindowRows
 from mocap_ray.motion.features import WIDTH
 from mocap_ray.training.options import ModelOptions
 from mocap_ray.training.task import Facts, Role, TaskKind, TaskWords, TrainingTask

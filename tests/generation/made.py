@@ -55,10 +55,10 @@ def rows(lengths: list[int], *, size: int = 24, seed: int = 0) -> Tensor:
 
 
 def two_domains(root: Path) -> Path:
-    """A data set with the domains aist (9 recordings to train on) and amass (3), two styles and some without."""
+    """A data set with the domains aist (5 recordings to train on) and amass (2), two styles and some without."""
     make(
         root,
-        clips={("AIST", "train"): 9, ("AIST", "val"): 2, ("CMU", "train"): 3, ("CMU", "val"): 2},
+        clips={("AIST", "train"): 5, ("AIST", "val"): 1, ("CMU", "train"): 2, ("CMU", "val"): 1},
         columns=("features",),
         frames=21,
         domains={"AIST": "aist", "CMU": "amass"},
@@ -71,7 +71,7 @@ def values(data_set: Path, out: Path, **sections: dict[str, Any]) -> dict[str, A
     """The values of a small training."""
     plain: dict[str, dict[str, Any]] = {
         "model": {"kind": "motion_vae", **TINY},
-        "data": {"root": str(data_set), "length": 24, "batch_size": 8},
+        "data": {"root": str(data_set), "length": 24, "batch_size": 16},
         "training": {"max_epochs": 3, "learning_rate": 3e-3, "patience": None},
         "output": {"root": str(out), "tensorboard": False},
         "ray": {"workers": 1, "gpus_per_worker": 0},

@@ -15,7 +15,8 @@ import mocap_ray
 from mocap_ray.dataset.views import DataSetError
 from mocap_ray.generation.batch import unpack
 from mocap_ray.generation.labels import Labels
-from mocap_ray.generation.windows import Draw, Slots, WindowRows, balanced
+from mocap_ray.generation.slots import Draw, Slots, balanced
+from mocap_ray.generation.windows import WindowRows
 from mocap_ray.training.loaders import memory_loaders
 from mocap_ray.training.streaming import PlainReader, stream_loaders
 from mocap_ray.training.team import Team
