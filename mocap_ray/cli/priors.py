@@ -42,7 +42,7 @@ app = typer.Typer()
 
 
 @app.command(
-    short_help="Train a pose prior on a data set.",
+    short_help="Train a pose prior, or a model of motion, on a data set.",
     epilog=config_list("train") + "\n\n\b\nExamples:\n"
     "  mocap-ray train joint_flow -o data.root=data/amass_263 output.root=runs/joint_flow\n"
     "  mocap-ray train joint_flow -o model.hidden=256 training.learning_rate=1e-4\n  mocap-ray train my.yaml --resume",
@@ -54,7 +54,7 @@ def train(
     resume: Annotated[bool, typer.Option(help="Resume from the last checkpoint in output.root.")] = False,
     overwrite: Annotated[bool, typer.Option(help="Replace the training in output.root.")] = False,
 ) -> None:
-    """Train a pose prior on a data set, with any number of workers; killed workers are restarted."""
+    """Train a pose prior or a model of motion, with any number of workers; killed workers are restarted."""
     run_training(config, assignments(config, override, more), resume=resume, overwrite=overwrite)
 
 

@@ -44,8 +44,8 @@ def model_of(trained: Trained) -> nn.Module:
     """Build the model of a description and tensors. Raises CheckpointError if they do not match."""
     where = trained.where
     try:
-        facts = MotionFacts.of(trained.about)
         config, make = _config_of(trained.about)
+        facts = MotionFacts.of(trained.about)
         build = partial(make, config, facts)
         _require_shapes(build, trained.tensors)
         with own_random_numbers(torch.device("cpu")):  # initialised at random, then overwritten
