@@ -24,6 +24,10 @@ LIMIT = 10.0
 """Largest normalised feature, in standard deviations: columns that hardly vary must not decide alone."""
 
 
+LARGE = 1e4
+"""Subtracted from the logit of what is no counterexample."""
+
+
 class MotionEvaluator(nn.Module):
     """Windows of features -> feature vectors.
 
@@ -114,9 +118,9 @@ def contrastive(
     logits = ends @ ends.mT / temperature
     clips = clip.repeat(2)
     target = torch.arange(2 * count, device=ends.device).roll(count)
-    same = clips[:, None] == clips
-    same[torch.arange(2 * count, device=ends.device), target] = False
+    other = torch.arange(2 * count, device=ends.device)[:, None] != target
     usable = enough.repeat(2)
-    logits = logits.masked_fill(same | ~usable, -torch.inf)
-    each = functional.cross_entropy(logits[usable], target[usable], reduction="sum")
-    return each / usable.sum().clamp_min(1)
+    # A large number, not infinity: a row without any counterexample would have no gradient.
+    logits = logits.masked_fill(((clips[:, None] == clips) & other) | ~usable, -LARGE)
+    each = functional.cross_entropy(logits, target, reduction="none")
+    return torch.where(usable, each, 0.0).sum() / usable.sum().clamp_min(1)

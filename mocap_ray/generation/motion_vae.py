@@ -65,6 +65,7 @@ class MotionVAE(nn.Module):
     def __init__(self, config: MotionVAEConfig, facts: MotionFacts) -> None:
         super().__init__()
         self.config, self.facts = config, facts
+        self.weights: dict[str, Any] = config.weights.model_dump()
         self.coder = CODERS[config.variant](config, facts.labels)
         self.to_mean = nn.Linear(config.width, config.latent)
         self.to_log_variance = nn.Linear(config.width, config.latent)
@@ -220,8 +221,7 @@ class MotionVAE(nn.Module):
 
     def _weights(self, epoch: float) -> dict[str, Any]:
         """The weight of each term at this step."""
-        c = self.config
-        weights: dict[str, Any] = c.weights.model_dump()
+        c, weights = self.config, dict(self.weights)
         if not self.training:
             return weights
         if c.kl_warmup_steps:

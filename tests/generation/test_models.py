@@ -127,6 +127,19 @@ def test_bf16_gives_nearly_the_same_loss(kind: str, options: dict[str, Any]) -> 
 
 
 @ALL
+def test_the_loss_is_one_graph_for_compile(kind: str, options: dict[str, Any]) -> None:
+    made = model(kind, {**options, "style_dropout": 0.0} if kind == "motion_vae" else options).train()
+    batch = rows([24, 7, 13, 24])
+    compiled = torch.compile(made.loss, backend="eager", fullgraph=True)
+    torch.manual_seed(5)
+    found, _ = compiled(batch)
+    found.backward()
+    again = model(kind, {**options, "style_dropout": 0.0} if kind == "motion_vae" else options).train()
+    expected, _ = loss_of(again, batch)
+    torch.testing.assert_close(found, expected)
+
+
+@ALL
 def test_no_window_depends_on_the_others(kind: str, options: dict[str, Any]) -> None:
     made = model(kind, options)
     windows, alone = unpack(rows([24, 7, 13])), unpack(rows([24, 7, 13])[1:2])
