@@ -47,8 +47,8 @@ def test_the_reference_has_every_command() -> None:
 
 def _names(section: type[BaseModel], prefix: str) -> Iterator[str]:
     """Dotted keys of a section and its subsections."""
-    for name, field in section.model_fields.items():
-        inner = field.annotation
+    for name, info in section.model_fields.items():
+        inner = info.annotation
         if isinstance(inner, type) and issubclass(inner, BaseModel):
             yield from _names(inner, f"{prefix}{name}.")
         else:

@@ -11,8 +11,11 @@ import pytest
 import torch
 
 import mocap_ray
+from mocap_ray.cli.screen import console
+from mocap_ray.cli.training_view import print_training
 from mocap_ray.config import load, shipped
 from mocap_ray.generation import MODELS
+from mocap_ray.generation.task import WORDS
 from mocap_ray.runs.search import SearchConfig, check_search
 from mocap_ray.runs.train import TrainConfig
 from mocap_ray.storage import place
@@ -95,6 +98,15 @@ def test_a_killed_training_resumes_to_the_same_losses(
         read(place(tmp_path / name / "checkpoints"), BEST)["state"]["model"] for name in ("whole", "halves")
     ]
     assert all(torch.equal(best[0][k], best[1][k]) for k in best[0])
+
+
+def test_the_table_of_a_training_names_its_domains_and_styles(capsys: pytest.CaptureFixture[str]) -> None:
+    summary = {"kind": "motion_vae", "domains": ["aist", "amass"], "styles": [*"abcdefgh"], "rows": 3}
+    print_training(console(), summary, "nowhere", WORDS)
+    shown = capsys.readouterr().out
+    assert "aist and amass" in shown
+    assert "a, b, c, d, e and 3 more" in shown
+    assert "3 windows" in shown
 
 
 def test_folds_hold_out_subjects(made: Path, tmp_path: Path) -> None:
