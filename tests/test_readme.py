@@ -233,7 +233,7 @@ def _cases() -> list[pytest.ParameterSet]:
         if document in TUTORIALS:
             continue
         name, long = _name(document), any(s.text.startswith(tuple(SHORTER)) for s in steps(document))
-        if document.name != "priors.md":  # trains, judges and compares them all: minutes even so
+        if document.name not in ("priors.md", "generation.md"):  # trainings and evaluations: minutes even so
             marks = [pytest.mark.slow] if document.parent.name == "how-to" else []
             cases.append(pytest.param([document], False, marks=marks, id=name))
         if long:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
+from mocap_ray.errors import UserError
 from mocap_ray.storage import Place, place
 from mocap_ray.training import checkpoint
 from mocap_ray.training.checkpoint import BEST, CHECKPOINTS, EXPORT, LAST, WEIGHTS, CheckpointError
@@ -54,6 +56,15 @@ def read_trained(path: str | os.PathLike[str], words: TaskWords) -> Trained:
             f"{folder.uri}/{missing}: there is no such file. Copy the folder again."
         ) from None
     return Trained(tensors, about, f"{folder.uri}/{name}")
+
+
+def kind_at(path: str | os.PathLike[str], words: TaskWords) -> str:
+    """`model.kind` of what a path holds; empty if that is nothing that `read_trained` reads with these words."""
+    try:
+        model = read_trained(path, words).about.get("model")
+    except UserError:
+        return ""
+    return str(model.get("kind", "")) if isinstance(model, Mapping) else ""
 
 
 def _find(path: str | os.PathLike[str], words: TaskWords) -> tuple[Place, str]:
