@@ -19,6 +19,9 @@ from mocap_ray.generation.layers import Block, Condition, TimeMix, rotary_angles
 from mocap_ray.generation.options import MotionVAEConfig
 from mocap_ray.motion.features import WIDTH
 
+LEAST_VARIANCE = 1e-3
+"""Added to the variance of principal components, so that those that hardly vary are not blown up."""
+
 
 class Coder(nn.Module):
     """What both have: conditions, blocks, and the shapes of latents."""
@@ -50,6 +53,13 @@ class Coder(nn.Module):
     def latent_mask(self, mask: Bool[Tensor, "B T"]) -> Bool[Tensor, "B K"]:
         """Which latents have a real frame."""
         return mask
+
+    def linear_latents(self, x: Float[Tensor, "B T 263"]) -> Tensor | float:
+        """A linear function of the frames of each latent, which is added to its mean; 0 if there is none."""
+        return 0.0
+
+    def start_from(self, x: Float[Tensor, "B T 263"], mask: Bool[Tensor, "B T"]) -> None:
+        """Initialise what can be initialised from windows of the training data; nothing by default."""
 
     def encode(
         self,
@@ -134,10 +144,42 @@ class CompressedCoder(Coder):
             nn.Linear(width, self.compression * width),
         )
         self.encoder_norm, self.decoder_norm = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.linear_in = nn.Linear(self.compression * WIDTH, config.latent)
+        self.linear_out = nn.Linear(config.latent, self.compression * WIDTH)
 
     def latent_mask(self, mask: Bool[Tensor, "B T"]) -> Bool[Tensor, "B K"]:
         """Which latents have a real frame."""
         return self._padded(mask).reshape(len(mask), -1, self.compression).any(-1)
+
+    def _patches(self, x: Float[Tensor, "B T C"]) -> Float[Tensor, "B K D"]:
+        """The frames of each latent as one vector."""
+        return self._padded(x).reshape(len(x), -1, self.compression * x.shape[2])
+
+    def linear_latents(self, x: Float[Tensor, "B T 263"]) -> Tensor:
+        """A linear function of the frames of each latent."""
+        out: Tensor = self.linear_in(self._patches(x))
+        return out
+
+    @torch.no_grad()
+    def start_from(self, x: Float[Tensor, "B T 263"], mask: Bool[Tensor, "B T"]) -> None:
+        """Let the linear paths start as the principal components of the frames of a latent, whitened.
+
+        The blocks then learn what a linear code does not say. From random weights, hundreds of steps are spent on
+        learning as much as these components say from the start.
+        """
+        whole = self.latent_mask(mask) & ~self.latent_mask(~mask)
+        patches = self._patches(x)[whole]
+        if len(patches) < 2:
+            return
+        count = min(self.config.latent, patches.shape[1])
+        mean = patches.double().mean(0)
+        values, vectors = torch.linalg.eigh(torch.cov(patches.double().T, correction=0))
+        values, vectors = values[-count:].flip(0).clamp_min(0.0), vectors[:, -count:].flip(1)
+        scale = (values + LEAST_VARIANCE).sqrt()
+        self.linear_in.weight[:count] = (vectors / scale).T.float()
+        self.linear_in.bias[:count] = (-(mean @ vectors) / scale).float()
+        self.linear_out.weight[:, :count] = (vectors * scale).float()
+        self.linear_out.bias.copy_(mean.float())
 
     def _padded(self, x: Tensor) -> Tensor:
         """Frames [B, T, ...] with zeros up to a multiple of `compression`."""
@@ -156,8 +198,7 @@ class CompressedCoder(Coder):
     ) -> Float[Tensor, "B K w"]:
         """The states of the encoder; the style is not used."""
         h = self.encoder_mix(self.to_frames(x), mask)
-        folded = self._padded(h * mask[..., None]).reshape(len(h), -1, self.compression * h.shape[2])
-        h, real = self.fold(folded), self.latent_mask(mask)
+        h, real = self.fold(self._patches(h * mask[..., None])), self.latent_mask(mask)
         condition = self.condition(domain, torch.full_like(style, UNKNOWN))
         turns = self._turns(h.shape[1], h.device)
         for block in self.encoder:
@@ -179,7 +220,8 @@ class CompressedCoder(Coder):
         for block in self.decoder:
             h = block(h, condition, real, turns)
         h = self.unfold(self.decoder_norm(h)).reshape(len(h), -1, h.shape[2])
-        out: Tensor = self.to_features(self.decoder_mix(h[:, : mask.shape[1]], mask))
+        linear = self.linear_out(z).reshape(len(h), -1, WIDTH)[:, : mask.shape[1]]
+        out: Tensor = self.to_features(self.decoder_mix(h[:, : mask.shape[1]], mask)) + linear
         return out
 
 

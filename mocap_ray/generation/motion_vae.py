@@ -27,6 +27,8 @@ from mocap_ray.motion.features import WIDTH
 
 LOG_VARIANCE = (-12.0, 8.0)
 """Limits of the log variance of a latent: exp never overflows."""
+NARROW = -4.0
+"""Log variance of the posterior at the start of our variant."""
 LEAST_UPDATE = 0.01
 """Weight of the latest batch in the running moments of the latents."""
 
@@ -74,6 +76,9 @@ class MotionVAE(nn.Module):
             nn.GELU(),
             nn.Linear(config.width, facts.labels.style_count),
         )
+        if config.variant == "default":
+            # A narrow posterior: with the deviation 1 that zeros give, the decoder first learns to ignore the latents.
+            nn.init.constant_(self.to_log_variance.bias, NARROW)
         self.register_buffer("mean", torch.zeros(WIDTH))
         self.register_buffer("std", torch.ones(WIDTH))
         self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
@@ -111,7 +116,7 @@ class MotionVAE(nn.Module):
         hidden = self.coder.encode(x, mask, domain, torch.zeros_like(domain) if style is None else style)
         real = self.coder.latent_mask(mask)
         return Posterior(
-            self.to_mean(hidden).float(),
+            (self.to_mean(hidden) + self.coder.linear_latents(x)).float(),
             self.to_log_variance(hidden).float().clamp(*LOG_VARIANCE),
             real,
             self.style_head(pooled(hidden, real)).float(),
@@ -161,6 +166,12 @@ class MotionVAE(nn.Module):
         if length is None:
             return torch.ones(features.shape[:2], dtype=torch.bool, device=features.device)
         return frame_mask(length, features.shape[1])
+
+    def start_from(self, rows: Float[Tensor, "N R 263"]) -> None:
+        """Initialise from rows of the training data, once the statistics are set."""
+        windows = unpack(rows)
+        x = torch.where(windows.mask[..., None], self.normalised(windows.features), 0.0)
+        self.coder.start_from(x, windows.mask)
 
     # -- training ------------------------------------------------------------------------------------------------
 

@@ -138,6 +138,8 @@ class WindowTask(TrainingTask[Any]):
         with torch.no_grad():
             model.mean.copy_(mean)
             model.std.copy_(std)
+        if isinstance(model, MotionVAE):
+            model.start_from(torch.from_numpy(sample))
         return model
 
     def restored(self, description: Mapping[str, Any]) -> Any:

@@ -241,3 +241,27 @@ def test_style_dropout_hides_the_style_in_training_alone() -> None:
     made.train().loss(batch)
     assert seen[-1].tolist() == [0] * 6
     assert FACTS.labels.style_count == 3
+
+
+def test_our_linear_paths_start_as_principal_components() -> None:
+    made = model("motion_vae", {**TINY, "latent": 40})
+    generator = torch.Generator().manual_seed(4)
+    batch = rows([24, 20, 7, 24] * 8)
+    # Motion of 12 degrees of freedom for four frames, which 40 numbers can say.
+    low = torch.randn(32, 6, 12, generator=generator) @ torch.randn(12, 4 * 263, generator=generator)
+    batch[:, 1:] = low.reshape(32, 24, 263) * unpack(batch).mask[..., None]
+    made.start_from(batch)
+    windows = unpack(batch)
+    x = made.normalised(windows.features) * windows.mask[..., None]
+    z = made.coder.linear_latents(x)
+    back = made.coder.linear_out(z).reshape(x.shape)
+    whole = torch.zeros_like(windows.mask)
+    for k, length in enumerate(windows.length.tolist()):
+        whole[k, : length - length % 4] = True
+    error = (back - x)[whole].abs().mean() / x[whole].abs().mean()
+    assert error < 0.02
+    used = z[windows.length == 24][..., :12].flatten(0, 1)
+    torch.testing.assert_close(used.std(0), torch.ones(12), atol=0.25, rtol=0)
+    before = [p.clone() for p in made.parameters()]
+    made.start_from(batch[2:3, :3])  # not even two latents: nothing to start from
+    assert all(torch.equal(a, b) for a, b in zip(before, made.parameters(), strict=True))
