@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 import mocap_ray
-from tests.distributed.test_window_task import _killed_and_resumed
+from tests.distributed.test_window_task import killed_and_resumed
 from tests.distributed.training import command, losses, rows
 from tests.generation.made import TINY, two_domains, values
 
@@ -26,12 +26,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return two_domains(tmp_path_factory.mktemp("made") / "set")
 
 
-def _sections(path: Path, data_set: Path, **sections: dict[str, Any]) -> dict[str, Any]:
-    return values(data_set, path.with_suffix(""), **sections)
-
-
 def _write(path: Path, data_set: Path, **sections: dict[str, Any]) -> Path:
-    path.write_text(yaml.safe_dump(_sections(path, data_set, **sections)))
+    path.write_text(yaml.safe_dump(values(data_set, path.with_suffix(""), **sections)))
     return path
 
 
@@ -41,7 +37,7 @@ def _write(path: Path, data_set: Path, **sections: dict[str, Any]) -> Path:
 def test_a_killed_training_gives_the_losses_of_an_undisturbed_one(
     made: Path, tmp_path: Path, feed: str, workers: int, model: dict[str, Any]
 ) -> None:
-    sections = {
+    sections: dict[str, dict[str, Any]] = {
         "model": model,
         "data": {"feed": feed, "batch_size": 4},
         "training": {"max_epochs": 10},
@@ -49,8 +45,7 @@ def test_a_killed_training_gives_the_losses_of_an_undisturbed_one(
     }
     whole = _write(tmp_path / "whole.yaml", made, **sections)
     assert "windows/s" in command("train", whole)
-    killed = tmp_path / "killed.yaml"
-    out = _killed_and_resumed(killed, made, after=2, **_sections(killed, made, **sections))
+    out = killed_and_resumed(_write(tmp_path / "killed.yaml", made, **sections), after=2)
     assert losses(out) == losses(tmp_path / "whole")
     assert mocap_ray.load_motion_model(out).facts.labels.domains == ("aist", "amass")
 
