@@ -81,7 +81,7 @@ def test_a_search_and_an_evaluation_of_its_best(made: Path, tmp_path: Path) -> N
         "ray": {"workers": 1, "gpus_per_worker": 0},
     }
     search.write_text(yaml.safe_dump(config))
-    assert "is the best motion model." in command("search", search)
+    assert "the best motion model" in command("search", search)
     table = list(csv.DictReader((tmp_path / "search" / "trials.csv").read_text().splitlines()))
     assert [r["state"] for r in table] == ["finished", "finished"]
     best = tmp_path / "search" / "best"
