@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mocap_ray.cli.data import export_app
+from mocap_ray.cli.stick_gen import app as export_app
 from mocap_ray.wording import counted
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ PriorPath = Annotated[
 Device = Annotated[str, typer.Option(metavar="DEVICE", help="Where poses are fitted: cpu or cuda.")]
 
 
-@export_app.command(
+@app.command(
     "amass",
     short_help="Write poses as AMASS files, fitted where there are only joints.",
     epilog="\b\nExamples:\n"
@@ -93,7 +93,7 @@ def export_amass(
     _report(done)
 
 
-@export_app.command(
+@app.command(
     "bvh",
     short_help="Write BVH files, for Blender and other animation programs.",
     epilog="\b\nExamples:\n"
@@ -113,7 +113,7 @@ def export_bvh(
     _report(done)
 
 
-@export_app.command(
+@app.command(
     "video",
     short_help="Write stick figures as MP4 or GIF.",
     epilog="\b\nExample:\n  mocap-ray export video data/amass_263 data/videos --format gif --limit 3",

@@ -21,6 +21,8 @@ from pyarrow import fs as pafs
 
 from mocap_ray import pickles
 from mocap_ray.archives.amass import take_name
+from mocap_ray.archives.files import is_hidden
+from mocap_ray.archives.layouts import said_rate
 from mocap_ray.dataset.reader import DataSet, open
 from mocap_ray.dataset.views import ClipView
 from mocap_ray.errors import UserError
@@ -147,8 +149,7 @@ def open_motions(source: str | os.PathLike[str], *, fps: float | None = None) ->
     files = {
         path: (info.size, info.mtime_ns or 0)
         for info in sorted(where.files(), key=lambda info: info.path)
-        if (path := where.relative(info.path)).endswith(ENDINGS)
-        and not any(part.startswith(".") for part in path.split("/"))
+        if (path := where.relative(info.path)).endswith(ENDINGS) and not is_hidden(path)
     }
     if not files:
         raise UserError(f"{text}: no data set, and no .npy or .npz file in it. {EXPECTED}.")
@@ -207,9 +208,7 @@ def _read(where: Place, source: str) -> tuple[_Array, _Array | None, float | Non
                 raise UserError(
                     f"{source}: none of the keys {', '.join(KEYS)} (keys: {file.keys}). {EXPECTED}."
                 )
-            rate = next((k for k in ("fps", "mocap_frame_rate", "mocap_framerate") if k in file), None)
-            own = float(np.asarray(file.read(rate)).reshape(-1)[0]) if rate is not None else None
-            return file.read(key), None, own if own is not None and 0 < own <= 10_000 else None
+            return file.read(key), None, said_rate(file)
     content = where.read(source)
     head = npy.header("array", memoryview(content), len(content))
     if not head.dtype.hasobject:

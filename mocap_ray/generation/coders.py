@@ -8,6 +8,8 @@ the padding.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
@@ -23,7 +25,7 @@ LEAST_VARIANCE = 1e-3
 """Added to the variance of principal components, so that those that hardly vary are not blown up."""
 
 
-class Coder(nn.Module):
+class Coder(nn.Module, ABC):
     """What both have: conditions, blocks, and the shapes of latents."""
 
     compression = 1
@@ -61,6 +63,7 @@ class Coder(nn.Module):
     def start_from(self, x: Float[Tensor, "B T 263"], mask: Bool[Tensor, "B T"]) -> None:
         """Initialise what can be initialised from windows of the training data; nothing by default."""
 
+    @abstractmethod
     def encode(
         self,
         x: Float[Tensor, "B T 263"],
@@ -69,8 +72,8 @@ class Coder(nn.Module):
         style: Int[Tensor, "B"],
     ) -> Float[Tensor, "B K w"]:
         """The states of the encoder, one for each latent."""
-        raise NotImplementedError
 
+    @abstractmethod
     def decode(
         self,
         z: Float[Tensor, "B K D"],
@@ -79,7 +82,6 @@ class Coder(nn.Module):
         style: Int[Tensor, "B"],
     ) -> Float[Tensor, "B T 263"]:
         """Normalised features, and logits of the contacts."""
-        raise NotImplementedError
 
 
 class ReferenceCoder(Coder):

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from pydantic import ValidationError
-from torch import Tensor, nn
+from torch import nn
 
 from mocap_ray.documents import first_problem
 from mocap_ray.errors import UserError
@@ -18,9 +18,7 @@ from mocap_ray.generation.description import MotionFacts
 from mocap_ray.generation.task import WORDS
 from mocap_ray.training.checkpoint import CheckpointError
 from mocap_ray.training.team import own_random_numbers
-from mocap_ray.training.trained import Trained, read_trained
-
-REMEDY = "Copy it again, or train again."
+from mocap_ray.training.trained import REMEDY, Trained, read_trained, require_shapes
 
 
 def load_motion_model(path: str | os.PathLike[str], *, device: str | torch.device = "cpu") -> Any:
@@ -47,10 +45,12 @@ def model_of(trained: Trained) -> nn.Module:
         config, make = _config_of(trained.about)
         facts = MotionFacts.of(trained.about)
         build = partial(make, config, facts)
-        _require_shapes(build, trained.tensors)
+        require_shapes(build, trained)
         with own_random_numbers(torch.device("cpu")):  # initialised at random, then overwritten
             model: nn.Module = build()
         model.load_state_dict(trained.tensors)
+    except CheckpointError:
+        raise
     except UserError as error:
         raise CheckpointError(f"{where}: {str(error).rstrip('.')}. {REMEDY}") from error
     return model.eval()
@@ -72,16 +72,3 @@ def _config_of(about: Mapping[str, Any]) -> tuple[Any, Any]:
         raise UserError(
             f"holds a model that this version of mocap_ray does not know (model.{first_problem(error)})"
         ) from error
-
-
-def _require_shapes(build: partial[Any], tensors: Mapping[str, Tensor]) -> None:
-    """Compare the tensors with those of the model, which is built without memory for them. Raises UserError."""
-    with torch.device("meta"):
-        expected = {name: tuple(t.shape) for name, t in build().state_dict().items()}
-    for name in sorted(expected.keys() | tensors.keys()):
-        found = tuple(tensors[name].shape) if name in tensors else "missing"
-        wanted = expected.get(name, "no such tensor")
-        if found != wanted:
-            raise UserError(
-                f"its tensors and its description do not match: {name:.80} is {found}, expected {wanted}"
-            )

@@ -7,7 +7,6 @@ the larger ones are subsampled anew. Windows for validation are spread evenly, s
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -20,7 +19,7 @@ from torch import Tensor
 
 from mocap_ray.dataset.parquet import contiguous, owned
 from mocap_ray.dataset.reader import DataSet, open
-from mocap_ray.dataset.views import DataSetError
+from mocap_ray.dataset.views import DataSetError, broken_clips
 from mocap_ray.generation.batch import HEADER
 from mocap_ray.generation.labels import Labels
 from mocap_ray.generation.slots import Draw, Slots, slots_of
@@ -176,10 +175,7 @@ class WindowRows(RowSource):
 
     def broken(self, names: Sequence[str]) -> DataSetError:
         """The error if features are NaN or infinite."""
-        return DataSetError(
-            f"{self.root}: features that are not finite in {', '.join(names[:5])}. Take them out: "
-            f"{shlex.join(['mocap-ray', 'dataset', 'exclude', self.root, *names[:5]])} --reason '...'"
-        )
+        return broken_clips(self.root, "features", names)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

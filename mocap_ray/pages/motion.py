@@ -10,11 +10,10 @@ from typing import Any
 from mocap_ray.drawing import figures, templates
 from mocap_ray.drawing.stick import BONES
 from mocap_ray.drawing.templates import SHARED
-from mocap_ray.errors import UserError
 from mocap_ray.generation.judging.results import MotionEvaluation, Pair
 from mocap_ray.generation.judging.tables import rows
 from mocap_ray.pages import TEMPLATES
-from mocap_ray.storage import place
+from mocap_ray.pages.save import page_path, save_page
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +34,8 @@ def write_page(report: MotionEvaluation, out: str | os.PathLike[str]) -> Path:
         UserError: `out` is on an object store.
         OSError: `out` cannot be written.
     """
-    if "://" in str(out):
-        raise UserError(f"{out}: the page is a local file. Write it to a local path and copy it.")
-    path = Path(out)
-    path = path / "index.html" if path.is_dir() else path
-    place(path.parent).write_atomic(motion_page(report).encode(), path.name)
-    return path
+    path = page_path(out)
+    return save_page(motion_page(report), path)
 
 
 def motion_page(report: MotionEvaluation) -> str:
