@@ -15,6 +15,7 @@ import pytest
 
 from tests.wording import (
     data_sets,
+    estimators,
     extraction,
     fetching,
     files,
@@ -33,7 +34,7 @@ HEAD = (
     "What people read, scene by scene: the files in tests/wording/ play them. Written by\n"
     "`pytest tests/test_wording.py --rewrite-wording`. DIR is the test's own folder.\n"
 )
-FILES = (extraction, rigs, single_poses, data_sets, rebuild, trainings, searches, files, fetching)
+FILES = (extraction, rigs, single_poses, data_sets, rebuild, trainings, searches, files, fetching, estimators)
 
 
 def golden() -> dict[str, str]:

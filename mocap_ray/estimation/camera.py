@@ -46,7 +46,8 @@ class Camera:
 
     def project(self, points: Float[np.ndarray, "*B 3"]) -> Float[np.ndarray, "*B 2"]:
         """Pixels of points in the camera's frame, which lie in front of it."""
-        return points[..., :2] / points[..., 2:] * self.focal + np.asarray([self.x, self.y], points.dtype)
+        pixels: np.ndarray = points[..., :2] / points[..., 2:] * self.focal + np.asarray([self.x, self.y])
+        return pixels.astype(points.dtype)
 
 
 def crop_camera(x: float, y: float, width: float, height: float) -> Camera:

@@ -22,9 +22,9 @@ _INNER = 512  # 8 heads of 64, whatever the width of the tokens
 def _attend(
     q: Float[Tensor, "B N I"], k: Float[Tensor, "B M I"], v: Float[Tensor, "B M I"]
 ) -> Float[Tensor, "B N I"]:
-    parts = (x.view(*x.shape[:2], _HEADS, -1).transpose(1, 2) for x in (q, k, v))
-    attended = functional.scaled_dot_product_attention(*parts)
-    return attended.transpose(1, 2).reshape(q.shape)
+    q_heads, k_heads, v_heads = (x.unflatten(-1, (_HEADS, -1)).transpose(1, 2) for x in (q, k, v))
+    attended = functional.scaled_dot_product_attention(q_heads, k_heads, v_heads)
+    return attended.transpose(1, 2).flatten(2)
 
 
 class SelfAttention(nn.Module):
@@ -36,6 +36,7 @@ class SelfAttention(nn.Module):
         self.to_out = nn.Sequential(nn.Linear(_INNER, width))
 
     def forward(self, x: Float[Tensor, "B N D"], count: int) -> Float[Tensor, "B C D"]:
+        """What the first tokens take from all of them."""
         q, k, v = self.to_qkv(x).chunk(3, dim=-1)
         out: Tensor = self.to_out(_attend(q[:, :count], k, v))
         return out
@@ -51,6 +52,7 @@ class CrossAttention(nn.Module):
         self.to_out = nn.Sequential(nn.Linear(_INNER, width))
 
     def forward(self, x: Float[Tensor, "B N D"], image: Float[Tensor, "B P D"]) -> Float[Tensor, "B N D"]:
+        """What all tokens take from the image."""
         out: Tensor = self.to_out(_attend(self.to_q(x), *self.to_kv(image).chunk(2, dim=-1)))
         return out
 
@@ -64,6 +66,7 @@ class FeedForward(nn.Module):
         self.net = nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Identity(), nn.Linear(width, width))
 
     def forward(self, x: Float[Tensor, "B N D"]) -> Float[Tensor, "B N D"]:
+        """Each token by itself."""
         out: Tensor = self.net(x)
         return out
 
@@ -75,6 +78,11 @@ class Normed(nn.Module):
         super().__init__()
         self.norm = nn.LayerNorm(width)
         self.fn = fn
+
+    def forward(self, x: Float[Tensor, "B N D"], *more: Tensor | int) -> Float[Tensor, "B M D"]:
+        """The module, of the tokens after the norm and of its other arguments as they are."""
+        out: Tensor = self.fn(self.norm(x), *more)
+        return out
 
 
 class Layers(nn.Module):
@@ -89,11 +97,12 @@ class Layers(nn.Module):
 
     def forward(self, x: Float[Tensor, "B N D"], image: Float[Tensor, "B P D"]) -> Float[Tensor, "B T D"]:
         """The task tokens after all layers; after the last one no others are computed, as nothing reads them."""
-        for k, (own, cross, feed) in enumerate(self.layers):  # type: ignore[misc]
+        for k, layer in enumerate(self.layers):
+            own, cross, feed = layer.children()
             count = TASK_TOKENS if k == _DEPTH - 1 else x.shape[1]
-            x = x[:, :count] + own.fn(own.norm(x), count)
-            x = x + cross.fn(cross.norm(x), image)
-            x = x + feed.fn(feed.norm(x))
+            x = x[:, :count] + own(x, count)
+            x = x + cross(x, image)
+            x = x + feed(x)
         return x
 
 
@@ -106,6 +115,7 @@ class TokenTransformer(nn.Module):
         self.transformer = Layers(width)
 
     def forward(self, x: Float[Tensor, "B N D"], image: Float[Tensor, "B P D"]) -> Float[Tensor, "B T D"]:
+        """The task tokens after all layers."""
         out: Tensor = self.transformer(x + self.pos_embedding, image)
         return out
 
@@ -148,6 +158,7 @@ class Decoder(nn.Module):
     def forward(
         self, task: Float[Tensor, "B T D"], image: Float[Tensor, "B P D"], *, wrists: bool
     ) -> HeadOutputs:
+        """The numbers of the heads; those of the auxiliary one only if `wrists`."""
         tokens = self.token_conv(self.transformer(torch.cat([task, image], dim=1), image))
         got = {h.name: self._read(h, tokens) for h in HEADS if wrists or h.name != "hand_root_pose"}
         hands = got["hand_pose"].view(-1, 2, 15, 6)

@@ -25,6 +25,7 @@ class PatchEmbedding(nn.Module):
         self.proj = nn.Conv2d(3, width, PATCH, stride=PATCH, padding=PADDING)
 
     def forward(self, images: Float[Tensor, "B 3 H W"]) -> Float[Tensor, "B P D"]:
+        """The tokens of the patches."""
         patches: Tensor = self.proj(images)
         return patches.flatten(2).transpose(1, 2)
 
@@ -39,6 +40,7 @@ class Attention(nn.Module):
         self.proj = nn.Linear(width, width)
 
     def forward(self, x: Float[Tensor, "B N D"]) -> Float[Tensor, "B N D"]:
+        """What each token takes from all of them."""
         batch, count, width = x.shape
         q, k, v = self.qkv(x).view(batch, count, 3, self.heads, -1).permute(2, 0, 3, 1, 4).unbind(0)
         attended = functional.scaled_dot_product_attention(q, k, v)
@@ -55,6 +57,7 @@ class Mlp(nn.Module):
         self.fc2 = nn.Linear(4 * width, width)
 
     def forward(self, x: Float[Tensor, "B N D"]) -> Float[Tensor, "B N D"]:
+        """Each token by itself."""
         out: Tensor = self.fc2(functional.gelu(self.fc1(x)))
         return out
 
@@ -76,6 +79,7 @@ class Block(nn.Module):
         self.mlp = Mlp(width)
 
     def forward(self, x: Float[Tensor, "B N D"]) -> Float[Tensor, "B N D"]:
+        """The tokens after both branches."""
         x = x + self._kept(self.attn(self.norm1(x)))
         return x + self._kept(self.mlp(self.norm2(x)))
 
