@@ -122,7 +122,7 @@ def load_network(
     Args:
         path: a file of `mocap-ray estimator import` or `save_network`.
         device: where the network will run.
-        dtype: torch.float32, or torch.bfloat16: half of the memory, and several times the speed on a GPU.
+        dtype: torch.float32, or torch.bfloat16, which takes half of the memory.
 
     Raises:
         FileNotFoundError: there is no such file.
