@@ -148,7 +148,9 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "data" / "packed").mkdir()
     human_eva = {f"HumanEva/S1/take_{k:02}_poses.npz": packed.npz(seed=k) for k in range(28)}
     (folder / "data" / "packed" / "HumanEva.tar.bz2").write_bytes(packed.tar(human_eva))
-    save_network(random_network(), folder / "data" / "estimators" / "smplest_x_h.safetensors", origin="a test")
+    save_network(
+        random_network(), folder / "data" / "estimators" / "smplest_x_h.safetensors", origin="a test"
+    )
     _humanml3d(folder / "data" / "hml_repository")
     for seed, split in enumerate(("train", "val")):
         pose_files.humandata(folder / "data" / "annot" / f"set_{split}.npz", pose_files.smplx(100, seed=seed))

@@ -34,10 +34,12 @@ def estimator_import(
     ],
     out: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="What to write. [default: data/estimators/NAME.safetensors]"),
+        typer.Option(metavar="FILE", help="What to write; default: data/estimators/NAME.safetensors."),
     ] = None,
     size: Annotated[str, typer.Option(metavar="SIZE", help="s, b, l or h; the published one is h.")] = "h",
-    dtype: Annotated[Dtype, typer.Option(help="bf16 takes half of the space.")] = Dtype.FP32,
+    dtype: Annotated[
+        Dtype, typer.Option(metavar="DTYPE", help="fp32 or bf16, which takes half of the space.")
+    ] = Dtype.FP32,
 ) -> None:
     """Write the weights of a checkpoint without its optimiser, after a check of all names and shapes."""
     import torch

@@ -28,7 +28,7 @@ def test_the_camera_of_a_crop_sees_in_the_image_what_the_network_saw_in_the_crop
         crop_camera(x, y, width, height).project(points), in_crop * width / 192 + [x, y]
     )
     with pytest.raises(ValueError, match="a ratio of 192 to 256"):
-        crop_camera(0, 0, 300, 300)
+        crop_camera(0.0, 0.0, 300.0, 300.0)
 
 
 @pytest.mark.parametrize("focal", [300.0, 1500.0, 8000.0])

@@ -99,7 +99,7 @@ def test_aligned_errors_do_not_depend_on_rotation_and_scale() -> None:
 
 
 def test_a_reflection_is_no_rotation() -> None:
-    a = np.random.default_rng(1).normal(size=(30, 3))
+    a = np.random.default_rng(1).normal(size=(1, 30, 3))
     assert distance(aligned(a, a), a) < 1e-9
     assert distance(aligned(a * np.asarray([-1, 1, 1]), a), a) > 100
 

@@ -144,7 +144,8 @@ assert list(network.state_dict()) == names
 """
 
 
-@pytest.mark.parametrize("backend", ["eager", pytest.param("inductor", marks=pytest.mark.slow)])
+@pytest.mark.slow  # half a minute of compiling
+@pytest.mark.parametrize("backend", ["eager", "inductor"])
 def test_the_network_compiles_as_one_graph(backend: str) -> None:
     """In a process of its own: the shape checks of the tests are no part of a graph."""
     run = subprocess.run(
