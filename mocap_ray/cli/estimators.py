@@ -62,7 +62,7 @@ def estimator_import(
     )
     say(
         console(),
-        f"left out: the optimiser and the rest of the file ({byte_size(done.checkpoint.others)}); "
+        f"left out: the optimiser ({byte_size(done.checkpoint.optimiser)}), and "
         f"{counted(len(done.untrained), 'tensor')} that no training ever changed",
     )
     say(

@@ -22,7 +22,7 @@ _INNER = 512  # 8 heads of 64, whatever the width of the tokens
 def _attend(
     q: Float[Tensor, "B N I"], k: Float[Tensor, "B M I"], v: Float[Tensor, "B M I"]
 ) -> Float[Tensor, "B N I"]:
-    q_heads, k_heads, v_heads = (x.unflatten(-1, (_HEADS, -1)).transpose(1, 2) for x in (q, k, v))
+    q_heads, k_heads, v_heads = (x.view(*x.shape[:2], _HEADS, -1).transpose(1, 2) for x in (q, k, v))
     attended = functional.scaled_dot_product_attention(q_heads, k_heads, v_heads)
     return attended.transpose(1, 2).flatten(2)
 

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mocap_ray.errors import UserError
-from mocap_ray.wording import listed
 
 PATCH = 16
 """Side of a patch, pixels."""
@@ -97,5 +96,5 @@ UNTRAINED_HEADS = (
 def find_size(name: str) -> Geometry:
     """The geometry of a size by its name, in any case. Raises UserError for another name."""
     if name.lower() not in SIZES:
-        raise UserError(f"size {name!r}: no such size. Expected {listed(list(SIZES))}.")
+        raise UserError(f"size {name!r}: no such size. Expected one of: {', '.join(SIZES)}.")
     return SIZES[name.lower()]

@@ -37,13 +37,13 @@ class Checkpoint:
         path: the file.
         epoch: that it was written after, or None.
         tensors: of the network, with bare names.
-        others: bytes of the file's tensors that do not belong to the network.
+        optimiser: bytes of the optimiser's tensors.
     """
 
     path: Path
     epoch: int | None
     tensors: dict[str, StoredTensor]
-    others: int
+    optimiser: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +97,16 @@ def read_checkpoint(path: Path) -> Checkpoint:
             raise UserError(f"{path}: {name[:80]} is there twice, with and without `module.` before it.")
         tensors[name] = tensor
     epoch = values.get("epoch")
-    whole = path.stat().st_size - sum(t.nbytes for t in tensors.values())
-    return Checkpoint(path, epoch if type(epoch) is int else None, tensors, whole)
+    return Checkpoint(
+        path, epoch if type(epoch) is int else None, tensors, _optimiser_bytes(values.get("optimizer"))
+    )
+
+
+def _optimiser_bytes(optimiser: object) -> int:
+    """Bytes of the moments of Adam: `{"state": {number: {"exp_avg": tensor, ...}}}`."""
+    state = optimiser.get("state") if isinstance(optimiser, dict) else None
+    moments = [m for m in state.values() if isinstance(m, dict)] if isinstance(state, dict) else []
+    return sum(t.nbytes for m in moments for t in m.values() if isinstance(t, StoredTensor))
 
 
 def import_checkpoint(

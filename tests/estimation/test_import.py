@@ -30,6 +30,7 @@ def test_an_imported_network_gives_the_same_numbers(tmp_path: Path, prefix: str)
     done = import_checkpoint(tmp_path / "a.pth.tar", out, geometry=TINY)
     assert (done.written, done.size, done.checkpoint.epoch) == (151, out.stat().st_size, 7)
     assert sorted(done.untrained) == sorted(UNTRAINED)
+    assert done.checkpoint.optimiser == sum(4 + 8 * p.numel() for p in network.parameters())
     loaded, about = load_network(out)
     assert about.geometry == TINY
     assert about.licence == LICENCE

@@ -30,7 +30,7 @@ def test_sizes_have_the_parameters_of_the_paper(size: str, millions: float) -> N
 
 def test_sizes_are_found_by_name() -> None:
     assert find_size("H") is SIZES["h"]
-    with pytest.raises(UserError, match=r"size 'xl': no such size\. Expected s, b, l and h"):
+    with pytest.raises(UserError, match=r"size 'xl': no such size\. Expected one of: s, b, l, h"):
         find_size("xl")
 
 

@@ -23,7 +23,7 @@ def _small(**changes: Any) -> dict[str, Any]:
     shapes = official_shapes(SIZES["s"])
     network = {f"module.{name}": torch.zeros(()).expand(shape) for name, shape in shapes.items()}
     network |= {f"module.{name.replace('__', '.')}": value for name, value in changes.items()}
-    return {"epoch": 7, "network": network, "optimizer": {"state": {}, "param_groups": []}}
+    return {"epoch": 7, "network": network, "optimizer": {"state": {0: {"exp_avg": torch.zeros(100_000)}}}}
 
 
 @scene
