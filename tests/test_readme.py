@@ -34,13 +34,27 @@ NOT_RUN = {
     ".venv/bin/pre-commit install": "changes the hooks of the checkout",
     ". .venv/bin/activate": "changes the reader's shell; the commands here run with the same PATH",
     "export RAY_AUTH_MODE=token": "likewise; tests/distributed/test_job.py sets it",
-    "ray get-auth-token": "writes into the home folder; tests/distributed/test_job.py does, in another one",
     "tensorboard --logdir": "serves until Ctrl-C; tests/training/test_tensorboard.py reads the files",
     "mocap-ray archive fetch recommended": "needs the network and an account; tests/cli/test_archives.py has a server",
     "mocap-ray body fetch": "likewise",
     "export MOCAP_RAY_": "changes the reader's shell",
     "mocap-ray estimator import": "needs 8.2 GB of published weights; tests/estimation/test_import.py makes small ones",
     "ray start --head": "starts a cluster; tests/distributed/test_job.py does",
+    "(umask 077; mkdir -p ~/.ray; ray get-auth-token": "writes into the home folder; test_local_cluster.py does",
+    "export RAY_API_SERVER_ADDRESS": "changes the reader's shell; tests/distributed/test_job.py sets it",
+    "ray up cluster/local.yaml": "starts a cluster over SSH; tests/distributed/test_local_cluster.py does",
+    "ray exec cluster/local.yaml": "likewise",
+    "ray dashboard cluster/local.yaml": "a tunnel until Ctrl-C; tests/distributed/test_local_cluster.py has one",
+    "ray down cluster/local.yaml": "tests/distributed/test_local_cluster.py does",
+    "ray job list": "needs a cluster; tests/distributed/test_local_cluster.py has one",
+    "ray job stop": "likewise",
+    "ray up cluster/aws.yaml": "needs a cloud",
+    "ray up cluster/gcp.yaml": "needs a cloud",
+    "docker build": "no container engine is here",
+    "kubectl ": "needs a Kubernetes",
+    "sbatch ": "needs Slurm; tests/distributed/test_slurm.py has one",
+    "prometheus ": "serves until Ctrl-C; tests/distributed/test_monitoring.py starts it",
+    "cluster/certificates.sh": "tests/distributed/test_tls.py types it",
     "ray job submit": "needs a cluster; tests/distributed/test_job.py has one",
 }
 """Beginning of a command that is not run here -> reason."""
@@ -225,7 +239,7 @@ def _cases() -> list[pytest.ParameterSet]:
         if document in TUTORIALS:
             continue
         name, long = _name(document), any(s.text.startswith(tuple(SHORTER)) for s in steps(document))
-        if document.name != "priors.md":  # trains, judges and compares them all: minutes even so
+        if document.name not in ("priors.md", "generation.md"):  # trainings and evaluations: minutes even so
             marks = [pytest.mark.slow] if document.parent.name == "how-to" else []
             cases.append(pytest.param([document], False, marks=marks, id=name))
         if long:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mocap_ray import config as configs
-from mocap_ray.cli import stick_gen
 from mocap_ray.cli.options import More, Overrides, assignments
 from mocap_ray.cli.stopping import stoppable
 from mocap_ray.wording import counted
@@ -350,11 +349,6 @@ def export_npy(
     from mocap_ray.dataset.export import export_npy as write
 
     _export(write, root, out)
-
-
-export_app.command(
-    "stick-gen", short_help="Write stick figures as stick-gen's samples.", epilog=stick_gen.EPILOG
-)(stick_gen.export_stick_gen)
 
 
 def _export(write: Callable[..., Any], root: str, out: str) -> None:

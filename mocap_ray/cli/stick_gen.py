@@ -6,6 +6,11 @@ from typing import Annotated, Literal
 
 import typer
 
+from mocap_ray.cli.data import export_app
+
+app = export_app
+"""The group `export`, with the command of this file."""
+
 EPILOG = (
     "\b\nExamples:\n"
     "  mocap-ray export stick-gen data/amass_263 sticks.pt --view side --preview sticks.svg\n"
@@ -19,6 +24,7 @@ EPILOG = (
 )
 
 
+@app.command("stick-gen", short_help="Write stick figures as stick-gen's samples.", epilog=EPILOG)
 def export_stick_gen(
     root: Annotated[str, typer.Argument(metavar="ROOT", help="A finished data set.")],
     out: Annotated[str, typer.Argument(metavar="FILE", help="The .pt file to write.")],

@@ -17,6 +17,7 @@ from typing import Any
 
 import ray
 
+from mocap_ray.distributed.resources import capacity
 from mocap_ray.distributed.watch import died, own_raylet, watched
 from mocap_ray.errors import UserError
 from mocap_ray.fetching.login import forget_logins
@@ -38,8 +39,8 @@ class Cluster:
     """The Ray cluster of a run.
 
     Attributes:
-        workers: number of processes.
-        nodes: number of machines.
+        workers: the most processes; a cluster that grows may have fewer at the start.
+        nodes: number of machines now.
         own: whether this process started it, on this machine.
         whole: whether the run may use every CPU.
     """
@@ -83,8 +84,9 @@ def connected(options: RayOptions, *, dashboard: bool = False) -> Iterator[Clust
             "remove ray.address to start a local Ray instance on this machine."
         ) from error
     try:
-        cpus = int(ray.cluster_resources().get("CPU", 0))
-        workers = cpus if options.workers == "auto" else options.workers
+        # With the nodes that an autoscaler may add: tasks that wait for a CPU are what makes it add them.
+        cpus = int(capacity().cpus)
+        workers = min(cpus, options.max_workers or cpus) if options.workers == "auto" else options.workers
         yield Cluster(workers=max(1, workers), nodes=len(_alive_nodes()), own=False, whole=workers >= cpus)
     finally:
         ray.shutdown()
@@ -119,7 +121,8 @@ def _start(**settings: Any) -> None:
 @contextmanager
 def _own(options: RayOptions, *, dashboard: bool) -> Iterator[Cluster]:
     """Start a private local Ray instance."""
-    workers = (os.cpu_count() or 1) if options.workers == "auto" else options.workers
+    here = os.cpu_count() or 1
+    workers = min(here, options.max_workers or here) if options.workers == "auto" else options.workers
     # No usage statistics of a local Ray instance, unless the user enables them.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     folder = _temporary_folder()

@@ -118,7 +118,7 @@ def _run(
 ) -> RunResult:
     return run(
         prepared,
-        lambda: ray_engine(config.ray),
+        lambda: ray_engine(config.ray, note=callback.on_note),
         out=place(config.output.root),
         callback=callback,
         config=dump_yaml(_logged(config)),

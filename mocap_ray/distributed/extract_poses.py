@@ -38,7 +38,7 @@ def extract_poses(
     config.require_lasting()
     return run(
         lambda: plan(config, overwrite=overwrite, prune=prune),
-        lambda: ray_engine(config.ray),
+        lambda: ray_engine(config.ray, note=callback.on_note),
         out=place(config.output.root),
         callback=callback,
         config=dump_yaml(_logged(config)),

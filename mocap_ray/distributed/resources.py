@@ -25,6 +25,11 @@ class Share:
     cpus: float
     gpus: float
 
+    @property
+    def bundles(self) -> list[dict[str, float]]:
+        """The resources of all workers, as Ray writes them."""
+        return [{"CPU": self.cpus, **({"GPU": self.gpus} if self.gpus else {})}] * self.workers
+
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
@@ -81,7 +86,7 @@ def share(options: TrainRay, has: Capacity, *, device: str = "auto", whole: bool
     most = max(0, math.floor(has.cpus))
     if gpus:
         most = min(most, math.floor(has.gpus / gpus))
-    workers = max(1, most) if options.workers == "auto" else options.workers
+    workers = max(1, min(most, options.max_workers or most)) if options.workers == "auto" else options.workers
     if workers > most:
         each = "1 CPU" + (f" and {amount(gpus, 'GPU')}" if gpus else "")
         raise UserError(

@@ -20,6 +20,7 @@ from mocap_ray.distributed.resources import Capacity, Share, amount, capacity, s
 from mocap_ray.distributed.train import absolute
 from mocap_ray.distributed.trial import TrialSetup
 from mocap_ray.distributed.tuner import TUNE, run_trials
+from mocap_ray.distributed.waiting import wait_for
 from mocap_ray.errors import UserError
 from mocap_ray.lock import lock
 from mocap_ray.pages.searches import PAGE_NAME, write_page
@@ -52,6 +53,9 @@ class SearchCallback(Protocol):
         `started` with its values, `epoch` with its metrics, `cloned` or `failed` with a message, and `finished` or
         `stopped` (early, by the scheduler) with nothing.
         """
+
+    def on_note(self, text: str) -> None:
+        """Called with a message for the user."""
 
 
 class SearchFailed(RuntimeError):
@@ -126,6 +130,8 @@ def search(
             # Only after all checks, so that a search that cannot start writes nothing.
             text = _read_base(out) if resuming else _create(config, out)
             callback.on_cluster(cluster, part, concurrency, count)
+            if not cluster.own:
+                wait_for(part.bundles, callback.on_note, at_most_s=config.ray.wait_s, of="the first trial")
             events = EventQueue()
             page = _page_setup(config, setup.words)
             with Following(callback, events.get_all, out=out, count=count, setup=page) as following:

@@ -19,9 +19,12 @@ import pyarrow as pa
 import ray
 import ray.data
 from ray.data import ActorPoolStrategy, DataContext, TaskPoolStrategy
+from ray.data._internal.execution.backpressure_policy import ConcurrencyCapBackpressurePolicy
 from ray.exceptions import NodeDiedError, OutOfMemoryError, WorkerCrashedError
 
 from mocap_ray.distributed.cluster import Cluster, connected
+from mocap_ray.distributed.metrics import ShardMetrics, run_name
+from mocap_ray.distributed.waiting import Note, wait_for
 from mocap_ray.errors import UserError
 from mocap_ray.runs.ray import RayOptions
 from mocap_ray.shards.reports import ShardReport, bug, report
@@ -33,17 +36,23 @@ NO_PROGRESS_S = 300
 
 
 @contextmanager
-def ray_engine(options: RayOptions) -> Iterator[Engine]:
-    """Connect to the Ray cluster of the config, or start a local one, inside the block."""
+def ray_engine(options: RayOptions, *, note: Note = print) -> Iterator[Engine]:
+    """Connect to the Ray cluster of the config, or start a local one, inside the block.
+
+    Args:
+        options: the section `ray` of the config.
+        note: is called with a sentence while the run waits for nodes.
+    """
     with connected(options) as cluster:
-        yield RayEngine(cluster)
+        yield RayEngine(cluster, note=note, wait_s=options.wait_s)
 
 
 class RayEngine:
     """Writes shards on a connected Ray cluster."""
 
-    def __init__(self, cluster: Cluster) -> None:
-        self.cluster = cluster
+    def __init__(self, cluster: Cluster, *, note: Note = print, wait_s: float = 900.0) -> None:
+        self.cluster, self.note, self.wait_s = cluster, note, wait_s
+        self.metrics: ShardMetrics | None = None
 
     @property
     def workers(self) -> int:
@@ -75,6 +84,13 @@ class RayEngine:
         if not shards:
             return
         logging.getLogger("ray.data").setLevel(logging.CRITICAL)
+        if self.metrics is None:
+            self.metrics = ShardMetrics(run_name(job.out.uri))
+        takes = job.product.resources
+        if not self.cluster.own:
+            # The first worker; the tasks that wait for a CPU ask for the others.
+            bundle = {"CPU": takes.cpus, **({"GPU": takes.gpus} if takes.gpus else {})}
+            wait_for([bundle], self.note, at_most_s=self.wait_s, of="this run")
         items = [{"shard": pickle.dumps(s)} for s in shards]
         with DataContext.current(_context(self.cluster)), warnings.catch_warnings():
             # Ray 2.60 deprecates options by keyword, but has no other way to limit the retries of a task.
@@ -84,12 +100,14 @@ class RayEngine:
                 **_worker(job, dict(dead or {}), min(self.workers, blocks)),
                 batch_size=per_task,
                 batch_format="pyarrow",
-                num_cpus=job.product.resources.cpus,
-                num_gpus=job.product.resources.gpus,
+                num_cpus=takes.cpus,
+                num_gpus=takes.gpus,
             )
             for batch in data.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0):
                 for text in batch["report"].to_pylist():
-                    yield ShardReport(**json.loads(text))
+                    made = ShardReport(**json.loads(text))
+                    self.metrics.add(made)
+                    yield made
 
     def dying(self, inputs: Sequence[Any], job: AnyJob) -> set[str]:
         """Read each input in a separate task; returns the names of those whose process died."""
@@ -134,11 +152,12 @@ def _context(cluster: Cluster) -> DataContext:
     context.execution_no_progress_timeout_s = NO_PROGRESS_S
     # A task whose worker died too often is dropped here, and detected by its missing report.
     context.max_errored_blocks = -1
-    if cluster.whole:
-        # Backpressure protects the object store, but a report takes only 1 kB. It also limits the tasks in flight to
-        # the number of CPUs. Ray Data polls finished tasks every 0.1 s, so CPUs would idle between tasks: the speed is
-        # 0.5 of multiprocessing.Pool(2) with backpressure, 0.95 without. The CPUs limit the running tasks anyway.
-        context.set_config("backpressure_policies.enabled", [])
+    # Backpressure protects the object store, but a report takes only 1 kB. It also limits the tasks in flight to the
+    # number of CPUs. Ray Data polls finished tasks every 0.1 s, so CPUs would idle between tasks: the speed is 0.5 of
+    # multiprocessing.Pool(2) with backpressure, 0.95 without. The CPUs limit the running tasks anyway, and tasks that
+    # wait for a CPU make an autoscaler add nodes. If other runs share the cluster, `ray.workers` limits the tasks.
+    policies = [] if cluster.whole else [ConcurrencyCapBackpressurePolicy]
+    context.set_config("backpressure_policies.enabled", policies)
     return context
 
 

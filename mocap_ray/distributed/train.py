@@ -24,6 +24,7 @@ from mocap_ray.distributed.callbacks import TrainCallback
 from mocap_ray.distributed.cluster import connected
 from mocap_ray.distributed.events import EventQueue
 from mocap_ray.distributed.resources import Share, capacity, share
+from mocap_ray.distributed.waiting import wait_for
 from mocap_ray.distributed.worker import work
 from mocap_ray.lock import lock
 from mocap_ray.runs.job import require_lasting
@@ -79,6 +80,8 @@ def train(
         with connected(options) as cluster:
             part = share(config.ray, capacity(), device=config.training.device, whole=cluster.own)
             callback.on_cluster(cluster, part)
+            if not cluster.own:
+                wait_for(part.bundles, callback.on_note, at_most_s=config.ray.wait_s, of="this training")
             return team_run(config, part, callback)
 
 

@@ -12,11 +12,13 @@ import torch
 from torch import nn
 
 from mocap_ray.distributed.callbacks import ForwardToDriver
+from mocap_ray.distributed.metrics import TrainMetrics
 from mocap_ray.errors import UserError, bug_report
 from mocap_ray.lock import Locked, lock
 from mocap_ray.runs.train import TrainConfig
 from mocap_ray.storage import place
 from mocap_ray.training import lockstep
+from mocap_ray.training.callbacks import CallbackList
 from mocap_ray.training.streaming import ShardReader
 from mocap_ray.training.team import Team
 
@@ -32,7 +34,9 @@ def work(task: dict[str, Any]) -> None:
     context = ray.train.get_context()
     team = _team(context.get_world_rank(), context.get_world_size(), ray.train.torch.get_device())
     try:
-        forward = ForwardToDriver(events) if team.rank == 0 else None
+        forward = None
+        if team.rank == 0:
+            forward = CallbackList([ForwardToDriver(events), TrainMetrics(config.output.root)])
         # When Tune restarts a trial, its old and its new run must not write at the same time.
         out = place(config.output.root) if task["trial"] and team.rank == 0 else None
         with nullcontext() if out is None else lock(out, what="training", wait_s=LEAVE_S):
@@ -83,7 +87,8 @@ def _team(rank: int, world: int, device: torch.device) -> Team:
 
     def wrap(module: nn.Module) -> nn.Module:
         ids = [device] if device.type == "cuda" else None
-        # Buffers are statistics of the training split, equal on all ranks, so there is nothing to broadcast.
+        # Buffers are statistics of the training split, equal on all ranks, or running means of which rank 0 saves its
+        # own: there is nothing to broadcast.
         return nn.parallel.DistributedDataParallel(module, device_ids=ids, broadcast_buffers=False)
 
     def mean(values: dict[str, float]) -> dict[str, float]:

@@ -28,7 +28,7 @@ from mocap_ray.drawing import figures, templates
 from mocap_ray.drawing.stick import BONES
 from mocap_ray.drawing.templates import SHARED
 from mocap_ray.pages import TEMPLATES, columns
-from mocap_ray.storage import place
+from mocap_ray.pages.save import page_path, save_page
 from mocap_ray.wording import counted, duration, listed
 
 CLIPS = 6
@@ -72,12 +72,8 @@ def write_page(root: str | os.PathLike[str], out: str | os.PathLike[str]) -> Pat
         DataSetError: root is not a finished data set, or out is on an object store.
         OSError: out cannot be written.
     """
-    if "://" in str(out):
-        raise DataSetError(f"{out}: the page is a local file. Write it to a local path and copy it.")
-    path = Path(out)
-    path = path / "index.html" if path.is_dir() else path
-    place(path.parent).write_atomic(dataset_page(open(root)).encode(), path.name)
-    return path
+    path = page_path(out, error=DataSetError)
+    return save_page(dataset_page(open(root)), path)
 
 
 def dataset_page(ds: DataSet) -> str:

@@ -16,6 +16,10 @@ class RayOptions(Section):
     """None: the cluster of the job under `ray job submit`, otherwise a new local Ray instance. `auto`, `host:port` or
     `ray://host:port`: connect to a running cluster."""
     workers: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
-    """Number of processes; `auto`: one per CPU."""
+    """Number of processes; `auto`: one per CPU, on a cluster that grows one per CPU that it may have."""
+    max_workers: Annotated[int, Field(ge=1)] | None = None
+    """The most processes that `auto` asks for."""
+    wait_s: Annotated[float, Field(ge=0)] = 900.0
+    """Seconds to wait for nodes that a cluster's autoscaler adds."""
     gpus_per_worker: Annotated[float, Field(ge=0)] = 0.0
     """GPUs per process, may be fractional; only the column vertices uses a GPU, if this is above 0."""

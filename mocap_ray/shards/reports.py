@@ -5,8 +5,9 @@ from __future__ import annotations
 import resource
 import socket
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from mocap_ray.errors import UserError, bug_report
@@ -27,6 +28,7 @@ class ShardReport:
         ok: whether it was made.
         inputs, rows, rejected: counts.
         amount: how much it holds, as the product counts (`Sums.amount`).
+        reasons: reason -> rejections; their sum is `rejected`.
         busy_s: seconds that it took.
         peak_mb: peak memory of the process so far.
         host: name of the machine.
@@ -40,6 +42,7 @@ class ShardReport:
     rows: int = 0
     amount: int | float = 0
     rejected: int = 0
+    reasons: dict[str, int] = field(default_factory=dict)
     busy_s: float = 0.0
     peak_mb: float = 0.0
     host: str = ""
@@ -73,6 +76,7 @@ def report(shard: Shard[Any], job: Job[Any, Any, Any], dead: Mapping[str, str]) 
         rows=receipt.rows,
         amount=receipt.sums.amount,
         rejected=len(receipt.rejections),
+        reasons=dict(Counter(r.reason for r in receipt.rejections)),
         busy_s=time.monotonic() - since,
         peak_mb=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         host=socket.gethostname(),

@@ -133,6 +133,7 @@ def test_more_workers_than_the_cluster_has_room_for_are_refused() -> None:
 
 def test_auto_uses_the_resources_of_the_cluster() -> None:
     assert share(TrainRay(workers="auto"), Capacity(4, 2)) == Share(2, 1, 1)
+    assert share(TrainRay(workers="auto", max_workers=1), Capacity(4, 2)) == Share(1, 1, 1)
     assert share(TrainRay(workers="auto"), Capacity(4, 0)) == Share(4, 1, 0)
     assert share(TrainRay(workers="auto"), Capacity(4, 2), device="cpu") == Share(4, 1, 0)
     assert share(TrainRay(workers="auto", gpus_per_worker=0.5), Capacity(4, 1)) == Share(2, 1, 0.5)
