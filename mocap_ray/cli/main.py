@@ -14,7 +14,19 @@ from typing import Annotated
 import typer
 import typer.exceptions
 
-from mocap_ray.cli import archives, bodies, configs, data, dataset, demo, estimators, exports, priors, rebuild, viewing
+from mocap_ray.cli import (
+    archives,
+    bodies,
+    configs,
+    data,
+    dataset,
+    demo,
+    estimators,
+    exports,
+    priors,
+    rebuild,
+    viewing,
+)
 from mocap_ray.cli.options import in_order
 from mocap_ray.cli.stopping import exit_code
 from mocap_ray.version import __version__
