@@ -7,7 +7,7 @@ to, and the features of these joints; in the profile humanml3d it is one row sho
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -28,7 +28,7 @@ from mocap_ray.shards.build import Build, plan_run
 from mocap_ray.shards.product import Product, Resources
 from mocap_ray.shards.receipts import Receipt
 from mocap_ray.shards.recipe import Recipe, SourceRecipe
-from mocap_ray.storage import Place
+from mocap_ray.storage import Place, expand
 from mocap_ray.wording import counted
 
 COLUMNS = ("features", "joints")
@@ -91,8 +91,7 @@ class GeneratedClips(Product[Prompted, Clip, ClipSums]):
 
     def process(self, input: Prompted) -> list[Clip | Rejection[Prompted]]:
         """Generate one motion."""
-        ready = self.setup()
-        return ready.process(input)
+        return self.setup().process(input)
 
     def table(self, items: Sequence[Clip]) -> pa.Table:
         """Clips as Arrow columns."""
@@ -130,17 +129,15 @@ class GeneratedClips(Product[Prompted, Clip, ClipSums]):
 class _Ready(GeneratedClips):
     """The product in a worker, with the model."""
 
-    generator: Generator = field(repr=False, kw_only=False, default=None)  # type: ignore[assignment]
+    generator: Generator = field(repr=False)
     waiting: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
     """Features by fingerprint, of the shard that is being made."""
 
     def ahead(self, inputs: Sequence[Prompted]) -> None:
         """Generate the motions of a shard together."""
         self.waiting.clear()
-        # By length: a batch is padded to its longest.
-        ordered = sorted(inputs, key=lambda i: (i.size, i.name))
-        found = self.generator.generate([i.request for i in ordered])
-        self.waiting.update(zip([i.fingerprint for i in ordered], found, strict=True))
+        found = self.generator.generate([i.request for i in inputs])
+        self.waiting.update(zip([i.fingerprint for i in inputs], found, strict=True))
 
     def process(self, input: Prompted) -> list[Clip | Rejection[Prompted]]:
         """The clip of a request."""
@@ -155,8 +152,8 @@ def _loaded(sampling: Sampling, sha256: str) -> Generator:
     generator = Generator.load(sampling)
     if generator.sha256 != sha256:
         raise UserError(
-            f"{sampling.model}: not the model that this run began with, but another one under the same path. Give every "
-            "node the same files, or wait until the training has finished."
+            f"{sampling.model}: not the model that this run began with, but another one under the same path. Give "
+            "every node the same files, or wait until the training has finished."
         )
     return generator
 
@@ -216,8 +213,11 @@ def plan(
                 f"{one.source}: the name {one.name!r} is also that of {homes[one.name].source}. Rename one."
             )
         homes[one.name] = one
+    # Workers may run in another folder.
+    path = generator.sampling.model
+    model = path if "://" in path else str(expand(path).absolute())
     return plan_run(
-        GeneratedClips(generator.sampling, generator.sha256, _profile(generator)),
+        GeneratedClips(replace(generator.sampling, model=model), generator.sha256, generator.profile),
         inputs,
         {one.name: (one.recording.dataset, "train") for one in inputs},
         out=out,
@@ -235,13 +235,9 @@ def _input(number: int, where: str, request: Request, generator: Generator) -> P
     return Prompted(f"{dataset}/{name}", where, size, request.fingerprint, request)
 
 
-def _profile(generator: Generator) -> Profile:
-    return "humanml3d" if generator.profile == "humanml3d" else "flowmimic"
-
-
 def recipe(generator: Generator) -> Recipe:
     """Every setting that changes rows; in the form that data sets of clips have."""
-    motion = MotionOptions(profile=_profile(generator)).model_dump(mode="json")
+    motion = MotionOptions(profile=generator.profile).model_dump(mode="json")
     del motion["max_frames"]
     shared = {
         "recipe_version": RECIPE_VERSION,

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 from mocap_ray.errors import UserError
-from mocap_ray.generation import MotionFlow
 from mocap_ray.generation.load import model_of
+from mocap_ray.generation.motion_flow import MotionFlow
 from mocap_ray.generation.requests import Request, check_requests
-from mocap_ray.generation.sampling import sample
-from mocap_ray.generation.solvers import check_solver
+from mocap_ray.generation.sampling import GUIDANCE, SOLVER, STEPS, check, names_of, sample
+from mocap_ray.generation.solvers import Progress, check_solver
 from mocap_ray.generation.task import WORDS
+from mocap_ray.motion.features import Profile
 from mocap_ray.training.trained import read_trained
-
-BATCH = 32
-"""Most motions that are sampled together."""
-Progress = Callable[[int, int], None]
-"""Called with the number of motions done, and the total."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +33,13 @@ class Sampling:
     """
 
     model: str
-    steps: int = 50
-    solver: str = "euler"
-    guidance: float = 2.0
+    steps: int = STEPS
+    solver: str = SOLVER
+    guidance: float = GUIDANCE
     device: str = "cpu"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Generator:
     """A loaded flow; `load` makes it.
 
@@ -56,7 +51,7 @@ class Generator:
 
     sampling: Sampling
     model: MotionFlow = field(repr=False)
-    sha256: str = ""
+    sha256: str
 
     @classmethod
     def load(cls, sampling: Sampling) -> Generator:
@@ -65,11 +60,11 @@ class Generator:
         trained = read_trained(sampling.model, WORDS)
         model = model_of(trained)
         if not isinstance(model, MotionFlow):
+            kind = trained.about["model"]["kind"]
             raise UserError(
-                f"{trained.where}: a model of kind {trained.about['model']['kind']}, which generates nothing. Expected "
-                "a motion_flow."
+                f"{trained.where}: a model of kind {kind}, which generates no motion. Expected a motion_flow."
             )
-        return cls(sampling, model.to(sampling.device), trained.sha256)
+        return cls(sampling, model.to(sampling.device), trained.digest())
 
     @property
     def fps(self) -> float:
@@ -77,15 +72,9 @@ class Generator:
         return self.model.facts.fps
 
     @property
-    def profile(self) -> str:
+    def profile(self) -> Profile:
         """Profile of the features that it generates."""
-        return self.model.facts.profile
-
-    @cached_property
-    def known(self) -> dict[str, tuple[str, ...]]:
-        """The names that it knows for `domain`, `style` and `action`."""
-        labels = self.model.facts.labels
-        return {"domain": labels.domains, "style": labels.styles, "action": labels.actions}
+        return "humanml3d" if self.model.facts.profile == "humanml3d" else "flowmimic"
 
     def length(self, request: Request) -> int:
         """Frames of a motion."""
@@ -93,42 +82,38 @@ class Generator:
 
     def check(self, requests: Mapping[str, Request]) -> None:
         """Check requests by the place that they come from. Raises UserError."""
-        check_requests(requests, known=self.known, fps=self.fps, default=self.model.facts.length)
+        known = names_of(self.model)
+        check_requests(requests, known=known, fps=self.fps, default=self.model.facts.length)
+        check(self.model, list(requests.values()))
 
     def generate(
         self, requests: Sequence[Request], *, progress: Progress | None = None
-    ) -> Iterator[Float[np.ndarray, "T 263"]]:
-        """Features of each request, in order; not normalised, contacts between 0 and 1.
+    ) -> list[Float[np.ndarray, "T 263"]]:
+        """Features of each request; not normalised, contacts between 0 and 1.
 
-        A request gives the same motion alone and beside others, to rounding.
+        Args:
+            requests: what to generate.
+            progress: called with the number of steps done, and the total.
         """
-        done = 0
-        for some in _batches(requests, self.length):
-            s = self.sampling
-            found = sample(self.model, some, steps=s.steps, solver=s.solver, guidance=s.guidance)
-            done += len(some)
-            if progress is not None:
-                progress(done, len(requests))
-            yield from found
+        s = self.sampling
+        return sample(
+            self.model,
+            requests,
+            steps=s.steps,
+            solver=s.solver,
+            guidance=s.guidance,
+            progress=progress,
+        )
 
 
-def _batches(requests: Sequence[Request], length: Callable[[Request], int]) -> Iterator[Sequence[Request]]:
-    """Neighbours of similar length together: a batch is padded to its longest."""
-    start = 0
-    for stop in range(1, len(requests) + 1):
-        full = stop - start == BATCH
-        if not full and stop < len(requests):
-            here, after = length(requests[start]), length(requests[stop])
-            full = max(here, after) > 2 * min(here, after)
-        if full or stop == len(requests):
-            yield requests[start:stop]
-            start = stop
-
-
-def describe(request: Request) -> dict[str, Any]:
-    """What a request asks for besides its length, seed and name, for tables and pages; without arrays."""
-    values = request.model_dump(exclude={"name", "seed", "seconds", "frames"}, exclude_none=True, mode="python")
+def asked(request: Request) -> dict[str, str]:
+    """What a request asks for besides its length, seed and name, for tables and pages."""
+    values: dict[str, Any] = {
+        key: getattr(request, key)
+        for key in ("text", "style", "action", "domain", "keypoints", "given", "root")
+    }
     return {
-        key: f"{len(value['frames']):,} frames" if isinstance(value, Mapping) else value
+        key: value if isinstance(value, str) else f"{len(value.frames):,} frames"
         for key, value in values.items()
+        if value is not None
     }
