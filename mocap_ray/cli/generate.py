@@ -1,4 +1,4 @@
-"""`mocap-ray generate`: motion from a trained flow."""
+"""`mocap-ray generate` and `reflow`: motion, and pairs of noise and latents, from a trained flow."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     # torch takes seconds to import, and `--help` does not need it.
     from mocap_ray.generation.generator import Generator
     from mocap_ray.generation.requests import Request
+    from mocap_ray.runs.ray import RayOptions
 
 app = typer.Typer()
 """The commands of this file; `main.py` adds them at the top level."""
@@ -98,6 +99,62 @@ def generate(
         _data_set(generator, requests, out, workers=workers, overwrite=overwrite)
     else:
         _files(generator, requests, Path(out), chosen, body)
+
+
+@app.command(
+    short_help="Draw pairs of noise and latents with a flow, to train a faster one.",
+    epilog="\b\nExample:\n"
+    "  mocap-ray reflow runs/motion_flow --out data/pairs --n 50000 --solver heun\n\n"
+    "The labels of the pairs are those of random clips of the training data. Run the same command again after a crash, "
+    "or with a larger --n: finished shards are kept.",
+)
+def reflow(
+    teacher: Annotated[
+        str, typer.Argument(help="A trained motion_flow: its folder, a checkpoint or an export.")
+    ],
+    out: Annotated[str, typer.Option(metavar="FOLDER", help="The folder to write.")],
+    n: Annotated[int, typer.Option("--n", min=1, max=100_000_000, help="Number of pairs.")],
+    data: Annotated[
+        str | None, typer.Option(help="Data set whose labels are drawn; default: that of the teacher.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="Split of the data set.")] = "train",
+    seed: Annotated[int, typer.Option(min=0, max=2**52, help="Seed of the first pair.")] = 0,
+    steps: Steps = None,
+    solver: Solver = None,
+    guidance: Guidance = None,
+    device: DeviceName = "cpu",
+    workers: Workers = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace pairs made by another teacher or other settings.")
+    ] = False,
+) -> None:
+    """Draw pairs of noise and the latents that a flow takes it to; a flow trained on them needs fewer steps."""
+    from mocap_ray.cli.data import show_run
+    from mocap_ray.distributed.reflow import reflow as run
+
+    generator = load(teacher, steps=steps, solver=solver, guidance=guidance, device=device)
+    root = data if data is not None else _training_data(teacher)
+    ray = _ray(generator, workers)
+    show_run(
+        out,
+        lambda view: run(
+            generator, view, data=root, split=split, count=n, seed=seed, out=out, ray=ray, overwrite=overwrite
+        ),
+    )
+
+
+def _training_data(teacher: str) -> str:
+    """The data set that a model was trained on. Raises UserError if it does not say."""
+    from mocap_ray.errors import UserError
+    from mocap_ray.generation.task import WORDS
+    from mocap_ray.training.trained import read_trained
+
+    config = read_trained(teacher, WORDS).about.get("config")
+    data = config.get("data") if isinstance(config, dict) else None
+    root = data.get("root") if isinstance(data, dict) else None
+    if not isinstance(root, str):
+        raise UserError(f"{teacher}: does not record the data set it was trained on. Name it with --data.")
+    return root
 
 
 def load(
@@ -204,7 +261,13 @@ def _data_set(
     """Generate a data set on Ray."""
     from mocap_ray.cli.data import show_run
     from mocap_ray.distributed.generate import generate as run
+
+    ray = _ray(generator, workers)
+    show_run(out, lambda view: run(generator, requests, view, out=out, ray=ray, overwrite=overwrite))
+
+
+def _ray(generator: Generator, workers: int | None) -> RayOptions:
+    """The section `ray`: a GPU for each worker if the model runs on one."""
     from mocap_ray.runs.ray import RayOptions
 
-    ray = RayOptions(workers=workers or "auto", gpus_per_worker=float(generator.sampling.device != "cpu"))
-    show_run(out, lambda view: run(generator, requests, view, out=out, ray=ray, overwrite=overwrite))
+    return RayOptions(workers=workers or "auto", gpus_per_worker=float(generator.sampling.device != "cpu"))

@@ -18,7 +18,7 @@ from mocap_ray.dataset.options import MotionOptions
 from mocap_ray.dataset.product import CLIPS, ClipSums, FeatureSums
 from mocap_ray.dataset.recipe import RECIPE_VERSION
 from mocap_ray.errors import UserError
-from mocap_ray.generation.generator import Generator, Sampling
+from mocap_ray.generation.generator import Generator, Sampling, loaded
 from mocap_ray.generation.requests import Request
 from mocap_ray.motion.clip import JOINTS, Clip, Reason
 from mocap_ray.motion.features import WIDTH, Profile, UndefinedFeatures, decode, encode
@@ -87,7 +87,7 @@ class GeneratedClips(Product[Prompted, Clip, ClipSums]):
 
     def setup(self) -> GeneratedClips:
         """Load the model."""
-        return _Ready(self.sampling, self.sha256, self.profile, _loaded(self.sampling, self.sha256))
+        return _Ready(self.sampling, self.sha256, self.profile, loaded(self.sampling, self.sha256))
 
     def process(self, input: Prompted) -> list[Clip | Rejection[Prompted]]:
         """Generate one motion."""
@@ -145,17 +145,6 @@ class _Ready(GeneratedClips):
         if features is None:
             (features,) = self.generator.generate([input.request])
         return [clip_of(input, features, fps=self.generator.fps, profile=self.profile)]
-
-
-def _loaded(sampling: Sampling, sha256: str) -> Generator:
-    """The generator. Raises UserError if the model is not the one of the recipe."""
-    generator = Generator.load(sampling)
-    if generator.sha256 != sha256:
-        raise UserError(
-            f"{sampling.model}: not the model that this run began with, but another one under the same path. Give "
-            "every node the same files, or wait until the training has finished."
-        )
-    return generator
 
 
 def clip_of(

@@ -106,6 +106,17 @@ class Generator:
         )
 
 
+def loaded(sampling: Sampling, sha256: str) -> Generator:
+    """The generator. Raises UserError if the model is not the one of the recipe."""
+    generator = Generator.load(sampling)
+    if generator.sha256 != sha256:
+        raise UserError(
+            f"{sampling.model}: not the model that this run began with, but another one under the same path. Give "
+            "every node the same files, or wait until the training has finished."
+        )
+    return generator
+
+
 def asked(request: Request) -> dict[str, str]:
     """What a request asks for besides its length, seed and name, for tables and pages."""
     values: dict[str, Any] = {

@@ -74,7 +74,8 @@ def write_page(
 def generated_page(motions: Sequence[Generated], *, generator: Generator, real: Sequence[Real] = ()) -> str:
     """The page as HTML; the same motions give the same page."""
     chosen = motions[:MOST]
-    data: list[dict[str, Any]] = [figures.player_data(m.joints, fps=m.fps) for m in (*chosen, *real)]
+    played: list[Generated | Real] = [*chosen, *real]
+    data: list[dict[str, Any]] = [figures.player_data(m.joints, fps=m.fps) for m in played]
     s = generator.sampling
     return templates.render_page(
         f"{TEMPLATES}/generated.html.j2",
