@@ -49,7 +49,11 @@ class GlobalConditions(nn.Module):
     def __init__(self, config: FlowConfig, *, domains: int, styles: int, actions: int) -> None:
         super().__init__()
         rates, width = config.conditions, config.width
-        tables = {"domain": (rates.domain, domains), "style": (rates.style, styles), "action": (rates.action, actions)}
+        tables = {
+            "domain": (rates.domain, domains),
+            "style": (rates.style, styles),
+            "action": (rates.action, actions),
+        }
         # A table without names could never be trained.
         self.tables = nn.ModuleDict(
             {name: nn.Embedding(count, width) for name, (rate, count) in tables.items() if rate and count}
@@ -91,12 +95,17 @@ class AlignedConditions(nn.Module):
         total: Tensor | float = 0.0
         if self.frames is not None:
             known = given.frames_known[..., None]
-            total = total + self.frames(self._folded(torch.cat([torch.where(known, frames, 0.0), known], dim=-1)))
+            total = total + self.frames(
+                self._folded(torch.cat([torch.where(known, frames, 0.0), known], dim=-1))
+            )
         if self.path is not None:
             known = given.path_known
             both = functional.pad(known[:, 1:] & known[:, :-1], (0, 1))
             step = functional.pad(self.fps * given.path.diff(dim=1), (0, 0, 0, 1))
-            place, step = torch.where(known[..., None], given.path, 0.0), torch.where(both[..., None], step, 0.0)
+            place, step = (
+                torch.where(known[..., None], given.path, 0.0),
+                torch.where(both[..., None], step, 0.0),
+            )
             total = total + self.path(self._folded(torch.cat([place, step, known[..., None]], dim=-1)))
         return total
 
@@ -117,7 +126,9 @@ class TokenConditions(nn.Module):
         self.text = nn.Linear(TEXT_WIDTH, width) if rates.text else None
         self.keypoints = self.place = None
         if rates.keypoints:
-            self.keypoints = nn.Sequential(nn.Linear(3 * len(BODY25), width), nn.SiLU(), nn.Linear(width, width))
+            self.keypoints = nn.Sequential(
+                nn.Linear(3 * len(BODY25), width), nn.SiLU(), nn.Linear(width, width)
+            )
             self.place = NumberEmbedding(width)
 
     def forward(self, given: Conditions) -> tuple[Float[Tensor, "B N w"], Bool[Tensor, "B N"]]:
@@ -141,7 +152,11 @@ class CrossAttention(nn.Module):
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.q, self.kv, self.out = nn.Linear(width, width), nn.Linear(width, 2 * width), nn.Linear(width, width)
+        self.q, self.kv, self.out = (
+            nn.Linear(width, width),
+            nn.Linear(width, 2 * width),
+            nn.Linear(width, width),
+        )
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
 

@@ -54,7 +54,9 @@ class MotionFlow(nn.Module):
         )
         self.aligned = AlignedConditions(config, compression=compression, fps=facts.fps)
         rates = config.conditions
-        self.tokens = TokenConditions(config, compression=compression) if rates.text or rates.keypoints else None
+        self.tokens = (
+            TokenConditions(config, compression=compression) if rates.text or rates.keypoints else None
+        )
         self.to_states = nn.Linear(facts.vae.latent, width)
         cross = self.tokens is not None
         self.blocks = nn.ModuleList(FlowBlock(config, cross=cross) for _ in range(config.blocks))
@@ -151,7 +153,8 @@ class MotionFlow(nn.Module):
         with torch.no_grad():
             early = time < 0.5
             parts = {
-                name: masked_mean(error, mask & of[:, None]) for name, of in (("early", early), ("late", ~early))
+                name: masked_mean(error, mask & of[:, None])
+                for name, of in (("early", early), ("late", ~early))
             }
         return masked_mean(error, mask), parts
 

@@ -40,11 +40,11 @@ def shown(windows: Windows, clips: ClipTable, rates: ConditionRates) -> Conditio
     given = _of_clips(given, windows.clip, clips)
     if rates.path or rates.keypoints:
         joints = decode_torch(windows.features.float())
-        given = replace(
-            given, path=joints[:, :, 0, [0, 2]], path_known=random_places(windows.mask)
-        )
+        given = replace(given, path=joints[:, :, 0, [0, 2]], path_known=random_places(windows.mask))
         if views:
-            at = (torch.rand(len(windows), views, device=windows.length.device) * windows.length[:, None]).long()
+            at = (
+                torch.rand(len(windows), views, device=windows.length.device) * windows.length[:, None]
+            ).long()
             seen = joints.gather(1, at[..., None, None].expand(-1, -1, 22, 3))
             given = replace(given, keypoints=random_views(seen), keypoints_at=at)
     return given
