@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 
 import torch
@@ -58,15 +58,17 @@ class Conditions:
             views: P.
         """
         B, device = len(length), length.device
-        zeros = torch.zeros(B, dtype=torch.int64, device=device)
-        no, never = zeros.bool(), torch.zeros(B, frames, dtype=torch.bool, device=device)
+
+        def zeros(*shape: int, dtype: torch.dtype = torch.float32) -> Tensor:
+            return torch.zeros(B, *shape, dtype=dtype, device=device)
+
         return cls(
-            length=length, length_known=no, domain=zeros, style=zeros, action=zeros,
-            text=torch.zeros(B, TEXT_WIDTH, device=device), text_known=no,
-            frames=torch.zeros(B, frames, WIDTH, device=device), frames_known=never,
-            path=torch.zeros(B, frames, 2, device=device), path_known=never,
-            keypoints=torch.zeros(B, views, len(BODY25), 3, device=device),
-            keypoints_at=torch.full((B, views), -1, device=device),
+            length=length, length_known=zeros(dtype=torch.bool),
+            domain=zeros(dtype=torch.int64), style=zeros(dtype=torch.int64), action=zeros(dtype=torch.int64),
+            text=zeros(TEXT_WIDTH), text_known=zeros(dtype=torch.bool),
+            frames=zeros(frames, WIDTH), frames_known=zeros(frames, dtype=torch.bool),
+            path=zeros(frames, 2), path_known=zeros(frames, dtype=torch.bool),
+            keypoints=zeros(views, len(BODY25), 3), keypoints_at=zeros(views, dtype=torch.int64) - 1,
         )  # fmt: skip
 
     @property
@@ -93,6 +95,10 @@ class Conditions:
     def dropped(self) -> Conditions:
         """None of them; the lengths still bound the motions."""
         return self.kept({})
+
+    def mapped(self, fn: Callable[[Tensor], Tensor]) -> Conditions:
+        """A function applied to each tensor, such as one that moves it to a device."""
+        return Conditions(**{f.name: fn(getattr(self, f.name)) for f in fields(self)})
 
     def beside(self, other: Conditions) -> Conditions:
         """The conditions of two batches of equal shapes as one batch."""
