@@ -117,8 +117,8 @@ class RootPath(AtFrames):
 class Request(Section):
     """One motion to generate; what is left out is free."""
 
-    name: Annotated[str, Field(min_length=1, max_length=200)] | None = None
-    """Name of its files and of its clip; a number by default."""
+    name: Annotated[str, Field(max_length=200, pattern=r"^\w[\w.@+-]*$")] | None = None
+    """Name of its files and of its clip: letters, digits and . @ + - _; a number by default."""
     seed: Annotated[int, Field(ge=0, le=MOST_SEED)] = 0
     """The noise that it starts from: one seed gives the same motion in any batch."""
     seconds: Annotated[Positive, Field(le=LONGEST_SECONDS)] | None = None
@@ -153,7 +153,7 @@ class Request(Section):
             fps: frame rate of the model.
             default: number of frames if the request does not say.
 
-        >>> Request(seconds=2.0).length(fps=30, default=120), Request().length(fps=30, default=120)
+        >>> Request(seconds=2.0).length(fps=30.0, default=120), Request().length(fps=30.0, default=120)
         (60, 120)
         """
         if self.frames is not None:
