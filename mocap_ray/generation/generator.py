@@ -58,12 +58,14 @@ class Generator:
         """Load the model. Raises UserError for an unusable setting, CheckpointError for an unusable model."""
         check_solver(sampling.solver, steps=sampling.steps)
         trained = read_trained(sampling.model, WORDS)
-        model = model_of(trained)
-        if not isinstance(model, MotionFlow):
-            kind = trained.about["model"]["kind"]
+        about = trained.about.get("model")
+        kind = str(about.get("kind", "?")) if isinstance(about, Mapping) else "?"
+        if kind != "motion_flow":
             raise UserError(
-                f"{trained.where}: a model of kind {kind}, which generates no motion. Expected a motion_flow."
+                f"{trained.where}: a model of kind {kind:.80}, which generates no motion. Expected a motion_flow."
             )
+        model = model_of(trained)
+        assert isinstance(model, MotionFlow)
         return cls(sampling, model.to(sampling.device), trained.digest())
 
     @property

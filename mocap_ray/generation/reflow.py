@@ -19,6 +19,7 @@ from mocap_ray.dataset.reader import DataSet
 from mocap_ray.dataset.views import REFLOW
 from mocap_ray.documents import Count
 from mocap_ray.errors import UserError
+from mocap_ray.generation.generated import OTHERWISE
 from mocap_ray.generation.generator import Generator, Sampling, loaded
 from mocap_ray.generation.requests import Request
 from mocap_ray.generation.sampling import flowed
@@ -28,7 +29,7 @@ from mocap_ray.shards.build import Build, plan_run
 from mocap_ray.shards.layout import COMMON_REASONS, Layout, ProductWords, Sums
 from mocap_ray.shards.product import Product, Resources
 from mocap_ray.shards.receipts import Receipt
-from mocap_ray.shards.recipe import Recipe, SourceRecipe
+from mocap_ray.shards.recipe import Recipe, SourceRecipe, require_same
 from mocap_ray.storage import Place, expand
 from mocap_ray.wording import counted
 
@@ -229,8 +230,9 @@ def random_requests(
         seed: the first; request k has the seed `seed + k`.
 
     Raises:
-        UserError: the split has no clip of a domain that the teacher knows.
+        UserError: no such split, or it has no clip of a domain that the teacher knows.
     """
+    source.selected(split=split)
     model, config = generator.model, generator.model.config
     rates = config.conditions.model_dump()
     index = source.index.select(["domain", "style", "action", "texts", "num_frames", "split"]).to_pylist()
@@ -303,12 +305,14 @@ def plan(
         "guidance": s.guidance,
         **settings,
     }
+    run = Recipe(shared, SourceRecipe(REFLOW, own))
+    require_same(out, run, overwrite=overwrite, remedy=OTHERWISE)
     return plan_run(
         ReflowPairs(replace(s, model=lasting), generator.sha256, width),
         blocks,
         {b.name: (("val",) if k % EVERY == EVERY - 1 else ("train",)) for k, b in enumerate(blocks)},
         out=out,
-        run=Recipe(shared, SourceRecipe(REFLOW, own)),
+        run=run,
         target=int(SHARD_MB * 2**20),
         overwrite=overwrite,
         notes=[f"{counted(len(requests), 'pair')}, {counted(s.steps, 'step')} of the teacher each."],

@@ -22,20 +22,7 @@ def _generate(house: House, *words: object) -> str:
 @scene
 def generate_two_motions(house: House) -> str:
     out = house.root / "two_motions"
-    return house.typed(
-        "generate",
-        house.motion_flow,
-        "--style",
-        "old",
-        "--n",
-        2,
-        "--steps",
-        2,
-        "--out",
-        out,
-        "--format",
-        "bvh",
-    )
+    return house.typed("generate", house.motion_flow, "--style", "old", "--n", 2, "--steps", 2, "--out", out)
 
 
 @scene
@@ -190,8 +177,8 @@ def generated_motion_that_is_none(house: House) -> str:
 
 
 @scene
-def reflow_with_data_of_other_domains(house: House) -> str:
-    words = ("--n", 4, "--out", house.root / "pairs", "--data", house.data_set)
+def reflow_with_a_split_that_does_not_exist(house: House) -> str:
+    words = ("--n", 4, "--out", house.root / "pairs", "--data", house.data_set, "--split", "validation")
     return house.typed("reflow", house.motion_flow, *words)
 
 
