@@ -27,7 +27,7 @@ from mocap_ray.records import Recording, Rejection
 from mocap_ray.shards.build import Build, plan_run
 from mocap_ray.shards.product import Product, Resources
 from mocap_ray.shards.receipts import Receipt
-from mocap_ray.shards.recipe import Recipe, SourceRecipe
+from mocap_ray.shards.recipe import Recipe, SourceRecipe, require_same
 from mocap_ray.storage import Place, expand
 from mocap_ray.wording import counted
 
@@ -37,6 +37,7 @@ SOURCE = "generated"
 SHARD_MB = 4.0
 """Target size of a shard, MB of features: about 33 motions of 120 frames."""
 FRAME_BYTES = 4 * WIDTH
+OTHERWISE = "Pass --overwrite to replace it, or choose another --out."
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -202,6 +203,7 @@ def plan(
                 f"{one.source}: the name {one.name!r} is also that of {homes[one.name].source}. Rename one."
             )
         homes[one.name] = one
+    require_same(out, recipe(generator), overwrite=overwrite, remedy=OTHERWISE)
     # Workers may run in another folder.
     path = generator.sampling.model
     model = path if "://" in path else str(expand(path).absolute())

@@ -12,8 +12,8 @@ from jaxtyping import Float
 from mocap_ray.errors import UserError
 from mocap_ray.generation.load import model_of
 from mocap_ray.generation.motion_flow import MotionFlow
-from mocap_ray.generation.requests import Request, check_requests
-from mocap_ray.generation.sampling import GUIDANCE, SOLVER, STEPS, check, names_of, sample
+from mocap_ray.generation.requests import Request
+from mocap_ray.generation.sampling import GUIDANCE, SOLVER, STEPS, check, sample
 from mocap_ray.generation.solvers import Progress, check_solver
 from mocap_ray.generation.task import WORDS
 from mocap_ray.motion.features import Profile
@@ -58,12 +58,14 @@ class Generator:
         """Load the model. Raises UserError for an unusable setting, CheckpointError for an unusable model."""
         check_solver(sampling.solver, steps=sampling.steps)
         trained = read_trained(sampling.model, WORDS)
-        model = model_of(trained)
-        if not isinstance(model, MotionFlow):
-            kind = trained.about["model"]["kind"]
+        about = trained.about.get("model")
+        kind = str(about.get("kind", "?")) if isinstance(about, Mapping) else "?"
+        if kind != "motion_flow":
             raise UserError(
-                f"{trained.where}: a model of kind {kind}, which generates no motion. Expected a motion_flow."
+                f"{trained.where}: a model of kind {kind:.80}, which generates no motion. Expected a motion_flow."
             )
+        model = model_of(trained)
+        assert isinstance(model, MotionFlow)
         return cls(sampling, model.to(sampling.device), trained.digest())
 
     @property
@@ -82,9 +84,7 @@ class Generator:
 
     def check(self, requests: Mapping[str, Request]) -> None:
         """Check requests by the place that they come from. Raises UserError."""
-        known = names_of(self.model)
-        check_requests(requests, known=known, fps=self.fps, default=self.model.facts.length)
-        check(self.model, list(requests.values()))
+        check(self.model, requests)
 
     def generate(
         self, requests: Sequence[Request], *, progress: Progress | None = None

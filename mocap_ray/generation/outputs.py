@@ -50,18 +50,18 @@ class Generated:
     features: Float[np.ndarray, "T 263"]
     joints: Float[np.ndarray, "T 22 3"]
 
-    @property
-    def skate(self) -> float:
-        """How far feet slide while in contact, mm per frame; NaN without contacts."""
-        mask = np.ones((1, len(self.joints)), bool)
-        total, steps = metrics.foot_skate(self.joints[None], self.features[None, :, CONTACTS], mask)
-        return float(total[0] / steps[0]) if steps[0] else float("nan")
 
-    @property
-    def speed(self) -> float:
-        """Mean speed of the root on the ground, m/s."""
-        steps = np.linalg.norm(np.diff(self.joints[:, 0, [0, 2]], axis=0), axis=-1)
-        return float(steps.mean() * self.fps) if len(steps) else 0.0
+def skate_of(joints: Float[np.ndarray, "T 22 3"], features: Float[np.ndarray, "T 263"]) -> float:
+    """How far feet slide while in contact, mm per frame; NaN without contacts."""
+    mask = np.ones((1, len(joints)), bool)
+    total, steps = metrics.foot_skate(joints[None], features[None, :, CONTACTS], mask)
+    return float(total[0] / steps[0]) if steps[0] else float("nan")
+
+
+def speed_of(joints: Float[np.ndarray, "T 22 3"], *, fps: float) -> float:
+    """Mean speed of the root over the ground, m/s."""
+    steps = np.linalg.norm(np.diff(joints[:, 0, [0, 2]], axis=0), axis=-1)
+    return float(steps.mean() * fps) if len(steps) else 0.0
 
 
 def require_new(out: Path) -> None:

@@ -61,13 +61,13 @@ def read_prompts(path: str | os.PathLike[str]) -> dict[str, Request]:
     """
     text = str(path)
     if not text.endswith(ENDINGS):
-        raise UserError(f"{text}: a file of another kind. Expected one of {', '.join(ENDINGS)}. {EXPECTED}.")
+        raise UserError(f"{text}: a file of another kind. Expected a name that ends in {', '.join(ENDINGS)}.")
     head, slash, name = text.rpartition("/")
     folder = place(head or ("/" if slash else "."))
     try:
         content = folder.read(name).decode()
-    except OSError as error:
-        raise UserError(f"{text}: {error.strerror or error}. {EXPECTED}.") from error
+    except FileNotFoundError as error:
+        raise UserError(f"{text}: no such file. {EXPECTED}.") from error
     except UnicodeDecodeError as error:
         raise UserError(f"{text}: byte {error.start} is not UTF-8. {EXPECTED}.") from error
     found: dict[str, Request] = {}
@@ -120,7 +120,10 @@ def _prompt(entry: Any, where: str, folder: Place) -> Prompt:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         if first["type"] != "extra_forbidden":
-            raise UserError(f"{where}: {first_problem(error)}.") from error
+            problem = first_problem(error)
+            if isinstance(first["input"], Mapping):  # two keys that contradict each other
+                problem = problem.removesuffix(", found an object")
+            raise UserError(f"{where}: {problem}.") from error
         key = ".".join(map(str, first["loc"]))
         known = list(Prompt.model_fields) if len(first["loc"]) == 1 else ["frames", "values"]
         close = difflib.get_close_matches(str(first["loc"][-1]), known, n=1)

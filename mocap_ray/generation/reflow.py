@@ -14,24 +14,22 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
-from jaxtyping import Float
 
 from mocap_ray.dataset.reader import DataSet
 from mocap_ray.dataset.views import REFLOW
 from mocap_ray.documents import Count
 from mocap_ray.errors import UserError
+from mocap_ray.generation.generated import OTHERWISE
 from mocap_ray.generation.generator import Generator, Sampling, loaded
 from mocap_ray.generation.requests import Request
-from mocap_ray.generation.sampling import conditions_of
-from mocap_ray.generation.solvers import noise_of, solve
+from mocap_ray.generation.sampling import flowed
 from mocap_ray.options import digest
 from mocap_ray.records import Rejection
 from mocap_ray.shards.build import Build, plan_run
 from mocap_ray.shards.layout import COMMON_REASONS, Layout, ProductWords, Sums
 from mocap_ray.shards.product import Product, Resources
 from mocap_ray.shards.receipts import Receipt
-from mocap_ray.shards.recipe import Recipe, SourceRecipe
+from mocap_ray.shards.recipe import Recipe, SourceRecipe, require_same
 from mocap_ray.storage import Place, expand
 from mocap_ray.wording import counted
 
@@ -201,7 +199,10 @@ class _Ready(ReflowPairs):
 
     def process(self, input: Block) -> list[Pair | Rejection[Block]]:
         """The pairs of a block; one that is not finite is left out."""
-        noise, latents, counts = latents_of(self.generator, input.requests)
+        s, model = self.sampling, self.generator.model
+        given, *ends = flowed(model, input.requests, steps=s.steps, solver=s.solver, guidance=s.guidance)
+        noise, latents = (x.cpu().numpy() for x in ends)
+        counts = [model.vae.latent_count(n) for n in given.length.tolist()]
         found: list[Pair | Rejection[Block]] = []
         for k, request in enumerate(input.requests):
             pair = Pair(request, noise[k, : counts[k]], latents[k, : counts[k]])
@@ -211,25 +212,6 @@ class _Ready(ReflowPairs):
                 text = f"{input.name}: the latents of seed {request.seed} are not finite."
                 found.append(Rejection(input, ReflowReason.NOT_FINITE, text, k))
         return found
-
-
-@torch.no_grad()
-def latents_of(
-    generator: Generator, requests: Sequence[Request]
-) -> tuple[Float[np.ndarray, "B K D"], Float[np.ndarray, "B K D"], list[int]]:
-    """The noise of requests, the normalised latents that it flows to, and how many of each request are real."""
-    model, s = generator.model, generator.sampling
-    given = conditions_of(model, requests)
-    counts = [model.vae.latent_count(int(n)) for n in given.length]
-    noise = noise_of([r.seed for r in requests], counts, width=model.facts.vae.latent)
-    given = given.mapped(lambda tensor: tensor.to(s.device))
-    x = solve(
-        lambda x, t: model.guided(x, t, given, guidance=s.guidance),
-        noise.to(s.device),
-        steps=s.steps,
-        solver=s.solver,
-    )
-    return noise.numpy(), x.cpu().numpy(), counts
 
 
 def random_requests(
@@ -248,8 +230,9 @@ def random_requests(
         seed: the first; request k has the seed `seed + k`.
 
     Raises:
-        UserError: the split has no clip of a domain that the teacher knows.
+        UserError: no such split, or it has no clip of a domain that the teacher knows.
     """
+    source.selected(split=split)
     model, config = generator.model, generator.model.config
     rates = config.conditions.model_dump()
     index = source.index.select(["domain", "style", "action", "texts", "num_frames", "split"]).to_pylist()
@@ -322,12 +305,14 @@ def plan(
         "guidance": s.guidance,
         **settings,
     }
+    run = Recipe(shared, SourceRecipe(REFLOW, own))
+    require_same(out, run, overwrite=overwrite, remedy=OTHERWISE)
     return plan_run(
         ReflowPairs(replace(s, model=lasting), generator.sha256, width),
         blocks,
         {b.name: (("val",) if k % EVERY == EVERY - 1 else ("train",)) for k, b in enumerate(blocks)},
         out=out,
-        run=Recipe(shared, SourceRecipe(REFLOW, own)),
+        run=run,
         target=int(SHARD_MB * 2**20),
         overwrite=overwrite,
         notes=[f"{counted(len(requests), 'pair')}, {counted(s.steps, 'step')} of the teacher each."],

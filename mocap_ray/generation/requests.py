@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
-from pydantic import BeforeValidator, Field, PlainSerializer, model_validator
+from pydantic import BeforeValidator, Field, PlainSerializer, field_validator, model_validator
 
 from mocap_ray.errors import UserError
 from mocap_ray.motion.features import WIDTH
@@ -21,6 +22,7 @@ from mocap_ray.wording import counted
 KEYPOINTS = 25
 """Points of BODY-25, the skeleton of OpenPose."""
 LONGEST_SECONDS = 600.0
+_NAME = re.compile(r"\w[\w.@+-]*")
 MOST_SEED = 2**53
 """Exact in every reader of JSON."""
 
@@ -117,7 +119,7 @@ class RootPath(AtFrames):
 class Request(Section):
     """One motion to generate; what is left out is free."""
 
-    name: Annotated[str, Field(max_length=200, pattern=r"^\w[\w.@+-]*$")] | None = None
+    name: Annotated[str, Field(max_length=200)] | None = None
     """Name of its files and of its clip: letters, digits and . @ + - _; a number by default."""
     seed: Annotated[int, Field(ge=0, le=MOST_SEED)] = 0
     """The noise that it starts from: one seed gives the same motion in any batch."""
@@ -139,6 +141,15 @@ class Request(Section):
     """Features of some frames."""
     root: RootPath | None = None
     """The path on the ground, at some frames."""
+
+    @field_validator("name")
+    @classmethod
+    def _plain(cls, name: str | None) -> str | None:
+        if name is not None and not _NAME.fullmatch(name):
+            raise ValueError(
+                "should have letters, digits and . @ + - _ alone, and begin with a letter or digit"
+            )
+        return name
 
     @model_validator(mode="after")
     def _one_length(self) -> Request:

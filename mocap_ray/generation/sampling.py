@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -60,7 +60,7 @@ def sample(
         UserError: a request that the model cannot take, or an unknown solver.
     """
     default, fps = model.facts.length, model.facts.fps
-    check(model, requests)
+    check(model, {f"request {k}": request for k, request in enumerate(requests)})
     # Motions of similar length share a batch, so that little of it is padding.
     lengths = [request.length(fps=fps, default=default) for request in requests]
     order = np.argsort(lengths, kind="stable").tolist()
@@ -76,12 +76,11 @@ def sample(
     return [found[k] for k in range(len(requests))]
 
 
-def check(model: MotionFlow, requests: Sequence[Request]) -> None:
-    """Raise UserError for a request that the model cannot take."""
+def check(model: MotionFlow, requests: Mapping[str, Request]) -> None:
+    """Raise UserError for a request that the model cannot take; its key says where it comes from."""
     rates = model.config.conditions
-    named = {request.name or f"request {k}": request for k, request in enumerate(requests)}
-    check_requests(named, known=names_of(model), fps=model.facts.fps, default=model.facts.length)
-    for where, request in named.items():
+    check_requests(requests, known=names_of(model), fps=model.facts.fps, default=model.facts.length)
+    for where, request in requests.items():
         for key, rate in (
             ("text", rates.text), ("keypoints", rates.keypoints), ("given", rates.frames), ("root", rates.path)
         ):  # fmt: skip
@@ -107,6 +106,29 @@ def _drawn(
     progress: Progress | None,
 ) -> list[Float[np.ndarray, "T 263"]]:
     """One batch."""
+    given, _, x = flowed(model, requests, steps=steps, solver=solver, guidance=guidance, progress=progress)
+    features = model.decoded(
+        x, length=given.length, frames=given.frames.shape[1], domain=given.domain - 1, style=given.style
+    )
+    features = torch.where(given.frames_known[..., None], given.frames, features)
+    out = features.cpu().numpy()
+    return [out[k, :n] for k, n in enumerate(given.length.tolist())]
+
+
+@torch.no_grad()
+def flowed(
+    model: MotionFlow,
+    requests: Sequence[Request],
+    *,
+    steps: int = STEPS,
+    solver: str = SOLVER,
+    guidance: float = GUIDANCE,
+    progress: Progress | None = None,
+) -> tuple[Conditions, Float[Tensor, "B K D"], Float[Tensor, "B K D"]]:
+    """The conditions of requests, their noise, and the normalised latents that it flows to: one batch.
+
+    Arguments as those of `sample`; the requests are not checked.
+    """
     device = model.to_velocity.weight.device
     given = conditions_of(model, requests)
     counts = [model.vae.latent_count(int(n)) for n in given.length]
@@ -119,12 +141,7 @@ def _drawn(
         solver=solver,
         progress=progress,
     )
-    features = model.decoded(
-        x, length=given.length, frames=given.frames.shape[1], domain=given.domain - 1, style=given.style
-    )
-    features = torch.where(given.frames_known[..., None], given.frames, features)
-    out = features.cpu().numpy()
-    return [out[k, :n] for k, n in enumerate(given.length.tolist())]
+    return given, noise, x
 
 
 def conditions_of(model: MotionFlow, requests: Sequence[Request]) -> Conditions:

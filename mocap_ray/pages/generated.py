@@ -5,18 +5,20 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
-from mocap_ray.drawing import figures, templates
+from mocap_ray.drawing import figures as drawn
+from mocap_ray.drawing import templates
 from mocap_ray.drawing.stick import BONES
 from mocap_ray.drawing.templates import SHARED
 from mocap_ray.generation.generator import Generator, asked
-from mocap_ray.generation.outputs import Generated
+from mocap_ray.generation.outputs import Generated, skate_of, speed_of
+from mocap_ray.motion.features import decode
 from mocap_ray.pages import TEMPLATES
 from mocap_ray.pages.save import page_path, save_page
 from mocap_ray.wording import duration
@@ -25,19 +27,24 @@ MOST = 48
 """Motions on a page; a second of one takes 5 kB."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Real:
     """A real motion to compare with.
 
     Attributes:
         clip: name of the clip.
         fps: frames per second.
-        joints: metres, Y up.
+        features: not normalised.
     """
 
     clip: str
     fps: float
-    joints: Float[np.ndarray, "T 22 3"] = field(repr=False)
+    features: Float[np.ndarray, "T 263"]
+
+    @property
+    def joints(self) -> Float[np.ndarray, "T 22 3"]:
+        """Its joints, metres, Y up."""
+        return np.asarray(decode(self.features), np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +82,7 @@ def generated_page(motions: Sequence[Generated], *, generator: Generator, real: 
     """The page as HTML; the same motions give the same page."""
     chosen = motions[:MOST]
     played: list[Generated | Real] = [*chosen, *real]
-    data: list[dict[str, Any]] = [figures.player_data(m.joints, fps=m.fps) for m in played]
+    data: list[dict[str, Any]] = [drawn.player_data(m.joints, fps=m.fps) for m in played]
     s = generator.sampling
     return templates.render_page(
         f"{TEMPLATES}/generated.html.j2",
@@ -86,7 +93,7 @@ def generated_page(motions: Sequence[Generated], *, generator: Generator, real: 
         total=len(motions),
         shown=[_shown(motion, k) for k, motion in enumerate(chosen)],
         real=[
-            _Shown(one.clip, {}, duration((len(one.joints) - 1) / one.fps), len(chosen) + k)
+            _Shown(one.clip, {}, _figures(one.joints, one.features, one.fps), len(chosen) + k)
             for k, one in enumerate(real)
         ],
         model=Path(s.model).name or s.model,
@@ -101,11 +108,14 @@ def _shown(motion: Generated, number: int) -> _Shown:
     title = texts.pop("text", None) or ", ".join(
         texts.pop(key) for key in ("style", "action") if key in texts
     )
-    parts = [
-        f"seed {motion.request.seed}",
-        duration((len(motion.joints) - 1) / motion.fps),
-        f"{motion.speed:.1f} m/s over the ground",
-    ]
-    if math.isfinite(motion.skate):
-        parts.append(f"feet slide {motion.skate:.0f} mm per frame in contact")
-    return _Shown(title or f"motion {motion.name}", texts, " · ".join(parts), number)
+    figures = _figures(motion.joints, motion.features, motion.fps)
+    return _Shown(title or f"motion {motion.name}", texts, f"seed {motion.request.seed} · {figures}", number)
+
+
+def _figures(joints: Float[np.ndarray, "T 22 3"], features: Float[np.ndarray, "T 263"], fps: float) -> str:
+    """Length, speed and sliding feet of a motion, in words."""
+    parts = [duration((len(joints) - 1) / fps), f"{speed_of(joints, fps=fps):.1f} m/s over the ground"]
+    skate = skate_of(joints, features)
+    if math.isfinite(skate):
+        parts.append(f"feet slide {skate:.0f} mm per frame in contact")
+    return " · ".join(parts)

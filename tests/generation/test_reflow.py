@@ -120,5 +120,5 @@ def test_requests_have_the_labels_of_clips_and_do_not_depend_on_their_number(
     pairs = {(row["domain"], row["style"]) for row in source.index.to_pylist() if row["split"] == "train"}
     assert {(r.domain, r.style) for r in drawn if r.style} <= pairs
     assert {r.frames for r in drawn} == {20, 24}
-    with pytest.raises(UserError, match="aist"):
+    with pytest.raises(UserError, match="no split 'nowhere'"):
         random_requests(teacher, source, split="nowhere", count=1, seed=0)
