@@ -208,4 +208,5 @@ class FlowBlock(nn.Module):
         x = x + gate1 * self.attention(torch.addcmul(shift1, self.norm(x), 1 + scale1), mask, turns)
         if self.cross is not None and tokens is not None:
             x = x + self.cross(self.norm(x), *tokens)
-        return x + gate2 * self.feedforward(torch.addcmul(shift2, self.norm(x), 1 + scale2))
+        out: Tensor = x + gate2 * self.feedforward(torch.addcmul(shift2, self.norm(x), 1 + scale2))
+        return out
