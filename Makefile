@@ -35,7 +35,7 @@ $(STAMP):
 
 env: $(STAMP) ## create the environment from requirements.lock
 
-demo: $(STAMP) ## extract a small archive on a local Ray cluster, train a small prior, write their pages
+demo: $(STAMP) ## extract a small archive on a local Ray cluster, train small models, write their pages
 	$(BIN)/mocap-ray demo $(DEMO)
 
 test: $(STAMP) ## run the tests, within 15 minutes on 2 cores

@@ -134,5 +134,5 @@ def test_an_installed_wheel_runs_outside_of_the_repository(dist: Path, tmp_path:
     typed("mocap-ray", "demo")
     overrides = ["source.root=demo/archive", "body.root=demo/body_models", "output.root=again"]
     assert "is complete" in typed("mocap-ray", "extract", "amass", "--override", *overrides)
-    pages = {"demo/page.html", "demo/samples.html", "again/manifest.json"}
+    pages = {"demo/page.html", "demo/samples.html", "demo/walk.html", "again/manifest.json"}
     assert [page for page in pages if not (tmp_path / page).is_file()] == []

@@ -109,7 +109,7 @@ def run_extraction(
     from mocap_ray.distributed.extract import extract as run
 
     show_run(
-        settings,
+        settings.output.root,
         lambda view: run(settings, view, overwrite=overwrite, prune=prune, strict=strict, index=index),
     )
 
@@ -126,12 +126,13 @@ def _extract_poses(
         print_plan(console(), plan(settings, overwrite=overwrite, prune=prune))
         return
     show_run(
-        settings, lambda view: extract_poses(settings, view, overwrite=overwrite, prune=prune, strict=strict)
+        settings.output.root,
+        lambda view: extract_poses(settings, view, overwrite=overwrite, prune=prune, strict=strict),
     )
 
 
-def show_run(settings: ExtractConfig | PoseExtractConfig, run: Callable[[ExtractView], RunResult]) -> None:
-    """Run and show the progress, the result, or why there is none."""
+def show_run(root: str, run: Callable[[ExtractView], RunResult]) -> None:
+    """Run, and show the progress and the result, or why there is none; `root` is that of the data set."""
     from mocap_ray.cli.extraction_view import ExtractView, print_result
     from mocap_ray.cli.screen import console, print_error
     from mocap_ray.shards.running import RunFailed
@@ -146,7 +147,7 @@ def show_run(settings: ExtractConfig | PoseExtractConfig, run: Callable[[Extract
     except RunFailed as error:
         text = str(error)
         if text.startswith("writing"):
-            text = f"{settings.output.root}: {text}. Fix this, and run the same command again to resume."
+            text = f"{root}: {text}. Fix this, and run the same command again to resume."
         print_error(text)
         raise typer.Exit(1) from error
     print_result(out, outcome)

@@ -88,7 +88,7 @@ def _change(root: str, change: Change, *, config: str | None, overrides: list[st
             if config is not None
             else last_config(place(root), source, overrides=texts)
         )
-        show_run(settings, partial(change_exclusions, settings, change))
+        show_run(settings.output.root, partial(change_exclusions, settings, change))
 
 
 def _require_clips(out: Place) -> None:

@@ -78,7 +78,7 @@ def export_amass(
         raise UserError(f"--shape {shape}: expected mean or bones.")
     if gender not in GENDERS:
         raise UserError(f"--gender {gender}: expected one of {', '.join(GENDERS)}.")
-    with _exporting() as update:
+    with exporting() as update:
         done = write(
             source,
             out,
@@ -90,7 +90,7 @@ def export_amass(
             fitting=_fitting(prior, device),
             progress=update,
         )
-    _report(done)
+    report(done)
 
 
 @app.command(
@@ -108,9 +108,9 @@ def export_bvh(
     """Write one .bvh per motion, with the 22 body joints under SMPL's names."""
     from mocap_ray.dataset.export_motion import export_bvh as write
 
-    with _exporting() as update:
+    with exporting() as update:
         done = write(source, out, fps=fps, fitting=_fitting(prior, device), progress=update)
-    _report(done)
+    report(done)
 
 
 @app.command(
@@ -128,12 +128,13 @@ def export_video(
     """Write one .mp4 or .gif per motion."""
     from mocap_ray.dataset.export_motion import export_video as write
 
-    with _exporting() as update:
+    with exporting() as update:
         done = write(source, out, kind=kind, fps=fps, limit=limit, progress=update)
-    _report(done)
+    report(done)
 
 
-def _exporting() -> AbstractContextManager[Callable[[int, int], None]]:
+def exporting() -> AbstractContextManager[Callable[[int, int], None]]:
+    """The progress bar of an export."""
     from mocap_ray.cli.progress import counting_bar
     from mocap_ray.cli.screen import console
 
@@ -158,7 +159,8 @@ def _fitting(prior: str | None, device: str) -> Fitting:
     return Fitting(prior=PriorRegulariser(loaded), prior_name=prior, device=device)
 
 
-def _report(done: MotionExport) -> None:
+def report(done: MotionExport) -> None:
+    """Print what an export wrote."""
     from mocap_ray.cli.screen import console, say
 
     screen = console()

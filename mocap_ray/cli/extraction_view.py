@@ -25,6 +25,7 @@ from mocap_ray.cli.view import View
 from mocap_ray.dataset.remarks import remarks
 from mocap_ray.dataset.single.instances import OPTIONAL_PARTS
 from mocap_ray.dataset.single.schema import PRODUCT
+from mocap_ray.dataset.views import REFLOW
 from mocap_ray.shards.reports import ShardReport
 from mocap_ray.shards.running import AnyBuild, Engine, RunResult
 from mocap_ray.wording import byte_size, counted, duration, percent, short_count
@@ -103,6 +104,9 @@ class ExtractView(View):
 def print_result(out: Console, outcome: RunResult) -> None:
     """Print the summary of a run: a table by dataset and split, the rejections, and the next commands."""
     totals = outcome.manifest["totals"]
+    if outcome.manifest.get("product") == REFLOW:
+        _print_pairs(out, outcome)
+        return
     single = outcome.manifest.get("product") == PRODUCT
     show(out, (pose_counts if single else counts_table)(out, outcome.manifest))
     if totals["rejected"]:
@@ -131,6 +135,21 @@ def print_result(out: Console, outcome: RunResult) -> None:
     # A JSON string is a Python string in double quotes, which is safe inside the shell's single quotes.
     code = f"import mocap_ray; print(mocap_ray.open({json.dumps(outcome.out)}))"
     say(out, f"  {typed('python', '-c', code)}")
+
+
+def _print_pairs(out: Console, outcome: RunResult) -> None:
+    """Print the summary of a round of reflow."""
+    totals = outcome.manifest["totals"]
+    frames, speed = totals["frames"], outcome.amount / max(outcome.work_s, 1e-3)
+    say(out, f"{outcome.out}: {counted(totals['pairs'], 'pair')} of {counted(frames, 'frame')} in all")
+    if totals["rejected"]:
+        say(
+            out,
+            f"left out: {_rejections(out, totals)}; each has its reason in {outcome.out}/rejected.parquet",
+        )
+    shards = f"{counted(outcome.made, 'shard')} made, {outcome.kept:,} kept"
+    workers = f"{speed:,.0f} frames/s with {counted(outcome.workers, 'worker')}"
+    say(out, "; ".join([shards, *[workers] * bool(outcome.amount), f"{outcome.run_s:.1f} s in total"]))
 
 
 def counts_table(out: Console, manifest: dict[str, Any]) -> Table:

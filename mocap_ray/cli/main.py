@@ -23,6 +23,7 @@ from mocap_ray.cli import (
     demo,
     estimators,
     exports,
+    generate,
     priors,
     rebuild,
     viewing,
@@ -55,6 +56,7 @@ app.add_typer(estimators.app, name="estimator")
 app.add_typer(exports.app, name="export")
 app.add_typer(rebuild.app, name="rebuild")
 app.add_typer(priors.app)
+app.add_typer(generate.app)
 app.add_typer(viewing.app)
 
 

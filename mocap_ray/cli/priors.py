@@ -119,7 +119,7 @@ def _exit_codes(failure: type[Exception], kept: str) -> Iterator[None]:
 
 
 @app.command(
-    short_help="Evaluate a prior, or a motion VAE, on held-out data.",
+    short_help="Evaluate a prior, a motion VAE or a rectified flow on held-out data.",
     epilog="\b\nExamples:\n  mocap-ray evaluate runs/joint_flow --out joint_flow.html\n"
     "  mocap-ray evaluate runs/joint_flow --limits --quantiles 0.05 0.95\n"
     "  mocap-ray evaluate runs/motion_vae --evaluator runs/motion_evaluator",
@@ -144,13 +144,13 @@ def evaluate(
     ] = (0.01, 0.99),
     evaluator: Annotated[
         str | None,
-        typer.Option(help="Of a motion VAE: a training of motion_evaluator, for FID and diversity."),
+        typer.Option(help="Of a model of motion: a training of motion_evaluator, for FID and diversity."),
     ] = None,
     seed: Seed = 0,
     quick: Quick = False,
     device: Device = "cpu",
 ) -> None:
-    """Evaluate a prior or a motion VAE on held-out data: prints a table, and writes a page and the metrics as JSON."""
+    """Evaluate a prior or a model of motion on held-out data: a table, a page, and the figures as JSON."""
     target = out if out is not None else _beside(prior, "evaluation.html")
     if _is_motion_model(prior):
         from mocap_ray.cli.motion import evaluate_motion, refuse

@@ -28,7 +28,7 @@ from mocap_ray.dataset.manifest import ClipManifest
 from mocap_ray.dataset.parquet import ShardFile, contiguous, group_of, owned
 from mocap_ray.dataset.recipe import recipes_of
 from mocap_ray.dataset.sharded import ShardedSet, listed_shards
-from mocap_ray.dataset.views import ClipView, DataSetError, Statistics, not_written, product_of
+from mocap_ray.dataset.views import REFLOW, ClipView, DataSetError, Statistics, not_written, product_of
 from mocap_ray.motion.clip import Caption
 from mocap_ray.npz import NpzError, open_npz
 from mocap_ray.shards.manifest import NAME as MANIFEST
@@ -59,6 +59,11 @@ def open(root: str | os.PathLike[str]) -> DataSet:
             be read, or one of a newer format; or a data set of single poses.
     """
     where, data = read_manifest(root)
+    if product_of(data) == REFLOW:
+        raise DataSetError(
+            f"{where.uri}: pairs of noise and latents that `mocap-ray reflow` wrote, without motion. A motion_flow is "
+            "trained on them; to look at motion, generate some: mocap-ray generate."
+        )
     if product_of(data) != "clips":
         raise DataSetError(
             f"{where.uri}: a data set of single poses, without motion: it has no clips, features or joints to play, "

@@ -33,6 +33,10 @@ def broken_clips(root: str, what: str, names: Sequence[str]) -> DataSetError:
     )
 
 
+REFLOW = "reflow"
+"""`product` in the manifest of pairs of noise and latents."""
+
+
 class _Kind(Document):
     """The key of a manifest that says what its rows are; without it, they are clips."""
 
@@ -40,7 +44,7 @@ class _Kind(Document):
 
 
 def product_of(manifest: bytes) -> str:
-    """What the rows of a data set are: `clips`, or `poses`. A damaged manifest counts as one of clips."""
+    """What the rows of a data set are: `clips`, `poses` or `reflow`. A damaged manifest counts as one of clips."""
     try:
         return _Kind.model_validate_json(manifest).product
     except ValueError:

@@ -27,6 +27,7 @@ class Windows:
         domain: number of the domain, see `labels.Labels`.
         style: number of the style; 0: unknown.
         clip: number of the clip in the index of the data set.
+        start: first frame of the window in the clip.
     """
 
     features: Float[Tensor, "B L 263"]
@@ -34,6 +35,7 @@ class Windows:
     domain: Int[Tensor, "B"]
     style: Int[Tensor, "B"]
     clip: Int[Tensor, "B"]
+    start: Int[Tensor, "B"]
 
     @property
     def mask(self) -> Bool[Tensor, "B L"]:
@@ -56,4 +58,4 @@ def frame_mask(length: Int[Tensor, "B"], frames: int) -> Bool[Tensor, "B L"]:
 def unpack(rows: Float[Tensor, "B R 263"]) -> Windows:
     """The windows of rows [B, 1 + L, 263]."""
     header = rows[:, 0, : len(HEADER)].long()
-    return Windows(rows[:, 1:], header[:, 0], header[:, 2], header[:, 3], header[:, 4])
+    return Windows(rows[:, 1:], header[:, 0], header[:, 2], header[:, 3], header[:, 4], header[:, 1])

@@ -13,7 +13,7 @@ from torch import nn
 
 from mocap_ray.documents import first_problem
 from mocap_ray.errors import UserError
-from mocap_ray.generation import MODELS
+from mocap_ray.generation import FACTS, MODELS
 from mocap_ray.generation.description import MotionFacts
 from mocap_ray.generation.task import WORDS
 from mocap_ray.training.checkpoint import CheckpointError
@@ -30,7 +30,7 @@ def load_motion_model(path: str | os.PathLike[str], *, device: str | torch.devic
         device: the device of its tensors.
 
     Returns:
-        The `generation.MotionVAE` or `generation.MotionEvaluator`.
+        The `generation.MotionVAE`, `MotionFlow` or `MotionEvaluator`.
 
     Raises:
         CheckpointError: the path does not exist, or its content is damaged, foreign or newer than this version.
@@ -43,7 +43,7 @@ def model_of(trained: Trained) -> nn.Module:
     where = trained.where
     try:
         config, make = _config_of(trained.about)
-        facts = MotionFacts.of(trained.about)
+        facts = FACTS.get(config.kind, MotionFacts).of(trained.about)
         build = partial(make, config, facts)
         require_shapes(build, trained)
         with own_random_numbers(torch.device("cpu")):  # initialised at random, then overwritten

@@ -41,8 +41,8 @@ WORDS = TaskWords(
 )
 
 MotionModel = MotionVAE | MotionEvaluator
-MakeModel = Callable[[Any, MotionFacts], Any]
-"""Builds a model from the section `model` and the facts about its data; the class of a model is such a function."""
+MakeModel = Callable[[Any, Any], Any]
+"""Builds a model from the section `model` and the `MotionFacts` about its data; the class of a model is such one."""
 
 
 class WindowTask(TrainingTask[Any]):

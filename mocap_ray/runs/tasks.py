@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mocap_ray.custom import find_named
 from mocap_ray.generation import MODELS as MOTION_MODELS
+from mocap_ray.generation.latent_task import LATENT_KIND
 from mocap_ray.generation.task import motion_kind
 from mocap_ray.priors import MODELS
 from mocap_ray.priors.task import prior_kind
@@ -12,6 +13,7 @@ from mocap_ray.training.task import TaskKind
 TASKS: dict[str, TaskKind] = {
     **{kind: prior_kind(section, prior) for kind, (section, prior) in MODELS.items()},
     **{kind: motion_kind(section, model) for kind, (section, model) in MOTION_MODELS.items()},
+    "motion_flow": LATENT_KIND,
 }
 """All tasks by `model.kind`."""
 

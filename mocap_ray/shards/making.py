@@ -90,6 +90,7 @@ def make(
     product, out, retry = job.product, job.out, job.retry
     items: list[ItemT] = []
     rejections: list[Rejection[InputT]] = []
+    product.ahead([i for i in shard.inputs if i.name not in job.excluded and i.name not in (dead or {})])
     for input in shard.inputs:
         for item in _processed(input, job, dead or {}):
             if not isinstance(item, Rejection):

@@ -54,6 +54,13 @@ class Product(ABC, Generic[InputT, ItemT, SumsT]):
         """Whether workers are kept alive, because `setup` is overridden."""
         return type(self).setup is not Product.setup
 
+    def ahead(self, inputs: Sequence[InputT]) -> None:
+        """Called before the inputs of a shard are processed, with all that will be; the default does nothing.
+
+        For a product that computes many inputs at once, such as a model on a GPU. `process` must give the same
+        without it, because inputs are also read alone.
+        """
+
     @abstractmethod
     def process(self, input: InputT) -> Sequence[ItemT | Rejection[InputT]]:
         """The items of one input in a fixed order, and a rejection for each piece that is left out. Never empty.

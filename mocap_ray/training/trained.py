@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -34,6 +35,13 @@ class Trained:
     tensors: dict[str, Tensor]
     about: dict[str, Any]
     where: str
+
+    def digest(self) -> str:
+        """The sha256 of the tensors and their names."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.tensors.items()):
+            digest.update(name.encode() + tensor.contiguous().numpy().tobytes())
+        return digest.hexdigest()
 
 
 def read_trained(path: str | os.PathLike[str], words: TaskWords) -> Trained:

@@ -616,11 +616,15 @@ def test_the_demo_writes_a_page_and_its_last_lines_are_valid_commands(tmp_path: 
     assert "<svg" in (folder / "page.html").read_text()
     assert "1 missing_keys, 1 not_motion, 1 teleport, 1 unreadable" in done.stdout
     typed = [line.strip() for line in done.stdout.splitlines() if line.startswith("  ")]
-    # The data set's page and summary; the prior's page, samples and curves.
-    assert len(typed) == 5
-    server, _, curves = shlex.split(typed.pop())
-    assert (tmp_path / server).is_file()
-    assert list((tmp_path / curves).glob("events.*"))
+    # The data set's page and summary; the prior's page, samples and curves; the page and curves of each motion model.
+    assert len(typed) == 9
+    curves = [line for line in typed if " --logdir " in line]
+    assert len(curves) == 3
+    for line in curves:
+        server, _, folder_of_events = shlex.split(line)
+        assert (tmp_path / server).is_file()
+        assert list((tmp_path / folder_of_events).glob("events.*"))
+    typed = [line for line in typed if line not in curves and "motion_" not in line]
     said = ""
     for line in typed:
         words = [
@@ -633,6 +637,9 @@ def test_the_demo_writes_a_page_and_its_last_lines_are_valid_commands(tmp_path: 
     assert "24 clips" in said
     assert "64 poses" in said
     assert (folder / "samples.html").read_text().count("<svg") == 24
+    walks = (folder / "walk.html").read_text()
+    assert walks.count('class="player"') == 5  # four that were generated, and a real one
+    assert "Real, to compare with" in walks
     assert (folder / "dataset.html").is_file()
     again = subprocess.run(
         [*COMMAND, "demo", str(folder)],

@@ -12,18 +12,27 @@ import pytest
 import yaml
 
 import mocap_ray
+from mocap_ray.training.lockstep import train_locally
 from tests.distributed.test_window_task import killed_and_resumed
 from tests.distributed.training import command, losses, rows
-from tests.generation.made import TINY, two_domains, values
+from tests.generation.made import TINY, TINY_FLOW, setup, two_domains, values
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
+FLOW = {"kind": "motion_flow", **TINY_FLOW}
 REFERENCE = {"kind": "motion_vae", **TINY, "variant": "reference", "positions": 32}
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return two_domains(tmp_path_factory.mktemp("made") / "set")
+
+
+@pytest.fixture(scope="module")
+def vae(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("vae") / "run"
+    train_locally(setup(made, out, training={"max_epochs": 2}))
+    return out
 
 
 def _write(path: Path, data_set: Path, **sections: dict[str, Any]) -> Path:
@@ -33,10 +42,13 @@ def _write(path: Path, data_set: Path, **sections: dict[str, Any]) -> Path:
 
 @pytest.mark.parametrize("feed", ["memory", "stream"])
 @pytest.mark.parametrize("workers", [1, 2])
-@pytest.mark.parametrize("model", [{"kind": "motion_vae", **TINY}, REFERENCE], ids=["default", "reference"])
+@pytest.mark.parametrize(
+    "model", [{"kind": "motion_vae", **TINY}, REFERENCE, FLOW], ids=["default", "reference", "flow"]
+)
 def test_a_killed_training_gives_the_losses_of_an_undisturbed_one(
-    made: Path, tmp_path: Path, feed: str, workers: int, model: dict[str, Any]
+    made: Path, vae: Path, tmp_path: Path, feed: str, workers: int, model: dict[str, Any]
 ) -> None:
+    model = {**model, "vae": str(vae)} if model is FLOW else model
     sections: dict[str, dict[str, Any]] = {
         "model": model,
         "data": {"feed": feed, "batch_size": 4},
@@ -50,14 +62,18 @@ def test_a_killed_training_gives_the_losses_of_an_undisturbed_one(
     assert mocap_ray.load_motion_model(out).facts.labels.domains == ("aist", "amass")
 
 
-def test_two_workers_train_like_one(made: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["motion_vae", "motion_flow"])
+def test_two_workers_train_like_one(made: Path, vae: Path, tmp_path: Path, kind: str) -> None:
     # Without noise, which differs between the workers, as far as there is a switch for it.
+    model = (
+        {"kind": kind, **TINY, "style_dropout": 0.0} if kind == "motion_vae" else {**FLOW, "vae": str(vae)}
+    )
     found = []
     for workers in (1, 2):
         base = _write(
             tmp_path / f"{workers}.yaml",
             made,
-            model={"kind": "motion_vae", **TINY, "style_dropout": 0.0},
+            model=model,
             training={"max_epochs": 6},
             ray={"workers": workers},
         )

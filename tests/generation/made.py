@@ -10,7 +10,11 @@ from torch import Tensor
 
 from mocap_ray.generation import MODELS
 from mocap_ray.generation.description import MotionFacts
+from mocap_ray.generation.flow_facts import ClipTable, FlowFacts
+from mocap_ray.generation.flow_options import FlowConfig
 from mocap_ray.generation.labels import Labels
+from mocap_ray.generation.motion_flow import MotionFlow
+from mocap_ray.generation.options import MotionVAEConfig
 from mocap_ray.runs.train import TrainConfig
 from mocap_ray.training.task import TrainingSetup
 from tests.dataset.made import make
@@ -39,6 +43,35 @@ def model(kind: str, options: dict[str, Any], *, facts: MotionFacts = FACTS) -> 
         made.mean.uniform_(-0.1, 0.1)
         made.std.uniform_(0.5, 1.5)
         made.mean[259:], made.std[259:] = 0.0, 1.0
+    return made.eval()
+
+
+EVERY = {
+    "domain": 0.9, "style": 0.9, "action": 0.9, "length": 0.9, "text": 0.5, "keypoints": 0.5, "frames": 0.5, "path": 0.5
+}  # fmt: skip
+"""All conditions of a flow."""
+TINY_FLOW: dict[str, Any] = {"width": 16, "heads": 2, "blocks": 2, "feedforward": 32}
+
+
+def flow(*, vae: dict[str, Any] = TINY, conditions: dict[str, float] = EVERY, **options: Any) -> MotionFlow:
+    """A flow in eval mode whose gates are open, with labels of eight clips; its captions are random vectors."""
+    inner = model("motion_vae", vae)
+    facts = FlowFacts(
+        FACTS.labels, FACTS.fps, FACTS.profile, FACTS.length, ("run", "walk"),
+        MotionVAEConfig(**vae), FACTS, "0" * 64,
+    )  # fmt: skip
+    made = MotionFlow(FlowConfig(vae="a/vae", conditions=conditions, **{**TINY_FLOW, **options}), facts)
+    made.vae.load_state_dict(inner.state_dict())
+    generator = torch.Generator().manual_seed(4)
+    with torch.no_grad():
+        for p in made.parameters():
+            if p.requires_grad and not p.any():
+                p.copy_(0.2 * torch.randn(p.shape, generator=generator))
+        made.vae.latent_mean.uniform_(-0.1, 0.1, generator=generator)
+    text = torch.nn.functional.normalize(torch.randn(6, 384, generator=generator), dim=-1)
+    count = torch.tensor([1, 2, 0, 1, 0, 2, 0, 0])
+    action = torch.tensor([1, 2, 0, 2, 1, 0, 1, 2])
+    made.clips = ClipTable(action, count.cumsum(0) - count, count, text)
     return made.eval()
 
 

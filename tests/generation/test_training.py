@@ -137,7 +137,7 @@ def test_the_picture_shows_originals_above_reconstructions(made: Path, tmp_path:
 
 def test_the_shipped_configs_load_and_their_search_fits(tmp_path: Path) -> None:
     names = [c.name for c in shipped() if c.kind == "train" and "motion" in c.name]
-    assert sorted(names) == ["motion_evaluator", "motion_vae", "motion_vae_reference"]
+    assert sorted(names) == ["motion_evaluator", "motion_flow", "motion_vae", "motion_vae_reference"]
     for name in names:
         config = load(name, TrainConfig, kind="train")
         assert config.model.kind in MODELS
@@ -164,7 +164,7 @@ def test_a_damaged_or_foreign_folder_says_so(made: Path, tmp_path: Path) -> None
         ({"model": {**plain["model"], "width": 7}}, r"does not know \(model\."),
         (
             {"model": {"kind": "joint_flow"}},
-            r"kind 'joint_flow'. Expected one of motion_vae, motion_evaluator",
+            r"kind 'joint_flow'. Expected one of motion_vae, motion_flow, motion_evaluator",
         ),
         ({"model": {**plain["model"], "encoder_blocks": 3}}, r"coder\.encoder\.1\..* is missing, expected"),
     ):

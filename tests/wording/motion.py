@@ -8,11 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import mocap_ray
+from mocap_ray.errors import UserError
+from mocap_ray.generation.requests import Request
+from mocap_ray.generation.sampling import sample
 from mocap_ray.training.lockstep import train_locally
-from tests.generation.made import model, rows, setup, two_domains
+from tests.dataset.made import make
+from tests.generation.made import EVERY, TINY_FLOW, flow, model, rows, setup, two_domains
 from tests.wording.scenes import House, scene
 
-VAE, EVALUATOR = "motion_vae", "motion_evaluator"
+VAE, EVALUATOR, FLOW = "motion_vae", "motion_evaluator", "motion_flow"
 
 
 def _data(house: House) -> Path:
@@ -111,3 +115,59 @@ def motion_evaluation_on_another_profile(house: House) -> str:
 @scene
 def prior_evaluated_by_an_evaluator_of_motion(house: House) -> str:
     return house.typed("evaluate", house.training, "--evaluator", _trained(house, EVALUATOR))
+
+
+def _trained_flow(house: House) -> Path:
+    """A flow of one epoch."""
+    sections = {
+        "training": {"max_epochs": 1},
+        "model": {"kind": FLOW, "vae": str(_trained(house, VAE)), **TINY_FLOW},
+    }
+    return house._once("trained_flow", lambda root: train_locally(setup(_data(house), root, **sections)))
+
+
+def _train_flow(house: House, vae: Path | str, data: Path | None = None) -> str:
+    out = f"output.root={house.root / 'new_flow'}"
+    return house.typed(
+        "train", FLOW, "--override", f"data.root={data or _data(house)}", out, f"model.vae={vae}"
+    )
+
+
+@scene
+def flow_whose_vae_is_not_there(house: House) -> str:
+    return _train_flow(house, house.root / "absent")
+
+
+@scene
+def flow_whose_vae_is_an_evaluator(house: House) -> str:
+    return _train_flow(house, _trained(house, EVALUATOR))
+
+
+@scene
+def flow_on_another_data_set_than_its_vae(house: House) -> str:
+    return _train_flow(house, _trained(house, VAE), house.flow)
+
+
+@scene
+def flow_on_a_domain_that_its_vae_does_not_know(house: House) -> str:
+    def other(root: Path) -> None:
+        make(root, columns=("features",), clips={("X", "train"): 2}, domains={"X": "grab"})
+
+    return _train_flow(house, _trained(house, VAE), house._once("grabs", other))
+
+
+@scene
+def motion_evaluation_by_a_flow(house: House) -> str:
+    return house.typed("evaluate", _trained_flow(house), "--evaluator", _trained_flow(house))
+
+
+@scene
+def samples_with_a_style_and_with_conditions_that_a_flow_does_not_know(house: House) -> object:
+    found = []
+    made = flow(conditions={**EVERY, "text": 0.0})
+    for request in ({"style": "angry"}, {"text": "a person walks"}):
+        try:
+            sample(made, [Request.model_validate(request)], steps=1)
+        except UserError as error:
+            found.append(str(error))
+    return "\n".join(found)

@@ -28,6 +28,7 @@ from mocap_ray.training.lockstep import train_locally
 from tests.dataset import made
 from tests.dataset.test_sources import downgrade
 from tests.distributed.conftest import Run
+from tests.generation.generated import exported
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -99,6 +100,11 @@ class House:
             train_locally(TrainConfig.model_validate(self.training_values(root)).setup())
 
         return self._once("training", train)
+
+    @property
+    def motion_flow(self) -> Path:
+        """A small untrained flow with the styles calm and old, at 20 fps."""
+        return self._once("motion_flow", exported)
 
     def training_values(self, root: Path, **sections: dict[str, Any]) -> dict[str, Any]:
         """The config of a training of a second."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from typing import Any
 
@@ -14,10 +13,12 @@ from mocap_ray.dataset.reader import DataSet, open
 from mocap_ray.dataset.views import DataSetError
 from mocap_ray.errors import UserError
 from mocap_ray.generation.batch import unpack
+from mocap_ray.generation.description import MotionFacts
 from mocap_ray.generation.evaluator import MotionEvaluator
 from mocap_ray.generation.judging.measure import Found, Progress, measure, scores_of
 from mocap_ray.generation.judging.results import MotionEvaluation, Pair, Scores
 from mocap_ray.generation.load import model_of
+from mocap_ray.generation.motion_flow import MotionFlow
 from mocap_ray.generation.motion_vae import MotionVAE
 from mocap_ray.generation.pictures import reconstructed
 from mocap_ray.generation.slots import Draw
@@ -62,9 +63,9 @@ def evaluate(
     """
     trained = read_trained(path, WORDS)
     model = _vae(trained).to(device)
-    judge, judged_by = _evaluator(evaluator, device)
-    source, chosen = _held_out(trained, root, split)
-    rows = _rows(model, source, chosen, quick=quick, seed=seed)
+    judge, judged_by = evaluator_at(evaluator, device)
+    source, chosen = held_out(trained, root, split)
+    rows = held_out_rows(model.facts, source, chosen, quick=quick, seed=seed)
     found = measure(model, judge, rows, device=device, progress=progress)
     domains = model.facts.labels.domains
     groups = {name: found.domain == k for k, name in enumerate(domains) if (found.domain == k).any()}
@@ -72,7 +73,7 @@ def evaluate(
         groups["all"] = np.ones(len(found.domain), bool)
     scores = [scores_of(name, found, of, model, seed=seed) for name, of in groups.items()]
     return MotionEvaluation(
-        name=_short_name(path),
+        name=short_name(path),
         where=trained.where,
         variant=model.config.variant,
         parameters=sum(p.numel() for p in model.parameters()),
@@ -92,29 +93,25 @@ def _vae(trained: Trained) -> MotionVAE:
     model = model_of(trained)
     if not isinstance(model, MotionVAE):
         raise UserError(
-            f"{trained.where}: an evaluator of motion, which judges other models. Expected a motion_vae; pass this one "
-            "with --evaluator."
+            f"{trained.where}: an evaluator of motion, which judges other models. Expected a motion_vae or a "
+            "motion_flow; pass this one with --evaluator."
         )
     return model
 
 
-def _evaluator(path: str | os.PathLike[str] | None, device: str) -> tuple[MotionEvaluator | None, str]:
+def evaluator_at(path: str | os.PathLike[str] | None, device: str) -> tuple[MotionEvaluator | None, str]:
     """The evaluator, and the sha256 of its tensors."""
     if path is None:
         return None, ""
     trained = read_trained(path, WORDS)
     model = model_of(trained)
     if not isinstance(model, MotionEvaluator):
-        raise UserError(f"--evaluator {path}: a motion VAE. Expected a training of motion_evaluator.")
-    digest = hashlib.sha256()
-    for name, tensor in sorted(trained.tensors.items()):
-        digest.update(name.encode() + tensor.contiguous().numpy().tobytes())
-    return model.to(device), digest.hexdigest()
+        kind = "rectified flow" if isinstance(model, MotionFlow) else "motion VAE"
+        raise UserError(f"--evaluator {path}: a {kind}. Expected a training of motion_evaluator.")
+    return model.to(device), trained.digest()
 
 
-def _held_out(
-    trained: Trained, root: str | os.PathLike[str] | None, split: str | None
-) -> tuple[DataSet, str]:
+def held_out(trained: Trained, root: str | os.PathLike[str] | None, split: str | None) -> tuple[DataSet, str]:
     """The data set and the split to judge on. Raises DataSetError."""
     config = trained.about.get("config")
     data: dict[str, Any] = config.get("data", {}) if isinstance(config, dict) else {}
@@ -130,9 +127,8 @@ def _held_out(
     return source, split
 
 
-def _rows(model: MotionVAE, source: DataSet, split: str, *, quick: bool, seed: int) -> WindowRows:
+def held_out_rows(facts: MotionFacts, source: DataSet, split: str, *, quick: bool, seed: int) -> WindowRows:
     """The windows to judge on. Raises UserError or DataSetError."""
-    facts = model.facts
     if source.profile != facts.profile:
         raise UserError(
             f"{source.place.uri}: features of the profile {source.profile}. This model was trained on "
@@ -210,7 +206,8 @@ def _notes(
     return notes
 
 
-def _short_name(path: str | os.PathLike[str]) -> str:
+def short_name(path: str | os.PathLike[str]) -> str:
+    """The last folder of a path that says something."""
     parts = [p for p in str(path).rstrip("/").split("/") if p not in ("", ".", "..", "checkpoints", "export")]
     parts = [p for p in parts if not p.endswith((".pt", ".json", ".safetensors"))]
     return parts[-1] if parts else "motion model"
