@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from mocap_ray.cli.main import main
+from mocap_ray.demo.standin import write_standin
 from mocap_ray.motion.features import decode
 from tests.generation.generated import exported
 
@@ -82,3 +83,16 @@ def test_generate_writes_into_a_new_folder_only(
     assert _typed("generate", flow, "--out", tmp_path) == 2
     assert "exists already" in capsys.readouterr().err
     assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
+
+
+@pytest.mark.slow
+def test_generate_writes_every_format(flow: Path, tmp_path: Path) -> None:
+    write_standin(tmp_path / "bodies", families=("smplh",), genders=("neutral",))
+    out, formats = tmp_path / "out", ("bvh", "amass", "gif", "mp4")
+    words = ("--seconds", 1, "--steps", 2, "--format", ",".join(formats), "--body", tmp_path / "bodies")
+    assert _typed("generate", flow, *words, "--out", out) == 0
+    endings = ("000.bvh", "000_poses.npz", "000.gif", "000.mp4")
+    assert all((out / kind / name).is_file() for kind, name in zip(formats, endings, strict=True))
+    with np.load(out / "amass" / "000_poses.npz") as take:
+        assert take["mocap_framerate"] == 20
+        assert take["poses"].shape == (20, 156)
