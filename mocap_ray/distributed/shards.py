@@ -24,6 +24,7 @@ from ray.exceptions import NodeDiedError, OutOfMemoryError, WorkerCrashedError
 
 from mocap_ray.distributed.cluster import Cluster, connected
 from mocap_ray.distributed.metrics import ShardMetrics, run_name
+from mocap_ray.distributed.reach import require_reach
 from mocap_ray.distributed.waiting import Note, wait_for
 from mocap_ray.errors import UserError
 from mocap_ray.runs.ray import RayOptions
@@ -91,6 +92,7 @@ class RayEngine:
             # The first worker; the tasks that wait for a CPU ask for the others.
             bundle = {"CPU": takes.cpus, **({"GPU": takes.gpus} if takes.gpus else {})}
             wait_for([bundle], self.note, at_most_s=self.wait_s, of="this run")
+            require_reach(reads=job.product.reads, writes={"output.root": job.out})
         items = _Pickled(shards)
         with DataContext.current(_context(self.cluster)), warnings.catch_warnings():
             # Ray 2.60 deprecates options by keyword, but has no other way to limit the retries of a task.
