@@ -25,6 +25,7 @@ from bench import (
     pipeline,
     priors,
     rebuild,
+    scale,
 )
 
 PARTS = {
@@ -37,6 +38,7 @@ PARTS = {
     "bvh": bvh.measure,
     "fit to joints": fit_smpl.measure,
     "memory": memory.measure,
+    "scale": scale.measure,
     "priors": priors.measure,
     "motion": motion.measure,
     "hands": hands.measure,

@@ -26,7 +26,7 @@ def measure() -> dict[str, float]:
     try:
         bodies = folder / "bodies"
         write_standin(bodies, families=("smplh",))
-        small = _small(folder)
+        small = small_takes(folder)
         figures: dict[str, float] = {}
         for count in COUNTS:
             root = folder / f"archive{count}"
@@ -40,8 +40,8 @@ def measure() -> dict[str, float]:
         shutil.rmtree(folder)
 
 
-def _small(folder: Path) -> list[Path]:
-    """The first frames of synthetic takes."""
+def small_takes(folder: Path) -> list[Path]:
+    """The first frames of 20 synthetic takes, as files."""
     found = []
     for k, file in enumerate(write_demo(folder / "made", recordings=20, bad=False)):
         with np.load(file) as source:
@@ -62,6 +62,10 @@ def _run(root: Path, bodies: Path, out: Path, count: int) -> dict[str, float]:
     )
     _, status, usage = os.wait4(process.pid, 0)
     assert status == 0, f"the extraction of {count} recordings failed"
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert manifest["totals"]["recordings"] == manifest["totals"]["clips"] == count, (
+        "every recording is a clip"
+    )
     run = json.loads(next((out / "_runs").glob("*/run.json")).read_text())
     return {
         f"{count:,} recordings: driver MB": usage.ru_maxrss / 1024,

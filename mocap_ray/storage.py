@@ -11,11 +11,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 from pyarrow import fs as pafs
 
 from mocap_ray.errors import UserError
+
+ATTEMPTS = 10
+"""Of a request to S3: after a lost connection or an answer such as SlowDown it is sent again, first after 25 ms, then
+after twice as long each time, 13 s in all. Arrow's own rule for an address waits 200 ms each time, for 6 s."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +36,10 @@ class Place:
     fs: pafs.FileSystem
     path: str
     uri: str
+
+    def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
+        """Pickled with how requests are repeated, which Arrow leaves out."""
+        return _remade, (self.fs, self.path, self.uri)
 
     @property
     def local(self) -> Path | None:
@@ -180,7 +189,17 @@ def place(address: str | os.PathLike[str]) -> Place:
             f"{without_secrets(text)}: {without_secrets(str(error))}. "
             "Expected a local path or an address such as s3://bucket/folder or gs://bucket/folder."
         ) from error
-    return Place(filesystem, path.rstrip("/"), without_secrets(text))
+    return _remade(filesystem, path.rstrip("/"), without_secrets(text))
+
+
+def _remade(filesystem: pafs.FileSystem, path: str, uri: str) -> Place:
+    """A place whose requests to S3 are repeated as `ATTEMPTS` says."""
+    if isinstance(filesystem, pafs.S3FileSystem):
+        # What Arrow pickles are all settings of a file system, and it has no other way to change one of them.
+        (settings,) = filesystem.__reduce__()[1]
+        again = pafs.AwsDefaultS3RetryStrategy(max_attempts=ATTEMPTS - 1)  # without the first one
+        filesystem = pafs.S3FileSystem(**{**settings, "retry_strategy": again})
+    return Place(filesystem, path, uri)
 
 
 def expand(path: str | os.PathLike[str]) -> Path:

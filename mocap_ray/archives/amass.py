@@ -176,9 +176,10 @@ def _is_npz(path: str) -> bool:
 
 def _recording(place: Place, info: pafs.FileInfo, dataset: str | None) -> Recording:
     found = files.named(place, info, dataset)
+    if found.dataset not in _SUBJECT_IN_FOLDER:
+        return found
     folders_below = found.name.split("/")[1:-1]
-    pattern = _SUBJECT_IN_FOLDER.get(found.dataset)
-    match = pattern.match(folders_below[0]) if pattern and folders_below else None
+    match = _SUBJECT_IN_FOLDER[found.dataset].match(folders_below[0]) if folders_below else None
     return replace(found, subject=f"{found.dataset}/{match[0]}") if match else found
 
 

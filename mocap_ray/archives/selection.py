@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from fnmatch import translate
-from pathlib import PurePosixPath
 from typing import Protocol, TypeVar, runtime_checkable
 
+from mocap_ray.archives.files import ending
 from mocap_ray.errors import UserError
 from mocap_ray.wording import counted
 
@@ -41,6 +41,8 @@ def matched(recordings: Iterable[NamedT], patterns: Sequence[str]) -> list[Named
     >>> [r.name for r in matched(takes, ["CMU/0", "01", "cmu/01"])]
     []
     """
+    if not patterns:
+        return []
     texts = [_plain(pattern) for pattern in patterns]
     literals = frozenset(texts)
     globs = [re.compile(translate(glob)) for t in texts if _GLOB.search(t) for glob in (t, f"{t}/*")]
@@ -49,6 +51,8 @@ def matched(recordings: Iterable[NamedT], patterns: Sequence[str]) -> list[Named
 
 def unmatched(recordings: Sequence[Named], patterns: Sequence[str]) -> list[str]:
     """The patterns that mean none of the recordings."""
+    if not patterns:
+        return []
     known = {name for r in recordings for name in _names(r)}
     return [
         p for p in patterns if _plain(p) not in known and not (_GLOB.search(p) and matched(recordings, [p]))
@@ -66,7 +70,7 @@ def _names(recording: Named) -> list[str]:
     """All that a pattern without wildcards can call it: its name, with its ending, and the folders above it."""
     parts = recording.name.split("/")
     folders = ["/".join(parts[:count]) for count in range(1, len(parts))]
-    return [recording.name, recording.name + PurePosixPath(recording.source).suffix, *folders]
+    return [recording.name, recording.name + ending(recording.source), *folders]
 
 
 def _is_meant(recording: Named, literals: frozenset[str], globs: Sequence[re.Pattern[str]]) -> bool:
@@ -92,7 +96,7 @@ def select(
     """
     wanted = matched(recordings, include) if include else list(recordings)
     left_out = {r.name for r in matched(wanted, exclude)}
-    selected = [r for r in wanted if r.name not in left_out]
+    selected = [r for r in wanted if r.name not in left_out] if left_out else wanted
     if not selected:
         raise UserError(
             f"{where}: include {list(include)} and exclude {list(exclude)} select none of "

@@ -29,6 +29,7 @@ from mocap_ray.motion.clip import Motion
 from mocap_ray.records import Recording, Rejection
 from mocap_ray.shards import exclusions, recipe
 from mocap_ray.shards.build import earlier, plan_run
+from mocap_ray.shards.cutting import Group
 from mocap_ray.shards.exclusions import Exclusions
 from mocap_ray.shards.recipe import Recipe
 from mocap_ray.storage import Place, expand, place
@@ -132,10 +133,16 @@ def prepare(
     if found.labels is not None:
         notes += found.labels.notes(found.listed, recordings)
     notes += need_bodies(recordings, product.plan)
+    shared: dict[Group, Group] = {}  # one tuple for all recordings of a group
+
+    def group(recording: Recording) -> Group:
+        found = (recording.dataset, splits[recording.name])
+        return shared.setdefault(found, found)
+
     return plan_run(
         product,
         recordings,
-        {r.name: (r.dataset, splits[r.name]) for r in recordings},
+        {r.name: group(r) for r in recordings},
         out=out,
         run=found.recipe,
         old=old,
@@ -330,7 +337,7 @@ def need_bodies(recordings: Sequence[Recording], plan: Plan) -> list[str]:
     tried: dict[str, int] = {}
     notes: list[str] = []
     # The smallest files first. A model that only other files need is missed here; workers raise MissingBody later.
-    for recording in sorted(recordings, key=lambda r: (r.size, r.name)):
+    for recording in sorted(sorted(recordings, key=lambda r: r.name), key=lambda r: r.size):
         if tried.setdefault(recording.dataset, 0) >= PEEKS:
             continue
         tried[recording.dataset] += 1

@@ -72,11 +72,8 @@ def choose(
         _require_no_clips(missing, old.own, where=where, out=out, everything=len(missing) == len(held))
     kept = {renamed.get(name, name) for name in held}
     wanted = {*(r.name for r in selected), *kept}
-    return Chosen(
-        [r for r in listed if r.name in wanted],
-        {*(r.name for r in selected[: source.limit]), *kept},
-        notes,
-    )
+    limited = wanted if source.limit is None else {*(r.name for r in selected[: source.limit]), *kept}
+    return Chosen([r for r in listed if r.name in wanted], limited, notes)
 
 
 def _notes(listed: Sequence[Recording], source: SourceOptions, held: set[str], out: Place) -> list[str]:
@@ -103,6 +100,9 @@ def _renamed(missing: Iterable[InputListing], listed: Sequence[Recording]) -> di
     So it is after a run whose `source.root` was a folder too deep or too high. A file counts as the same if its size
     is the same. Empty if any of them has no such name, or several.
     """
+    missing = list(missing)
+    if not missing:
+        return {}
     names: dict[tuple[str, int], list[str]] = {}
     for recording in listed:
         for tail in _tails(recording.name):

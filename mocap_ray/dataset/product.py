@@ -25,7 +25,7 @@ from mocap_ray.shards.build import Build
 from mocap_ray.shards.layout import Layout, ProductWords, Record, Sums
 from mocap_ray.shards.product import Product, Resources
 from mocap_ray.shards.receipts import Receipt
-from mocap_ray.storage import Place
+from mocap_ray.storage import Place, place
 
 BY_COMMAND = ("statistics_by_frame.npz", "statistics_by_domain.npz")
 """What `mocap-ray dataset stats` writes; removed when the data set changes."""
@@ -140,6 +140,12 @@ class ClipProduct(Product[Recording, Clip, ClipSums]):
     def resources(self) -> Resources:
         """One CPU, and `gpus` GPUs for vertices."""
         return Resources(gpus=self.gpus)
+
+    @property
+    def reads(self) -> Mapping[str, Place]:
+        """The archive, and the body models where workers compute vertices."""
+        bodies = {"body.root": place(self.plan.bodies.root)} if "vertices" in self.plan.columns else {}
+        return {"source.root": self.plan.place, **bodies}
 
     def process(self, input: Recording) -> list[Clip | Rejection[Recording]]:
         """See `mocap_ray.dataset.process.process`."""

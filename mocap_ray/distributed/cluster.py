@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import shutil
 import signal
 import socket
@@ -77,7 +78,7 @@ def connected(options: RayOptions, *, dashboard: bool = False) -> Iterator[Clust
             yield cluster
         return
     try:
-        _init(address=address, log_to_driver=False, logging_level=logging.WARNING)
+        _join(address, state_api=dashboard)
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise NoCluster(
             f"ray.address {address}: {str(error).splitlines()[0]}. Expected a running cluster (`ray start --head`); "
@@ -90,6 +91,23 @@ def connected(options: RayOptions, *, dashboard: bool = False) -> Iterator[Clust
         yield Cluster(workers=max(1, workers), nodes=len(_alive_nodes()), own=False, whole=workers >= cpus)
     finally:
         ray.shutdown()
+
+
+def _join(address: str, *, state_api: bool) -> None:
+    """Connect to a running cluster.
+
+    With several Ray instances on a machine, the State API in a worker of a joined cluster cannot choose one either
+    ("Found multiple active Ray instances"). So workers of a search get the address of their own cluster.
+    """
+    settings: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.WARNING}
+    if not state_api or "://" in address:
+        _init(address=address, **settings)
+        return
+    if not re.fullmatch(r"\S+:\d+", address):  # `auto`
+        _init(address=address, **settings)
+        address = ray.get_runtime_context().gcs_address
+        ray.shutdown()
+    _init(address=address, runtime_env={"env_vars": {"RAY_ADDRESS": address}}, **settings)
 
 
 def _init(**settings: Any) -> None:

@@ -16,6 +16,7 @@ from mocap_ray.config import ConfigError, dump_yaml
 from mocap_ray.distributed.cluster import Cluster, connected
 from mocap_ray.distributed.events import EventQueue
 from mocap_ray.distributed.following import Following
+from mocap_ray.distributed.reach import require_reach
 from mocap_ray.distributed.resources import Capacity, Share, amount, capacity, share
 from mocap_ray.distributed.train import absolute
 from mocap_ray.distributed.trial import TrialSetup
@@ -127,11 +128,12 @@ def search(
                 drawn = draw_trials(config.space, values, trials=config.trials, seed=config.seed)
             count = len(drawn) if drawn is not None else config.trials
             assert count is not None, "checked by SearchConfig"
-            # Only after all checks, so that a search that cannot start writes nothing.
-            text = _read_base(out) if resuming else _create(config, out)
             callback.on_cluster(cluster, part, concurrency, count)
             if not cluster.own:
                 wait_for(part.bundles, callback.on_note, at_most_s=config.ray.wait_s, of="the first trial")
+                require_reach(reads={"fixed.data.root": place(base.data.root)}, writes={"output.root": out})
+            # Only after all checks, so that a search that cannot start writes nothing.
+            text = _read_base(out) if resuming else _create(config, out)
             events = EventQueue()
             page = _page_setup(config, setup.words)
             with Following(callback, events.get_all, out=out, count=count, setup=page) as following:

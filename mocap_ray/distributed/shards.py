@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 import ray
@@ -24,6 +24,7 @@ from ray.exceptions import NodeDiedError, OutOfMemoryError, WorkerCrashedError
 
 from mocap_ray.distributed.cluster import Cluster, connected
 from mocap_ray.distributed.metrics import ShardMetrics, run_name
+from mocap_ray.distributed.reach import require_reach
 from mocap_ray.distributed.waiting import Note, wait_for
 from mocap_ray.errors import UserError
 from mocap_ray.runs.ray import RayOptions
@@ -91,12 +92,14 @@ class RayEngine:
             # The first worker; the tasks that wait for a CPU ask for the others.
             bundle = {"CPU": takes.cpus, **({"GPU": takes.gpus} if takes.gpus else {})}
             wait_for([bundle], self.note, at_most_s=self.wait_s, of="this run")
-        items = [{"shard": pickle.dumps(s)} for s in shards]
+            require_reach(reads=job.product.reads, writes={"output.root": job.out})
+        items = _Pickled(shards)
         with DataContext.current(_context(self.cluster)), warnings.catch_warnings():
             # Ray 2.60 deprecates options by keyword, but has no other way to limit the retries of a task.
             warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
             blocks = -(-len(items) // per_task)
-            data = ray.data.from_items(items, override_num_blocks=blocks).map_batches(
+            # Ray Data asks for a length and for items by number.
+            data = ray.data.from_items(cast("list[Any]", items), override_num_blocks=blocks).map_batches(
                 **_worker(job, dict(dead or {}), min(self.workers, blocks)),
                 batch_size=per_task,
                 batch_format="pyarrow",
@@ -123,6 +126,19 @@ class RayEngine:
                 except (WorkerCrashedError, OutOfMemoryError, NodeDiedError):
                     died.add(input.name)
         return died
+
+
+class _Pickled(Sequence[dict[str, bytes]]):
+    """Shards as items of Ray Data, each pickled when it is asked for: those of a million recordings take 100 MB."""
+
+    def __init__(self, shards: Sequence[AnyShard]) -> None:
+        self.shards = shards
+
+    def __len__(self) -> int:
+        return len(self.shards)
+
+    def __getitem__(self, number: Any) -> Any:
+        return {"shard": pickle.dumps(self.shards[number])}
 
 
 def _worker(job: AnyJob, dead: dict[str, str], workers: int) -> dict[str, Any]:

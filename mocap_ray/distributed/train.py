@@ -23,6 +23,7 @@ from ray.train.torch import TorchTrainer
 from mocap_ray.distributed.callbacks import TrainCallback
 from mocap_ray.distributed.cluster import connected
 from mocap_ray.distributed.events import EventQueue
+from mocap_ray.distributed.reach import require_reach
 from mocap_ray.distributed.resources import Share, capacity, share
 from mocap_ray.distributed.waiting import wait_for
 from mocap_ray.distributed.worker import work
@@ -82,6 +83,8 @@ def train(
             callback.on_cluster(cluster, part)
             if not cluster.own:
                 wait_for(part.bundles, callback.on_note, at_most_s=config.ray.wait_s, of="this training")
+                out = place(config.output.root)
+                require_reach(reads={"data.root": place(config.data.root)}, writes={"output.root": out})
             return team_run(config, part, callback)
 
 

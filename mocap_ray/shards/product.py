@@ -45,6 +45,11 @@ class Product(ABC, Generic[InputT, ItemT, SumsT]):
         """The resources that one worker needs."""
         return Resources()
 
+    @property
+    def reads(self) -> Mapping[str, Place]:
+        """The folders that workers read, by the key of the config that names each: every node has to see them."""
+        return {}
+
     def setup(self) -> Product[InputT, ItemT, SumsT]:
         """The product, ready to process; called once in each worker. The default returns the product itself."""
         return self

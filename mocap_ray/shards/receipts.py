@@ -7,21 +7,24 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any, Generic
 
-from pydantic import TypeAdapter
+from pydantic import ConfigDict, TypeAdapter
 from pydantic_core import from_json, to_json
 
 from mocap_ray.documents import Count, Document, Name, Sha256
 from mocap_ray.records import Rejection
 from mocap_ray.shards.cutting import Group
-from mocap_ray.shards.layout import Input, Layout, Record, SumsT
+from mocap_ray.shards.layout import Input, Layout, SumsT
 from mocap_ray.shards.recipe import Origin
 from mocap_ray.storage import Place
 
 FOLDER = "receipts"
 
 
-class InputListing(Record):
-    """An input as it was listed when the shard was made."""
+@dataclass(frozen=True, slots=True)
+class InputListing:
+    """An input as it was listed when the shard was made; a run that resumes holds one of each, so it is small."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
 
     source: str
     name: str

@@ -102,6 +102,11 @@ class PoseProduct(Product[PoseFile, PoseRow, PoseSums]):
     flat_hand_mean: bool | None = None
     hand_model: HandModel | None = None
 
+    @property
+    def reads(self) -> Mapping[str, Place]:
+        """The folder of the files."""
+        return {"source.root": self.place}
+
     def process(self, input: PoseFile) -> list[PoseRow | Rejection[PoseFile]]:
         """The rows of a file, or of its part in one split, and a rejection for each instance that is left out.
 
