@@ -78,7 +78,8 @@ def train(
         gpus = 0.0 if config.training.device == "cpu" or config.ray.gpus_per_worker == 0 else 1.0
         options = RayOptions(address=config.ray.address, gpus_per_worker=gpus)
         with connected(options) as cluster:
-            part = share(config.ray, capacity(), device=config.training.device, whole=cluster.own)
+            has = capacity(None if cluster.own else config.ray)
+            part = share(config.ray, has, device=config.training.device, whole=cluster.own)
             callback.on_cluster(cluster, part)
             if not cluster.own:
                 wait_for(part.bundles, callback.on_note, at_most_s=config.ray.wait_s, of="this training")

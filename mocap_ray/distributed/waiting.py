@@ -9,7 +9,7 @@ import ray
 from ray.util.placement_group import placement_group, remove_placement_group
 
 from mocap_ray.distributed.cluster import NoCluster
-from mocap_ray.distributed.resources import Capacity, amount, capacity
+from mocap_ray.distributed.resources import Capacity, amount
 from mocap_ray.wording import duration
 
 Note = Callable[[str], None]
@@ -30,10 +30,9 @@ def wait_for(bundles: Sequence[Mapping[str, float]], note: Note, *, at_most_s: f
         of: what the workers are for, such as "the extraction".
 
     Raises:
-        NoCluster: the cluster can never provide it, or did not within `at_most_s`.
+        NoCluster: the cluster did not provide it within `at_most_s`.
     """
     need = _sum(bundles)
-    check_ever(need, capacity(), of=of)
     since, said = time.monotonic(), 0.0
     group = placement_group([dict(bundle) for bundle in bundles], strategy="PACK")
     try:
@@ -46,21 +45,6 @@ def wait_for(bundles: Sequence[Mapping[str, float]], note: Note, *, at_most_s: f
                 note(waiting(need, _there(), waited, of=of))
     finally:
         remove_placement_group(group)
-
-
-def check_ever(need: Capacity, most: Capacity, *, of: str) -> None:
-    """Raise NoCluster if a cluster can never provide what is needed.
-
-    Args:
-        need: by all workers together.
-        most: with every node that an autoscaler may add.
-        of: what the workers are for.
-    """
-    if need.cpus > most.cpus or need.gpus > most.gpus:
-        raise NoCluster(
-            f"{of.capitalize()} needs {_text(need)}. This cluster can have at most {_text(most)}, with every node "
-            "that its autoscaler may add. Lower ray.workers, or raise max_workers in the file of the cluster."
-        )
 
 
 def waiting(need: Capacity, free: Capacity, waited_s: float, *, of: str) -> str:

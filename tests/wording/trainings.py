@@ -11,7 +11,7 @@ import numpy as np
 
 import mocap_ray
 from mocap_ray.distributed.resources import Capacity, share
-from mocap_ray.distributed.waiting import check_ever, given_up, waiting
+from mocap_ray.distributed.waiting import given_up, waiting
 from mocap_ray.runs.train import TrainConfig, TrainRay
 from mocap_ray.training import session
 from mocap_ray.training.lockstep import train_locally
@@ -216,11 +216,6 @@ def training_with_more_workers_than_there_can_be(house: House) -> object:
 @scene
 def training_with_more_workers_than_the_one_that_fits(house: House) -> object:
     return share(TrainRay(workers=2), Capacity(cpus=2, gpus=1))
-
-
-@scene
-def run_on_a_cluster_that_can_never_be_large_enough(house: House) -> object:
-    return check_ever(Capacity(4, 2), Capacity(64, 1), of="this training")
 
 
 @scene
