@@ -39,7 +39,7 @@ demo: $(STAMP) ## extract a small archive on a local Ray cluster, train a small 
 	$(BIN)/mocap-ray demo $(DEMO)
 
 test: $(STAMP) ## run the tests, within 15 minutes on 2 cores
-	$(PYTEST) -m "not slow and not gpu"
+	$(PYTEST) -m "not slow and not gpu and not cluster"
 
 test-all: $(STAMP) ## run all tests, including the slow ones
 	$(PYTEST)

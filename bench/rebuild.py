@@ -24,6 +24,7 @@ from pathlib import Path
 import numpy as np
 
 from mocap_ray import config as configs
+from mocap_ray.archives.segments import SegmentIndex
 from mocap_ray.dataset.build import prepare, read_index
 from mocap_ray.dataset.rebuild import DATA_SET, SETTINGS, find_lists, rebuild
 from mocap_ray.demo.standin import write_standin
@@ -86,21 +87,22 @@ def _settings(folder: Path, out: Path) -> ExtractConfig:
     return configs.load("humanml3d", ExtractConfig, kind="extract", overrides=texts)
 
 
-def _extracted(folder: Path, out: Path) -> ExtractConfig:
+def _extracted(folder: Path, out: Path) -> tuple[ExtractConfig, SegmentIndex]:
     settings = _settings(folder, out)
+    index = read_index(settings.source)
     run(
-        lambda: prepare(settings.source, settings.body, settings.motion, settings.output),
+        lambda: prepare(settings.source, settings.body, settings.motion, settings.output, index=index),
         lambda: nullcontext(InProcess()),
         out=place(settings.output.root),
         callback=NoCallback(),
     )
-    return settings
+    return settings, index
 
 
 def _rebuilt(folder: Path, out: Path) -> None:
-    settings = _extracted(folder, out)
+    settings, index = _extracted(folder, out)
     assert settings.source.segments is not None
-    rebuild(read_index(settings.source), out, lists=find_lists(settings.source.segments))
+    rebuild(index, out, lists=find_lists(settings.source.segments))
 
 
 def _timed(call: Callable[[], object]) -> float:

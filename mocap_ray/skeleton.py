@@ -107,9 +107,15 @@ HUMANML3D_BONES = np.array(
 """[22] metres, bone parent -> joint of HumanML3D's target skeleton, from its published clips; entry 0 is zero."""
 HUMANML3D_BONES.setflags(write=False)
 
-REST_JOINTS = np.zeros((22, 3))
+
+def _rest_joints() -> np.ndarray:
+    joints = np.zeros((22, 3))
+    for joint, parent in enumerate(BODY_PARENTS):
+        if parent >= 0:
+            joints[joint] = joints[parent] + HUMANML3D_BONES[joint] * REST_DIRECTIONS[joint]
+    return joints
+
+
+REST_JOINTS = _rest_joints()
 """[22, 3] metres, HumanML3D's target skeleton at rest: Y up, facing Z, the pelvis at the origin."""
-for _joint, _parent in enumerate(BODY_PARENTS):
-    if _parent >= 0:
-        REST_JOINTS[_joint] = REST_JOINTS[_parent] + HUMANML3D_BONES[_joint] * REST_DIRECTIONS[_joint]
 REST_JOINTS.setflags(write=False)

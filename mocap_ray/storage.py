@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import re
 import sys
@@ -83,11 +84,18 @@ class Place:
         with self._valid_path(), self.fs.open_input_file(self.join(*parts)) as f:
             return bytes(f.read())
 
-    def write_atomic(self, data: bytes | pa.Buffer, *parts: str) -> None:
+    def write_atomic(self, data: bytes | pa.Buffer, *parts: str, flush: bool = True) -> None:
         """Write a file atomically: a reader sees the whole file or none, also after a crash.
 
         Local disks: write to a temporary name that no reader's glob matches, fsync, rename. Object stores: one
         write to the final name, which they publish on close.
+
+        Args:
+            data: the content.
+            parts: the path below this place.
+            flush: whether to wait until a local disk has it. Without, this holds after a crash of the program, but
+                not of the machine: for many small files, which the caller flushes together (`flush`), and whose sizes
+                it checks before it trusts those of an earlier run.
 
         Raises:
             OSError: disk full, no permission. There is no file of the final name then.
@@ -104,15 +112,34 @@ class Place:
         try:
             with temporary.open("wb") as f:
                 f.write(data)
-                f.flush()
-                os.fsync(f.fileno())
+                if flush:
+                    f.flush()
+                    os.fsync(f.fileno())
             temporary.replace(target)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
+        if not flush:
+            return
         folder = os.open(target.parent, os.O_RDONLY)
         try:
             os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    def flush(self) -> None:
+        """Wait until a local disk has all that was written to its file system; nothing to wait for in object stores."""
+        if self.local is None:
+            return
+        syncfs = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)  # Linux
+        if syncfs is None:
+            os.sync()
+            return
+        folder = os.open(self.path, os.O_RDONLY)
+        try:
+            if syncfs(folder) != 0:
+                code = ctypes.get_errno()
+                raise OSError(code, os.strerror(code), self.path)
         finally:
             os.close(folder)
 

@@ -155,6 +155,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "data" / "bvh" / "Lab").mkdir(parents=True)
     (folder / "data" / "bvh" / "Lab" / "ann_1.bvh").write_text(rig_texts.bvh())
     _pickled_archives(folder / "data")
+    _labelled(folder / "data" / "bandai")
     (folder / "data" / "packed").mkdir()
     human_eva = {f"HumanEva/S1/take_{k:02}_poses.npz": packed.npz(seed=k) for k in range(28)}
     (folder / "data" / "packed" / "HumanEva.tar.bz2").write_bytes(packed.tar(human_eva))
@@ -174,6 +175,22 @@ def _humanml3d(folder: Path) -> None:
         texts.writestr("texts/000000.txt", "a person walks.#a/DET person/NOUN walk/VERB#0.0#0.0\n")
     for name, lines in (("train", "000000\nM000000\n"), ("val", ""), ("test", "")):
         (folder / f"{name}.txt").write_text(lines)
+
+
+def _labelled(folder: Path) -> None:
+    """A take of each of two styles, with labels and lists of splits."""
+    takes = write_demo(folder / "made", recordings=2, seed=1, bad=False)
+    rows = ["recording,action,style,text"]
+    (folder / "splits").mkdir()
+    (folder / "splits" / "test.txt").write_text("")
+    for take, style, split in zip(takes, ("old", "proud"), ("train", "val"), strict=True):
+        name = f"BandaiNamco/{style}/walk_001_poses"
+        (folder / name).parent.mkdir(parents=True)
+        take.rename(folder / f"{name}.npz")
+        rows.append(f'{name},walk,{style},"walk, {style} style"')
+        (folder / "splits" / f"{split}.txt").write_text(f"{name}\n")
+    shutil.rmtree(folder / "made")
+    (folder / "labels.csv").write_text("\n".join([*rows, ""]))
 
 
 def _pickled_archives(data: Path) -> None:
@@ -207,14 +224,18 @@ def test_what_makes_a_command_shorter_only_adds_to_it(tmp_path: Path) -> None:
 
 
 def _cases() -> list[pytest.ParameterSet]:
-    """Each document, shorter; and whole where that takes minutes longer. The tutorials whole, one after the other."""
+    """Each document, shorter; and whole where that takes minutes longer. The tutorials whole, one after the other.
+
+    How-tos take half a minute each, together more than `make test` has: `make test-all` types them.
+    """
     cases = [pytest.param(TUTORIALS, True, marks=pytest.mark.slow, id="tutorials")]
     for document in filter(steps, DOCUMENTS):
         if document in TUTORIALS:
             continue
         name, long = _name(document), any(s.text.startswith(tuple(SHORTER)) for s in steps(document))
-        if document.name != "priors.md":  # trains, judges and compares them all: minutes even so
-            cases.append(pytest.param([document], False, id=name))
+        if document.name not in ("priors.md", "generation.md"):  # trainings and evaluations: minutes even so
+            marks = [pytest.mark.slow] if document.parent.name == "how-to" else []
+            cases.append(pytest.param([document], False, marks=marks, id=name))
         if long:
             cases.append(pytest.param([document], True, marks=pytest.mark.slow, id=f"{name}, whole"))
     return cases

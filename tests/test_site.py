@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from pathlib import Path
@@ -12,6 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 import typer
+from pydantic import BaseModel
 
 from mocap_ray.cli.main import app
 from mocap_ray.config import shipped
@@ -43,6 +45,16 @@ def test_the_reference_has_every_command() -> None:
     assert max(map(len, text.splitlines())) <= 110
 
 
+def _names(section: type[BaseModel], prefix: str) -> Iterator[str]:
+    """Dotted keys of a section and its subsections."""
+    for name, info in section.model_fields.items():
+        inner = info.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            yield from _names(inner, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}"
+
+
 def test_the_reference_has_every_config_and_key() -> None:
     import generated
 
@@ -52,7 +64,8 @@ def test_the_reference_has_every_config_and_key() -> None:
     example = {"source": {"root": "a"}, "body": {"root": "b"}, "output": {"root": "c"}}
     assert set(flat(ExtractConfig.model_validate(example).model_dump())) <= keys
     for kind in TASKS.values():
-        assert {f"model.{name}" for name in kind.model.model_fields if name != "kind"} <= keys
+        assert set(_names(kind.model, "model.")) - {"model.kind"} <= keys
+        assert set(_names(kind.data, "data.")) <= keys
     assert {"data.joints", "training.learning_rate", "output.tracker", "scheduler", "space"} <= keys
     listed = generated.configs()
     assert all(f"`mocap-ray {c.kind} {c.name}`" in listed for c in shipped())

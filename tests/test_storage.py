@@ -61,19 +61,31 @@ def test_written_files_are_read_back(tmp_path: Path) -> None:
     assert not here.exists("a", "b.bin")
 
 
+def test_files_that_are_flushed_together_are_whole_as_well(tmp_path: Path) -> None:
+    here = place(tmp_path / "new")
+    for k in range(3):
+        here.write_atomic(bytes([k]) * 1000, "a", f"{k}.bin", flush=False)
+    here.flush()
+    assert [here.read("a", f"{k}.bin") for k in range(3)] == [bytes([k]) * 1000 for k in range(3)]
+    assert sorted(os.listdir(tmp_path / "new" / "a")) == ["0.bin", "1.bin", "2.bin"]
+    with pytest.raises(FileNotFoundError):
+        place(tmp_path / "nowhere").flush()
+
+
 FULL = """
 import resource, signal, sys
 from mocap_ray.storage import place
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
-place(sys.argv[1]).write_atomic(b"x" * 5000, "f")
+place(sys.argv[1]).write_atomic(b"x" * 5000, "f", flush=sys.argv[2] == "flush")
 """
 
 
-def test_a_full_disk_leaves_the_old_file_and_no_temporary(tmp_path: Path) -> None:
+@pytest.mark.parametrize("flush", ["flush", "later"])
+def test_a_full_disk_leaves_the_old_file_and_no_temporary(tmp_path: Path, flush: str) -> None:
     place(tmp_path).write_atomic(b"old", "f")
     run = subprocess.run(
-        [sys.executable, "-c", FULL, str(tmp_path)], capture_output=True, text=True, check=False
+        [sys.executable, "-c", FULL, str(tmp_path), flush], capture_output=True, text=True, check=False
     )
     assert "OSError" in run.stderr
     assert place(tmp_path).read("f") == b"old"

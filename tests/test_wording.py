@@ -15,9 +15,11 @@ import pytest
 
 from tests.wording import (
     data_sets,
+    exporting,
     extraction,
     fetching,
     files,
+    motion,
     rebuild,
     rigs,
     searches,
@@ -33,7 +35,19 @@ HEAD = (
     "What people read, scene by scene: the files in tests/wording/ play them. Written by\n"
     "`pytest tests/test_wording.py --rewrite-wording`. DIR is the test's own folder.\n"
 )
-FILES = (extraction, rigs, single_poses, data_sets, rebuild, trainings, searches, files, fetching)
+FILES = (
+    extraction,
+    exporting,
+    rigs,
+    single_poses,
+    data_sets,
+    rebuild,
+    trainings,
+    motion,
+    searches,
+    files,
+    fetching,
+)
 
 
 def golden() -> dict[str, str]:

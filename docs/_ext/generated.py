@@ -61,10 +61,17 @@ def keys() -> str:
         parts += [
             f"### model.kind: {kind}",
             *_section(TASKS[kind].model, prefix="model.", leave_out=("kind",)),
+            *_own_data(kind, first),
         ]
     parts += ["## Search", *_section(SearchConfig, leave_out=("ray",))]
     parts.append("The keys of `ray` are those of a training; they hold for each trial.")
     return "\n\n".join(parts) + "\n"
+
+
+def _own_data(kind: str, first: str) -> list[str]:
+    """The keys of the section `data` that a kind has and the first kind, which is shown in full, has not."""
+    shown = tuple(TASKS[first].data.model_fields)
+    return _section(TASKS[kind].data, prefix="data.", leave_out=shown)
 
 
 class _Lenient(GenerateJsonSchema):

@@ -168,6 +168,13 @@ def frame_rate(file: NpzFile) -> float:
     return float(whole) if abs(value - whole) <= 1e-4 * value else value
 
 
+def said_rate(file: NpzFile) -> float | None:
+    """Frames per second of a file of any program; None if it says none, or none that may be meant."""
+    key = next((k for k in reversed(RATE_KEYS) if k in file), None)
+    rate = None if key is None else float(np.asarray(file.read(key)).reshape(-1)[0])
+    return rate if rate is not None and 0 < rate <= 10_000 else None
+
+
 def shape_coefficients(file: NpzFile, family: str) -> Float[np.ndarray, "B"]:
     """Shape coefficients [B], float64, without expression; empty if the file has none (the mean shape).
 

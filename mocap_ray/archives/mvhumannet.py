@@ -325,5 +325,6 @@ ARCHIVE = Archive(
         "MVHumanNet: A Large-scale Dataset of Multi-view Daily Dressing Human Captures. CVPR 2024, pp. 19801-19811."
     ),
     register=REGISTER,
+    joints_alone=True,
     of_folders=True,
 )

@@ -13,9 +13,11 @@ import json
 import math
 import re
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import astuple, dataclass, replace
 from fractions import Fraction
+from functools import lru_cache
+from operator import itemgetter
 from types import MappingProxyType
 
 from mocap_ray.archives.amass import take_name
@@ -57,6 +59,7 @@ _SPELLINGS |= {
 }
 
 _COLUMNS = ("source_path", "start_frame", "end_frame", "new_name")
+_NAME = re.compile(r"[^\W_][\w.-]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,11 +168,6 @@ class SegmentIndex:
     lines: Mapping[str, tuple[str, str, str]]
     sha256: str
 
-    @property
-    def foreign(self) -> int:
-        """Number of rows of HumanAct12, which is not part of AMASS."""
-        return sum(is_foreign(home) for home in self.rows)
-
     def renamed(self, recordings: Iterable[Recording]) -> list[tuple[str, str]]:
         """Recordings whose name differs from the one in the index: both names, that of the index first."""
         found = []
@@ -212,25 +210,24 @@ class SegmentIndex:
                 f"recordings such as {names[0]}, the archive such as {names[1]}: source.root has to be the folder of "
                 "the sub-datasets."
             )
-        excluded = {key(recording.name) for recording in left_out}
-        absent = [home for home in self.rows if home not in homes and home not in excluded]
+        absent = self.rows.keys() - homes - {key(recording.name) for recording in left_out}
         notes = []
-        if not any(is_foreign(home) for home in homes):
-            absent = [home for home in absent if not is_foreign(home)]
-        if self.foreign and not any(is_foreign(home) for home in homes):
-            notes.append(
-                f"{self.where}: ignored {counted(self.foreign, 'row')} of humanact12, which is not part of AMASS."
-            )
+        if not any(map(is_foreign, homes)):
+            foreign = {home for home in absent if is_foreign(home)}
+            absent -= foreign
+            if foreign:
+                count = counted(sum(len(self.rows[home]) for home in foreign), "row")
+                notes.append(f"{self.where}: ignored {count} of humanact12, which is not part of AMASS.")
         if absent:
-            count = sum(len(self.rows[home]) for home in absent)
+            count = counted(sum(len(self.rows[home]) for home in absent), "row")
             notes.append(
-                f"{self.where}: ignored {counted(count, 'row')} of {counted(len(absent), 'recording')} that the "
-                f"archive does not have, such as {absent[0]}."
+                f"{self.where}: ignored {count} of {counted(len(absent), 'recording')} that the archive does not "
+                f"have, such as {min(absent)}."
             )
         if renamed := self.renamed(r for r in recordings if r.name in found):
-            (listed, name), count = renamed[0], sum(len(found[name]) for _, name in renamed)
+            (listed, name), many = renamed[0], sum(len(found[name]) for _, name in renamed)
             notes.append(
-                f"{self.where}: found {counted(count, 'row')} of {counted(len(renamed), 'recording')} that this "
+                f"{self.where}: found {counted(many, 'row')} of {counted(len(renamed), 'recording')} that this "
                 f"release names otherwise, such as {name} for {listed}."
             )
         if left := len(recordings) - len(found):
@@ -246,16 +243,27 @@ def key(path: str) -> str:
     >>> key("./pose_data/MPI_HDM05/bd/HDM_bd_01-01_01_120_poses.npy") == key("HDM05/bd/HDM_bd_01-01_01_120_stageii")
     True
     """
-    first, *rest = _plain_path(path).split("/")
+    first, slash, rest = _plain_path(path).partition("/")
     dataset = _dataset(first)
-    if len(rest) > 1 and _dataset(rest[0]) == dataset:
-        rest = rest[1:]  # some packed files contain the folder of the sub-dataset twice
-    return take_name("/".join((dataset, *rest)).replace(" ", "_"))
+    second, deeper, others = rest.partition("/")
+    if deeper and _dataset(second) == dataset:
+        rest = others  # some packed files contain the folder of the sub-dataset twice
+    return take_name(f"{dataset}{slash}{rest}".replace(" ", "_"))
+
+
+def dataset_of(path: str) -> str:
+    """The sub-dataset of a path of the index, as the index spells it.
+
+    >>> dataset_of("./pose_data/HDM05/bd/HDM_bd_01-01_01_120_stageii.npy")
+    'MPI_HDM05'
+    """
+    return _dataset(_plain_path(path).partition("/")[0])
 
 
 def _plain_path(path: str) -> str:
     """A path of the index as a recording's name."""
-    return re.sub(r"\.np[yz]$", "", path.replace("\\", "/").removeprefix("./").removeprefix("pose_data/"))
+    plain = path.replace("\\", "/").removeprefix("./").removeprefix("pose_data/")
+    return plain[:-4] if plain.endswith((".npy", ".npz")) else plain
 
 
 def is_foreign(home: str) -> bool:
@@ -263,6 +271,7 @@ def is_foreign(home: str) -> bool:
     return home.startswith("humanact12/")
 
 
+@lru_cache(1 << 12)  # an index names few, each thousands of times
 def _dataset(name: str) -> str:
     return _SPELLINGS.get(name.replace("_", "").lower(), name)
 
@@ -283,53 +292,49 @@ def read_segments(
         OSError: the index cannot be read.
     """
     where, data = read_file(address, expected="HumanML3D's index.csv (source.segments)")
-    try:
-        reader = csv.DictReader(io.StringIO(data.decode("utf-8-sig"), newline=""))
-        lines = list(reader)
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(
-            f"{where}: not a table ({error}). Expected HumanML3D's index.csv (source.segments)."
-        ) from error
-    if not set(_COLUMNS) <= set(reader.fieldnames or ()):
-        raise UserError(
-            f"{where}: columns {list(reader.fieldnames or ())}. Expected {', '.join(_COLUMNS)}: HumanML3D's index.csv "
-            "(source.segments)."
-        )
     rows: dict[str, list[Segment]] = {}
     names = dict[str, tuple[str, str, str]]()
-    for number, line in enumerate(lines, start=2):
-        home, segment = _segment(line, f"{where}, line {number}")
+    for number, (path, start, end, name) in enumerate(_lines(where, data), start=2):
+        home, segment = _segment(path, start, end, name, f"{where}, line {number}")
         if segment.name in names:
             raise UserError(
                 f"{where}, line {number}: duplicate name {segment.name!r}. Expected unique names."
             )
-        if any(segment.start == other.start for other in rows.get(home, ())):
+        names[segment.name] = (path, start, end)
+        others = rows.get(home)
+        if others is None:
+            rows[home] = [segment]
+            continue
+        if any(segment.start == other.start for other in others):
             raise UserError(
                 f"{where}, line {number}: two rows of {home} start at the same frame. Remove one."
             )
-        names[segment.name] = (line["source_path"] or "", line["start_frame"] or "", line["end_frame"] or "")
-        rows.setdefault(home, []).append(segment)
+        others.append(segment)
     if twin := next((f"M{name}" for name in sorted(names) if f"M{name}" in names), None):
         raise UserError(f"{where}: the name {twin!r} is reserved for a mirrored twin. Remove its row.")
     if all(is_foreign(home) for home in rows):
         raise UserError(f"{where}: no row of AMASS. Expected HumanML3D's index.csv (source.segments).")
     captions, mirrored = read_captions(texts, names) if texts is not None else ({}, {})
     homes = {key(name): rate for name, rate in rates.items()}
-    finished = {
-        home: tuple(
-            s
-            if s.name not in captions and home not in homes
-            else replace(
+
+    def completed(home: str, found: list[Segment]) -> tuple[Segment, ...]:
+        """The segments of a recording in order of their frames, with captions and rate."""
+        if len(found) > 1:
+            found.sort(key=lambda s: s.start)
+        if not captions and home not in homes:
+            return tuple(found)
+        return tuple(
+            replace(
                 s,
                 texts=whole_clip(captions.get(s.name, ())),
                 captions=captions.get(s.name, ()),
                 mirrored=mirrored.get(s.name),
                 rate=homes.get(home),
             )
-            for s in sorted(rows[home], key=lambda s: s.start)
+            for s in found
         )
-        for home in sorted(rows)
-    }
+
+    finished = {home: completed(home, rows[home]) for home in sorted(rows)}
     return SegmentIndex(where, finished, names, _sha256(finished))
 
 
@@ -338,17 +343,35 @@ def whole_clip(captions: Iterable[Caption]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(c.text for c in captions if c.of_whole_clip))
 
 
-def _segment(line: Mapping[str, str | None], where: str) -> tuple[str, Segment]:
-    """The key of a row's recording, and its segment. Raises UserError."""
-    path, name = line["source_path"] or "", re.sub(r"\.np[yz]$", "", line["new_name"] or "")
+def _lines(where: str, data: bytes) -> Iterator[tuple[str, ...]]:
+    """The cells of the four columns of each row; those that a short row lacks are empty. Raises UserError."""
     try:
-        start, end = int(line["start_frame"] or ""), int(line["end_frame"] or "")
+        lines = csv.reader(io.StringIO(data.decode("utf-8-sig"), newline=""))
+        header = next(lines, [])
+        if not set(_COLUMNS) <= set(header):
+            raise UserError(
+                f"{where}: columns {header}. Expected {', '.join(_COLUMNS)}: HumanML3D's index.csv (source.segments)."
+            )
+        pick = itemgetter(*(header.index(column) for column in _COLUMNS))
+        missing = [""] * len(header)
+        for line in filter(None, lines):
+            yield pick(line if len(line) >= len(header) else line + missing)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(
+            f"{where}: not a table ({error}). Expected HumanML3D's index.csv (source.segments)."
+        ) from error
+
+
+def _segment(path: str, first: str, last: str, file: str, where: str) -> tuple[str, Segment]:
+    """The key of a row's recording, and its segment. Raises UserError."""
+    name = file[:-4] if file.endswith((".npy", ".npz")) else file
+    try:
+        start, end = int(first), int(last)
     except ValueError:
-        found = line["start_frame"], line["end_frame"]
-        raise UserError(f"{where}: frames {found[0]!r} to {found[1]!r}. Expected whole numbers.") from None
+        raise UserError(f"{where}: frames {first!r} to {last!r}. Expected whole numbers.") from None
     if start < 0 or 0 <= end <= start:
         raise UserError(f"{where}: frames {start} to {end}. Expected a start of at least 0 and a later end.")
-    if not re.fullmatch(r"[^\W_][\w.-]*", name):
+    if not _NAME.fullmatch(name):
         raise UserError(f"{where}: name {name!r}. Expected letters and digits such as 000021.npy.")
     home = key(path)
     if "/" not in home:
@@ -363,16 +386,13 @@ def _segment(line: Mapping[str, str | None], where: str) -> tuple[str, Segment]:
 
 
 def _sha256(rows: Mapping[str, Sequence[Segment]]) -> str:
-    plain = {
-        home: [
-            (
-                *(s.start, s.end, s.name, s.texts),
-                [astuple(caption) for caption in s.captions],
-                None if s.mirrored is None else [astuple(caption) for caption in s.mirrored],
-                None if s.rate is None else astuple(s.rate),
-            )
-            for s in segments
-        ]
-        for home, segments in rows.items()
-    }
-    return hashlib.sha256(json.dumps(plain, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    """The hash of sorted rows; of captions and rates only where there are any."""
+    found = hashlib.sha256()
+    for home, segments in rows.items():
+        for s in segments:
+            found.update(f"{home!r} {s.start} {s.end} {s.name}\n".encode())
+            if s.captions or s.mirrored is not None or s.rate is not None:
+                mirrored = None if s.mirrored is None else [astuple(c) for c in s.mirrored]
+                rate = None if s.rate is None else astuple(s.rate)
+                found.update(json.dumps([[astuple(c) for c in s.captions], mirrored, rate]).encode())
+    return found.hexdigest()

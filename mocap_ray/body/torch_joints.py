@@ -52,23 +52,43 @@ def torch_joints(
         )
     local = poses[..., :count, :, :] if matrices else roma.rotvec_to_rotmat(poses[..., :count, :])
     offsets = torch.as_tensor(body.offsets[:count], dtype=poses.dtype, device=poses.device)
+    found, _ = chained(local, offsets, np.asarray(body.parents[:count], dtype=np.int64))
+    return found if trans is None else found + trans[..., None, :]
 
-    levels = tree_levels(np.asarray(body.parents[:count], dtype=np.int64))
-    place = torch.zeros(count, dtype=torch.long)  # position of each joint in the order of the levels
-    place[torch.as_tensor(np.concatenate(levels))] = torch.arange(count)
-    turn, at = local[..., :1, :, :], offsets[:1].expand(*local.shape[:-3], 1, 3)
-    positions = [at]
+
+def chained(
+    local: torch.Tensor, offsets: torch.Tensor, parents: Int[np.ndarray, "J"]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Positions [*B, J, 3] and rotations to the world [*B, J, 3, 3] of a tree of joints.
+
+    Args:
+        local: [*B, J, 3, 3] rotations to the parent.
+        offsets: [J, 3] joint minus parent at rest, metres, or [*B, J, 3] where each has a body of its own; row 0 is the
+            position of the root.
+        parents: [J] smaller than the joint's own index; -1 for the root.
+    """
+    import torch
+
+    levels = tree_levels(parents)
+    place = torch.zeros(len(parents), dtype=torch.long)  # position of each joint in the order of the levels
+    place[torch.as_tensor(np.concatenate(levels))] = torch.arange(len(parents))
+    turn, at = local[..., :1, :, :], offsets[..., :1, :].expand(*local.shape[:-3], 1, 3)
+    positions, turns = [at], [turn]
     above = 0  # joints above the previous level
     for level in levels[1:]:
-        parents = place[torch.as_tensor(body.parents[level])] - above
+        above_parents = place[torch.as_tensor(parents[level])] - above
         above += turn.shape[-3]
-        joints, parents = torch.as_tensor(level, device=poses.device), parents.to(poses.device)
-        turn, at = turn[..., parents, :, :], at[..., parents, :]
-        at = at + (turn @ offsets[joints, :, None])[..., 0]
+        joints, above_parents = (
+            torch.as_tensor(level, device=local.device),
+            above_parents.to(local.device),
+        )
+        turn, at = turn[..., above_parents, :, :], at[..., above_parents, :]
+        at = at + (turn @ offsets[..., joints, :, None])[..., 0]
         turn = turn @ local[..., joints, :, :]
         positions.append(at)
-    found = torch.cat(positions, dim=-2)[..., place.to(poses.device), :]
-    return found if trans is None else found + trans[..., None, :]
+        turns.append(turn)
+    order = place.to(local.device)
+    return torch.cat(positions, dim=-2)[..., order, :], torch.cat(turns, dim=-3)[..., order, :, :]
 
 
 def tree_levels(parents: Int[np.ndarray, "J"]) -> list[Int[np.ndarray, "_"]]:

@@ -16,6 +16,7 @@ from mocap_ray.wording import counted
 
 if TYPE_CHECKING:
     # pydantic and pyarrow take a second to import; `--help` does not wait for them.
+    from mocap_ray.archives.segments import SegmentIndex
     from mocap_ray.cli.extraction_view import ExtractView
     from mocap_ray.runs.extract import ExtractConfig
     from mocap_ray.runs.extraction import PoseExtractConfig
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer()
 """Commands without a group name; `main.py` adds them at the top level."""
-export_app = typer.Typer(help="Write the folders that existing trainers read.", no_args_is_help=True)
+export_app = typer.Typer(
+    help="Write the folders and files that existing trainers read.", no_args_is_help=True
+)
 
 CONFIG_HELP = (
     "Path of a YAML file, or the name of one in configs/extract: amass, humanml3d, flowmimic, aist, "
@@ -94,13 +97,21 @@ def extract(
 
 
 def run_extraction(
-    settings: ExtractConfig, *, overwrite: bool = False, prune: bool = False, strict: bool = False
+    settings: ExtractConfig,
+    *,
+    overwrite: bool = False,
+    prune: bool = False,
+    strict: bool = False,
+    index: SegmentIndex | None = None,
 ) -> None:
-    """Extract and show the progress; called by `mocap-ray extract` and `mocap-ray demo`."""
+    """Extract and show the progress; called by `mocap-ray extract`, `demo` and `rebuild`."""
     # Ray takes a second to import, so only the commands that compute import it.
     from mocap_ray.distributed.extract import extract as run
 
-    show_run(settings, lambda view: run(settings, view, overwrite=overwrite, prune=prune, strict=strict))
+    show_run(
+        settings,
+        lambda view: run(settings, view, overwrite=overwrite, prune=prune, strict=strict, index=index),
+    )
 
 
 def _extract_poses(

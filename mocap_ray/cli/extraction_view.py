@@ -136,7 +136,7 @@ def print_result(out: Console, outcome: RunResult) -> None:
 def counts_table(out: Console, manifest: dict[str, Any]) -> Table:
     """Recordings, clips, hours and rejections of each dataset and split, and of which source if there are several."""
     keys = _keys(manifest)
-    rows = [(*(row[key] for key in keys), *_figures(out, row)) for row in manifest["counts"]]
+    rows = [(*(row[key] for key in keys), *_figures(out, row)) for row in _by_source(manifest)]
     columns = (*keys, "recordings", "clips", "frames", "hours", "rejected")
     table = simple_table("clips by dataset and split", columns, rows, right=columns[len(keys) : -1])
     table.add_row(*("-" * len(c) for c in columns))
@@ -147,6 +147,12 @@ def counts_table(out: Console, manifest: dict[str, Any]) -> Table:
 def _keys(manifest: dict[str, Any]) -> list[str]:
     """The keys of a row of counts, with its source if there are several."""
     return ["dataset", "split"] if len(manifest["sources"]) == 1 else ["source", "dataset", "split"]
+
+
+def _by_source(manifest: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rows of counts, those of a source together."""
+    rows: list[dict[str, Any]] = manifest["counts"]
+    return sorted(rows, key=lambda row: str(row.get("source", "")))
 
 
 def pose_remarks(manifest: dict[str, Any]) -> list[str]:
@@ -170,7 +176,7 @@ def pose_counts(out: Console, manifest: dict[str, Any]) -> Table:
         (),
         right=columns[len(keys) : -1],
     )
-    for row in manifest["counts"]:
+    for row in _by_source(manifest):
         table.add_row(*(row[k] for k in keys), *(f"{row[f]:,}" for f in figures), _rejections(out, row))
     table.add_row(*("-" * len(c) for c in columns))
     totals = manifest["totals"]

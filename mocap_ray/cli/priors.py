@@ -42,7 +42,7 @@ app = typer.Typer()
 
 
 @app.command(
-    short_help="Train a pose prior on a data set.",
+    short_help="Train a pose prior, or a model of motion, on a data set.",
     epilog=config_list("train") + "\n\n\b\nExamples:\n"
     "  mocap-ray train joint_flow -o data.root=data/amass_263 output.root=runs/joint_flow\n"
     "  mocap-ray train joint_flow -o model.hidden=256 training.learning_rate=1e-4\n  mocap-ray train my.yaml --resume",
@@ -54,7 +54,7 @@ def train(
     resume: Annotated[bool, typer.Option(help="Resume from the last checkpoint in output.root.")] = False,
     overwrite: Annotated[bool, typer.Option(help="Replace the training in output.root.")] = False,
 ) -> None:
-    """Train a pose prior on a data set, with any number of workers; killed workers are restarted."""
+    """Train a pose prior or a model of motion, with any number of workers; killed workers are restarted."""
     run_training(config, assignments(config, override, more), resume=resume, overwrite=overwrite)
 
 
@@ -119,9 +119,10 @@ def _exit_codes(failure: type[Exception], kept: str) -> Iterator[None]:
 
 
 @app.command(
-    short_help="Evaluate a prior on held-out poses.",
+    short_help="Evaluate a prior, or a motion VAE, on held-out data.",
     epilog="\b\nExamples:\n  mocap-ray evaluate runs/joint_flow --out joint_flow.html\n"
-    "  mocap-ray evaluate runs/joint_flow --limits --quantiles 0.05 0.95",
+    "  mocap-ray evaluate runs/joint_flow --limits --quantiles 0.05 0.95\n"
+    "  mocap-ray evaluate runs/motion_vae --evaluator runs/motion_evaluator",
 )
 def evaluate(
     prior: Annotated[str, typer.Argument(help="Folder of a training, a checkpoint or an export.")],
@@ -141,12 +142,26 @@ def evaluate(
     quantiles: Annotated[
         tuple[float, float], typer.Option(help="Ends of the ranges of --limits.", metavar="LOW HIGH")
     ] = (0.01, 0.99),
+    evaluator: Annotated[
+        str | None,
+        typer.Option(help="Of a motion VAE: a training of motion_evaluator, for FID and diversity."),
+    ] = None,
     seed: Seed = 0,
     quick: Quick = False,
     device: Device = "cpu",
 ) -> None:
-    """Evaluate a prior on held-out poses: prints a table, and writes a page and the metrics as JSON."""
+    """Evaluate a prior or a motion VAE on held-out data: prints a table, and writes a page and the metrics as JSON."""
     target = out if out is not None else _beside(prior, "evaluation.html")
+    if _is_motion_model(prior):
+        from mocap_ray.cli.motion import evaluate_motion, refuse
+
+        refuse({"--limits": limits, "--dataset": dataset is not None}, path=prior)
+        evaluate_motion(
+            prior, target, data=data, split=split, evaluator=evaluator, seed=seed, quick=quick, device=device
+        )
+        return
+    if evaluator is not None:
+        raise UserError(f"--evaluator: {prior} is a pose prior. Leave it out; it judges models of motion.")
     if limits:
         from mocap_ray.priors.judging.limits import check_quantiles
 
@@ -240,6 +255,15 @@ def draw(prior: str, *, count: int, out: Path, pictures: Path | None, seed: int)
         )
         place(pictures.parent).write_atomic(html.encode(), pictures.name)
         say(console(), f"{pictures}: open it in a browser")
+
+
+def _is_motion_model(path: str) -> bool:
+    """Whether a training, checkpoint or export is of a model of motion; false if it cannot be read."""
+    from mocap_ray.generation import MODELS
+    from mocap_ray.generation.task import WORDS
+    from mocap_ray.training.trained import kind_at
+
+    return kind_at(path, WORDS) in MODELS
 
 
 def _beside(prior: str, name: str) -> Path:

@@ -99,7 +99,7 @@ def humanml3d(
     lists = splits or find_lists(index)
     if lists is not None:
         read_lists(lists)  # before any work, if one is missing
-    run_extraction(settings, overwrite=overwrite, prune=prune)
+    run_extraction(settings, overwrite=overwrite, prune=prune, index=rows)
     screen = console()
     with counting_bar(screen, "writing HumanML3D's files") as update:
         done = rebuild(rows, out, lists=lists, progress=update)

@@ -13,7 +13,7 @@ from mocap_ray.cli.screen import say, typed
 from mocap_ray.cli.tables import show, simple_table
 from mocap_ray.cli.view import View, cluster_name, work_columns
 from mocap_ray.distributed.cluster import Cluster
-from mocap_ray.wording import counted, duration, number, percent
+from mocap_ray.wording import counted, duration, listed, number, percent
 
 if TYPE_CHECKING:
     # torch takes seconds to import, and extraction does not need it.
@@ -173,6 +173,8 @@ def _rows(words: TaskWords) -> dict[str, tuple[str, Callable[[Any], str]]]:
 
 
 def _plain(value: Any) -> str:
+    if isinstance(value, list):
+        return listed(value, most=5) or "none"
     return (
         f"{value:.4g}"
         if isinstance(value, float)

@@ -73,6 +73,7 @@ def prepare(
     output: OutputOptions,
     *,
     lists: Mapping[str, Any] | None = None,
+    index: SegmentIndex | None = None,
     overwrite: bool = False,
     prune: bool = False,
     gpus: float = 0.0,
@@ -83,6 +84,7 @@ def prepare(
     Args:
         source, body, motion, output: sections of the config.
         lists: content of the YAML file that `source.split` names, if any.
+        index: what `source.segments` names, if it was read already.
         overwrite: whether to replace a data set made by another recipe.
         prune: whether to drop recordings that the archive no longer lists.
         gpus: GPUs of each worker, which then computes vertices there; not part of the recipe.
@@ -92,7 +94,7 @@ def prepare(
         UserError: bad paths, an empty archive, a missing body model, an empty split, an output made by another
             recipe, recordings that are no longer listed; the message says what to do. Nothing was changed.
     """
-    found = load_sources(source, body, motion, output, lists=lists)
+    found = load_sources(source, body, motion, output, lists=lists, index=index)
     out = place(output.root)
     old = earlier(out, CLIPS, found.recipe)
     recipe.require_same(out, found.recipe, overwrite=overwrite)
@@ -151,6 +153,7 @@ def load_sources(
     output: OutputOptions,
     *,
     lists: Mapping[str, Any] | None = None,
+    index: SegmentIndex | None = None,
 ) -> Sources:
     """Find everything that a config names. Raises UserError; nothing is changed."""
     rig = None if source.rig is None else find_rig(source.rig)
@@ -169,7 +172,7 @@ def load_sources(
         question = archive.doubt(root, listed)
         if question is not None:
             raise UserError(question)
-    index = _segments(source, motion)
+    index = _segments(source, motion, index)
     labels = read_labels(source.labels) if source.labels is not None else None
     # Absolute, because workers that read a model for its vertices have another working directory.
     bodies = (
@@ -293,7 +296,9 @@ def make_product(
     return ClipProduct(plan, gpus), listed, notes
 
 
-def _segments(source: SourceOptions, motion: MotionOptions) -> SegmentIndex | None:
+def _segments(
+    source: SourceOptions, motion: MotionOptions, index: SegmentIndex | None
+) -> SegmentIndex | None:
     """The index that the config names, if any. Raises UserError if it is invalid or conflicts with other keys."""
     if source.segments is None:
         return None
@@ -303,7 +308,7 @@ def _segments(source: SourceOptions, motion: MotionOptions) -> SegmentIndex | No
                 f"source.segments together with motion.{key}: a row of the index is one clip with one name. "
                 f"Leave motion.{key} out, or source.segments."
             )
-    return read_index(source)
+    return read_index(source) if index is None else index
 
 
 def read_index(source: SourceOptions) -> SegmentIndex:

@@ -12,6 +12,7 @@ import errno
 import hashlib
 import io
 import json
+import math
 import os
 import re
 from collections import deque
@@ -33,7 +34,9 @@ from mocap_ray.wording import counted
 
 MARK = "export.json"
 WRITERS = 8
-"""Threads that write files: each file waits for the disk twice, and 8 threads write 9 times as fast as one."""
+"""Threads that write files, since each waits for the disk or the network."""
+NPY_HEADER = 128
+"""Bytes before the numbers of the .npy files that `npy` writes."""
 
 SPLIT_LISTS = ("train", "val", "test")
 _MDM = TrainerLimits()
@@ -108,22 +111,23 @@ def export_humanml3d(
     given = read_mean_std(mean_std) if mean_std is not None else None
     # No entry without `mean_std`, so that exports from before it existed resume.
     options = {"mean_std": hashlib.sha256(given[1]).hexdigest()} if given else None
-    job = _Job(ds, place(out), kind="humanml3d", options=options, refresh=refresh)
+    job = Job(ds, place(out), kind="humanml3d", options=options, refresh=refresh)
     names = _given_names(ds) or humanml3d_names(ds.index["clip_id"].to_pylist())
 
     def write(k: int, clip: ClipView) -> str:
         """Write the files of a clip, and return where its captions come from."""
         name = f"{names[k]}.npy"
         if job.lacks("new_joint_vecs", name, shape=(clip.num_frames, 263)):
-            job.write_atomic(npy(clip.features), "new_joint_vecs", name)
+            job.write_atomic(npy(clip.features), "new_joint_vecs", name, flush=False)
         if job.lacks("new_joints", name, shape=(clip.num_frames, 22, 3)):
-            job.write_atomic(npy(decode(clip.features)), "new_joints", name)
+            job.write_atomic(npy(decode(clip.features)), "new_joints", name, flush=False)
         kind, texts = captions(clip)
         lines = caption_lines(clip.captions) if clip.captions else text_lines(texts)
-        job.data(lines, "texts", f"{names[k]}.txt")
+        job.data(lines, "texts", f"{names[k]}.txt", flush=False)
         return kind
 
     sources = job.map(write, progress)
+    job.flush()
     statistics = given[0] if given else ds.statistics
     job.data(npy(statistics.mean), "Mean.npy")
     job.data(npy(statistics.divisor), "Std.npy")
@@ -154,7 +158,7 @@ def _given_names(ds: DataSet) -> list[str] | None:
     highest = max((int(n.lstrip("M")) for n in given if n and n.lstrip("M").isdigit()), default=-1)
     others = iter(humanml3d_names(ids, first=highest + 1))
     names = [next(others) if name is None else name for name in given]
-    if len(set(names)) < len(names) or not all(n and "/" not in n and _safe(n) for n in names):
+    if len(set(names)) < len(names) or not all(n and "/" not in n and safe(n) for n in names):
         raise DataSetError(
             f"{ds.place.uri}: the names in the column 'name' are not unique, or not valid file names. "
             "Correct the index that source.segments names, and extract again into another root."
@@ -190,18 +194,19 @@ def export_npy(
         OSError: for example, the disk is full; the same call resumes.
     """
     ds = open(root)
-    job = _Job(ds, place(out), kind="npy", options={"joints": joints})
+    job = Job(ds, place(out), kind="npy", options={"joints": joints})
     stored = joints and "joints" in ds.columns
     extra = 1 if stored and ds.profile == "humanml3d" else 0  # the encoder turns T frames into T - 1 rows
-    names = [_safe(clip_id) for clip_id in ds.index["clip_id"].to_pylist()]
+    names = [safe(clip_id) for clip_id in ds.index["clip_id"].to_pylist()]
     for k, clip in enumerate(
         job.clips(progress, columns=("features", "joints") if stored else ("features",))
     ):
         name = f"{names[k]}.npy"
         if job.lacks("features", name, shape=(clip.num_frames, 263)):
-            job.write_atomic(npy(clip.features), "features", name)
+            job.write_atomic(npy(clip.features), "features", name, flush=False)
         if joints and job.lacks("joints", name, shape=(clip.num_frames + extra, 22, 3)):
-            job.write_atomic(npy(ds.joints(clip)), "joints", name)
+            job.write_atomic(npy(ds.joints(clip)), "joints", name, flush=False)
+    job.flush()
     if "train" in ds.splits:
         job.data(npy(ds.statistics.mean), "mean.npy")
         job.data(npy(ds.statistics.std), "std.npy")
@@ -209,7 +214,7 @@ def export_npy(
     return job.done()
 
 
-def _safe(clip_id: str) -> str:
+def safe(clip_id: str) -> str:
     """A clip id as a path below a folder. Raises DataSetError if the path would leave the folder."""
     if "\\" in clip_id or "\0" in clip_id or any(part in ("", ".", "..") for part in clip_id.split("/")):
         raise DataSetError(
@@ -225,22 +230,34 @@ def npy(array: np.ndarray) -> bytes:
     return sink.getvalue()
 
 
-class _Job:
+class Job:
     """A running export: which files exist, what was written, and how a full disk is reported."""
 
     def __init__(
         self,
-        ds: DataSet,
+        ds: DataSet | None,
         out: Place,
         *,
         kind: str,
+        identity: object = None,
         options: Mapping[str, bool | str] | None = None,
         refresh: bool = False,
     ) -> None:
-        self.ds, self.out, self.kind = ds, out, kind
+        """Open the folder, or find out that it holds something else.
+
+        Args:
+            ds: the data set; None for files, which `identity` describes.
+            out: the folder.
+            kind: of the export.
+            identity: what is exported, as JSON values; None means the manifest of the data set.
+            options: what else distinguishes this export from another of its kind.
+            refresh: whether to replace an export of an earlier state.
+        """
+        self._ds, self.out, self.kind = ds, out, kind
         self.written = self.kept = 0
         self._counting = Lock()
-        content = json.dumps(ds.manifest, sort_keys=True).encode()
+        about = json.dumps(ds.manifest if ds is not None and identity is None else identity, sort_keys=True)
+        content = about.encode()
         mark = {"kind": kind, "data_set": hashlib.sha256(content).hexdigest(), **(options or {})}
         infos = out.files()
         self._sizes = {out.relative(info.path): info.size for info in infos}
@@ -268,6 +285,20 @@ class _Job:
             )
         else:
             self.write_atomic(json.dumps(mark, indent=1, sort_keys=True).encode(), MARK)
+
+    @property
+    def ds(self) -> DataSet:
+        """The data set."""
+        assert self._ds is not None, "files have no clips"
+        return self._ds
+
+    def has(self, *parts: str) -> bool:
+        """Whether an earlier run wrote this file; if so, counts it as kept. Files are written atomically."""
+        if "/".join(parts) not in self._sizes:
+            return False
+        with self._counting:
+            self.kept += 1
+        return True
 
     def _require_same(self, found: Mapping[str, object], mark: Mapping[str, object]) -> None:
         """Raise DataSetError if the folder holds another export."""
@@ -319,25 +350,30 @@ class _Job:
 
     def lacks(self, *parts: str, shape: tuple[int, ...]) -> bool:
         """Whether the .npy of a float32 array is missing or of another size; otherwise counts it as kept."""
-        size = len(npy(np.zeros((0, *shape[1:])))) + 4 * int(np.prod(shape))  # such headers are 128 bytes
+        size = NPY_HEADER + 4 * math.prod(shape)
         if self._sizes.get("/".join(parts)) != size:
             return True
         with self._counting:
             self.kept += 1
         return False
 
-    def data(self, data: bytes, *parts: str) -> None:
+    def data(self, data: bytes, *parts: str, flush: bool = True) -> None:
         """Write a small file unless it already exists with this content."""
         if self._sizes.get("/".join(parts)) == len(data) and self.out.read(*parts) == data:
             with self._counting:
                 self.kept += 1
             return
-        self.write_atomic(data, *parts)
+        self.write_atomic(data, *parts, flush=flush)
 
-    def write_atomic(self, data: bytes, *parts: str) -> None:
+    def flush(self) -> None:
+        """Wait until the disk has all that was written: once, and not for each of thousands of small files."""
+        if self.written:
+            self.out.flush()
+
+    def write_atomic(self, data: bytes, *parts: str, flush: bool = True) -> None:
         """Write a file atomically. Raises OSError; if the disk is full, the message says how to resume."""
         try:
-            self.out.write_atomic(data, *parts)
+            self.out.write_atomic(data, *parts, flush=flush)
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
                 raise

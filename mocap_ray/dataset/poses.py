@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -18,7 +17,7 @@ from mocap_ray.dataset.parquet import contiguous
 from mocap_ray.dataset.reader import DataSet, open, read_manifest
 from mocap_ray.dataset.single.reader import PoseSet, pose_set
 from mocap_ray.dataset.single.schema import PRODUCT
-from mocap_ray.dataset.views import DataSetError, product_of
+from mocap_ray.dataset.views import DataSetError, broken_clips, product_of
 from mocap_ray.training.rows import ArrayRows, Block, NoRows, RowSource
 from mocap_ray.wording import listed
 
@@ -184,10 +183,7 @@ class PoseRows(RowSource):
 
     def broken(self, names: Sequence[str]) -> DataSetError:
         """The error if poses are NaN or infinite."""
-        return DataSetError(
-            f"{self.source.place.uri}: poses that are not finite in {', '.join(names[:5])}. Take them out: "
-            f"{shlex.join(['mocap-ray', 'dataset', 'exclude', self.source.place.uri, *names[:5]])} --reason '...'"
-        )
+        return broken_clips(self.source.place.uri, "poses", names)
 
 
 def read_poses(

@@ -13,12 +13,12 @@ import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow.parquet as pq
 from pyarrow import fs as pafs
 
-from mocap_ray.archives.segments import Segment, SegmentIndex, is_foreign, key
+from mocap_ray.archives.segments import Segment, SegmentIndex, dataset_of, is_foreign, key
 from mocap_ray.archives.splits import read_names
 from mocap_ray.dataset.export import SPLIT_LISTS, Export, Progress, export_humanml3d
 from mocap_ray.dataset.reader import DataSet, open
@@ -47,8 +47,7 @@ SETTINGS: tuple[str, ...] = (
 """What the config `humanml3d` needs to give the published clips, all of them."""
 
 
-@dataclass(frozen=True, slots=True)
-class Gap:
+class Gap(NamedTuple):
     """A row of the index without a clip, or with a shorter one than the index says.
 
     Attributes:
@@ -221,16 +220,17 @@ def find_gaps(index: SegmentIndex, frames: Mapping[str, int], ds: DataSet) -> li
         frames: name of each clip -> frames of its joints.
         ds: the data set.
     """
-    segments = {s.name: (home, s) for home, found in index.rows.items() for s in found}
+    segments = {s.name: s for found in index.rows.values() for s in found}
+    homes = {s.name: home for home, found in index.rows.items() for s in found}
     rejected: dict[str, list[dict[str, Any]]] = {}
     for row in _rejected(ds):
         rejected.setdefault(key(row["recording"]), []).append(row)
     seen = {key(r.name) for r in _recordings(ds)}
     found = []
     for name, line in index.lines.items():
-        home, segment = segments[name]
+        home, segment = homes[name], segments[name]
         problem = _problem(
-            segment, frames.get(name), rejected.get(home, []), present=home in seen, foreign=is_foreign(home)
+            segment, frames.get(name), rejected.get(home, ()), present=home in seen, foreign=is_foreign(home)
         )
         if problem is not None:
             what, detail = problem
@@ -293,14 +293,14 @@ def _table(gaps: Sequence[Gap]) -> bytes:
     """missing.csv."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(Gap.__slots__)
-    writer.writerows([getattr(gap, name) for name in Gap.__slots__] for gap in gaps)
+    writer.writerow(Gap._fields)
+    writer.writerows(gaps)
     return text.getvalue().encode()
 
 
 def _summary(rebuilt: Rebuilt) -> dict[str, Any]:
     """summary.json."""
-    absent = Counter(key(g.source_path).split("/")[0] for g in rebuilt.gaps if g.problem == NO_SOURCE)
+    absent = Counter(dataset_of(g.source_path) for g in rebuilt.gaps if g.problem == NO_SOURCE)
     return {
         "rows": rebuilt.rows,
         "built": rebuilt.built,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,6 +17,20 @@ from mocap_ray.motion.clip import Caption
 
 class DataSetError(UserError):
     """The folder is not a finished data set, or the data set lacks what was requested."""
+
+
+def broken_clips(root: str, what: str, names: Sequence[str]) -> DataSetError:
+    """The error for clips whose numbers are NaN or infinite, with the command that takes them out.
+
+    Args:
+        root: path or address of the data set.
+        what: the numbers, such as `poses`.
+        names: of the clips.
+    """
+    command = shlex.join(["mocap-ray", "dataset", "exclude", root, *names[:5]])
+    return DataSetError(
+        f"{root}: {what} that are not finite in {', '.join(names[:5])}. Take them out: {command} --reason '...'"
+    )
 
 
 class _Kind(Document):

@@ -8,6 +8,7 @@ from typing import Any
 
 from mocap_ray.archives import find_archive, named_split
 from mocap_ray.archives.rigs.rig import known
+from mocap_ray.archives.segments import SegmentIndex
 from mocap_ray.archives.splits import checked_lists
 from mocap_ray.config import dump_yaml, read_yaml
 from mocap_ray.dataset.build import prepare
@@ -21,7 +22,13 @@ from mocap_ray.shards.running import RunCallback, RunResult, run
 from mocap_ray.storage import place
 
 
-def plan(config: ExtractConfig, *, overwrite: bool = False, prune: bool = False) -> ClipBuild:
+def plan(
+    config: ExtractConfig,
+    *,
+    overwrite: bool = False,
+    prune: bool = False,
+    index: SegmentIndex | None = None,
+) -> ClipBuild:
     """Plan an extraction without changing any file. Raises UserError with a remedy."""
     config.require_lasting()
     return prepare(
@@ -30,6 +37,7 @@ def plan(config: ExtractConfig, *, overwrite: bool = False, prune: bool = False)
         config.motion,
         config.output,
         lists=_lists(config),
+        index=index,
         overwrite=overwrite,
         prune=prune,
         gpus=config.ray.gpus_per_worker,
@@ -49,6 +57,7 @@ def extract(
     overwrite: bool = False,
     prune: bool = False,
     strict: bool = False,
+    index: SegmentIndex | None = None,
 ) -> RunResult:
     """Convert an archive into a data set; a second run resumes it, or adds new recordings.
 
@@ -58,6 +67,7 @@ def extract(
         overwrite: replace a data set that was made with another recipe.
         prune: remove recordings that are no longer in the archive.
         strict: fail on the first rejection.
+        index: what `source.segments` names, if it was read already.
 
     Raises:
         UserError: the run cannot start; nothing was changed.
@@ -65,7 +75,11 @@ def extract(
         RunFailed: some shards could not be written, or every recording was rejected.
     """
     config.require_lasting()
-    return _run(config, lambda: plan(config, overwrite=overwrite, prune=prune), callback, strict=strict)
+
+    def prepared() -> ClipBuild:
+        return plan(config, overwrite=overwrite, prune=prune, index=index)
+
+    return _run(config, prepared, callback, strict=strict)
 
 
 def change_exclusions(config: ExtractConfig, change: Change, callback: RunCallback) -> RunResult:

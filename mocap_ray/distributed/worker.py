@@ -87,7 +87,8 @@ def _team(rank: int, world: int, device: torch.device) -> Team:
 
     def wrap(module: nn.Module) -> nn.Module:
         ids = [device] if device.type == "cuda" else None
-        # Buffers are statistics of the training split, equal on all ranks, so there is nothing to broadcast.
+        # Buffers are statistics of the training split, equal on all ranks, or running means of which rank 0 saves its
+        # own: there is nothing to broadcast.
         return nn.parallel.DistributedDataParallel(module, device_ids=ids, broadcast_buffers=False)
 
     def mean(values: dict[str, float]) -> dict[str, float]:

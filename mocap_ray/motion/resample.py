@@ -116,6 +116,15 @@ def interpolate_positions(
     return _pchip(values, *_grid(len(values), source_fps, fps))
 
 
+def frames_at(frames: int, source_fps: float, fps: float) -> int:
+    """The number of frames that interpolation to another rate gives: from frame 0 to the last time that is covered.
+
+    >>> frames_at(241, 24.0, 25.0), frames_at(240, 24.0, 25.0), frames_at(0, 24.0, 25.0)
+    (251, 249, 0)
+    """
+    return math.floor((frames - 1) / source_fps * fps + 1e-9) + 1 if frames > 0 else 0
+
+
 def _strided(motion: Motion, step: int, fps: float) -> Motion:
     if step == 1:
         return replace(motion, fps=fps)
@@ -126,8 +135,7 @@ def _grid(
     frames: int, source_fps: float, fps: float
 ) -> tuple[Int64[np.ndarray, "N"], Float64[np.ndarray, "N"]]:
     """For t_k = k / fps, up to the last source frame: the source frame and the fraction towards the next one."""
-    count = math.floor((frames - 1) / source_fps * fps + 1e-9) + 1
-    at = np.arange(count) * (source_fps / fps)
+    at = np.arange(frames_at(frames, source_fps, fps)) * (source_fps / fps)
     nearest = np.rint(at)
     at = np.where(np.abs(at - nearest) < 1e-9 * np.maximum(nearest, 1.0), nearest, at)
     frame = np.minimum(at.astype(np.int64), frames - 2)

@@ -7,7 +7,7 @@ forbids everything else. It depends on the data set alone, so the same data set 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -28,7 +28,7 @@ from mocap_ray.drawing import figures, templates
 from mocap_ray.drawing.stick import BONES
 from mocap_ray.drawing.templates import SHARED
 from mocap_ray.pages import TEMPLATES, columns
-from mocap_ray.storage import place
+from mocap_ray.pages.save import page_path, save_page
 from mocap_ray.wording import counted, duration, listed
 
 CLIPS = 6
@@ -72,12 +72,8 @@ def write_page(root: str | os.PathLike[str], out: str | os.PathLike[str]) -> Pat
         DataSetError: root is not a finished data set, or out is on an object store.
         OSError: out cannot be written.
     """
-    if "://" in str(out):
-        raise DataSetError(f"{out}: the page is a local file. Write it to a local path and copy it.")
-    path = Path(out)
-    path = path / "index.html" if path.is_dir() else path
-    place(path.parent).write_atomic(dataset_page(open(root)).encode(), path.name)
-    return path
+    path = page_path(out, error=DataSetError)
+    return save_page(dataset_page(open(root)), path)
 
 
 def dataset_page(ds: DataSet) -> str:
@@ -134,20 +130,32 @@ def by_dataset(counts: list[Mapping[str, Any]]) -> list[tuple[str, list[Mapping[
 
 
 def chosen_clips(index: pa.Table, *, count: int) -> list[str]:
-    """Clips to show: one from each of the most frequent actions in turn, without mirrored twins.
+    """Clips to show: one from each domain in turn, the largest first, and in it from each of its most frequent actions.
 
-    Within an action the clip of median length comes first. Clips without an action are grouped by subject.
-    The same index gives the same clips.
+    Within an action the clip of median length comes first. Clips without an action are grouped by subject. Mirrored
+    twins are left out. The same index gives the same clips.
     """
-    groups: dict[str, list[tuple[int, str]]] = {}
-    names = ("clip_id", "action", "subject", "num_frames")
-    for clip_id, action, subject, frames in zip(*(index[n].to_pylist() for n in names), strict=True):
+    domains: dict[str, dict[str, list[tuple[int, str]]]] = {}
+    names = ("clip_id", "domain", "action", "subject", "num_frames")
+    for clip_id, domain, action, subject, frames in zip(*(index[n].to_pylist() for n in names), strict=True):
         if not clip_id.endswith("~M"):
+            groups = domains.setdefault(domain, {})
             groups.setdefault(f"a {action}" if action else f"s {subject}", []).append((frames, clip_id))
+    by_size = sorted(domains.items(), key=lambda item: (-sum(map(len, item[1].values())), item[0]))
+    return _in_turn([_in_turn(_queues(groups), count) for _, groups in by_size], count)
+
+
+def _queues(groups: Mapping[str, list[tuple[int, str]]]) -> list[list[str]]:
+    """The clips of each group, the largest group first; in it, the clip of median length first."""
     queues = []
     for _, members in sorted(groups.items(), key=lambda item: (-len(item[1]), item[0])):
         median = sorted(members)[len(members) // 2][0]
         queues.append([c for _, _, c in sorted((abs(f - median), -f, c) for f, c in members)])
+    return queues
+
+
+def _in_turn(queues: Sequence[Sequence[str]], count: int) -> list[str]:
+    """The first of each queue, then the second of each, and so on."""
     chosen: list[str] = []
     for turn in range(max(map(len, queues), default=0)):
         chosen += [queue[turn] for queue in queues if turn < len(queue)]
@@ -176,7 +184,10 @@ def _shown(clip: ClipView, joints: np.ndarray, archive: str) -> Shown:
     start, stop = figures.excerpt(joints, fps=clip.fps, seconds=SECONDS)
     part = joints[start:stop]
     title = _title(clip, archive)
-    about = f"{clip.dataset} · {clip.split} · {duration(clip.num_frames / clip.fps)} at {clip.fps:g} fps"
+    style = f" · style {clip.style}" if clip.style else ""
+    about = (
+        f"{clip.dataset}{style} · {clip.split} · {duration(clip.num_frames / clip.fps)} at {clip.fps:g} fps"
+    )
     if stop - start < len(joints):
         about += f" · from {start / clip.fps:.1f} s"
     label = (

@@ -10,12 +10,11 @@ from pathlib import Path
 
 from mocap_ray.drawing import templates
 from mocap_ray.drawing.templates import SHARED
-from mocap_ray.errors import UserError
 from mocap_ray.pages import TEMPLATES, prior_charts, prior_figures, prior_tails
+from mocap_ray.pages.save import page_path, save_page
 from mocap_ray.priors.judging.evaluate import Evaluation
 from mocap_ray.priors.judging.judgement import Judgement
 from mocap_ray.priors.judging.scores import rows, short
-from mocap_ray.storage import place
 from mocap_ray.wording import listed
 
 
@@ -26,12 +25,8 @@ def write_page(report: Evaluation, out: str | os.PathLike[str]) -> Path:
         UserError: `out` is on an object store.
         OSError: `out` cannot be written.
     """
-    if "://" in str(out):
-        raise UserError(f"{out}: the page is a local file. Write it to a local path and copy it.")
-    path = Path(out)
-    path = path / "index.html" if path.is_dir() else path
-    place(path.parent).write_atomic(priors_page(report).encode(), path.name)
-    return path
+    path = page_path(out)
+    return save_page(priors_page(report), path)
 
 
 def priors_page(report: Evaluation) -> str:

@@ -1,6 +1,6 @@
 """The broad density of each joint, which heavy tails mix into a prior; `tails.py` says why.
 
-q_j = 0.9 t_j + 0.1 u_j: a Student-t with the mean and covariance of the joint in training, and uniform rotations.
+q_j = 0.99 t_j + 0.01 u_j: a Student-t with the mean and covariance of the joint in training, and uniform rotations.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from mocap_ray.priors.tails import (
 
 DOF = 3
 """Degrees of freedom of the Student-t."""
-UNIFORM_SHARE = 0.1
+UNIFORM_SHARE = 0.01
 """Weight of the uniform rotations."""
 
 
@@ -54,9 +54,9 @@ def broad_draw(c: Coordinates, n: int, generator: torch.Generator | None) -> Flo
     return torch.where(far, uniform, near)
 
 
-def least_log_density(c: Coordinates, weight: float) -> float:
-    """Sum over the active joints of the least log density, nats, of a joint with this weight of its broad density."""
-    return len(c.active_joints) * math.log(weight * UNIFORM_SHARE) + least_uniform(c.axes)
+def least_log_density(c: Coordinates) -> float:
+    """Sum over the active joints of the least log density, nats, of a joint."""
+    return len(c.active_joints) * math.log(UNIFORM_SHARE) + least_uniform(c.axes)
 
 
 def coins(n: int, joints: int, share: float, generator: torch.Generator | None) -> Tensor:

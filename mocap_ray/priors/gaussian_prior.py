@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from mocap_ray.errors import UserError
 from mocap_ray.priors.coordinates import Coordinates
-from mocap_ray.priors.prior import ClosedForm, Prior, PriorConfig
+from mocap_ray.priors.prior import ClosedForm, Prior, PriorConfig, Weight
 from mocap_ray.priors.tails import LOG_2PI, normal_draw
 from mocap_ray.wording import counted
 
@@ -19,6 +19,8 @@ class GaussianConfig(PriorConfig):
     """A mean and a variance per axis; no options of its own."""
 
     kind: Literal["gaussian_prior"] = "gaussian_prior"
+    broad_weight: Weight = 0.3
+    """Heavy tails: share of the joints of samples that come from the broad density, and its weight."""
 
 
 class GaussianPrior(Prior, ClosedForm):

@@ -19,7 +19,7 @@ from mocap_ray.errors import UserError
 from mocap_ray.priors import splines
 from mocap_ray.priors.coordinates import Coordinates
 from mocap_ray.priors.flow import Flow, FlowConfig
-from mocap_ray.priors.prior import Layers, Width
+from mocap_ray.priors.prior import Layers, Weight, Width
 
 
 class GlobalFlowConfig(FlowConfig):
@@ -35,6 +35,8 @@ class GlobalFlowConfig(FlowConfig):
     }
 
     kind: Literal["global_flow"] = "global_flow"
+    broad_weight: Weight = 0.05
+    """Heavy tails: share of the samples that come from the broad density, and its weight."""
     hidden: Width = 512
     """Width of each coupling's network."""
     K: Layers = 6

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from mocap_ray.priors.coordinates import Coordinates
 from mocap_ray.priors.flow import Flow, FlowConfig
-from mocap_ray.priors.prior import Layers, Width
+from mocap_ray.priors.prior import Layers, Weight, Width
 from mocap_ray.priors.tails import normal_draw, student_scale
 
 
@@ -31,6 +31,8 @@ class JointFlowConfig(FlowConfig):
     }
 
     kind: Literal["joint_flow"] = "joint_flow"
+    broad_weight: Weight = 0.3
+    """Heavy tails: share of the joints of samples that come from the broad density, and its weight."""
     hidden: Width = 128
     """Width of each coupling's network."""
     K: Layers = 4

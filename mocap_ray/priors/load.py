@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 from pydantic import TypeAdapter, ValidationError
-from torch import Tensor
 
 from mocap_ray import priors
 from mocap_ray.documents import first_problem
@@ -18,9 +17,7 @@ from mocap_ray.priors import Coordinates, ModelConfig, Prior
 from mocap_ray.priors.task import WORDS, MakePrior, PriorKind
 from mocap_ray.training.checkpoint import CheckpointError
 from mocap_ray.training.team import own_random_numbers
-from mocap_ray.training.trained import Trained, read_trained
-
-REMEDY = "Copy it again, or train again."
+from mocap_ray.training.trained import REMEDY, Trained, read_trained, require_shapes
 
 
 def load_prior(
@@ -50,7 +47,7 @@ def prior_of(trained: Trained, *, kind: PriorKind | None = None) -> Prior:
         coordinates = Coordinates.from_description(about.get("coordinates"))
         make = partial(build, config, coordinates)
         if kind is None:
-            _require_shapes(make, trained.tensors)
+            require_shapes(make, trained)
         with own_random_numbers(
             torch.device("cpu")
         ):  # parameters are initialised at random, then overwritten
@@ -104,20 +101,3 @@ def _upgraded(model: Mapping[str, Any]) -> dict[str, Any]:
     if found.get("condition_dim") == 0:
         del found["condition_dim"]
     return found
-
-
-def _require_shapes(make: partial[Prior], tensors: Mapping[str, Tensor]) -> None:
-    """Compare the tensors with those of the model, which is built without memory for its parameters.
-
-    A description may claim a model of any size; only one that has the tensors of the file is built for real.
-
-    Raises:
-        UserError: a tensor is missing, is not of this model, or has another shape.
-    """
-    with torch.device("meta"):
-        expected = {name: tuple(t.shape) for name, t in make().state_dict().items()}
-    for name in sorted(expected.keys() | tensors.keys()):
-        found = tuple(tensors[name].shape) if name in tensors else "missing"
-        wanted = expected.get(name, "no such tensor")
-        if found != wanted:
-            raise UserError(f"{name:.80} is {found}, expected {wanted}")

@@ -32,6 +32,10 @@ Width = Annotated[int, Field(ge=1, le=65_536)]
 """A number of units of a layer."""
 
 
+Weight = Annotated[float, Field(gt=0, lt=0.5)]
+"""Of one part of a mixture."""
+
+
 class PriorConfig(ModelOptions):
     """Options of every model; each model adds its `kind` and its own options."""
 
@@ -56,9 +60,9 @@ class PriorConfig(ModelOptions):
     `gaussian`: the bare model, whose energy has no upper limit."""
     floor_deg: Annotated[float, Field(ge=0, le=30)] = 0.5
     """Heavy tails: whitening and standardising treat each direction as at least this wide, in degrees."""
-    broad_weight: Annotated[float, Field(gt=0, lt=0.5)] = 0.02
-    """Heavy tails: weight of the broad density of each joint, and share of the joints of samples that come from it.
-    Models that do not factorise over joints have this weight to the power of the number of joints."""
+    broad_weight: Weight = 0.02
+    """Heavy tails: weight of the broad density, and share of the samples that come from it: of the joints where a model
+    factorises over them, else of the poses."""
 
 
 class PriorDescription(TypedDict):
@@ -155,17 +159,28 @@ class Prior(nn.Module, ABC):
             joints = self.joint_log_densities(x, visible, **how) + measures.log_volume
             return _total(mixed(joints, broad, log_weight), seen)
         model = self.log_density(x, visible, **how) + _total(measures.log_volume, seen)
-        return mixed(model, _total(broad, seen), len(c.active_joints) * log_weight)
+        return mixed(model, _total(broad, seen), log_weight)
+
+    def _objective(self, x: Float[Tensor, "B D"], visible: Bool[Tensor, "B D"] | None) -> Float[Tensor, "B"]:
+        """The log density that training maximises.
+
+        Where all joints are mixed at once, the broad density is left out: a model does not learn from poses that it
+        explains.
+        """
+        if self.factorised:
+            return self._log_prob(x, visible)
+        return self.log_density(x, visible) + self.coordinates.log_volume(x, visible)
 
     @property
     def least_log_density(self) -> float:
         """A lower limit of `log_prob` over all poses, in nats; -inf with `tails: gaussian`.
 
-        Every joint has at least the weight of the broad density times a uniform density over its rotations.
+        It is the weight of the broad density times that of its uniform part.
         """
         if self.config.tails == "gaussian":
             return -math.inf
-        return least_log_density(self.coordinates, self.config.broad_weight)
+        parts = len(self.coordinates.active_joints) if self.factorised else 1
+        return parts * math.log(self.config.broad_weight) + least_log_density(self.coordinates)
 
     def energy(self, poses: Tensor, visible: Bool[Tensor, "*B J"] | None = None) -> Tensor:
         """Negative log density [*B], differentiable: the term that an optimisation loop minimises.
@@ -188,20 +203,20 @@ class Prior(nn.Module, ABC):
     ) -> Float[Tensor, "n 55 3"]:
         """Sample poses as axis-angle, angle in [0, pi]; inactive joints and axes have their constant values.
 
-        Samples follow `log_prob`: a share of `broad_weight` of the joints of a factorised prior comes from the broad
-        density; of the poses of another prior, next to none.
+        Samples follow `log_prob`: a share of `broad_weight` comes from the broad density; of the joints where the prior
+        factorises over them, else of the poses.
 
         Args:
             n: number of poses.
             generator: random generator; None: torch's default one.
-            tails: False leaves these joints out: all come from the model alone.
+            tails: False leaves the broad density out: all joints come from the model alone.
         """
         c = self.coordinates
         if not tails or self.config.tails == "gaussian":
             return c.decode(self.draw(n, generator))
         L, weight = len(c.active_joints), self.config.broad_weight
         # Either each joint by itself, or all joints of a pose.
-        odd = coins(n, L, weight, generator) if self.factorised else coins(n, 1, weight**L, generator)
+        odd = coins(n, L, weight, generator) if self.factorised else coins(n, 1, weight, generator)
         chosen = odd.expand(n, L).to(c.mean.device)[:, c.position_of]
         return c.decode(self.draw_around(chosen, broad_draw(c, n, generator), generator))
 
@@ -213,8 +228,7 @@ class Prior(nn.Module, ABC):
             epoch: fractional number of epochs before this step, for warm-up.
         """
         x, mask, _ = self.coordinates.encode(self.noisy(batch))
-        x = self.jittered(x)
-        nll = -self._log_prob(x, mask).mean() / self.coordinates.active
+        nll = -self._objective(self.jittered(x), mask).mean() / self.coordinates.active
         return nll, {"nll": nll.detach()}
 
     def noisy(self, batch: Float[Tensor, "B 55 3"]) -> Float[Tensor, "B 55 3"]:

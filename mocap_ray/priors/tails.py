@@ -9,16 +9,19 @@ Floor      Whitening treats each direction of a joint as at least `floor_deg` wi
            than `jitter * floor_deg` in any direction, also where a joint moves along a bent line.
 Base       Flows map to a Student-t distribution with `dof` degrees of freedom, whose energy grows with the
            logarithm of the distance: its gradient falls as 1 / distance.
-Broad      A broad density q_j of each joint j is mixed in with a fixed weight w: 0.9 t_j + 0.1 u_j, where t_j is a
+Broad      A broad density q_j of each joint j is mixed in with a fixed weight w: 0.99 t_j + 0.01 u_j, where t_j is a
            Student-t with the mean and covariance of the joint in training, and u_j is uniform over its rotations: Haar
            measure over SO(3) for three active axes, uniform over the disc of radius pi for two, over the interval
            (-pi, pi) for one. Where a model factorises over joints, each joint is a mixture (1 - w) p_j + w q_j, so
-           that one odd joint does not cost the others. Other models are mixed as a whole with the weight of as many
-           odd joints: (1 - w^J) p + w^J prod_j q_j. A larger weight would bring back poses near the mean as minima
-           of the energy, which hides what such a model has learned from poses that are moderately far from its own.
+           that one odd joint does not cost the others. Other models are mixed as a whole, (1 - w) p + w prod_j q_j,
+           and trained without it: a model does not learn from poses that the broad density explains.
 
-So every pose has a density of at least prod_j 0.1 w u_j: `Prior.least_log_density`. All densities integrate to one,
-samples include the tails, and `tails: gaussian` turns all three off.
+The broad density is what a model falls back on for people whom it does not know, as an n-gram model of language backs
+off to shorter contexts (Jelinek and Mercer, 1980). Its weight is not learned, since training poses have no use for it;
+folds by subject chose it.
+
+So every pose has a density of at least prod_j 0.01 w u_j, or w prod_j 0.01 u_j (`Prior.least_log_density`). Densities
+integrate to one, samples include the tails, and `tails: gaussian` turns all three off.
 """
 
 from __future__ import annotations

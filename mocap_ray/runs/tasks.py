@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from mocap_ray.custom import find_named
+from mocap_ray.generation import MODELS as MOTION_MODELS
+from mocap_ray.generation.task import motion_kind
 from mocap_ray.priors import MODELS
 from mocap_ray.priors.task import prior_kind
 from mocap_ray.training.task import TaskKind
 
-TASKS: dict[str, TaskKind] = {kind: prior_kind(section, prior) for kind, (section, prior) in MODELS.items()}
+TASKS: dict[str, TaskKind] = {
+    **{kind: prior_kind(section, prior) for kind, (section, prior) in MODELS.items()},
+    **{kind: motion_kind(section, model) for kind, (section, model) in MOTION_MODELS.items()},
+}
 """All tasks by `model.kind`."""
 
 

@@ -54,14 +54,15 @@ class InMemoryLoader:
         Raises:
             TrainingDataError: there are fewer rows than ranks.
         """
-        if len(rows) < team.world:
-            raise too_few(len(rows), world=team.world, words=words or TaskWords())
+        count = len(rows.drawn(seed=seed, epoch=0))
+        if count < team.world:
+            raise too_few(count, world=team.world, words=words or TaskWords())
         self.home = team.device if held_on_device else torch.device("cpu")
-        self.rows, self.gather = rows, rows.on(self.home)
+        self.rows, self.gather, self.count = rows, rows.on(self.home), count
         self.ahead = self.home.type != team.device.type if ahead is None else ahead
         self.batch_size, self.seed, self.team = batch_size, seed, team
         self.depth = depth(batch_size, row_bytes)
-        self.steps = steps_per_epoch(len(rows), batch_size=batch_size, world=team.world)
+        self.steps = steps_per_epoch(count, batch_size=batch_size, world=team.world)
 
     def epoch(self, epoch: int) -> Epoch:
         """The batches of an epoch, counted from 0."""
@@ -71,7 +72,7 @@ class InMemoryLoader:
         """The permutation of an epoch, the same on every rank and every device."""
         draw = np.random.SeedSequence([self.seed, epoch]).generate_state(1, np.uint64)[0]
         generator = torch.Generator().manual_seed(int(draw >> np.uint64(1)))
-        return torch.randperm(len(self.rows), generator=generator)
+        return torch.randperm(self.count, generator=generator)
 
 
 class Epoch:
@@ -89,14 +90,16 @@ class Epoch:
 
     def _batches(self) -> Iterator[Batch]:
         loader, team = self.loader, self.loader.team
+        rows = loader.rows.drawn(seed=loader.seed, epoch=self.number)
+        gather = loader.gather if rows is loader.rows else rows.on(loader.home)
         order = loader.order(self.number)
         order_on_home = order.to(loader.home)
         ends = [len(order) * k // loader.steps for k in range(loader.steps + 1)]
         for first, last in itertools.pairwise(ends):
             own = slice(first + team.rank, last, team.world)
-            data = loader.gather(order_on_home[own])
+            data = gather(order_on_home[own])
             data = on_device(data, team.device) if data.device.type != team.device.type else data
-            yield Batch(data, _names(loader.rows, order[own]))
+            yield Batch(data, _names(rows, order[own]))
 
 
 def _names(rows: HeldRows, index: Tensor) -> Callable[[], list[str]]:

@@ -80,7 +80,7 @@ def memory_loaders(setup: TrainingSetup[Any], team: Team) -> Loaders:
         if val is None
         else validation_rows(val, team, size=val_batch(source), held_on_device=held_on_device),
         sample=train.sample(),
-        rows=len(train),
+        rows=loader.count,
         val_rows=0 if val is None else len(val),
         source_hash=task.check().source_hash,
         location=location,

@@ -250,7 +250,8 @@ class _Lockstep(Generic[M]):
         best = self._add()
         if best is None:
             return None
-        report, model = self.means.report(best=best, folds=len(self.folds)), self.folds[0].training.model
+        model, epochs = self.folds[0].training.model, self.folds[0].loop.epochs
+        report = self.means.report(best=best, folds=len(self.folds), epochs=epochs)
         self.callback.on_epoch_end(report, model)
         if best:
             self._keep_best()

@@ -76,21 +76,22 @@ class Means:
         """Whether the mean has not improved for `patience` validations."""
         return self.options.patience is not None and self.waited >= self.options.patience
 
-    def report(self, *, best: bool, folds: int) -> EpochReport:
+    def report(self, *, best: bool, folds: int, epochs: int) -> EpochReport:
         """The report of the last epoch that was added.
 
         Args:
             best: whether it is the best so far.
             folds: number of folds, which take their turns.
+            epochs: the largest number of epochs.
         """
-        row, last = self.rows[-1], self.options.max_epochs
+        row = self.rows[-1]
         val = {key.removeprefix("val_"): float(x) for key, x in row.items() if key.startswith("val_")}
         others = {"epoch", "step", *FIGURES}
         train = {key: float(x) for key, x in row.items() if key not in others and not key.startswith("val_")}
         epoch, seconds = int(row["epoch"]), float(row.get("seconds", math.nan))
         return EpochReport(
             epoch=epoch,
-            epochs=last,
+            epochs=epochs,
             step=int(row.get("step", 0)),
             train=train,
             val=val,
@@ -99,5 +100,5 @@ class Means:
             best_loss=self.best_loss,
             best_epoch=self.best_epoch,
             **{name: float(row.get(name, math.nan)) for name in FIGURES},
-            eta_s=folds * seconds / epoch * (last - epoch),
+            eta_s=folds * seconds / epoch * (epochs - epoch),
         )

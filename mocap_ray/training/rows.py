@@ -72,6 +72,10 @@ class HeldRows(ABC):
     def sample(self) -> Shaped[np.ndarray, "m ..."]:
         """Rows for the statistics of a model: all of them, or enough."""
 
+    def drawn(self, *, seed: int, epoch: int) -> HeldRows:
+        """The rows of an epoch of training; see `RowSource.drawn`."""
+        return self
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ArrayRows(HeldRows):
@@ -130,6 +134,15 @@ class RowSource(ABC):
     @abstractmethod
     def blocks(self, shard: int) -> Iterator[Block]:
         """The rows of a shard, in the same order each time."""
+
+    def drawn(self, *, seed: int, epoch: int) -> RowSource:
+        """The rows of an epoch of training; by default these, the same in each epoch.
+
+        A source that draws other rows in each epoch (random parts of long items, a random half of the items) returns a
+        source of these. They depend on (seed, epoch) alone, their number is the same in each epoch, and their `counts`
+        are exact. The same class in memory (`load`) draws the same rows. Validation always uses the rows as they are.
+        """
+        return self
 
     def load(self) -> HeldRows:
         """Read all rows into memory, one copy of each; a source with overlapping rows may store shared parts once.

@@ -37,6 +37,8 @@ from mocap_ray.training.team import Team
 
 SAMPLE_ROWS = 100_000
 """Number of rows for the statistics of a model, spread evenly over all shards."""
+SAMPLE_BYTES = 256 << 20
+"""Largest size of these rows; there are fewer if they are large."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -125,8 +127,9 @@ def stream_loaders(setup: TrainingSetup[Any], team: Team, reader: ShardReader) -
     task, data = setup.task, setup.data
     source, val_source = task.rows("train"), task.rows("val")
     assert source is not None, "rows('train') raises if the split does not exist"
-    train = _counted(source, team, reader, sample=SAMPLE_ROWS)
-    rows = sum(train.counts.values())
+    sample = max(1, min(SAMPLE_ROWS, SAMPLE_BYTES // source.row_bytes))
+    train = _counted(source, team, reader, sample=sample)
+    rows = sum(_of_epoch(source, train.counts, seed=setup.training.seed, epoch=0)[1].values())
     if rows < team.world:
         raise too_few(rows, world=team.world, words=setup.words) if rows else source.empty()
     loader = StreamLoader(
@@ -196,7 +199,8 @@ class StreamLoader:
         """`counts` has the number of rows of each shard; nothing is read ahead beyond `epochs` epochs."""
         self.source, self.counts, self.reader, self.seed, self.team = source, counts, reader, seed, team
         self.batch_size, self.epochs = batch_size, epochs
-        self.steps = steps_per_epoch(sum(counts.values()), batch_size=batch_size, world=team.world)
+        drawn = _of_epoch(source, counts, seed=seed, epoch=0)[1]
+        self.steps = steps_per_epoch(sum(drawn.values()), batch_size=batch_size, world=team.world)
         self._ahead: Prefetched[Batch | None] | None = None
         self._next = 0
 
@@ -234,16 +238,25 @@ class StreamLoader:
             yield None
 
     def _read(self, number: int) -> Iterator[Batch]:
-        team, source = self.team, self.source
-        shards = sorted(self.counts)
+        team = self.team
+        source, counts = _of_epoch(self.source, self.counts, seed=self.seed, epoch=number)
+        shards = sorted(counts)
         order = [shards[k] for k in generator(self.seed, number).permutation(len(shards))]
-        own = pieces(self.counts, order, rank=team.rank, world=team.world)
+        own = pieces(counts, order, rank=team.rank, world=team.world)
         sizes = even(sum(p.last - p.first for p in own), self.steps)
         rng = generator(self.seed, number, team.rank + 1)
         capacity = buffer_rows(source.row_bytes)
         with closing(self.reader.read(source, own)) as blocks:
             for rows in shuffled(blocks, sizes, capacity=capacity, rng=rng):
                 yield Batch(on_device(torch.from_numpy(rows.data), team.device), _names(source, rows))
+
+
+def _of_epoch(
+    source: RowSource, counts: dict[int, int], *, seed: int, epoch: int
+) -> tuple[RowSource, dict[int, int]]:
+    """The rows of an epoch, and their number in each shard: `counts`, unless each epoch has its own rows."""
+    drawn = source.drawn(seed=seed, epoch=epoch)
+    return (source, counts) if drawn is source else (drawn, dict(drawn.counts))
 
 
 class StreamedEpoch:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
+from mocap_ray.errors import UserError
 from mocap_ray.storage import Place, place
 from mocap_ray.training import checkpoint
 from mocap_ray.training.checkpoint import BEST, CHECKPOINTS, EXPORT, LAST, WEIGHTS, CheckpointError
 from mocap_ray.training.folds import FOLDS, fold_folders
 from mocap_ray.training.task import TaskWords
 from mocap_ray.wording import counted
+
+REMEDY = "Copy it again, or train again."
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,6 +59,36 @@ def read_trained(path: str | os.PathLike[str], words: TaskWords) -> Trained:
             f"{folder.uri}/{missing}: there is no such file. Copy the folder again."
         ) from None
     return Trained(tensors, about, f"{folder.uri}/{name}")
+
+
+def kind_at(path: str | os.PathLike[str], words: TaskWords) -> str:
+    """`model.kind` of what a path holds; empty if that is nothing that `read_trained` reads with these words."""
+    try:
+        model = read_trained(path, words).about.get("model")
+    except UserError:
+        return ""
+    return str(model.get("kind", "")) if isinstance(model, Mapping) else ""
+
+
+def require_shapes(make: Callable[[], nn.Module], trained: Trained) -> None:
+    """Compare the tensors with those of a model, which is built without memory for its parameters.
+
+    A description may claim a model of any size; only one that has the tensors of the file is built for real.
+
+    Raises:
+        CheckpointError: a tensor is missing, is not of this model, or has another shape.
+    """
+    tensors = trained.tensors
+    with torch.device("meta"):
+        expected = {name: tuple(t.shape) for name, t in make().state_dict().items()}
+    for name in sorted(expected.keys() | tensors.keys()):
+        found = tuple(tensors[name].shape) if name in tensors else "missing"
+        wanted = expected.get(name, "no such tensor")
+        if found != wanted:
+            raise CheckpointError(
+                f"{trained.where}: its tensors and its description do not match: {name:.80} is {found}, expected "
+                f"{wanted}. {REMEDY}"
+            )
 
 
 def _find(path: str | os.PathLike[str], words: TaskWords) -> tuple[Place, str]:

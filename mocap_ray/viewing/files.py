@@ -12,6 +12,8 @@ import numpy as np
 from pyarrow import fs as pafs
 
 from mocap_ray.archives.archive import Archive
+from mocap_ray.archives.files import is_hidden
+from mocap_ray.archives.layouts import said_rate
 from mocap_ray.errors import UserError
 from mocap_ray.motion.clip import JointMotion, Motion
 from mocap_ray.motion.features import UndefinedFeatures, decode, encode
@@ -105,9 +107,7 @@ class FilePlaylist(Playlist):
                     key = "poses"
                 if key is None:
                     return None, FPS
-                rate = next((k for k in ("fps", "mocap_frame_rate", "mocap_framerate") if k in file), None)
-                own = float(np.asarray(file.read(rate)).reshape(-1)[0]) if rate is not None else FPS
-                return file.read(key), given or (own if 0 < own <= 10_000 else FPS)
+                return file.read(key), given or said_rate(file) or FPS
         except NpzError as error:
             remedy = " Save the numbers alone, as a plain array." if error.kind == "unsafe" else ""
             raise UserError(f"{source}: {error}. {EXPECTED}.{remedy}") from error
@@ -118,7 +118,7 @@ def listed_files(place: Place, *, endings: Sequence[str] = ARRAYS) -> list[Recor
     found = []
     for info in place.files():
         source = place.relative(info.path)
-        if source.endswith(tuple(endings)) and not any(part.startswith(".") for part in source.split("/")):
+        if source.endswith(tuple(endings)) and not is_hidden(source):
             found.append(as_recording(source, info))
     return found
 

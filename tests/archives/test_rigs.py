@@ -139,7 +139,7 @@ def test_the_maps_of_this_package_name_the_joints_that_were_found_by_hand(shared
     import yaml
 
     by_hand = yaml.safe_load((shared / "data" / "bvh" / "rigs.yaml").read_text())
-    assert set(known()) == {"cmu_daz", "cmu_motionbuilder", "cmu_asfamc", "bandai_namco"}
+    assert set(known()) == {"cmu_daz", "cmu_motionbuilder", "cmu_asfamc", "bandai_namco", "smpl"}
     for name, joints in by_hand.items():
         own = known()["bandai_namco" if name == "bandai" else name].joints
         for body_joint, source in joints.items():

@@ -11,6 +11,7 @@ import hashlib
 import io
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +20,11 @@ import pyarrow.parquet as pq
 
 from mocap_ray.dataset import schema
 from mocap_ray.motion.clip import Clip
+from mocap_ray.motion.stick import stick
 from mocap_ray.records import Recording
 from mocap_ray.skeleton import BODY_PARENTS, HUMANML3D_BONES, REST_DIRECTIONS
 
-RECIPE = {
+RECIPE: dict[str, object] = {
     "body": {"gender": "recorded", "betas": None},
     "sources": {
         "amass": {
@@ -90,6 +92,7 @@ def made_clip(
     mirrored: bool = False,
     texts: tuple[str, ...] = (),
     poses: Poses | None = None,
+    fps: float = 20.0,
 ) -> Clip:
     """Clip `number` of a sub-dataset; its mirrored twin has no poses, as in a real data set."""
     name = f"{dataset}/{number % 3:02d}/{number:02d}_poses"
@@ -101,13 +104,14 @@ def made_clip(
         gender="neutral",
         body_gender="neutral",
         family="smplh",
-        fps=20.0,
+        fps=fps,
         source_fps=120.0,
         betas=np.arange(10) / 10,
         features=features_of(joints),
         joints=joints.astype(np.float32),
         poses=None if mirrored else (poses or _jitter)(number, frames),
         trans=None if mirrored else joints[:, 0].astype(np.float32),
+        stick=stick(joints),
         action=ACTIONS[number % 4],
         texts=texts,
         domain="amass",
@@ -123,6 +127,9 @@ def make(
     frames: int = 41,
     standin: bool = True,
     poses: Poses | None = None,
+    fps: float = 20.0,
+    domains: dict[str, str] | None = None,
+    styles: tuple[str | None, ...] = (None,),
 ) -> list[Clip]:
     """Write a finished data set below `root` and return its clips in manifest order.
 
@@ -130,6 +137,9 @@ def make(
         clips: recordings per (dataset, split); each gives a clip and its mirrored twin.
         frames: of the first clip; each further one is 10 longer.
         poses: number of a clip and its frames -> poses; None means a little noise on every axis of every joint.
+        fps: of all clips.
+        domains: sub-dataset -> the name of its source and domain; None: all are of `amass`.
+        styles: of the recordings in turn.
     """
     clips = clips or {("CMU", "train"): 5, ("CMU", "val"): 2, ("BMLrub", "test"): 2}
     everything: list[Clip] = []
@@ -141,9 +151,11 @@ def make(
             texts = (f"person {number} walks with the left arm.", "a #2 w/alker") if number % 2 else ()
             for mirrored in (False, True):
                 length = frames + 10 * number
-                rows.append(
-                    made_clip(dataset, number, frames=length, mirrored=mirrored, texts=texts, poses=poses)
+                clip = made_clip(
+                    dataset, number, frames=length, mirrored=mirrored, texts=texts, poses=poses, fps=fps
                 )
+                source = (domains or {}).get(dataset, "amass")
+                rows.append(replace(clip, domain=source, style=styles[number % len(styles)]))
             number += 1
         half = max(1, len(rows) // 2)
         for part in filter(None, (rows[:half], rows[half:])):
@@ -153,9 +165,8 @@ def make(
             (root / path).parent.mkdir(parents=True, exist_ok=True)
             (root / path).write_bytes(data)
             total = sum(c.num_frames for c in part)
-            shards.append(
-                {"path": path, "sha256": digest, "rows": len(part), "frames": total, "bytes": len(data)}
-            )
+            entry = {"path": path, "sha256": digest, "rows": len(part), "frames": total, "bytes": len(data)}
+            shards.append(entry | ({"source": domains[dataset]} if domains else {}))
             everything += part
         total = sum(c.num_frames for c in rows)
         counts.append(
@@ -169,7 +180,20 @@ def make(
                 "rejected": {"teleport": 1, "too_short": 1} if split == "train" else {},
             }
         )
-    _finish(root, everything, shards=shards, counts=counts, profile=profile, columns=columns, standin=standin)
+    recipe = RECIPE
+    if domains:
+        one = RECIPE["sources"]["amass"]  # type: ignore[index]
+        recipe = {**RECIPE, "sources": {name: {**one, "domain": name} for name in set(domains.values())}}
+    _finish(
+        root,
+        everything,
+        shards=shards,
+        counts=counts,
+        profile=profile,
+        columns=columns,
+        standin=standin,
+        recipe=recipe,
+    )
     return everything
 
 
@@ -182,6 +206,7 @@ def _finish(
     profile: str,
     columns: tuple[str, ...],
     standin: bool,
+    recipe: dict[str, object],
 ) -> None:
     """Statistics, rejections and, last, the manifest."""
     rows = np.concatenate([c.features for c in clips]).astype(np.float64)
@@ -208,7 +233,7 @@ def _finish(
         "schema_version": schema.SCHEMA_VERSION,
         "package_version": "0.1.0",
         "recipe_hash": "0123456789abcdef" * 4,
-        "recipe": RECIPE,
+        "recipe": recipe,
         "profile": profile,
         "columns": list(columns),
         "shards": shards,

@@ -136,7 +136,7 @@ def test_npy_files_are_named_by_clip_id(tmp_path: Path, columns: tuple[str, ...]
 @pytest.mark.parametrize("clip_id", ["../up", "/etc/x", "a//b", "a/./b", "a\\b", ""])
 def test_a_clip_id_that_leaves_the_folder_is_refused(clip_id: str) -> None:
     with pytest.raises(DataSetError, match="not a safe path"):
-        export._safe(clip_id)
+        export.safe(clip_id)
 
 
 PROGRAM = """

@@ -61,13 +61,14 @@ def settings_of(amass: Path, bodies: Path, index: Path, out: Path, **source: obj
 
 def rebuilt(settings: ExtractConfig, out: Path, *, lists: str | None = None) -> Rebuilt:
     """The same as the command, in this process."""
+    index = read_index(settings.source)
     run(
-        lambda: prepare(settings.source, settings.body, settings.motion, settings.output),
+        lambda: prepare(settings.source, settings.body, settings.motion, settings.output, index=index),
         lambda: nullcontext(InProcess()),
         out=place(settings.output.root),
         callback=NoCallback(),
     )
-    return rebuild(read_index(settings.source), out, lists=lists)
+    return rebuild(index, out, lists=lists)
 
 
 def plain_forward(bodies: Path) -> plain.Forward:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -25,10 +24,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def _killed_and_resumed(path: Path, data_set: Path, *, after: int, **sections: dict[str, Any]) -> Path:
-    """A training whose driver is killed after some epochs and started again; its folder."""
-    base = write_config(path, data_set, **sections)
-    out = path.with_suffix("")
+def killed_and_resumed(base: Path, *, after: int) -> Path:
+    """The training of a config whose driver is killed after some epochs and started again; its folder."""
+    out = base.with_suffix("")
     process = start("train", base)
     wait_for(lambda: len(rows(out)) >= after, process)
     process.kill()
@@ -40,12 +38,12 @@ def _killed_and_resumed(path: Path, data_set: Path, *, after: int, **sections: d
 @pytest.mark.slow
 def test_a_killed_stream_on_two_workers_resumes_and_finishes(made: Path, tmp_path: Path) -> None:
     # Small batches, so that the epochs are long enough for a kill.
-    sections = {
+    sections: dict[str, dict[str, Any]] = {
         "data": {"feed": "stream", "batch_size": 2},
         "ray": {"workers": 2},
         "training": {"max_epochs": 12},
     }
-    out = _killed_and_resumed(tmp_path / "killed.yaml", made, after=2, **sections)
+    out = killed_and_resumed(write_config(tmp_path / "killed.yaml", made, **sections), after=2)
     summary = json.loads((out / "summary.json").read_text())
     assert (summary["feed"], summary["workers"], summary["epochs"]) == ("Ray Data", 2, 12)
     assert [int(r["epoch"]) for r in rows(out)] == list(range(1, 13))
@@ -61,14 +59,14 @@ def test_a_killed_stream_on_two_workers_resumes_and_finishes(made: Path, tmp_pat
 def test_a_killed_training_gives_the_losses_of_an_undisturbed_one(
     made: Path, tmp_path: Path, feed: str, workers: int
 ) -> None:
-    sections = {
+    sections: dict[str, dict[str, Any]] = {
         "data": {"feed": feed, "batch_size": 2},
         "ray": {"workers": workers},
         "training": {"max_epochs": 20},
     }
     whole = write_config(tmp_path / "whole.yaml", made, **sections)
     assert "windows/s" in command("train", whole)
-    out = _killed_and_resumed(tmp_path / "killed.yaml", made, after=2, **sections)
+    out = killed_and_resumed(write_config(tmp_path / "killed.yaml", made, **sections), after=2)
     assert losses(out) == losses(tmp_path / "whole")
 
 

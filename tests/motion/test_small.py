@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from mocap_ray.motion import windows
 from mocap_ray.motion.features import canonical, decode, encode
 from mocap_ray.motion.mirror import mirror_joints, mirror_text
-from mocap_ray.motion.stick import LINES, stick
+from mocap_ray.motion.stick import LINES, ends, flat, raised, stick, turned
 from mocap_ray.skeleton import BODY_JOINTS
+from tests.dataset.made import walker
 from tests.motion import naive
 
 
@@ -80,6 +81,25 @@ def test_stick_lines_join_the_named_joints():
             expected = joints[:, BODY_JOINTS.index(joint), :2].astype(np.float32)
             np.testing.assert_array_equal(lines[:, at : at + 2], expected)
     assert stick(joints[:0]).shape == (0, 20)
+
+
+@given(st.floats(-180, 180), st.floats(-3, 3), st.floats(-3, 3))
+def test_a_view_does_not_depend_on_where_the_motion_was_recorded(degrees, x, z):
+    here = walker(9)  # along +Z
+    angle = np.deg2rad(degrees)
+    c, s = np.cos(angle), np.sin(angle)
+    there = here @ np.array([[c, 0, -s], [0, 1, 0], [s, 0, c]]) + [x, 0, z]
+    front, side = (turned(ends(there), there[0], view=view) for view in ("front", "side"))
+    np.testing.assert_allclose(front, ends(here) - here[0, 0] * [1, 0, 1], atol=1e-9)
+    np.testing.assert_allclose(side, np.stack([front[..., 2], front[..., 1], -front[..., 0]], -1), atol=1e-9)
+    np.testing.assert_array_equal(turned(ends(there), there[0], view="recorded"), ends(there))
+
+
+def test_lines_in_the_plane_stay_the_same_lines():
+    lines = stick(walker(5))
+    np.testing.assert_array_equal(flat(raised(lines)), lines)
+    lying = np.zeros((22, 3))  # hips and shoulders above one another
+    np.testing.assert_array_equal(turned(raised(lines), lying, view="front")[..., 1], raised(lines)[..., 1])
 
 
 @given(st.integers(0, 200), st.integers(1, 50), st.integers(1, 60), st.integers(0, 20))

@@ -184,6 +184,7 @@ def test_clips_are_chosen_across_actions_without_mirrored_twins() -> None:
     index = pa.table(
         {
             "clip_id": [f"a/{k}@0" for k in range(12)] + ["a/0@0~M"],
+            "domain": ["amass"] * 13,
             "action": [*actions, "walk"],
             "subject": ["s"] * 13,
             "num_frames": pa.array([10, 20, 30, 40, 50, 60, 5, 6, 7, 8, 1, 2, 99], pa.int32()),
@@ -192,6 +193,9 @@ def test_clips_are_chosen_across_actions_without_mirrored_twins() -> None:
     assert page.chosen_clips(index, count=3) == ["a/3@0", "a/8@0", "a/11@0"]  # the median clip of each
     assert len(set(page.chosen_clips(index, count=100))) == 12
     assert page.chosen_clips(index.slice(0, 0), count=3) == []
+    domains = pa.array(["amass"] * 10 + ["bvh"] * 2 + ["amass"])
+    several = index.set_column(1, "domain", domains)  # a small source without actions is shown too
+    assert page.chosen_clips(several, count=4) == ["a/3@0", "a/11@0", "a/8@0", "a/10@0"]
     order = np.random.default_rng(0).permutation(13)
     assert page.chosen_clips(index.take(order), count=5) == page.chosen_clips(index, count=5)
 

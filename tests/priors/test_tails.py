@@ -12,6 +12,7 @@ import scipy.stats
 import torch
 
 from mocap_ray.priors import MODELS, Coordinates, build, fit_coordinates, tails
+from mocap_ray.priors.broad import broad_log_density
 from tests.priors.made import ALL, IDS, poses, prior
 from tests.priors.test_flows import ball, one_joint
 from tests.priors.test_priors import seeded_log_prob
@@ -80,11 +81,23 @@ def test_each_joint_of_a_factorised_prior_is_a_mixture() -> None:
     uniform = tails.log_haar(some) - math.log(8 * math.pi**2)
     volume = model.coordinates.measures(x).log_volume
     student = scipy.stats.multivariate_t(np.zeros(3), np.eye(3), df=3).logpdf(x.reshape(6, 55, 3).numpy())
-    broad = 0.9 * (torch.from_numpy(student) + volume).exp() + 0.1 * uniform.exp()
+    broad = 0.99 * (torch.from_numpy(student) + volume).exp() + 0.01 * uniform.exp()
     joints = model.joint_log_densities(x) + volume
     expected = torch.log(0.8 * joints.exp() + 0.2 * broad).sum(-1)
     assert torch.allclose(model.log_prob(some), expected, atol=1e-9)
     assert torch.allclose(model.log_density(x), model.joint_log_densities(x).sum(-1), atol=1e-9)
+
+
+def test_other_priors_are_mixed_as_a_whole_and_trained_without_the_broad_density() -> None:
+    model = prior("global_flow", {"hidden": 8, "broad_weight": 0.2})
+    some = poses(6, seed=1)
+    x, _, _ = model.coordinates.encode(some)
+    measures = model.coordinates.measures(x)
+    bare = model.log_density(x) + measures.log_volume.sum(-1)
+    broad = broad_log_density(model.coordinates, x, measures).sum(-1)
+    assert torch.allclose(model.log_prob(some), torch.log(0.8 * bare.exp() + 0.2 * broad.exp()), atol=1e-9)
+    model.eval()
+    assert torch.allclose(model.loss(some)[0], -bare.mean() / model.coordinates.active, atol=1e-9)
 
 
 @pytest.mark.parametrize(

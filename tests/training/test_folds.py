@@ -330,6 +330,12 @@ def test_patience_is_that_of_the_mean_and_equal_for_all_folds(made: Path, tmp_pa
     assert len(read_metrics(place(tmp_path))) == 3
 
 
+def test_folds_that_are_solved_have_one_epoch(made: Path, tmp_path: Path) -> None:
+    log = Log()
+    train_locally(folded(made, tmp_path, training={"closed_form": "auto", "max_epochs": 9}), log)
+    assert [(report.epoch, report.epochs, report.eta_s) for report in log.reports] == [(1, 1, 0)]
+
+
 def test_a_folder_with_folds_is_not_mixed_with_another_training(made: Path, tmp_path: Path) -> None:
     setup = folded(made, tmp_path)
     train_locally(setup)

@@ -9,6 +9,8 @@ import shutil
 import numpy as np
 
 import mocap_ray
+from mocap_ray.dataset.stick_gen import nothing_to_export
+from mocap_ray.dataset.stick_plan import Plan, StickOptions
 from tests.wording.scenes import House, scene
 
 
@@ -180,6 +182,65 @@ def export_with_statistics_of_another_kind(house: House) -> str:
     for name in ("Mean", "Std"):
         np.save(folder / f"{name}.npy", np.ones(251, np.float32))
     return house.typed("export", "humanml3d", house.data_set, house.root / "HumanML3D", "--mean-std", folder)
+
+
+def _sticks(house: House, file: str, *words: object) -> str:
+    return house.typed("export", "stick-gen", house.data_set, house.root / file, *words)
+
+
+@scene
+def export_of_stick_figures(house: House) -> str:
+    return _sticks(house, "sticks/all.pt", "--preview", house.root / "sticks" / "all.svg")
+
+
+@scene
+def export_of_some_stick_figures(house: House) -> str:
+    most = ("--max-samples", 8, "--least", 3, "--without-action", "drop")
+    return _sticks(house, "sticks/some.pt", *most)
+
+
+@scene
+def export_of_stick_figures_to_a_file_that_exists(house: House) -> str:
+    house.written("sticks/there.pt", "precious")
+    return _sticks(house, "sticks/there.pt")
+
+
+@scene
+def export_of_stick_figures_to_a_folder(house: House) -> str:
+    return _sticks(house, "sticks")
+
+
+@scene
+def export_of_stick_figures_to_a_bucket(house: House) -> str:
+    return house.typed("export", "stick-gen", house.data_set, "s3://bucket/sticks.pt")
+
+
+@scene
+def export_of_stick_figures_with_a_preview_of_another_kind(house: House) -> str:
+    return _sticks(house, "sticks/gif.pt", "--preview", house.root / "sticks" / "a.gif")
+
+
+@scene
+def export_of_stick_figures_of_clips_that_are_too_short(house: House) -> str:
+    return _sticks(house, "sticks/long.pt", "--rest", "drop")
+
+
+@scene
+def export_of_stick_figures_of_clips_shorter_than_the_least(house: House) -> str:
+    return _sticks(house, "sticks/least.pt", "--least", 9)
+
+
+@scene
+def export_of_stick_figures_without_a_known_action(house: House) -> str:
+    plan = Plan(windows=(), rests=0, rest_seconds=0.0, unknown=1200, others=0)
+    return nothing_to_export(mocap_ray.open(house.data_set), StickOptions(), plan).replace(
+        str(house.root), ""
+    )
+
+
+@scene
+def export_of_stick_figures_of_another_split(house: House) -> str:
+    return _sticks(house, "sticks/split.pt", "--split", "dev")
 
 
 @scene

@@ -88,7 +88,7 @@ class PoseSet(ShardedSet):
 
     @cached_property
     def index(self) -> pa.Table:
-        """One row per pose, in reading order: all columns but the poses and betas, with dataset and split."""
+        """One row per pose, in reading order, with dataset and split, and all columns but the poses and betas."""
         names = [name for name in SCHEMA.names if name not in (COLUMN, "betas")]
         parts = []
         for number, shard in enumerate(self.shards):

@@ -46,9 +46,10 @@ def serve(port: int | None, *, title: str) -> LocalServer:
     rich.get_console().quiet = True
     with _own_pages_only():
         server = LocalServer(host=HOST, port=chosen, label=title, verbose=False)
-    if server.get_port() != chosen:  # taken within the last milliseconds
+    # Taken within the last milliseconds, as when two viewers start at once: viser took the next free one.
+    if port is not None and server.get_port() != port:
         server.stop()
-        raise UserError(_taken(chosen))
+        raise UserError(_taken(port))
     server.gui.configure_theme(show_logo=False, show_share_button=False)
     server.gui.main_panel.dock_right()
     return server

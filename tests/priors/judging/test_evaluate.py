@@ -48,7 +48,7 @@ class FullGaussian(Prior):
     """A Gaussian with all covariances: knows what a diagonal one does not."""
 
     def __init__(self, poses: Tensor) -> None:
-        config = PriorConfig(kind="full")
+        config = PriorConfig(kind="full", tails="gaussian")
         super().__init__(config, priors.fit_coordinates(config, poses, joints="body"))
         x = self.coordinates.encode(poses)[0]
         covariance = torch.cov(x.T) + 1e-4 * torch.eye(x.shape[1])

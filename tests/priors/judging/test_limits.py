@@ -128,11 +128,11 @@ def test_the_page_draws_each_joint_with_the_ranges_of_the_file() -> None:
     found = limits_of(gaussian(train), train, samples=300)
     html = limits_page(found, name="a<b>")
     assert html.count('class="disc"') == 21
-    assert html.count('class="region"') == html.count('class="belief"') == 21
+    assert html.count('class="region"') == html.count('class="prior"') == 21
     assert "a<b>" not in html
     low, high = found.data["left_knee"].twist
     assert f"{low:.0f} to {high:.0f}°" in html
     # Every corner lies on the disc, which is 70 in the picture.
-    for corners in re.findall(r'class="(?:region|belief)" points="([^"]*)"', html):
+    for corners in re.findall(r'class="(?:region|prior)" points="([^"]*)"', html):
         places = np.array([[float(v) for v in p.split(",")] for p in corners.split()])
         assert np.linalg.norm(places, axis=1).max() < 70.2

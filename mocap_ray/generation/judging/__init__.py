@@ -1,0 +1,1 @@
+"""How good a model of motion is: figures of reconstructions for each domain, compared with the originals."""
