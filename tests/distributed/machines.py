@@ -46,7 +46,7 @@ printf '127.0.0.1 localhost\\n' > /run/hosts
 for other in $5; do echo "${{other#*=}} ${{other%=*}}" >> /run/hosts; done
 mount --bind /run/hosts /etc/hosts
 touch "/mnt/$3"
-while :; do sleep 1; done  # the shell is the first process of the machine, and buries the dead
+while :; do sleep 1 || :; done  # the shell is the first process of the machine, and buries the dead
 """
 
 

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from mocap_ray.demo.archive import write_demo
 from tests.distributed.machines import machines, require
-from tests.distributed.nodes import FAKETIME, MEMORY, Nodes, clock
-from tests.distributed.work import EPOCHS, Work
+from tests.distributed.nodes import ENVIRONMENT, FAKETIME, MEMORY, PORT, Nodes, clock
+from tests.distributed.work import EPOCHS, HERE, Work
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.cluster, pytest.mark.timeout(1200)]
 CUT_S = 30
@@ -25,14 +27,14 @@ CUT_S = 30
 
 @pytest.fixture(scope="module")
 def work(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Work]:
-    """A cluster of two workers, and the inputs; the disk /mnt/small holds 20 MB."""
+    """A cluster of two workers, and the inputs; the disk /mnt/small holds 20 MB. The machine `c` is idle."""
     require("mount")
     folder = tmp_path_factory.mktemp("survival")
     small = folder / "shared" / "small"
     small.mkdir(parents=True)
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=20m", "tmpfs", str(small)], check=True)
     try:
-        with machines(folder, ["head", "a", "b"]) as made:
+        with machines(folder, ["head", "a", "b", "c"]) as made:
             nodes = Nodes(made)
             nodes.start("a", "b")
             yield Work(nodes)
@@ -125,22 +127,27 @@ def test_a_disk_that_fills_up_stops_the_run_and_the_same_command_goes_on(work: W
     work.check_rows("small/set")
 
 
-def test_a_node_ten_times_slower(work: Work) -> None:
-    nodes = work.nodes
-    start = time.monotonic()
-    work.extract("even").end()
-    even = time.monotonic() - start
-    nodes.lose("b")
-    nodes.wait_for(2)
-    nodes.join("b", TRAP_SLEEP_S=str(10 * nodes.sleep_s))
-    nodes.wait_for(3)
-    start = time.monotonic()
-    work.extract("slow").end()
-    print(f"two equal nodes: {even:.0f} s, one ten times slower: {time.monotonic() - start:.0f} s")
-    work.check_rows("slow")
-    nodes.lose("b")
-    nodes.wait_for(2)
-    nodes.join("b")
+def test_one_of_three_nodes_ten_times_slower(work: Work) -> None:
+    """Prints both times; how their ratio comes about is in docs/clusters.md."""
+    nodes, seconds = work.nodes, []
+    write_demo(work.shared / "many", recordings=60)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(HERE)
+        work.run("many-plain", "many").plain()
+    for name, slow in (("even", 0.5), ("slow", 5.0)):
+        for worker, sleep_s in (("a", 0.5), ("b", 0.5), ("c", slow)):
+            nodes.lose(worker)
+            nodes.join(worker, TRAP_SLEEP_S=str(sleep_s))
+        nodes.wait_for(4)
+        start = time.monotonic()
+        said = work.extract(name, "ray.workers=3", archive="many").end()
+        seconds.append((time.monotonic() - start, said.rpartition("is complete")[0][-300:]))
+        work.check_rows(name, "many-plain")
+    print(seconds)
+    nodes.lose("c")
+    for worker in ("a", "b"):
+        nodes.lose(worker)
+        nodes.join(worker)
 
 
 @pytest.mark.parametrize("shift", ["+2h", "-2h"])
@@ -161,3 +168,23 @@ def test_a_node_whose_clock_is_wrong(work: Work, shift: str) -> None:
     nodes.lose("b")
     nodes.wait_for(2)
     nodes.join("b")
+
+
+QUEUES = """
+import ray
+from mocap_ray.distributed.events import EventQueue
+ray.init("{}", log_to_driver=False)
+queues = [EventQueue() for _ in range(8)]
+for queue in queues:
+    queue.put("here", 1, wait=True)
+from ray.util.state import list_actors
+here = ray.get_runtime_context().get_node_id()
+print("elsewhere", sum(a.node_id != here for a in list_actors(filters=[("state", "=", "ALIVE")])))
+"""
+
+
+def test_events_go_through_the_node_of_the_driver(work: Work) -> None:
+    """The loss of any other node must not end a run, and Ray would place an actor without CPUs on any."""
+    head = work.nodes.head
+    said = head.run(sys.executable, "-c", QUEUES.format(f"{head.ip}:{PORT}"), **ENVIRONMENT).stdout
+    assert "elsewhere 0" in said

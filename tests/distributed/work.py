@@ -42,26 +42,27 @@ class Work:
 
     # The extraction
 
-    def extract(self, name: str, *more: str, archive: str = "archive") -> Drive:
-        """Start the extraction."""
+    def extract(self, name: str, *more: str, archive: str = "archive", on: str = "head") -> Drive:
+        """Start the extraction, with its driver on a machine."""
         return self.nodes.drive(
             "extract", "amass", "--override", "source.archive=trap_archive:ARCHIVE", f"source.root=/mnt/{archive}",
             "body.root=/mnt/bodies", f"output.root=/mnt/{name}", "output.shard_mb=0.5", "ray.max_workers=2", *more,
+            on=on,
         )  # fmt: skip
 
     def shards(self, name: str) -> int:
         """Shards that were written so far."""
         return len(list((self.shared / name).glob("clips/**/*.parquet")))
 
-    def check_rows(self, name: str) -> None:
+    def check_rows(self, name: str, plain: str = "plain") -> None:
         """The data set equals the one that one process made, file by file: no row lost, none doubled."""
-        made, expected = self.run(name).files(), self.plain.files()
+        made, expected = self.run(name).files(), self.run(plain).files()
         differ = {file for file in made.keys() | expected.keys() if made.get(file) != expected.get(file)}
         # Where the archive and the bodies are is in the recipe; here they have two names.
         assert not {file for file in differ if file.endswith(".parquet")}, differ
         sizes = [
             {shard["path"]: (shard["rows"], shard["sha256"]) for shard in run.manifest()["shards"]}
-            for run in (self.run(name), self.plain)
+            for run in (self.run(name), self.run(plain))
         ]
         assert sizes[0] == sizes[1]
 
@@ -79,9 +80,9 @@ class Work:
         (self.shared / f"{name}.yaml").write_text(yaml.safe_dump(config))
         return f"/mnt/{name}.yaml"
 
-    def train(self, name: str, *flags: str) -> Drive:
+    def train(self, name: str, *flags: str, on: str = "head") -> Drive:
         """Start the training by two workers, which are on two nodes."""
-        return self.nodes.drive("train", self.base(name), *flags, "--override")
+        return self.nodes.drive("train", self.base(name), *flags, "--override", on=on)
 
     def epochs(self, name: str) -> int:
         """Epochs that the training has finished."""
