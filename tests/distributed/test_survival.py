@@ -75,9 +75,11 @@ def test_a_training_that_loses_a_node_continues_from_its_checkpoint(work: Work) 
 
 def test_a_search_that_loses_a_node_repeats_no_finished_trial(work: Work) -> None:
     drive = work.search("searched")
-    drive.until(lambda: len(work.finished("searched")) >= 1)
+    # One has finished, and each node is in the middle of another.
+    drive.until(lambda: len(work.finished("searched")) >= 1 and work.begun("searched") == 2)
     before = work.finished("searched")
     work.nodes.lose("b")
+    assert work.begun("searched") == 2, "lost too late to show anything"
     work.nodes.join("b")
     drive.end()
     work.check_trials("searched", before)

@@ -17,7 +17,7 @@ from tests.distributed.nodes import Drive, Nodes
 from tests.distributed.training import losses, rows
 
 HERE = str(Path(__file__).parent)
-TRIALS, TRIAL_EPOCHS = 4, 5
+TRIALS, TRIAL_EPOCHS = 4, 16
 EPOCHS = 30
 
 
@@ -115,6 +115,11 @@ class Work:
         """Trials with a summary, and when it was written."""
         found = (self.shared / name).glob("trials/*/summary.json")
         return {path.parent.name: path.stat().st_mtime_ns for path in found}
+
+    def begun(self, name: str) -> int:
+        """Trials that have finished an epoch, but not the last."""
+        epochs = [len(rows(folder)) for folder in (self.shared / name).glob("trials/*")]
+        return sum(0 < count < TRIAL_EPOCHS for count in epochs)
 
     def check_trials(self, name: str, before: dict[str, int]) -> None:
         """Every trial finished with each epoch once; those that were finished before were not touched again."""
