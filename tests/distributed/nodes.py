@@ -20,6 +20,11 @@ RAY = (sys.executable, "-m", "ray.scripts.scripts")
 PORT = 6379
 ENVIRONMENT = {
     "RAY_AUTH_MODE": "token",
+    # As the files in cluster/ set them.
+    "RAY_health_check_failure_threshold": "10",
+    "RAY_grpc_client_keepalive_timeout_ms": "60000",
+    # A busy machine shall not starve the workers.
+    "RAY_worker_niceness": "0",
     "PYTHONPATH": f"{ROOT}:{ROOT}/tests/distributed",
     "OMP_NUM_THREADS": "1",
 }
