@@ -24,7 +24,7 @@ from mocap_ray.distributed.callbacks import TrainCallback
 from mocap_ray.distributed.cluster import connected
 from mocap_ray.distributed.events import EventQueue
 from mocap_ray.distributed.resources import Share, capacity, share
-from mocap_ray.distributed.waiting import wait_for
+from mocap_ray.distributed.waiting import Shortage, wait_for
 from mocap_ray.distributed.worker import work
 from mocap_ray.lock import lock
 from mocap_ray.runs.job import require_lasting
@@ -144,7 +144,7 @@ def team_run(
     thread = threading.Thread(target=fit, name="ray-train", daemon=True)
     thread.start()
     summary: dict[str, Any] | None = None
-    report = ""
+    report, shortage = "", Shortage(part.bundles, callback.on_note, of="this training")
     try:
         while True:
             ended = not thread.is_alive()
@@ -159,6 +159,7 @@ def team_run(
                     getattr(callback, name)(value)
             if ended:
                 break
+            shortage.look()
             time.sleep(POLL_S)
     finally:
         clean(out)

@@ -9,7 +9,7 @@ import ray
 from ray.util.placement_group import placement_group, remove_placement_group
 
 from mocap_ray.distributed.cluster import NoCluster
-from mocap_ray.distributed.resources import Capacity, amount
+from mocap_ray.distributed.resources import Capacity, amount, capacity
 from mocap_ray.wording import duration
 
 Note = Callable[[str], None]
@@ -45,6 +45,31 @@ def wait_for(bundles: Sequence[Mapping[str, float]], note: Note, *, at_most_s: f
                 note(waiting(need, _there(), waited, of=of))
     finally:
         remove_placement_group(group)
+
+
+class Shortage:
+    """Says that the cluster has become too small for a run that waits for lost nodes without a word of its own."""
+
+    def __init__(self, bundles: Sequence[Mapping[str, float]], note: Note, *, of: str) -> None:
+        """Take the CPUs and GPUs of each worker, what is called, and what the workers are for."""
+        self.need, self.note, self.of = _sum(bundles), note, of
+        self.looked = time.monotonic()
+
+    def look(self) -> None:
+        """Compare what the cluster has with what the run needs, every `EVERY_S` seconds."""
+        if time.monotonic() - self.looked < EVERY_S:
+            return
+        self.looked, has = time.monotonic(), capacity()
+        if has.cpus < self.need.cpus or has.gpus < self.need.gpus:
+            self.note(shrunk(self.need, has, of=self.of))
+
+
+def shrunk(need: Capacity, has: Capacity, *, of: str) -> str:
+    """What is said while a run waits for nodes that were lost."""
+    return (
+        f"{of.capitalize()} needs {_text(need)}, but the cluster has only {_text(has)} now: a node may be lost. It goes "
+        "on from its last checkpoint as soon as the cluster has room."
+    )
 
 
 def waiting(need: Capacity, free: Capacity, waited_s: float, *, of: str) -> str:

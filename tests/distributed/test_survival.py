@@ -67,6 +67,7 @@ def test_a_training_that_loses_a_node_continues_from_its_checkpoint(work: Work) 
     drive.until(lambda: work.epochs("trained") >= 3)
     work.nodes.lose("b")
     seen = work.epochs("trained")
+    drive.until(lambda: "a node may be lost" in drive.said)
     work.nodes.join("b")  # as an autoscaler replaces it
     drive.end()
     assert seen < EPOCHS, "lost too late to show anything"

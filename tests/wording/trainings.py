@@ -11,7 +11,7 @@ import numpy as np
 
 import mocap_ray
 from mocap_ray.distributed.resources import Capacity, share
-from mocap_ray.distributed.waiting import given_up, waiting
+from mocap_ray.distributed.waiting import given_up, shrunk, waiting
 from mocap_ray.runs.train import TrainConfig, TrainRay
 from mocap_ray.training import session
 from mocap_ray.training.lockstep import train_locally
@@ -226,6 +226,11 @@ def run_that_waits_for_nodes(house: House) -> object:
 @scene
 def run_that_waited_in_vain(house: House) -> object:
     return given_up(Capacity(2, 1), Capacity(1, 0), 900, of="the first trial")
+
+
+@scene
+def training_whose_node_was_lost(house: House) -> object:
+    return shrunk(Capacity(2, 0), Capacity(1, 0), of="this training")
 
 
 @scene
