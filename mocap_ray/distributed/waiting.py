@@ -67,8 +67,8 @@ class Shortage:
 def shrunk(need: Capacity, has: Capacity, *, of: str) -> str:
     """What is said while a run waits for nodes that were lost."""
     return (
-        f"{of.capitalize()} needs {_text(need)}, but the cluster has only {_text(has)} now: a node may be lost. It goes "
-        "on from its last checkpoint as soon as the cluster has room."
+        f"{of.capitalize()} needs {_text(need)}, but the cluster has only {_text(has)} now: a node may be lost. It "
+        "goes on from its last checkpoint as soon as the cluster has room."
     )
 
 
