@@ -25,6 +25,8 @@ from tests.distributed.nodes import FAKETIME, Drive, Nodes, clock, with_signal
 from tests.distributed.work import Work
 
 WORKERS = ("a", "b")
+PATIENCE_S = 900.0
+"""How long a run may take; Ray needs five minutes for some faults."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,11 @@ class Faults:
     def worker_killed(self) -> str:
         """One process that works for Ray ends, as the kernel ends one when memory is short."""
         name = self.rng.choice(WORKERS)
-        found = [pid for pid in self.nodes.processes(name) if b"ray::" in _command(pid)]
+        # Not Ray's agents, with which the node would end.
+        found = [
+            pid for pid in self.nodes.processes(name)
+            if b"ray::" in _command(pid) and b"Agent" not in _command(pid)
+        ]  # fmt: skip
         if not found:
             return f"no worker on {name}"
         victim = self.rng.choice(sorted(found))
@@ -128,7 +134,7 @@ def one_round(work: Work, rng: random.Random, number: int) -> str:
     drive, resumed, before = kind.start(name), False, {}
     for _ in range(rng.randint(1, 3)):
         first = kind.count(name)
-        drive.until(lambda first=first: kind.count(name) > first, or_ended=True)
+        drive.until(lambda first=first: kind.count(name) > first, at_most=PATIENCE_S, or_ended=True)
         time.sleep(rng.uniform(0, 2))
         if drive.process.poll() is not None:
             break
@@ -142,7 +148,7 @@ def one_round(work: Work, rng: random.Random, number: int) -> str:
             continue
         before = work.finished(name)
         happened.append(rng.choice(faults.all)())
-    said = drive.end()
+    said = drive.end(at_most=PATIENCE_S)
     print(f"  {what}: {'; '.join(happened) or 'ended before anything happened'}", flush=True)
     try:
         kind.check(name, before)
