@@ -130,8 +130,10 @@ def one_round(work: Work, rng: random.Random, number: int) -> str:
     """A run with faults; returns what happened. Raises AssertionError if its result is wrong."""
     what = rng.choice(["extraction", "extraction", "training", "search"])
     kind, name = kinds(work)[what], f"round-{number}"
-    faults, happened = Faults(work.nodes, rng), []
-    drive, resumed, before = kind.start(name), False, {}
+    faults = Faults(work.nodes, rng)
+    happened: list[str] = []
+    before: dict[str, int] = {}
+    drive, resumed = kind.start(name), False
     for _ in range(rng.randint(1, 3)):
         first = kind.count(name)
         drive.until(lambda first=first: kind.count(name) > first, at_most=PATIENCE_S, or_ended=True)

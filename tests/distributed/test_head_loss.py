@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from tests.distributed.machines import machines, require
-from tests.distributed.nodes import Nodes
+from tests.distributed.nodes import Drive, Nodes
 from tests.distributed.work import EPOCHS, Work
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.cluster, pytest.mark.timeout(900)]
@@ -32,10 +32,11 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Work]:
 @pytest.mark.parametrize("what", ["extraction", "training"])
 def test_a_run_outlives_the_head(work: Work, what: str) -> None:
     """Its driver runs on a worker: one on the head is lost with it, and its command resumes."""
-    start, count, least = {
+    runs: dict[str, tuple[Callable[..., Drive], Callable[[str], int], int]] = {
         "extraction": (work.extract, work.shards, 2),
         "training": (work.train, work.epochs, 3),
-    }[what]
+    }
+    start, count, least = runs[what]
     if what == "training":
         work.train("undisturbed").end()
     drive = start(f"lost-{what}", on="a")

@@ -10,14 +10,14 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from mocap_ray.demo.archive import write_demo
 from tests.distributed.machines import machines, require
-from tests.distributed.nodes import ENVIRONMENT, FAKETIME, MEMORY, PORT, Nodes, clock
+from tests.distributed.nodes import ENVIRONMENT, FAKETIME, MEMORY, PORT, Drive, Nodes, clock
 from tests.distributed.work import EPOCHS, HERE, Work
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.cluster, pytest.mark.timeout(1200)]
@@ -87,10 +87,11 @@ def test_a_search_that_loses_a_node_repeats_no_finished_trial(work: Work) -> Non
 
 
 def test_a_network_cut_of_half_a_minute(work: Work) -> None:
-    for name, start, count in (
-        ("cut", work.extract, work.shards),
-        ("cut-training", work.train, work.epochs),
-    ):
+    runs: dict[str, tuple[Callable[..., Drive], Callable[[str], int]]] = {
+        "cut": (work.extract, work.shards),
+        "cut-training": (work.train, work.epochs),
+    }
+    for name, (start, count) in runs.items():
         drive = start(name)
         drive.until(lambda count=count, name=name: count(name) >= 2)
         work.nodes.plug("b", up=False)
