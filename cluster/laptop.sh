@@ -4,8 +4,6 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 bin=${BIN:-$PWD/.venv/bin}
-folder=$(mktemp -d /tmp/mr-cluster.XXXX)
-chmod 700 "$folder"
 
 for port in 6379 8265 9090; do
   if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
@@ -18,6 +16,8 @@ if [ ! -f ~/.ray/auth_token ]; then (umask 077 && "$bin/ray" get-auth-token --ge
 chmod 700 ~/.ray && chmod 600 ~/.ray/auth_token
 export RAY_AUTH_MODE=token RAY_USAGE_STATS_ENABLED=0 PATH=$bin:$PATH
 
+folder=$(mktemp -d /tmp/mr-cluster.XXXX)
+chmod 700 "$folder"
 started=()
 # shellcheck disable=SC2317 # called by the trap
 stop() {

@@ -34,6 +34,8 @@ fi
 private=$SLURM_SUBMIT_DIR/.mocap-ray-$SLURM_JOB_ID
 (umask 077 && mkdir "$private" && od -An -N32 -tx1 /dev/urandom | tr -d ' \n' >"$private/token")
 export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=$private/token RAY_USAGE_STATS_ENABLED=0
+# As in local.yaml: survive short cuts of the network, and notice sooner that a node has lost its power.
+export RAY_health_check_failure_threshold=10 RAY_grpc_client_keepalive_timeout_ms=60000
 unset RAY_ADDRESS
 
 temporary=/tmp/mocap-ray-$SLURM_JOB_ID

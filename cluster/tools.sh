@@ -4,12 +4,14 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 bin=${BIN:-$PWD/.venv/bin}
 
-# openssh and rsync: `ray up`. Prometheus with promtool, Slurm with munge, shellcheck: what their tests try.
-packages=(curl iproute2 munge openssh-client openssh-server openssl prometheus rsync shellcheck slurm-wlm util-linux)
+# openssh and rsync: `ray up`. Prometheus with promtool, Slurm with munge, Redis, faketime, shellcheck: what their tests
+# try.
+packages=(curl faketime iproute2 munge openssh-client openssh-server openssl prometheus redis-server rsync shellcheck
+  slurm-wlm util-linux)
 as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
 if command -v apt-get >/dev/null; then
   # Debian starts the services of a package; here only their programs are wanted.
-  if [ -d /run/systemd/system ]; then as_root systemctl mask --quiet prometheus slurmctld slurmd munge; fi
+  if [ -d /run/systemd/system ]; then as_root systemctl mask --quiet prometheus slurmctld slurmd munge redis-server; fi
   as_root apt-get update -q
   as_root env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "${packages[@]}"
 else

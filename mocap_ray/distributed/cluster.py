@@ -18,13 +18,14 @@ from typing import Any
 
 import ray
 
-from mocap_ray.distributed.resources import capacity
 from mocap_ray.distributed.watch import died, own_raylet, watched
 from mocap_ray.errors import UserError
 from mocap_ray.fetching.login import forget_logins
 from mocap_ray.runs.job import is_job
 from mocap_ray.runs.ray import RayOptions
 
+UNLIMITED = 100_000
+"""Workers of a cluster that has no CPU yet: as many as there are tasks."""
 API = "RAY_API_SERVER_ADDRESS"
 OBJECT_STORE_BYTES = 256 * 2**20
 """Size of the object store of a local Ray instance, which only transfers small rows."""
@@ -85,9 +86,10 @@ def connected(options: RayOptions, *, dashboard: bool = False) -> Iterator[Clust
             "remove ray.address to start a local Ray instance on this machine."
         ) from error
     try:
-        # With the nodes that an autoscaler may add: tasks that wait for a CPU are what makes it add them.
-        cpus = int(capacity().cpus)
-        workers = min(cpus, options.max_workers or cpus) if options.workers == "auto" else options.workers
+        cpus = int(ray.cluster_resources().get("CPU", 0))
+        # Tasks that wait for a CPU make an autoscaler add nodes. A cluster without any CPU is one that grows.
+        wanted = options.max_workers or cpus or UNLIMITED
+        workers = wanted if options.workers == "auto" else options.workers
         yield Cluster(workers=max(1, workers), nodes=len(_alive_nodes()), own=False, whole=workers >= cpus)
     finally:
         ray.shutdown()

@@ -10,6 +10,7 @@ import pickle
 from typing import Any
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 
 class _Buffer:
@@ -35,7 +36,9 @@ class EventQueue:
     """
 
     def __init__(self) -> None:
-        self.buffer = ray.remote(num_cpus=0)(_Buffer).remote()
+        # On the driver's own node: Ray places actors without CPUs on any, and the loss of that one would end the run.
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        self.buffer = ray.remote(num_cpus=0, scheduling_strategy=here)(_Buffer).remote()
 
     def put(self, name: str, value: Any, *, wait: bool = False) -> None:
         """Append an event. With `wait`, return after it is stored, so that it is not lost if this process exits."""

@@ -105,6 +105,7 @@ class Following:
         if kind == "started":
             self.running.add(number)
             self.ended.pop(number, None)
+            self.failed.pop(number, None)  # Tune has restarted it
         elif kind in ENDED:
             if kind == "failed":
                 self.failed[number] = value

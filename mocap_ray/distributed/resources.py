@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import ray
 
 from mocap_ray.errors import UserError
+from mocap_ray.runs.ray import RayOptions
 from mocap_ray.runs.train import TrainRay
 from mocap_ray.wording import counted
 
@@ -33,7 +34,7 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """The resources of a cluster, including the nodes that its autoscaler may add."""
+    """The resources that a cluster has, or may grow to."""
 
     cpus: float
     gpus: float
@@ -48,17 +49,20 @@ def amount(number: float, unit: str) -> str:
     return f"{number:g} {unit if number == 1 else f'{unit}s'}"
 
 
-def capacity() -> Capacity:
-    """The capacity of the cluster that this process is connected to."""
+def capacity(options: RayOptions | None = None) -> Capacity:
+    """The capacity of the cluster that this process is connected to.
+
+    Args:
+        options: with `max_workers`, the cluster may grow to hold so many: Ray 2.60 does not say what its autoscaler
+            may add.
+    """
     now = ray.cluster_resources()
-    # There is no public API for what an autoscaler may add; Ray Train uses this call.
-    later = ray._private.state.state.get_max_resources_from_cluster_config() or {}
-
-    def most(key: str) -> float:
-        # An unlimited autoscaler returns the largest integer.
-        return float(max(now.get(key, 0), later.get(key, 0)))
-
-    return Capacity(most("CPU"), most("GPU"))
+    more = (options.max_workers or 0) if options is not None else 0
+    # `auto` is text: whether the nodes to come have GPUs is unknown.
+    each = (
+        options.gpus_per_worker if options is not None and not isinstance(options.gpus_per_worker, str) else 0
+    )
+    return Capacity(float(max(now.get("CPU", 0), more)), float(max(now.get("GPU", 0), more * each)))
 
 
 def share(options: TrainRay, has: Capacity, *, device: str = "auto", whole: bool = False) -> Share:

@@ -120,7 +120,7 @@ def search(
         values = base_values(config)
         ray_options = RayOptions(address=config.ray.address, gpus_per_worker=1)
         with connected(ray_options, dashboard=True) as cluster:
-            has = capacity()
+            has = capacity(None if cluster.own else config.ray)
             part = share(config.ray, has, device=base.training.device)
             concurrency = _concurrency(config, has, part)
             drawn = None

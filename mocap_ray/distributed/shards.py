@@ -32,8 +32,9 @@ from mocap_ray.shards.reports import ShardReport, bug, report
 from mocap_ray.shards.running import TASK_RETRIES, AnyJob, AnyShard, Engine
 from mocap_ray.wording import counted
 
-NO_PROGRESS_S = 300
-"""Ray Data fails after this many seconds without progress; the longest shard takes seconds."""
+NO_PROGRESS_S = 900
+"""Ray Data fails after this many seconds without progress. The longest shard takes seconds, but Ray 2.60 may take five
+minutes to give up the tasks of a node that lost its power, and meanwhile start no others."""
 
 
 @contextmanager

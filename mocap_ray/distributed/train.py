@@ -25,7 +25,7 @@ from mocap_ray.distributed.cluster import connected
 from mocap_ray.distributed.events import EventQueue
 from mocap_ray.distributed.reach import require_reach
 from mocap_ray.distributed.resources import Share, capacity, share
-from mocap_ray.distributed.waiting import wait_for
+from mocap_ray.distributed.waiting import Shortage, wait_for
 from mocap_ray.distributed.worker import work
 from mocap_ray.lock import lock
 from mocap_ray.runs.job import require_lasting
@@ -79,7 +79,8 @@ def train(
         gpus = 0.0 if config.training.device == "cpu" or config.ray.gpus_per_worker == 0 else 1.0
         options = RayOptions(address=config.ray.address, gpus_per_worker=gpus)
         with connected(options) as cluster:
-            part = share(config.ray, capacity(), device=config.training.device, whole=cluster.own)
+            has = capacity(None if cluster.own else config.ray)
+            part = share(config.ray, has, device=config.training.device, whole=cluster.own)
             callback.on_cluster(cluster, part)
             if not cluster.own:
                 wait_for(part.bundles, callback.on_note, at_most_s=config.ray.wait_s, of="this training")
@@ -146,7 +147,7 @@ def team_run(
     thread = threading.Thread(target=fit, name="ray-train", daemon=True)
     thread.start()
     summary: dict[str, Any] | None = None
-    report = ""
+    report, shortage = "", Shortage(part.bundles, callback.on_note, of="this training")
     try:
         while True:
             ended = not thread.is_alive()
@@ -161,6 +162,7 @@ def team_run(
                     getattr(callback, name)(value)
             if ended:
                 break
+            shortage.look()
             time.sleep(POLL_S)
     finally:
         clean(out)

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import yaml
+from ray.exceptions import RayError
 
 from mocap_ray.distributed import population
 from mocap_ray.distributed.events import EventQueue
@@ -31,6 +32,10 @@ from mocap_ray.storage import Place, place
 from mocap_ray.training.callbacks import EpochReport, Progress, TrainStart
 from mocap_ray.training.exploit import epochs_of, exploit
 from mocap_ray.training.prepare import discard, prepare
+
+FAILED = ".failed"
+"""Folder in the output of a running search: a file for each trial that failed, with the reason. Tune restarts a failed
+trial, because its node may have been lost; these are not trained again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,11 +85,17 @@ class TrialSetup:
 def run_trial(drawn: dict[str, Any], task: TrialSetup) -> None:
     """Run a trial in a process of Tune: a training that reports its validations."""
     number = population.own_number()
+    root = place(task.root)
+    if root.exists(FAILED, name(number)):
+        raise TrainingFailed(root.read(FAILED, name(number)).decode())
     try:
         _train_trial(number, drawn, task)
     except Exception as error:
         # Reported here with its own message, because Tune only writes a traceback to a file.
-        task.events.put("failed", (number, _error_message(error)), wait=True)
+        message = _error_message(error)
+        if not isinstance(error, Locked | OSError | RayError):
+            root.write_atomic(message.encode(), FAILED, name(number))
+        task.events.put("failed", (number, message), wait=True)
         raise
     task.events.put("finished", (number, {}), wait=True)
 

@@ -15,10 +15,10 @@ from mocap_ray.distributed.halving import Halving
 from mocap_ray.distributed.population import Population, folder_name, number_in
 from mocap_ray.distributed.proposals import Proposals
 from mocap_ray.distributed.train import TRIAL_CPU
-from mocap_ray.distributed.trial import TrialSetup, run_trial
+from mocap_ray.distributed.trial import FAILED, TrialSetup, run_trial
 from mocap_ray.runs.search import SearchConfig
 from mocap_ray.runs.train import TrainConfig
-from mocap_ray.storage import place
+from mocap_ray.storage import Place, place
 
 TUNE = "tune"
 """Folder of Tune's state in the output; a killed search is resumed from its journal."""
@@ -77,14 +77,26 @@ def run_trials(
                 name=TUNE,
                 storage_path=out.path,
                 storage_filesystem=out.fs,
+                # A trial whose process was lost with its node starts again, and resumes from its own checkpoint.
+                failure_config=tune.FailureConfig(max_failures=config.ray.max_failures),
                 verbose=0,
             ),
         )
     with warnings.catch_warnings():
         # Trials cannot reuse processes, because each runs its own Ray Train.
         warnings.filterwarnings("ignore", message="Consider boosting PBT")
-        results = tuner.fit()
+        _forget_failures(out)
+        try:
+            results = tuner.fit()
+        finally:
+            _forget_failures(out)
     return {number_in(r.path): _reason(r.error) for r in results if r.error is not None}
+
+
+def _forget_failures(out: Place) -> None:
+    """Let the trials that failed be tried once more by the next run."""
+    if out.exists(FAILED):
+        out.fs.delete_dir(out.join(FAILED))
 
 
 def _scheduler(config: SearchConfig, base: TrainConfig, root: str) -> TrialScheduler:

@@ -30,10 +30,9 @@ def wait_for(bundles: Sequence[Mapping[str, float]], note: Note, *, at_most_s: f
         of: what the workers are for, such as "the extraction".
 
     Raises:
-        NoCluster: the cluster can never provide it, or did not within `at_most_s`.
+        NoCluster: the cluster did not provide it within `at_most_s`.
     """
     need = _sum(bundles)
-    check_ever(need, capacity(), of=of)
     since, said = time.monotonic(), 0.0
     group = placement_group([dict(bundle) for bundle in bundles], strategy="PACK")
     try:
@@ -48,19 +47,29 @@ def wait_for(bundles: Sequence[Mapping[str, float]], note: Note, *, at_most_s: f
         remove_placement_group(group)
 
 
-def check_ever(need: Capacity, most: Capacity, *, of: str) -> None:
-    """Raise NoCluster if a cluster can never provide what is needed.
+class Shortage:
+    """Says that the cluster has become too small for a run that waits for lost nodes without a word of its own."""
 
-    Args:
-        need: by all workers together.
-        most: with every node that an autoscaler may add.
-        of: what the workers are for.
-    """
-    if need.cpus > most.cpus or need.gpus > most.gpus:
-        raise NoCluster(
-            f"{of.capitalize()} needs {_text(need)}. This cluster can have at most {_text(most)}, with every node "
-            "that its autoscaler may add. Lower ray.workers, or raise max_workers in the file of the cluster."
-        )
+    def __init__(self, bundles: Sequence[Mapping[str, float]], note: Note, *, of: str) -> None:
+        """Take the CPUs and GPUs of each worker, what is called, and what the workers are for."""
+        self.need, self.note, self.of = _sum(bundles), note, of
+        self.looked = time.monotonic()
+
+    def look(self) -> None:
+        """Compare what the cluster has with what the run needs, every `EVERY_S` seconds."""
+        if time.monotonic() - self.looked < EVERY_S:
+            return
+        self.looked, has = time.monotonic(), capacity()
+        if has.cpus < self.need.cpus or has.gpus < self.need.gpus:
+            self.note(shrunk(self.need, has, of=self.of))
+
+
+def shrunk(need: Capacity, has: Capacity, *, of: str) -> str:
+    """What is said while a run waits for nodes that were lost."""
+    return (
+        f"{of.capitalize()} needs {_text(need)}, but the cluster has only {_text(has)} now: a node may be lost. It "
+        "goes on from its last checkpoint as soon as the cluster has room."
+    )
 
 
 def waiting(need: Capacity, free: Capacity, waited_s: float, *, of: str) -> str:

@@ -16,9 +16,10 @@ class RayOptions(Section):
     """None: the cluster of the job under `ray job submit`, otherwise a new local Ray instance. `auto`, `host:port` or
     `ray://host:port`: connect to a running cluster."""
     workers: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
-    """Number of processes; `auto`: one per CPU, on a cluster that grows one per CPU that it may have."""
+    """Number of processes; `auto`: one per CPU, or `max_workers`; on a cluster without any CPU yet, one per task."""
     max_workers: Annotated[int, Field(ge=1)] | None = None
-    """The most processes that `auto` asks for."""
+    """The most processes that `auto` asks for. Set it on a cluster that grows: `auto` then asks for so many, although
+    fewer CPUs are there when the run starts."""
     wait_s: Annotated[float, Field(ge=0)] = 900.0
     """Seconds to wait for nodes that a cluster's autoscaler adds."""
     gpus_per_worker: Annotated[float, Field(ge=0)] = 0.0

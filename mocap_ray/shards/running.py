@@ -23,7 +23,10 @@ AnyShard = Shard[Any]
 AnyJob = Job[Any, Any, Any]
 
 SHARDS_PER_TASK = 4
-"""The maximum; fewer if there would be fewer than eight tasks per worker."""
+"""The maximum; fewer if there would be fewer than `TASKS_PER_WORKER`."""
+TASKS_PER_WORKER = 20
+"""A run ends with the last task of its slowest node. If one of three nodes is ten times slower, the two others make the
+rest of 60 tasks in the time of 29, and wait for at most ten more: less than twice the 20 of three equal nodes."""
 TASK_RETRIES = 2
 """How often an engine retries a shard whose worker died, before its inputs are read one by one."""
 
@@ -201,7 +204,7 @@ def run(
 def _work(build: AnyBuild, engine: Engine, tally: _Tally, callback: RunCallback, *, strict: bool) -> None:
     """Make every missing shard; the inputs of a shard whose workers keep dying are read one by one."""
     job, todo = build.job(strict=strict), build.todo
-    per_task = max(1, min(SHARDS_PER_TASK, len(todo) // (8 * engine.workers)))
+    per_task = max(1, min(SHARDS_PER_TASK, len(todo) // (TASKS_PER_WORKER * engine.workers)))
     for count in sorted({per_task, 1}, reverse=True):
         # A worker that dies loses all shards of its task; only these are retried, one per task.
         _make(_missing(todo, tally), job, engine, tally, callback, per_task=count)

@@ -23,9 +23,6 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 NETWORK = "10.77.0"
 STARTED = "started"
-
-# Own /tmp, home and shared memory; $1: the folder of the machine, $2: the folder that all machines share, $4: its name,
-# $5: all names and addresses.
 HOME = "/srv"
 """The home folder inside: not /root, where the interpreter itself may be."""
 
@@ -37,7 +34,7 @@ mount --make-rprivate /
 mkdir -p "$1/.ssh"
 sed 's,^\\(root:.*\\):/root:,\\1:{HOME}:,' /etc/passwd > "$1/.passwd"
 mount --bind "$1/.passwd" /etc/passwd
-mount --bind "$2" /mnt
+mount --rbind "$2" /mnt
 mount --bind "$1" {HOME}
 mount -t tmpfs tmpfs /tmp
 mount -t tmpfs tmpfs /dev/shm
@@ -49,7 +46,7 @@ printf '127.0.0.1 localhost\\n' > /run/hosts
 for other in $5; do echo "${{other#*=}} ${{other%=*}}" >> /run/hosts; done
 mount --bind /run/hosts /etc/hosts
 touch "/mnt/$3"
-while :; do sleep 1; done  # the shell is the first process of the machine, and buries the dead
+while :; do sleep 1 || :; done  # the shell is the first process of the machine, and buries the dead
 """
 
 
@@ -120,7 +117,7 @@ def machines(folder: Path, names: Sequence[str]) -> Iterator[dict[str, Machine]]
         names: of the machines besides the laptop.
     """
     made: dict[str, Machine] = {}
-    (folder / "shared").mkdir(parents=True)
+    (folder / "shared").mkdir(parents=True, exist_ok=True)
     try:
         addresses = {name: f"{NETWORK}.{n}" for n, name in enumerate(("laptop", *names), start=1)}
         for name in addresses:

@@ -77,6 +77,14 @@ def test_the_page_is_written_after_each_trial_that_ends(tmp_path: Path) -> None:
     assert following.failed == {3: "the loss is nan"}
 
 
+def test_a_trial_that_is_restarted_has_not_failed(tmp_path: Path) -> None:
+    sent = _Sent()
+    with Following(_Seen(), sent.take, out=place(tmp_path), count=1, setup=SETUP) as following:
+        for event in (("failed", (0, "its node was lost")), ("started", (0, {})), ("finished", (0, {}))):
+            sent.put(event)
+    assert not following.failed
+
+
 def test_a_resumed_search_counts_the_trials_that_had_ended(tmp_path: Path) -> None:
     out, seen = place(tmp_path), _Seen()
     _trial(out, 0, 0.5, 0.4).write_atomic(b"{}", "summary.json")

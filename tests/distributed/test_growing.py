@@ -25,6 +25,16 @@ CONFIG = {
     "max_workers": 3,
     "idle_timeout_minutes": 0.1,
     "upscaling_speed": 10.0,
+    "auth": {},
+    "docker": {},
+    "file_mounts": {},
+    "cluster_synced_files": [],
+    "initialization_commands": [],
+    "setup_commands": [],
+    "head_setup_commands": [],
+    "worker_setup_commands": [],
+    "head_start_ray_commands": [],
+    "worker_start_ray_commands": [],
     # By its class, because Ray's wheel lacks the example file from which the type `fake_multinode` takes its defaults.
     "provider": {
         "type": "external",
@@ -42,7 +52,8 @@ CONFIG = {
     },
 }  # fmt: skip
 ENVIRONMENT = {
-    "RAY_AUTH_MODE": "token", "RAY_FAKE_CLUSTER": "1", "AUTOSCALER_UPDATE_INTERVAL_S": "1", "PYTHONPATH": str(ROOT),
+    "RAY_AUTH_MODE": "token", "RAY_enable_autoscaler_v2": "1",
+    "RAY_FAKE_CLUSTER": "1", "AUTOSCALER_UPDATE_INTERVAL_S": "1", "PYTHONPATH": str(ROOT),
 }  # fmt: skip
 
 
@@ -115,11 +126,25 @@ def test_an_extraction_makes_the_cluster_grow_and_it_shrinks_again(
 def test_what_the_cluster_can_never_have_is_refused_and_what_does_not_come_is_given_up(head: Machine) -> None:
     shared = head.home.parent / "shared"
     train = ("train", "gaussian_prior", "--override", "data.root=/mnt/out", f"ray.address={head.ip}:{PORT}")
-    never = head.run(*COMMAND, *train, "output.root=/mnt/never", "ray.workers=4", check=False, **ENVIRONMENT)
+    never = head.run(
+        *COMMAND,
+        *train,
+        "output.root=/mnt/never",
+        "ray.workers=4",
+        "ray.max_workers=3",
+        check=False,
+        **ENVIRONMENT,
+    )
     assert never.returncode == 2, never.stdout + never.stderr
     assert "at most 3 workers" in " ".join((never.stdout + never.stderr).split())
     done = head.run(
-        *COMMAND, *train, "output.root=/mnt/grown", "ray.workers=2", "training.max_epochs=1", **ENVIRONMENT
+        *COMMAND,
+        *train,
+        "output.root=/mnt/grown",
+        "ray.workers=2",
+        "ray.max_workers=3",
+        "training.max_epochs=1",
+        **ENVIRONMENT,
     )
     said = " ".join((done.stdout + done.stderr).split())
     assert "Waiting for the cluster: this training needs 2 CPUs" in said
@@ -129,6 +154,7 @@ def test_what_the_cluster_can_never_have_is_refused_and_what_does_not_come_is_gi
         *train,
         "output.root=/mnt/late",
         "ray.workers=3",
+        "ray.max_workers=3",
         "ray.wait_s=0.5",
         check=False,
         **ENVIRONMENT,

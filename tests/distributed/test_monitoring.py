@@ -95,7 +95,7 @@ def test_every_panel_has_data_and_the_counts_are_those_of_the_run(head: Machine,
         time.sleep(1)
         look()
     trained = {labels["run"] for labels, _ in ask(head, "last_over_time(ray_mocap_ray_loss[10m])")}
-    assert trained >= {"prior", "search/0000"}
+    assert trained >= {"prior", "search/000"}
     manifest = json.loads((shared / "out" / "manifest.json").read_text())
     assert sum(rejected.values()) <= manifest["totals"]["rejected"]
     assert counted["out"] <= 301

@@ -34,8 +34,8 @@ SelectTypeParameters=CR_Core
 MpiDefault=none
 ReturnToService=2
 KillWait=30
-NodeName=first NodeAddr=10.77.0.2 CPUs=2 CoresPerSocket=2 State=UNKNOWN
-NodeName=second NodeAddr=10.77.0.3 CPUs=2 CoresPerSocket=2 State=UNKNOWN
+NodeName=first NodeAddr=10.77.0.2 CPUs=2 CoresPerSocket=2 RealMemory=8000 State=UNKNOWN
+NodeName=second NodeAddr=10.77.0.3 CPUs=2 CoresPerSocket=2 RealMemory=8000 State=UNKNOWN
 PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """
 SLURM = {"SLURM_CONF": "/mnt/slurm.conf"}
@@ -78,7 +78,7 @@ def submit(group: dict[str, Machine], *command: str) -> str:
     script = str(ROOT / "cluster" / "slurm.sh")
     settings = {"MOCAP_RAY_BIN": str(Path(sys.executable).parent), "PYTHONPATH": str(ROOT), **SLURM}
     done = group["first"].run(
-        "sbatch", "--parsable", "--chdir=/mnt", "--nodes=2", "--cpus-per-task=1", "--mem=0", "--time=10", script,
+        "sbatch", "--parsable", "--chdir=/mnt", "--nodes=2", "--cpus-per-task=1", "--time=10", script,
         *command, **settings,
     )  # fmt: skip
     return done.stdout.strip()

@@ -1,7 +1,8 @@
 """A custom archive, as `source.archive: trap_archive:ARCHIVE`: AMASS files, and traps on the way.
 
 What a recording does when it is read is in its name: `..._kill...` ends the process that reads it,
-`..._flaky...` fails twice with an I/O error, `..._broken...` always does, and `TRAP_SLEEP_S` slows every read.
+`..._flaky...` fails twice with an I/O error, `..._broken...` always does, `..._hungry...` takes 4 GiB of memory, and
+`TRAP_SLEEP_S` slows every read.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ def read(place: Place, recording: Recording, *, fps: float | None = None) -> Mot
     time.sleep(float(os.environ.get("TRAP_SLEEP_S", "0")))
     if "_kill" in name:
         os.kill(os.getpid(), signal.SIGKILL)
+    if "_hungry" in name:
+        bytearray(b"x") * 2**32
     if "_broken" in name:
         raise OSError(5, "the disk does not answer")
     if "_flaky" in name:

@@ -11,7 +11,7 @@ import numpy as np
 
 import mocap_ray
 from mocap_ray.distributed.resources import Capacity, share
-from mocap_ray.distributed.waiting import check_ever, given_up, waiting
+from mocap_ray.distributed.waiting import given_up, shrunk, waiting
 from mocap_ray.runs.train import TrainConfig, TrainRay
 from mocap_ray.training import session
 from mocap_ray.training.lockstep import train_locally
@@ -219,11 +219,6 @@ def training_with_more_workers_than_the_one_that_fits(house: House) -> object:
 
 
 @scene
-def run_on_a_cluster_that_can_never_be_large_enough(house: House) -> object:
-    return check_ever(Capacity(4, 2), Capacity(64, 1), of="this training")
-
-
-@scene
 def run_that_waits_for_nodes(house: House) -> object:
     return waiting(Capacity(1, 0), Capacity(0, 0), 33, of="this run")
 
@@ -231,6 +226,11 @@ def run_that_waits_for_nodes(house: House) -> object:
 @scene
 def run_that_waited_in_vain(house: House) -> object:
     return given_up(Capacity(2, 1), Capacity(1, 0), 900, of="the first trial")
+
+
+@scene
+def training_whose_node_was_lost(house: House) -> object:
+    return shrunk(Capacity(2, 0), Capacity(1, 0), of="this training")
 
 
 @scene
