@@ -34,6 +34,7 @@ class _FlowFacts(Document):
 
     actions: Annotated[list[str], Field(max_length=100_000)]
     vae: _Vae
+    reflow: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +46,14 @@ class FlowFacts(MotionFacts):
         vae: the section `model` of its VAE.
         vae_facts: the data that the VAE was trained on.
         vae_hash: sha256 of the tensors of the VAE, see `training.trained.Trained.digest`.
+        reflow: whether it was trained on pairs of a teacher, whose guidance is in them.
     """
 
     actions: tuple[str, ...]
     vae: MotionVAEConfig
     vae_facts: MotionFacts
     vae_hash: str
+    reflow: bool = False
 
     def describe(self) -> dict[str, Any]:
         """Plain JSON values, from which `of` restores it."""
@@ -59,7 +62,12 @@ class FlowFacts(MotionFacts):
             "data": self.vae_facts.describe(),
             "sha256": self.vae_hash,
         }
-        return {**MotionFacts.describe(self), "actions": list(self.actions), "vae": vae}
+        return {
+            **MotionFacts.describe(self),
+            "actions": list(self.actions),
+            "vae": vae,
+            "reflow": self.reflow,
+        }
 
     @classmethod
     def of(cls, description: Mapping[str, Any]) -> FlowFacts:
@@ -74,7 +82,7 @@ class FlowFacts(MotionFacts):
         vae = found.vae
         return cls(
             base.labels, base.fps, base.profile, base.length, tuple(found.actions), vae.model,
-            MotionFacts.of(vae.data), vae.sha256,
+            MotionFacts.of(vae.data), vae.sha256, found.reflow,
         )  # fmt: skip
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from mocap_ray.errors import UserError
-from mocap_ray.generation.options import Count, Share
+from mocap_ray.generation.options import Count, Share, WindowData
 from mocap_ray.options import MAY_CHANGE, Section
 from mocap_ray.training.options import ModelOptions
 
@@ -40,8 +40,10 @@ class FlowConfig(ModelOptions):
 
     kind: Literal["motion_flow"] = "motion_flow"
     """The name of this kind of model."""
-    vae: str
-    """Path or URI of a trained `motion_vae`; its weights become part of the checkpoints."""
+    vae: str | None = None
+    """Path or URI of a trained `motion_vae`; its weights become part of the checkpoints. Not read with `teacher`."""
+    teacher: str | None = None
+    """Path or URI of a trained `motion_flow` of the same sizes, from whose weights the training starts."""
     width: Count = 512
     """Units of each block."""
     blocks: Annotated[int, Field(ge=1, le=64)] = 8
@@ -67,4 +69,16 @@ class FlowConfig(ModelOptions):
             raise UserError(
                 f"width {self.width}: with {self.heads} heads it must be a multiple of {2 * self.heads}"
             )
+        if self.vae is None and self.teacher is None:
+            raise UserError(
+                "vae: expected the path of a trained motion_vae; mocap-ray train motion_vae makes one"
+            )
         return self
+
+
+class FlowData(WindowData):
+    """Windows of the features of a data set; or pairs of noise and latents, for the student of a flow."""
+
+    pairs: str | None = None
+    """Path or URI of pairs that `mocap-ray reflow` drew with `model.teacher`: the student trains on them, and on no
+    windows."""

@@ -8,6 +8,7 @@ predicted velocity from noise at time 0 to latents at time 1, which the VAE deco
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float, Int
@@ -27,6 +28,7 @@ from mocap_ray.generation.flow_options import FlowConfig
 from mocap_ray.generation.layers import rotary_angles
 from mocap_ray.generation.losses import masked_mean
 from mocap_ray.generation.motion_vae import MotionVAE
+from mocap_ray.generation.pair_rows import unpacked
 from mocap_ray.generation.shown import kept_at_random, shown
 
 TIME_SCALE = 1000.0
@@ -113,9 +115,10 @@ class MotionFlow(nn.Module):
             x: latents between noise and motion.
             time: 0 to 1.
             given: the conditions.
-            guidance: 1: as predicted; above 1: further away from the prediction without conditions; 0: that one.
+            guidance: 1: as predicted; above 1: further away from the prediction without conditions; 0: that one. The
+                student of a flow has learned the guidance of its teacher, and ignores this.
         """
-        if guidance == 1:
+        if guidance == 1 or self.facts.reflow:
             return self.velocity(x, time, given)
         both = self.velocity(torch.cat([x, x]), torch.cat([time, time]), given.beside(given.dropped()))
         conditional, free = both.chunk(2)
@@ -131,24 +134,20 @@ class MotionFlow(nn.Module):
 
     # -- training ------------------------------------------------------------------------------------------------
 
-    def loss(
-        self, batch: Float[Tensor, "B R 263"], *, epoch: float = 0.0
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(self, batch: Float[Tensor, "B R W"], *, epoch: float = 0.0) -> tuple[Tensor, dict[str, Tensor]]:
         """The mean squared error of the velocity, and that of early and late times.
 
         Args:
-            batch: rows of `batch.unpack`.
+            batch: rows of `batch.unpack`; of `pairs.unpacked` for the student of a flow.
             epoch: not used.
         """
-        windows = unpack(batch)
         with torch.no_grad():
-            x1, given = self.latents(windows), self._given(windows)
+            x0, x1, given = self._pairs(batch) if self.facts.reflow else self._windows(batch)
             time = torch.sigmoid(
                 self.config.time_mean + self.config.time_std * torch.randn(len(x1), device=x1.device)
             )
-            x0 = torch.randn_like(x1)
         found = self.velocity(torch.lerp(x0, x1, time[:, None, None]), time, given)
-        mask = self.vae.coder.latent_mask(windows.mask)
+        mask = self.vae.coder.latent_mask(given.mask)
         error = (found - (x1 - x0)).square()
         with torch.no_grad():
             early = time < 0.5
@@ -166,6 +165,28 @@ class MotionFlow(nn.Module):
         )
         noise = torch.randn_like(posterior.mean)
         return self.vae.normalised_latents(posterior.mean + (0.5 * posterior.log_variance).exp() * noise)
+
+    def _windows(self, batch: Float[Tensor, "B R 263"]) -> tuple[Tensor, Tensor, Conditions]:
+        """Noise, latents of windows, and what the training shows of them."""
+        windows = unpack(batch)
+        x1, given = self.latents(windows), self._given(windows)
+        return torch.randn_like(x1), x1, given
+
+    def _pairs(self, batch: Float[Tensor, "B R W"]) -> tuple[Tensor, Tensor, Conditions]:
+        """Noise, the latents that a teacher took it to, and what they are conditioned on."""
+        header, x0, x1 = unpacked(batch, self.facts.vae.latent)
+        frames = x0.shape[1] * self.vae.coder.compression
+        text = header[:, 4]
+        given = replace(
+            Conditions.none(header[:, 0], frames=frames),
+            length_known=torch.ones_like(text, dtype=torch.bool),
+            domain=header[:, 1],
+            style=header[:, 2],
+            action=header[:, 3],
+        )
+        if len(self.clips.text):
+            given = replace(given, text=self.clips.text[(text - 1).clamp_min(0)], text_known=text > 0)
+        return x0, x1, given
 
     def _given(self, windows: Windows) -> Conditions:
         """What a training sample is conditioned on, drawn at random."""
