@@ -68,8 +68,10 @@ def _demo_prior(data: Path, root: Path, page: Path) -> Path:
         "data.joints=body",
         "data.batch_size=64",
         "training.max_epochs=8",
+        f"output.root={root}",
     ]
-    _train_once("joint_flow", root, keys)
+    if not (root / "summary.json").is_file():
+        priors.run_training("joint_flow", keys, overwrite=root.is_dir())
     priors.draw(str(root), count=24, out=root / "samples.npz", pictures=page, seed=0)
     return page
 
@@ -97,12 +99,12 @@ def _demo_walk(data: Path, folder: Path) -> Path:
         "output.pictures=0",
     ]
     sizes = ["model.width=64", "model.encoder_blocks=2", "model.decoder_blocks=2", "model.latent=24"]
-    sizes += ["model.kl_warmup_steps=200", "model.weights.joints=1", "training.max_epochs=150"]
-    _train_once("motion_vae", vae, [*common, *sizes, "training.val_every=50"])
-    sizes = [f"model.vae={vae}", "model.width=96", "model.blocks=3", "training.max_epochs=300"]
+    sizes += ["model.kl_warmup_steps=200", "model.weights.joints=1", "training.max_epochs=120"]
+    _train_here("motion_vae", vae, [*common, *sizes, "training.val_every=40"])
+    sizes = [f"model.vae={vae}", "model.width=96", "model.blocks=3", "training.max_epochs=240"]
     # Fewer conditions: a data set of two minutes teaches these.
     sizes += [f"model.conditions.{name}=0" for name in ("style", "keypoints", "frames", "path")]
-    _train_once("motion_flow", flow, [*common, *sizes, "training.val_every=100"])
+    _train_here("motion_flow", flow, [*common, *sizes, "training.val_every=80"])
     generator = Generator.load(Sampling(str(flow)))
     wanted = {f"seed {k}": Request(seed=k, action="walk", seconds=4.0) for k in range(4)}
     source = open(data)
@@ -113,10 +115,28 @@ def _demo_walk(data: Path, folder: Path) -> Path:
     )
 
 
-def _train_once(name: str, root: Path, keys: list[str]) -> None:
-    """Train a shipped config, unless it is trained already."""
-    if not (root / "summary.json").is_file():
-        priors.run_training(name, [*keys, f"output.root={root}"], overwrite=root.is_dir())
+def _train_here(name: str, root: Path, keys: list[str]) -> None:
+    """Train a shipped config in this process, unless it is trained already: starting Ray would take half as long."""
+    from mocap_ray import config as configs
+    from mocap_ray.cli.progress import progress_bar
+    from mocap_ray.cli.screen import console
+    from mocap_ray.cli.training_view import print_training
+    from mocap_ray.runs.train import TrainConfig
+    from mocap_ray.training.callbacks import Callback, EpochReport
+    from mocap_ray.training.lockstep import train_locally
+
+    if (root / "summary.json").is_file():
+        return
+    texts = [*keys, f"output.root={root}"]
+    settings = configs.load(name, TrainConfig, kind="train", overrides=texts)
+    with progress_bar(console(), f"training {name}") as update:
+
+        class Shown(Callback):
+            def on_epoch_saved(self, report: EpochReport, model: object) -> None:
+                update(report.epoch / report.epochs, f"loss {report.train['loss']:.3f}")
+
+        summary = train_locally(settings.setup(), Shown(), overwrite=root.is_dir())
+    print_training(console(), summary, str(root), settings.task().words)
 
 
 def _write_once(folder: Path, write: Callable[[Path], Any]) -> None:

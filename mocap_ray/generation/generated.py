@@ -46,17 +46,20 @@ class Prompted:
 
     Attributes:
         name: of the motion: unique, and the name of its recording.
-        source: where it was asked for, for messages.
         size: bytes of its features.
         fingerprint: hash of the request.
         request: what it should be.
     """
 
     name: str
-    source: str
     size: int
     fingerprint: str
     request: Request
+
+    @property
+    def source(self) -> str:
+        """Its name: not the file of prompts, which may move and grow without a change of the motion."""
+        return self.name
 
     @property
     def recording(self) -> Recording:
@@ -132,17 +135,17 @@ class _Ready(GeneratedClips):
 
     generator: Generator = field(repr=False)
     waiting: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
-    """Features by fingerprint, of the shard that is being made."""
+    """Features by name, of the shard that is being made."""
 
     def ahead(self, inputs: Sequence[Prompted]) -> None:
         """Generate the motions of a shard together."""
         self.waiting.clear()
         found = self.generator.generate([i.request for i in inputs])
-        self.waiting.update(zip([i.fingerprint for i in inputs], found, strict=True))
+        self.waiting.update(zip([i.name for i in inputs], found, strict=True))
 
     def process(self, input: Prompted) -> list[Clip | Rejection[Prompted]]:
         """The clip of a request."""
-        features = self.waiting.pop(input.fingerprint, None)
+        features = self.waiting.pop(input.name, None)
         if features is None:
             (features,) = self.generator.generate([input.request])
         return [clip_of(input, features, fps=self.generator.fps, profile=self.profile)]
@@ -156,7 +159,8 @@ def clip_of(
     try:
         encoded = encode(joints, profile=profile)
     except UndefinedFeatures as error:
-        return Rejection(input, Reason(error.reason), f"{input.source}: the model generated this: {error}")
+        text = f"{input.name}, seed {request.seed}: the model generated this: {error}"
+        return Rejection(input, Reason(error.reason), text)
     return Clip(
         clip_id=f"{input.name}@0",
         recording=input.recording,
@@ -195,22 +199,21 @@ def plan(
         UserError: a request that the model cannot take, two of one name, or an output made by another recipe.
     """
     generator.check(requests)
-    inputs = [_input(k, where, r, generator) for k, (where, r) in enumerate(requests.items())]
-    homes: dict[str, Prompted] = {}
-    for one in inputs:
+    inputs: dict[str, Prompted] = {}
+    homes: dict[str, str] = {}
+    for number, (where, request) in enumerate(requests.items()):
+        one = _input(number, request, generator)
         if one.name in homes:
-            raise UserError(
-                f"{one.source}: the name {one.name!r} is also that of {homes[one.name].source}. Rename one."
-            )
-        homes[one.name] = one
+            raise UserError(f"{where}: the name {one.name!r} is also that of {homes[one.name]}. Rename one.")
+        inputs[one.name], homes[one.name] = one, where
     require_same(out, recipe(generator), overwrite=overwrite, remedy=OTHERWISE)
     # Workers may run in another folder.
     path = generator.sampling.model
     model = path if "://" in path else str(expand(path).absolute())
     return plan_run(
         GeneratedClips(replace(generator.sampling, model=model), generator.sha256, generator.profile),
-        inputs,
-        {one.name: (one.recording.dataset, "train") for one in inputs},
+        inputs.values(),
+        {one.name: (one.recording.dataset, "train") for one in inputs.values()},
         out=out,
         run=recipe(generator),
         target=int(SHARD_MB * 2**20),
@@ -219,11 +222,11 @@ def plan(
     )
 
 
-def _input(number: int, where: str, request: Request, generator: Generator) -> Prompted:
+def _input(number: int, request: Request, generator: Generator) -> Prompted:
     name = request.name or f"{number:06d}"
     dataset = request.domain or SOURCE
     size = FRAME_BYTES * generator.length(request)
-    return Prompted(f"{dataset}/{name}", where, size, request.fingerprint, request)
+    return Prompted(f"{dataset}/{name}", size, request.fingerprint, request)
 
 
 def recipe(generator: Generator) -> Recipe:

@@ -82,6 +82,8 @@ def test_a_second_run_resumes_and_new_requests_are_added(
     assert first.made > 3
     again = _made(_requests(20), made_by, tmp_path)
     assert (again.made, again.kept) == (0, first.made)
+    elsewhere = {f"moved, line {k}": r for k, r in enumerate(_requests(20).values())}
+    assert _made(elsewhere, made_by, tmp_path).made == 0
     more = _made(_requests(22), made_by, tmp_path)
     assert more.made <= 2
     assert more.kept >= first.made - 1
@@ -126,9 +128,9 @@ def test_a_request_gives_the_same_motion_alone_and_ahead(flow: Path, tmp_path: P
         np.testing.assert_allclose(a.joints, b.joints, atol=1e-4)
 
 
-def test_a_motion_that_is_none_is_rejected_with_its_prompt() -> None:
+def test_a_motion_that_is_none_is_rejected_with_its_seed() -> None:
     features = np.zeros((10, 263), np.float32)
-    input = Prompted("generated/a", "prompts.jsonl, line 3", 1, "f", Request())
+    input = Prompted("generated/a", 1, "f", Request(seed=5))
     found = clip_of(input, features, fps=20.0, profile="humanml3d")
     assert isinstance(found, Rejection)
-    assert "prompts.jsonl, line 3" in found.detail
+    assert "generated/a, seed 5" in found.detail
