@@ -150,6 +150,14 @@ def _print_pairs(out: Console, outcome: RunResult) -> None:
     shards = f"{counted(outcome.made, 'shard')} made, {outcome.kept:,} kept"
     workers = f"{speed:,.0f} frames/s with {counted(outcome.workers, 'worker')}"
     say(out, "; ".join([shards, *[workers] * bool(outcome.amount), f"{outcome.run_s:.1f} s in total"]))
+    keys = (
+        f"data.pairs={outcome.out}",
+        "model.teacher=TEACHER",
+        "model.vae=null",
+        "output.root=runs/student",
+    )
+    say(out, "\nTo train a student on them, with the sizes of its teacher:", style="bold")
+    say(out, f"  {typed('mocap-ray', 'train', 'motion_flow', '--override', *keys)}")
 
 
 def counts_table(out: Console, manifest: dict[str, Any]) -> Table:

@@ -76,7 +76,7 @@ class LatentTask(WindowTask):
         """The pairs to train on, opened once; None: windows. Raises UserError."""
         if self.data.pairs is None:
             return None
-        pairs, (teacher, digest) = Pairs.open(self.data.pairs), self.teacher
+        (teacher, digest), pairs = self.teacher, Pairs.open(self.data.pairs)
         if pairs.teacher != digest or pairs.width != teacher.facts.vae.latent:
             raise DataSetError(
                 f"{pairs.root}: these pairs were drawn by another flow than model.teacher ({self.config.teacher}). "

@@ -47,8 +47,8 @@ def test_the_loss_is_the_squared_error_of_the_velocity_over_real_latents() -> No
     torch.manual_seed(3)
     windows = unpack(batch)
     x1, given = made.latents(windows), made._given(windows)
-    t = torch.sigmoid(torch.randn(len(x1)))
     x0 = torch.randn_like(x1)
+    t = torch.sigmoid(torch.randn(len(x1)))
     v = made.velocity((1 - t[:, None, None]) * x0 + t[:, None, None] * x1, t, given)
     each = [
         (v[k, : made.vae.latent_count(n)] - (x1 - x0)[k, : made.vae.latent_count(n)]).square().flatten()

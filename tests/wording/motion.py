@@ -171,3 +171,23 @@ def samples_with_a_style_and_with_conditions_that_a_flow_does_not_know(house: Ho
         except UserError as error:
             found.append(str(error))
     return "\n".join(found)
+
+
+@scene
+def flow_without_a_vae(house: House) -> str:
+    return _train_flow(house, "null")
+
+
+@scene
+def student_without_its_teacher(house: House) -> str:
+    out = [f"output.root={house.root / 'new_flow'}", f"model.vae={_trained(house, VAE)}"]
+    return house.typed(
+        "train", FLOW, "--override", f"data.root={_data(house)}", *out, "data.pairs=data/pairs"
+    )
+
+
+@scene
+def student_whose_pairs_are_a_data_set_of_motion(house: House) -> str:
+    out = [f"output.root={house.root / 'new_flow'}", f"model.teacher={_trained_flow(house)}"]
+    data = _data(house)
+    return house.typed("train", FLOW, "--override", f"data.root={data}", *out, f"data.pairs={data}")
