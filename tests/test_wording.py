@@ -15,6 +15,7 @@ import pytest
 
 from tests.wording import (
     data_sets,
+    estimators,
     exporting,
     extraction,
     fetching,
@@ -49,6 +50,7 @@ FILES = (
     searches,
     files,
     fetching,
+    estimators,
 )
 
 

@@ -21,6 +21,7 @@ from mocap_ray.cli import (
     data,
     dataset,
     demo,
+    estimators,
     exports,
     generate,
     priors,
@@ -51,6 +52,7 @@ app.add_typer(archives.app, name="archive")
 app.add_typer(bodies.app, name="body")
 app.add_typer(configs.app, name="configs")
 app.add_typer(dataset.app, name="dataset")
+app.add_typer(estimators.app, name="estimator")
 app.add_typer(exports.app, name="export")
 app.add_typer(rebuild.app, name="rebuild")
 app.add_typer(priors.app)
