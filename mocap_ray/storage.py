@@ -19,8 +19,8 @@ from pyarrow import fs as pafs
 from mocap_ray.errors import UserError
 
 ATTEMPTS = 10
-"""Of a request to S3: after a lost connection or an answer such as SlowDown it is sent again, first after 25 ms, then
-after twice as long each time, 13 s in all. Arrow's own rule for an address waits 200 ms each time, for 6 s."""
+"""Of a request to S3. After a lost connection or an answer such as SlowDown it is sent again: at once, then
+after 50 ms, then after twice as long each time, 13 s in all. Arrow alone waits 200 ms each time, for 6 s."""
 
 
 @dataclass(frozen=True, slots=True)
