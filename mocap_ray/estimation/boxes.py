@@ -104,7 +104,9 @@ class BoxFile:
                     f"{self.path}: boxes of images such as {next(iter(self.names), 'none')}, but the frames are "
                     f"{order[0]} and so on. Expected `file_name` to be the name of an image."
                 )
-        rows = [[frame, *row[1:]] for frame, name in enumerate(order) for row in self.names.get(name, ())]
+        rows = [
+            [float(frame), *row[1:]] for frame, name in enumerate(order) for row in self.names.get(name, ())
+        ]
         return Boxes.of(rows)
 
 
@@ -190,5 +192,5 @@ def _coco(values: Any) -> tuple[list[list[float]], dict[str, list[list[float]]] 
 
 def _result(item: Mapping[str, Any]) -> list[float]:
     x, y, width, height = (float(v) for v in item["bbox"])
-    frame = item["image_id"] if isinstance(item["image_id"], int) else 0
-    return [frame, int(item.get("track_id", -1)), x, y, width, height, float(item.get("score", 1.0))]
+    frame = float(item["image_id"]) if isinstance(item["image_id"], int) else 0.0
+    return [frame, float(item.get("track_id", -1)), x, y, width, height, float(item.get("score", 1.0))]

@@ -31,7 +31,8 @@ def crop_box(
     left, top = max(0.0, box[0]), max(0.0, box[1])
     right = min(width - 1.0, left + max(0.0, box[2] - box[0] - 1))
     bottom = min(height - 1.0, top + max(0.0, box[3] - box[1] - 1))
-    if not (box[2] > box[0] and box[3] > box[1] and right > left and bottom > top):
+    inside = box[2] > max(0.0, box[0]) and box[3] > max(0.0, box[1])
+    if not (inside and right > left and bottom > top):
         return None
     w, h = right - left, bottom - top
     x, y = left + w / 2, top + h / 2

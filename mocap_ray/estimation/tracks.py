@@ -174,7 +174,7 @@ def tracks(
 def _motion(people: People, rows: np.ndarray, number: int, shot: Shot, smooth: SmoothOptions) -> Track:
     """The motion of the person in some rows."""
     betas = np.median(people.betas[rows], axis=0)
-    pelvis = np.stack([_pelvis(people, row, shot) for row in rows])
+    pelvis = np.stack([_pelvis(people, row, shot) for row in rows.tolist()])
     poses = np.array(people.poses[rows].reshape(-1, 55, 3), np.float64)
     poses[:, LEFT_HAND] += shot.hands[0]
     poses[:, RIGHT_HAND] += shot.hands[1]

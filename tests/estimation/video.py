@@ -62,7 +62,12 @@ def pictures(crowd: tuple[Walker, ...], frames: int) -> list[Image.Image]:
 
 
 def write_video(
-    path: Path, images: list[Image.Image], *, pts: list[int] | None = None, gop: int = 12, codec: str = "libx264"
+    path: Path,
+    images: list[Image.Image],
+    *,
+    pts: list[int] | None = None,
+    gop: int = 12,
+    codec: str = "libx264",
 ) -> Path:
     """An MP4 with a key frame every `gop` frames; `pts` in hundredths of a second."""
     with av.open(path, "w") as container:
