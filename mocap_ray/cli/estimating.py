@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,7 +14,6 @@ from mocap_ray.wording import counted
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from mocap_ray.cli.extraction_view import ExtractView
     from mocap_ray.distributed.estimate import Estimated
     from mocap_ray.runs.estimate import EstimateConfig
 
@@ -83,15 +80,11 @@ def show(console: Console, settings: EstimateConfig, **options: bool) -> None:
     from mocap_ray.distributed.estimate import estimate as run
     from mocap_ray.shards.running import RunFailed
 
-    @contextmanager
-    def view(name: str) -> Iterator[ExtractView]:
-        say(console, {"people": "People in frames", "motion": "Motion of the tracks"}[name], style="bold")
-        with ExtractView(console) as shown:
-            yield shown
-
     try:
         with stoppable("Finished chunks are kept; run the same command again to resume."):
-            done = run(settings, view, note=lambda text: say(console, text), **options)
+            done = run(
+                settings, lambda: ExtractView(console), note=lambda text: say(console, text), **options
+            )
     except RunFailed as error:
         print_error(str(error))
         raise typer.Exit(1) from error

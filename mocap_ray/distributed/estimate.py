@@ -14,7 +14,7 @@ from mocap_ray.distributed.waiting import Note
 from mocap_ray.estimation.footage import Footage
 from mocap_ray.estimation.passes import TracksResult, neutral_body, prepare, write_tracks
 from mocap_ray.estimation.people import PeopleBuild
-from mocap_ray.runs.estimate import MOTION, PEOPLE, TRACKS, EstimateConfig
+from mocap_ray.runs.estimate import PEOPLE, TRACKS, EstimateConfig
 from mocap_ray.shards.running import Engine, RunCallback, RunResult, run
 from mocap_ray.storage import place
 
@@ -36,7 +36,7 @@ class Estimated:
 
 def estimate(
     config: EstimateConfig,
-    callback: Callable[[str], AbstractContextManager[RunCallback]],
+    callback: Callable[[], AbstractContextManager[RunCallback]],
     *,
     note: Note = print,
     overwrite: bool = False,
@@ -47,7 +47,7 @@ def estimate(
 
     Args:
         config: the complete config.
-        callback: name of a pass (`people`, `motion`) -> a callback that is used during that pass.
+        callback: makes a callback for each pass that uses Ray.
         note: is called with a sentence while the run waits for nodes.
         overwrite: replace results that were made with other settings.
         prune: drop videos that are no longer named.
@@ -77,7 +77,7 @@ def estimate(
 
     with ExitStack() as stack:
         ray = _Shared(stack, config, note)
-        with callback(PEOPLE) as view:
+        with callback() as view:
             people = run(
                 prepared,
                 ray.engine,
@@ -100,7 +100,7 @@ def estimate(
         least = source_frames(config.motion.min_frames, config.motion.fps, config.motion)
         if written.longest_s * config.motion.fps >= least:
             settings = config.of_motion()
-            with callback(MOTION) as view:
+            with callback() as view:
                 motion = run(
                     lambda: plan(settings, overwrite=overwrite, prune=True),
                     ray.engine,

@@ -45,13 +45,13 @@ def decode(chunk: Chunk) -> Iterator[Frame]:
         yield from _images(chunk)
         return
     numbers = {int(pts): chunk.first + k for k, pts in enumerate(chunk.pts)}
-    for frame in _from_key_frame(chunk):
-        number = numbers.get(frame.pts)
+    for pts, frame in _from_key_frame(chunk):
+        number = numbers.get(pts)
         if number is not None and not frame.is_corrupt:
             image = frame.to_ndarray(format="rgb24")
             # FFmpeg gives the angle that turns the picture upright, counterclockwise, in steps of a quarter turn.
             image = np.rot90(image, round(frame.rotation / 90))
-            yield Frame(number, chunk.seconds(frame.pts), np.ascontiguousarray(image))
+            yield Frame(number, chunk.seconds(pts), np.ascontiguousarray(image))
 
 
 def _images(chunk: Chunk) -> Iterator[Frame]:
@@ -65,25 +65,25 @@ def _images(chunk: Chunk) -> Iterator[Frame]:
         yield Frame(chunk.first + k, chunk.seconds(int(chunk.pts[k])), image)
 
 
-def _from_key_frame(chunk: Chunk) -> Iterator[av.VideoFrame]:
-    """The frames of a video from the last key frame before the chunk, or from its beginning, to the chunk's end."""
+def _from_key_frame(chunk: Chunk) -> Iterator[tuple[int, av.VideoFrame]]:
+    """Time stamps and frames from the last key frame before the chunk, or from the beginning, to the chunk's end."""
     start, last = int(chunk.pts[0]), int(chunk.pts[-1])
     starts = (start, None) if chunk.first else (None,)
     for seek in starts:
         arrived = False
-        for frame in _frames(chunk, seek):
-            arrived = arrived or frame.pts <= start
+        for pts, frame in _frames(chunk, seek):
+            arrived = arrived or pts <= start
             if seek is not None and not arrived:
                 break  # the index of the file leads behind the first frame: decode from the beginning
-            if frame.pts > last:
+            if pts > last:
                 return
-            yield frame
+            yield pts, frame
         if arrived or seek is None:
             return
 
 
-def _frames(chunk: Chunk, seek: int | None) -> Iterator[av.VideoFrame]:
-    """All frames from a time stamp on, in order; those with an error of the decoder are left out."""
+def _frames(chunk: Chunk, seek: int | None) -> Iterator[tuple[int, av.VideoFrame]]:
+    """Time stamps and frames from a time stamp on, in order; those with an error of the decoder are left out."""
     with chunk.place.fs.open_input_file(chunk.place.join(chunk.files[0])) as data:
         try:
             container = av.open(data)
@@ -109,4 +109,6 @@ def _frames(chunk: Chunk, seek: int | None) -> Iterator[av.VideoFrame]:
                     decoded = packet.decode()
                 except (av.error.InvalidDataError, EOFError):
                     continue
-                yield from (f for f in decoded if isinstance(f, av.VideoFrame) and f.pts is not None)
+                for frame in decoded:
+                    if isinstance(frame, av.VideoFrame) and frame.pts is not None:
+                        yield frame.pts, frame

@@ -30,7 +30,7 @@ def smooth_rotations(
     # Twice the angle between quaternions is that of the rotations.
     savgol = options.kind == "savgol"
     q = _savgol(q, fps, options.window_s) if savgol else _one_euro(q, fps, options, speed=2.0)
-    return Rotation.from_quat(q.reshape(-1, 4)).as_rotvec().reshape(frames, joints, 3)
+    return np.asarray(Rotation.from_quat(q.reshape(-1, 4)).as_rotvec().reshape(frames, joints, 3))
 
 
 def smooth_path(

@@ -249,7 +249,7 @@ class _Grid:
         joints = rotvecs.shape[1]
         first, second = (Rotation.from_rotvec(rotvecs[k].reshape(-1, 3)) for k in (self.before, self.after))
         part = (first.inv() * second).as_rotvec() * np.repeat(self.share, joints)[:, None]
-        return (first * Rotation.from_rotvec(part)).as_rotvec().reshape(-1, joints, 3)
+        return np.asarray((first * Rotation.from_rotvec(part)).as_rotvec().reshape(-1, joints, 3))
 
 
 def track_bytes(one: Track, shot: Shot, *, width: int, height: int) -> bytes:
