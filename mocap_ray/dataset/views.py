@@ -40,7 +40,7 @@ class _Kind(Document):
 
 
 def product_of(manifest: bytes) -> str:
-    """What the rows of a data set are: `clips`, or `poses`. A damaged manifest counts as one of clips."""
+    """What the rows of a data set are: `clips`, `poses` or `people`. A damaged manifest counts as one of clips."""
     try:
         return _Kind.model_validate_json(manifest).product
     except ValueError:

@@ -5,11 +5,11 @@ A row is a person in a frame, in the conventions of the network; `tracks.py` mak
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from itertools import islice
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -26,6 +26,8 @@ from mocap_ray.records import Rejection
 from mocap_ray.shards.build import Build
 from mocap_ray.shards.layout import Layout, ProductWords, Sums
 from mocap_ray.shards.product import Product, Resources
+from mocap_ray.shards.receipts import Receipt
+from mocap_ray.storage import Place
 from mocap_ray.training.prefetch import Prefetched
 from mocap_ray.wording import counted
 
@@ -255,6 +257,12 @@ class PeopleProduct(Product[Chunk, Person, PeopleSums]):
     def sums(self, items: Sequence[Person]) -> PeopleSums:
         """Frames of the chunks that gave a row."""
         return PeopleSums(frames=sum(p.decoded for p in items), broken=sum(p.broken for p in items))
+
+    def finish(
+        self, out: Place, receipts: Sequence[Receipt[PeopleSums]], manifest: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        """Say in the manifest what the rows are."""
+        return {**manifest, "product": "people"}
 
 
 PeopleBuild = Build[Chunk, Person, PeopleSums]

@@ -12,6 +12,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 import mocap_ray
+from mocap_ray.cli.main import main
 from mocap_ray.dataset.build import prepare as prepare_motion
 from mocap_ray.dataset.options import MotionOptions, QualityOptions
 from mocap_ray.errors import UserError
@@ -198,6 +199,30 @@ def test_the_motion_is_a_data_set_like_any_other(results: Path) -> None:
         assert clip.joints.shape[1:] == (22, 3)
     longest = max(clip.num_frames for clip in clips)
     assert longest == 47  # 60 frames at 25 fps: 2.36 s are 48 joint frames at 20 fps
+
+
+def test_other_commands_take_the_motion(
+    results: Path, standins: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def typed(*words: object) -> int:
+        with pytest.raises(SystemExit) as end:
+            main([str(word) for word in words])
+        return int(end.value.code or 0)
+
+    motion = results / "motion"
+    assert typed("dataset", "validate", motion) == 0
+    assert typed("export", "amass", motion, tmp_path / "back", "--body", standins) == 0
+    track = results / "tracks" / "estimates" / "crowd" / "person0001.npz"
+    assert typed("inspect", track, "--body", standins) == 0
+    assert "60 at 25 fps" in capsys.readouterr().out
+    back = [dict(np.load(path)) for path in sorted((tmp_path / "back").rglob("*.npz"))]
+    own = people_tracks(results)
+    for a, b in zip(back, own, strict=True):
+        # At 20 fps; the first frame is the same one.
+        _same_rotations(a["poses"][0].reshape(55, 3), b["poses"][0].reshape(55, 3))
+        np.testing.assert_allclose(a["trans"][0] - b["trans"][0], 0, atol=1e-3)
+    assert typed("dataset", "stats", results / "people") == 2
+    assert f"is the folder beside it, {results}/motion" in capsys.readouterr().err
 
 
 def test_a_second_run_makes_nothing(inputs: Path, standins: Path, results: Path) -> None:
