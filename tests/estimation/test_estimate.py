@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -30,6 +31,8 @@ from mocap_ray.estimation.people import SCHEMA
 from mocap_ray.estimation.tracks import People, Shot, Track, common_camera, tracks, upright
 from mocap_ray.estimation.weights import save_network
 from mocap_ray.runs.estimate import BodyRoot, EstimateConfig
+from mocap_ray.shards.making import make
+from mocap_ray.shards.reports import ShardReport
 from mocap_ray.shards.running import InProcess, NoCallback, RunFailed, RunResult, run
 from mocap_ray.storage import place
 from tests.estimation.reference import random_network
@@ -72,7 +75,9 @@ def config(inputs: Path, standins: Path, out: Path, **changes: object) -> Estima
     return EstimateConfig(**(sections | changes))
 
 
-def first_pass(settings: EstimateConfig, **options: bool) -> tuple[RunResult, list]:
+def first_pass(
+    settings: EstimateConfig, *, callback: NoCallback | None = None, **options: bool
+) -> tuple[RunResult, list]:
     out = place(settings.output.root).folder("people")
     footage: list = []
 
@@ -81,7 +86,8 @@ def first_pass(settings: EstimateConfig, **options: bool) -> tuple[RunResult, li
         footage.extend(found)
         return build
 
-    return run(prepared, lambda: nullcontext(InProcess()), out=out, callback=NoCallback()), footage
+    done = run(prepared, lambda: nullcontext(InProcess()), out=out, callback=callback or NoCallback())
+    return done, footage
 
 
 def estimated(settings: EstimateConfig, *, motion: bool = True) -> Path:
@@ -319,6 +325,45 @@ def test_other_boxes_remake_their_video(short: Path, standins: Path, tmp_path: P
     boxes.write_text((short / "crowd.txt").read_text().replace(",0.9,", ",0.8,"))
     people = settings.people.model_copy(update={"boxes": str(boxes)})
     assert first_pass(settings.model_copy(update={"people": people}))[0].made == 1
+
+
+class _Stopped(Exception):
+    """Ends a run in the middle."""
+
+
+class _StopsAfterOne(NoCallback):
+    def on_shard(self, report: ShardReport) -> None:
+        raise _Stopped
+
+
+def test_a_run_that_stops_resumes_at_its_chunk(short: Path, standins: Path, tmp_path: Path) -> None:
+    """tests/distributed/test_estimate.py kills one on Ray."""
+    files = {}
+    for name in ("whole", "cut"):
+        settings = config(short, standins, tmp_path / name)
+        source = settings.source.model_copy(update={"chunk_frames": 4})
+        settings = settings.model_copy(update={"source": source})
+        if name == "cut":
+            with pytest.raises(_Stopped):
+                first_pass(settings, callback=_StopsAfterOne())
+            assert not (tmp_path / "cut" / "people" / "manifest.json").exists()
+        result, _ = first_pass(settings)
+        assert (result.made, result.kept) == ((3, 0) if name == "whole" else (2, 1))
+        root = tmp_path / name / "people"
+        kept = [p for p in root.rglob("*.*") if p.suffix in (".parquet", ".json") and "_runs" not in p.parts]
+        files[name] = {p.relative_to(root): p.read_bytes() for p in kept}
+    assert files["whole"] == files["cut"]
+    assert len(files["whole"]) == 3 + 3 + 3  # shards, receipts; manifest, recipe, rejections
+
+
+def test_what_is_sent_to_a_worker_makes_the_same_shard(short: Path, standins: Path, tmp_path: Path) -> None:
+    settings = config(short, standins, tmp_path / "out")
+    build, _ = prepare(settings.source, settings.people, place(settings.output.root).folder("people"))
+    job, shard = pickle.loads(pickle.dumps((build.job(), build.todo[0])))
+    receipt = make(shard, job.ready())
+    assert shard.path == build.todo[0].path == receipt.path
+    assert (receipt.rows, receipt.sums.frames, receipt.sums.broken) == (12, 12, 0)
+    assert len(pickle.dumps(build.job())) < 10_000  # without the network
 
 
 def test_a_video_without_people_says_so(inputs: Path, standins: Path, tmp_path: Path) -> None:
