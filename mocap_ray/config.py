@@ -68,8 +68,8 @@ class Shipped:
     """A config that comes with the package.
 
     Attributes:
-        kind: `extract`, `train` or `search`: the command that takes it.
-        name: what one types after it.
+        kind: `extract`, `train`, `search` or `estimate`: the command that takes it.
+        name: what one types for it.
         path: its file.
         title: the first line of its header.
         purpose: what it is for, from its header.
@@ -80,6 +80,12 @@ class Shipped:
     path: Path
     title: str
     purpose: str
+
+    def words(self, name: str) -> tuple[str, ...]:
+        """The words of the command that uses it under a name or path."""
+        if self.kind == "estimate":  # its arguments are videos
+            return ("mocap-ray", self.kind, "VIDEO", "--config", name)
+        return ("mocap-ray", self.kind, name)
 
 
 def shipped() -> list[Shipped]:

@@ -7,12 +7,13 @@ from pathlib import Path
 import pytest
 
 from mocap_ray.config import CONFIGS, ConfigError, load
+from mocap_ray.runs.estimate import EstimateConfig
 from mocap_ray.runs.extract import ExtractConfig
 from mocap_ray.runs.extraction import Extraction
 from mocap_ray.runs.search import SearchConfig
 from mocap_ray.runs.train import TrainConfig
 
-SCHEMAS = {"extract": Extraction, "train": TrainConfig, "search": SearchConfig}
+SCHEMAS = {"extract": Extraction, "train": TrainConfig, "search": SearchConfig, "estimate": EstimateConfig}
 MINIMAL = "source: {root: a}\nbody: {root: b}\noutput: {root: c}\n"
 
 

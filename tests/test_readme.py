@@ -39,6 +39,7 @@ NOT_RUN = {
     "mocap-ray body fetch": "likewise",
     "export MOCAP_RAY_": "changes the reader's shell",
     "mocap-ray estimator import": "needs 8.2 GB of published weights; tests/estimation/test_import.py makes small ones",
+    "mocap-ray estimate ": "needs trained weights; tests/distributed/test_estimate.py types it with random ones",
     "ray start --head": "starts a cluster; tests/distributed/test_job.py does",
     "(umask 077; mkdir -p ~/.ray; ray get-auth-token": "writes into the home folder; test_local_cluster.py does",
     "export RAY_API_SERVER_ADDRESS": "changes the reader's shell; tests/distributed/test_job.py sets it",

@@ -18,6 +18,7 @@ from pydantic import BaseModel
 from mocap_ray.cli.main import app
 from mocap_ray.config import shipped
 from mocap_ray.options import flat
+from mocap_ray.runs.estimate import EstimateConfig
 from mocap_ray.runs.extract import ExtractConfig
 from mocap_ray.runs.tasks import TASKS
 
@@ -68,7 +69,8 @@ def test_the_reference_has_every_config_and_key() -> None:
         assert set(_names(kind.data, "data.")) <= keys
     assert {"data.joints", "training.learning_rate", "output.tracker", "scheduler", "space"} <= keys
     listed = generated.configs()
-    assert all(f"`mocap-ray {c.kind} {c.name}`" in listed for c in shipped())
+    assert all(f"`{' '.join(c.words(c.name))}`" in listed for c in shipped())
+    assert set(_names(EstimateConfig, "")) <= keys
 
 
 def test_markup_characters_of_docstrings_stand_for_themselves() -> None:

@@ -17,6 +17,7 @@ from sphinx.application import Sphinx
 
 from mocap_ray.cli.main import app as command_line
 from mocap_ray.config import shipped
+from mocap_ray.runs.estimate import EstimateConfig
 from mocap_ray.runs.extract import ExtractConfig
 from mocap_ray.runs.extraction import PoseExtractConfig
 from mocap_ray.runs.search import SearchConfig
@@ -47,7 +48,7 @@ def _helps(group: Any, context: Any) -> Iterator[tuple[str, str]]:
 
 def configs() -> str:
     """The shipped configs with their purposes."""
-    return "\n\n".join(f"`mocap-ray {c.kind} {c.name}`\n: {c.purpose}" for c in shipped()) + "\n"
+    return "\n\n".join(f"`{' '.join(c.words(c.name))}`\n: {c.purpose}" for c in shipped()) + "\n"
 
 
 def keys() -> str:
@@ -65,6 +66,8 @@ def keys() -> str:
         ]
     parts += ["## Search", *_section(SearchConfig, leave_out=("ray",))]
     parts.append("The keys of `ray` are those of a training; they hold for each trial.")
+    parts += ["## Estimation from videos", *_section(EstimateConfig, leave_out=("motion", "ray"))]
+    parts.append("The keys of `motion` and `ray` are those of an extraction.")
     return "\n\n".join(parts) + "\n"
 
 

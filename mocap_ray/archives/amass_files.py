@@ -8,6 +8,7 @@ Z up. Names end in `_poses.npz`, those of SMPL-X in `_stageii.npz`.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -22,7 +23,14 @@ _DMPLS, _BETAS = 8, 16
 
 
 def amass_bytes(motion: Motion, rest_pelvis: Float[np.ndarray, "3"]) -> bytes:
-    """A motion with Y up as the bytes of an AMASS file.
+    """A motion with Y up as the bytes of an AMASS file; arguments as of `amass_arrays`."""
+    return npz_bytes(amass_arrays(motion, rest_pelvis))
+
+
+def amass_arrays(
+    motion: Motion, rest_pelvis: Float[np.ndarray, "3"]
+) -> dict[str, np.ndarray[Any, np.dtype[Any]]]:
+    """A motion with Y up as the arrays of an AMASS file.
 
     Args:
         motion: poses of all joints of its family.
@@ -43,10 +51,10 @@ def amass_bytes(motion: Motion, rest_pelvis: Float[np.ndarray, "3"]) -> bytes:
     }
     if motion.family != "smplx":
         extra = {"mocap_framerate": np.array(motion.fps), "dmpls": np.zeros((frames, _DMPLS))}
-        return npz_bytes(common | extra)
+        return common | extra
     parts = {"root_orient": (0, 3), "pose_body": (3, 66), "pose_jaw": (66, 69), "pose_eye": (69, 75)}
     parts["pose_hand"] = (75, 165)
-    return npz_bytes(
+    return (
         common
         | {name: poses[:, first:last] for name, (first, last) in parts.items()}
         | {

@@ -62,4 +62,4 @@ def copy(
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_bytes(found.path.read_bytes())
     say(console(), f"{target}: edit it, then")
-    say(console(), f"  {typed('mocap-ray', found.kind, str(target))}")
+    say(console(), f"  {typed(*found.words(str(target)))}")

@@ -21,6 +21,7 @@ from mocap_ray.cli import (
     data,
     dataset,
     demo,
+    estimating,
     estimators,
     exports,
     generate,
@@ -47,6 +48,7 @@ app = typer.Typer(
 )
 # In the order of the help.
 app.add_typer(data.app)
+app.add_typer(estimating.app)
 app.add_typer(demo.app)
 app.add_typer(archives.app, name="archive")
 app.add_typer(bodies.app, name="body")

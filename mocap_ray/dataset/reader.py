@@ -79,9 +79,15 @@ def read_manifest(root: str | os.PathLike[str]) -> tuple[Place, bytes]:
     """The place of a data set of any kind, and its manifest. Raises DataSetError."""
     where = place(root)
     try:
-        return where, where.read(MANIFEST)
+        data = where.read(MANIFEST)
     except (FileNotFoundError, NotADirectoryError):
         raise _no_manifest(where) from None
+    if product_of(data) == "people":
+        raise DataSetError(
+            f"{where.uri}: people in the frames of videos, which `mocap-ray estimate` makes first. The data set of "
+            f"their motion is the folder beside it, {where.uri.rpartition('/')[0]}/motion."
+        )
+    return where, data
 
 
 def _no_manifest(where: Place) -> DataSetError:

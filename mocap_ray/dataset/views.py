@@ -44,7 +44,7 @@ class _Kind(Document):
 
 
 def product_of(manifest: bytes) -> str:
-    """What the rows of a data set are: `clips`, `poses` or `reflow`. A damaged manifest counts as one of clips."""
+    """What the rows are: `clips`, `poses`, `reflow` or `people`. A damaged manifest counts as one of clips."""
     try:
         return _Kind.model_validate_json(manifest).product
     except ValueError:

@@ -32,9 +32,10 @@ from mocap_ray.shards.reports import ShardReport, bug, report
 from mocap_ray.shards.running import TASK_RETRIES, AnyJob, AnyShard, Engine
 from mocap_ray.wording import counted
 
-NO_PROGRESS_S = 900
+NO_PROGRESS_S, NO_PROGRESS_KEPT_S = 900, 4 * 3600
 """Ray Data fails after this many seconds without progress. The longest shard takes seconds, but Ray 2.60 may take five
-minutes to give up the tasks of a node that lost its power, and meanwhile start no others."""
+minutes to give up the tasks of a node that lost its power, and meanwhile start no others. One of a product with a setup
+may take an hour: a large network on a CPU."""
 
 
 @contextmanager
@@ -95,7 +96,8 @@ class RayEngine:
             wait_for([bundle], self.note, at_most_s=self.wait_s, of="this run")
             require_reach(reads=job.product.reads, writes={"output.root": job.out})
         items = _Pickled(shards)
-        with DataContext.current(_context(self.cluster)), warnings.catch_warnings():
+        context = _context(self.cluster, kept=job.product.needs_setup)
+        with DataContext.current(context), warnings.catch_warnings():
             # Ray 2.60 deprecates options by keyword, but has no other way to limit the retries of a task.
             warnings.filterwarnings("ignore", message="`ray_remote_args` is deprecated")
             blocks = -(-len(items) // per_task)
@@ -155,18 +157,24 @@ def _worker(job: AnyJob, dead: dict[str, str], workers: int) -> dict[str, Any]:
     return {
         "fn": KeptWorker,
         "fn_constructor_kwargs": arguments,
-        "compute": ActorPoolStrategy(size=workers, max_tasks_in_flight_per_actor=1),
+        "compute": ActorPoolStrategy(size=_actors(workers, job), max_tasks_in_flight_per_actor=1),
         "max_restarts": -1,  # a worker killed by a shard is restarted for the other shards
         "max_task_retries": TASK_RETRIES,
     }
 
 
-def _context(cluster: Cluster) -> DataContext:
-    """Settings of Ray Data for one execution."""
+def _actors(workers: int, job: AnyJob) -> int:
+    """Actors that fit: of a product that needs GPUs, as many as the cluster has GPUs for, and at least one."""
+    gpus = job.product.resources.gpus
+    return workers if not gpus else max(1, min(workers, int(ray.cluster_resources().get("GPU", 0) / gpus)))
+
+
+def _context(cluster: Cluster, *, kept: bool) -> DataContext:
+    """Settings of Ray Data for one execution; `kept`: by workers that are kept alive."""
     context = DataContext.get_current().copy()
     context.enable_progress_bars = False
     context.print_on_execution_start = False
-    context.execution_no_progress_timeout_s = NO_PROGRESS_S
+    context.execution_no_progress_timeout_s = NO_PROGRESS_KEPT_S if kept else NO_PROGRESS_S
     # A task whose worker died too often is dropped here, and detected by its missing report.
     context.max_errored_blocks = -1
     # Backpressure protects the object store, but a report takes only 1 kB. It also limits the tasks in flight to the

@@ -27,6 +27,7 @@ from mocap_ray.storage import expand
 from mocap_ray.wording import counted, listed
 
 _KEY = "mocap_ray"
+_REMEDY = "Expected a file that `mocap-ray estimator import` wrote; run it again."
 _NAMES = {torch.float32: "F32", torch.bfloat16: "BF16"}
 
 
@@ -129,28 +130,37 @@ def load_network(
         UserError: not such a file, or its tensors do not fit its geometry.
     """
     path = expand(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file. `mocap-ray estimator import` writes one.")
-    remedy = "Expected a file that `mocap-ray estimator import` wrote; run it again."
+    about = read_about(path)
     try:
         with safe_open(path, framework="pt", device=str(device)) as file:
-            metadata = file.metadata() or {}
             state = {name: file.get_tensor(name).to(dtype) for name in file.keys()}  # noqa: SIM118 - no mapping
     except SafetensorError as error:
-        raise UserError(f"{path}: not a safetensors file ({error}). {remedy}") from error
-    if _KEY not in metadata:
-        raise UserError(f"{path}: its metadata do not name the size of the network. {remedy}")
-    about = parse(
-        metadata[_KEY].encode(), About, where=str(path), what="the weights of an estimator", remedy=remedy
-    )
+        raise UserError(f"{path}: not a safetensors file ({error}). {_REMEDY}") from error
     with torch.device("meta"):  # no memory: the weights of the file take these places
         network = Network(about.geometry)
     expected = {name: tuple(t.shape) for name, t in network.state_dict().items()}
     found = {name: tuple(t.shape) for name, t in state.items()}
     if differs := differences(found, expected):
-        raise UserError(f"{path}: {differs}. {remedy}")
+        raise UserError(f"{path}: {differs}. {_REMEDY}")
     network.load_state_dict(state, assign=True)
     return network.requires_grad_(False).eval(), about
+
+
+def read_about(path: str | Path) -> About:
+    """What a file of weights says about itself, without its numbers. Raises as `load_network` does."""
+    path = expand(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file. `mocap-ray estimator import` writes one.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+    except SafetensorError as error:
+        raise UserError(f"{path}: not a safetensors file ({error}). {_REMEDY}") from error
+    if _KEY not in metadata:
+        raise UserError(f"{path}: its metadata do not name the size of the network. {_REMEDY}")
+    return parse(
+        metadata[_KEY].encode(), About, where=str(path), what="the weights of an estimator", remedy=_REMEDY
+    )
 
 
 def differences(found: dict[str, tuple[int, ...]], expected: dict[str, tuple[int, ...]]) -> str:

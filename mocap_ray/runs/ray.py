@@ -23,4 +23,5 @@ class RayOptions(Section):
     wait_s: Annotated[float, Field(ge=0)] = 900.0
     """Seconds to wait for nodes that a cluster's autoscaler adds."""
     gpus_per_worker: Annotated[float, Field(ge=0)] = 0.0
-    """GPUs per process, may be fractional; only the column vertices uses a GPU, if this is above 0."""
+    """GPUs per process, may be fractional; the column vertices, and the network of an estimation, use a GPU if this is
+    above 0."""

@@ -59,6 +59,13 @@ class House:
         return self._once("extracted", lambda r: Run(self.archive, self.bodies, r, extra=settings).plain())
 
     @property
+    def neutral_smplx(self) -> Path:
+        """A stand-in of SMPL-X."""
+        return self._once(
+            "neutral_smplx", lambda r: write_standin(r, families=("smplx",), genders=("neutral",))
+        )
+
+    @property
     def two_sources(self) -> Path:
         """The sources `amass` and `second`, by the plain path."""
 
