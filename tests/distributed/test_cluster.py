@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -66,12 +67,14 @@ def test_workers_of_a_joined_cluster_use_its_state_api_beside_another_ray(
     joined: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     folder = f"/tmp/mr-{tmp_path_factory.getbasetemp().name}-{joined}"
+    environment = {**os.environ, "RAY_AUTH_MODE": "disabled"}
     both = [
         subprocess.Popen(
             [sys.executable, "-c", OTHER, f"{folder}{k}"],
             stdout=subprocess.PIPE,
             text=True,
             start_new_session=True,
+            env=environment,
         )
         for k in range(2)
     ]
@@ -83,7 +86,7 @@ def test_workers_of_a_joined_cluster_use_its_state_api_beside_another_ray(
             addresses.append(one.stdout.readline().strip())
         done = subprocess.run(
             [sys.executable, "-c", JOINING, addresses[joined]],
-            capture_output=True, text=True, timeout=200, check=False,
+            capture_output=True, text=True, timeout=200, check=False, env=environment,
         )  # fmt: skip
     finally:
         for one in both:
