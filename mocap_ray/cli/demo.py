@@ -117,6 +117,8 @@ def _demo_walk(data: Path, folder: Path) -> Path:
 
 def _train_here(name: str, root: Path, keys: list[str]) -> None:
     """Train a shipped config in this process, unless it is trained already: starting Ray would take half as long."""
+    import torch
+
     from mocap_ray import config as configs
     from mocap_ray.cli.progress import progress_bar
     from mocap_ray.cli.screen import console
@@ -135,7 +137,14 @@ def _train_here(name: str, root: Path, keys: list[str]) -> None:
             def on_epoch_saved(self, report: EpochReport, model: object) -> None:
                 update(report.epoch / report.epochs, f"loss {report.train['loss']:.3f}")
 
-        summary = train_locally(settings.setup(), Shown(), overwrite=root.is_dir())
+        threads = torch.get_num_threads()
+        torch.set_num_threads(
+            1
+        )  # so small a model gains nothing from more, which wait for each other on a busy machine
+        try:
+            summary = train_locally(settings.setup(), Shown(), overwrite=root.is_dir())
+        finally:
+            torch.set_num_threads(threads)
     print_training(console(), summary, str(root), settings.task().words)
 
 
