@@ -18,8 +18,10 @@ import pytest
 
 from mocap_ray.demo.archive import write_demo
 from mocap_ray.demo.standin import write_standin
+from mocap_ray.estimation.weights import save_network
 from tests.archives import dances, frames, rig_texts
 from tests.dataset import pose_files
+from tests.estimation.reference import random_network
 from tests.fetching import archives as packed
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -36,6 +38,7 @@ NOT_RUN = {
     "mocap-ray archive fetch recommended": "needs the network and an account; tests/cli/test_archives.py has a server",
     "mocap-ray body fetch": "likewise",
     "export MOCAP_RAY_": "changes the reader's shell",
+    "mocap-ray estimator import": "needs 8.2 GB of published weights; tests/estimation/test_import.py makes small ones",
     "ray start --head": "starts a cluster; tests/distributed/test_job.py does",
     "(umask 077; mkdir -p ~/.ray; ray get-auth-token": "writes into the home folder; test_local_cluster.py does",
     "export RAY_API_SERVER_ADDRESS": "changes the reader's shell; tests/distributed/test_job.py sets it",
@@ -159,6 +162,9 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "data" / "packed").mkdir()
     human_eva = {f"HumanEva/S1/take_{k:02}_poses.npz": packed.npz(seed=k) for k in range(28)}
     (folder / "data" / "packed" / "HumanEva.tar.bz2").write_bytes(packed.tar(human_eva))
+    save_network(
+        random_network(), folder / "data" / "estimators" / "smplest_x_h.safetensors", origin="a test"
+    )
     _humanml3d(folder / "data" / "hml_repository")
     for seed, split in enumerate(("train", "val")):
         pose_files.humandata(folder / "data" / "annot" / f"set_{split}.npz", pose_files.smplx(100, seed=seed))

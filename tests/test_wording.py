@@ -15,6 +15,7 @@ import pytest
 
 from tests.wording import (
     data_sets,
+    estimators,
     exporting,
     extraction,
     fetching,
@@ -47,6 +48,7 @@ FILES = (
     searches,
     files,
     fetching,
+    estimators,
 )
 
 

@@ -14,7 +14,19 @@ from typing import Annotated
 import typer
 import typer.exceptions
 
-from mocap_ray.cli import archives, bodies, configs, data, dataset, demo, exports, priors, rebuild, viewing
+from mocap_ray.cli import (
+    archives,
+    bodies,
+    configs,
+    data,
+    dataset,
+    demo,
+    estimators,
+    exports,
+    priors,
+    rebuild,
+    viewing,
+)
 from mocap_ray.cli.options import in_order
 from mocap_ray.cli.stopping import exit_code
 from mocap_ray.version import __version__
@@ -39,6 +51,7 @@ app.add_typer(archives.app, name="archive")
 app.add_typer(bodies.app, name="body")
 app.add_typer(configs.app, name="configs")
 app.add_typer(dataset.app, name="dataset")
+app.add_typer(estimators.app, name="estimator")
 app.add_typer(exports.app, name="export")
 app.add_typer(rebuild.app, name="rebuild")
 app.add_typer(priors.app)

@@ -14,6 +14,7 @@ import numpy as np
 
 from mocap_ray.pickles.arrays import array_shape
 from mocap_ray.pickles.torch_legacy import read_storage
+from mocap_ray.pickles.torch_stored import FileStorage
 from mocap_ray.pickles.values import Budget, Builder, Pending, expect
 
 
@@ -123,11 +124,15 @@ def torch_storage(arguments: tuple[object, ...], budget: Budget) -> object:
 
 
 def torch_tensor(arguments: tuple[object, ...], budget: Budget) -> object:
-    """`_rebuild_tensor_v2(storage, offset, size, stride, requires_grad, hooks)` as a numpy array."""
+    """`_rebuild_tensor_v2(storage, offset, size, stride, requires_grad, hooks)` as a numpy array.
+
+    A tensor whose numbers are elsewhere in the file (`torch_zip.py`) becomes a `StoredTensor`; they are not read.
+    """
     expect(len(arguments) >= 4, "a torch tensor with too few arguments")
     storage, offset, size, stride = arguments[:4]
-    expect(isinstance(storage, np.ndarray) and storage.ndim == 1, "a torch tensor without a storage")
-    assert isinstance(storage, np.ndarray)
+    vector = isinstance(storage, np.ndarray) and storage.ndim == 1
+    expect(vector or isinstance(storage, FileStorage), "a torch tensor without a storage")
+    assert isinstance(storage, np.ndarray | FileStorage)
     sizes, strides = array_shape(size), array_shape(stride)
     expect(
         type(offset) is int and offset >= 0 and len(sizes) == len(strides),
@@ -140,6 +145,8 @@ def torch_tensor(arguments: tuple[object, ...], budget: Budget) -> object:
         count == 0 or last < storage.size,
         f"a torch tensor of size {sizes} beyond its storage of {storage.size}",
     )
+    if isinstance(storage, FileStorage):
+        return storage.tensor(offset, sizes, strides)
     budget.spend(count * storage.itemsize)
     if count == 0:
         return np.empty(sizes, dtype=storage.dtype)

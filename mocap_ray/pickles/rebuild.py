@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mocap_ray.pickles import arrays, foreign
-from mocap_ray.pickles.torch_legacy import TORCH_STORAGES
+from mocap_ray.pickles.torch_stored import DTYPES
 from mocap_ray.pickles.values import Budget, Builder, Global, expect
 
 
@@ -62,7 +62,7 @@ _BUILDERS: dict[tuple[str, str], Builder] = {
     ("numpy._core.numeric", "_frombuffer"): arrays.numpy_from_buffer,
     ("torch._utils", "_rebuild_tensor_v2"): foreign.torch_tensor,
     ("torch.storage", "_load_from_bytes"): foreign.torch_storage,
-    **{("torch", name): _not_callable for name in TORCH_STORAGES},
+    **{("torch", name): _not_callable for name in DTYPES},
 }
 
 LISTED = frozenset(_BUILDERS)
