@@ -120,8 +120,8 @@ def common_camera(width: int, height: int, options: CameraOptions) -> Camera:
 def upright(pitch: float) -> Float[np.ndarray, "3 3"]:
     """Rotation from the axes of a camera that looks down by `pitch` degrees to Y up, X right, Z towards the camera.
 
-    >>> (upright(90.0) @ [0.0, 0.0, 1.0]).round(6).tolist()  # it looks straight down
-    [0.0, -1.0, 0.0]
+    >>> (upright(90.0) @ [0.0, 0.0, 1.0]).round().astype(int).tolist()  # straight down
+    [0, -1, 0]
     """
     c, s = math.cos(math.radians(pitch)), math.sin(math.radians(pitch))
     return np.asarray([[1.0, 0.0, 0.0], [0.0, -c, -s], [0.0, s, -c]])

@@ -78,8 +78,8 @@ def submit(group: dict[str, Machine], *command: str) -> str:
     script = str(ROOT / "cluster" / "slurm.sh")
     settings = {"MOCAP_RAY_BIN": str(Path(sys.executable).parent), "PYTHONPATH": str(ROOT), **SLURM}
     done = group["first"].run(
-        "sbatch", "--parsable", "--chdir=/mnt", "--nodes=2", "--cpus-per-task=1", "--time=10", script,
-        *command, **settings,
+        "sh", "-c", 'cd /mnt && exec "$@"', "sh", "sbatch", "--parsable", "--nodes=2", "--cpus-per-task=1",
+        "--time=10", script, *command, **settings,
     )  # fmt: skip
     return done.stdout.strip()
 
