@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
+
+_S = TypeVar("_S", bound=BaseModel)
 
 
 class Section(BaseModel):
@@ -36,6 +38,46 @@ class MayChange:
 
 MAY_CHANGE = MayChange()
 """For a field: `Annotated[float, MAY_CHANGE]`."""
+
+
+@dataclass(frozen=True, slots=True)
+class IsPath:
+    """Marks a key with a path or URI that workers read too, in other folders."""
+
+
+IS_PATH = IsPath()
+"""For a field: `Annotated[str, IS_PATH]`, or with None."""
+
+
+def paths(section: BaseModel, prefix: str = "") -> dict[str, str]:
+    """Dotted keys of a section and its subsections that are marked with `IS_PATH`, with their values other than None.
+
+    >>> class Part(Section):
+    ...     root: Annotated[str, IS_PATH]
+    ...     vae: Annotated[str | None, IS_PATH] = None
+    >>> paths(Part(root="data"), "data.")
+    {'data.root': 'data'}
+    """
+    found: dict[str, str] = {}
+    for name, field in type(section).model_fields.items():
+        value = getattr(section, name)
+        if isinstance(value, BaseModel):
+            found |= paths(value, f"{prefix}{name}.")
+        elif value is not None and any(isinstance(mark, IsPath) for mark in field.metadata):
+            found[f"{prefix}{name}"] = value
+    return found
+
+
+def with_paths(section: _S, change: Callable[[str], str]) -> _S:
+    """A copy with the values of `paths` changed."""
+    update: dict[str, Any] = {}
+    for name, field in type(section).model_fields.items():
+        value = getattr(section, name)
+        if isinstance(value, BaseModel):
+            update[name] = with_paths(value, change)
+        elif value is not None and any(isinstance(mark, IsPath) for mark in field.metadata):
+            update[name] = change(value)
+    return section.model_copy(update=update)
 
 
 def may_change(section: type[BaseModel], prefix: str = "") -> tuple[str, ...]:

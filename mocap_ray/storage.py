@@ -202,6 +202,11 @@ def _remade(filesystem: pafs.FileSystem, path: str, uri: str) -> Place:
     return Place(filesystem, path, uri)
 
 
+def lasting(path: str) -> str:
+    """The path as it is understood in any folder: absolute, or the address as it is."""
+    return path if "://" in path else str(expand(path).absolute())
+
+
 def expand(path: str | os.PathLike[str]) -> Path:
     """A local path as it was typed, with the home folder for `~`.
 

@@ -24,6 +24,7 @@ from mocap_ray.distributed.tuner import TUNE, run_trials
 from mocap_ray.distributed.waiting import wait_for
 from mocap_ray.errors import UserError
 from mocap_ray.lock import lock
+from mocap_ray.options import paths
 from mocap_ray.pages.searches import PAGE_NAME, write_page
 from mocap_ray.runs.job import require_lasting
 from mocap_ray.runs.ray import RayOptions
@@ -103,7 +104,8 @@ def search(
     prepare.refuse_both(resume=resume, overwrite=overwrite)
     start = time.monotonic()
     base = check_search(config)
-    require_lasting({"fixed.data.root": base.data.root, "output.root": config.output.root})
+    reads = {f"fixed.{key}": path for key, path in paths(base).items() if key != "output.root"}
+    require_lasting({**reads, "output.root": config.output.root})
     base = absolute(base)
     out = place(base.output.root)
     with lock(out, what="search"):

@@ -28,10 +28,11 @@ from mocap_ray.distributed.resources import Share, capacity, share
 from mocap_ray.distributed.waiting import Shortage, wait_for
 from mocap_ray.distributed.worker import work
 from mocap_ray.lock import lock
+from mocap_ray.options import paths, with_paths
 from mocap_ray.runs.job import require_lasting
 from mocap_ray.runs.ray import RayOptions
 from mocap_ray.runs.train import TrainConfig
-from mocap_ray.storage import Place, expand, place
+from mocap_ray.storage import Place, lasting, place
 from mocap_ray.training.checkpoint import CHECKPOINTS, EXPORT
 from mocap_ray.training.folds import fold_folders
 from mocap_ray.training.prepare import prepare, refuse_both
@@ -71,7 +72,7 @@ def train(
         TrainingFailed: the training stopped with an error.
     """
     refuse_both(resume=resume, overwrite=overwrite)
-    require_lasting({"data.root": config.data.root, "output.root": config.output.root})
+    require_lasting(paths(config))
     config = absolute(config)
     with lock(place(config.output.root), what="training"):
         prepare(config.setup(), resume=resume, overwrite=overwrite)
@@ -205,13 +206,4 @@ def _failure_message(error: BaseException, config: TrainConfig, report: str) -> 
 
 def absolute(config: TrainConfig) -> TrainConfig:
     """The config with absolute local paths, because the workers run in other folders."""
-
-    def absolute_path(root: str) -> str:
-        return root if "://" in root else str(expand(root).absolute())
-
-    return config.model_copy(
-        update={
-            "data": config.data.model_copy(update={"root": absolute_path(config.data.root)}),
-            "output": config.output.model_copy(update={"root": absolute_path(config.output.root)}),
-        }
-    )
+    return with_paths(config, lasting)

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 
 from mocap_ray.errors import UserError
 from mocap_ray.generation.options import Count, Share, WindowData
-from mocap_ray.options import MAY_CHANGE, Section
+from mocap_ray.options import IS_PATH, MAY_CHANGE, Section
 from mocap_ray.training.options import ModelOptions
 
 Rate = Annotated[float, Field(ge=0, le=1)]
@@ -40,9 +40,9 @@ class FlowConfig(ModelOptions):
 
     kind: Literal["motion_flow"] = "motion_flow"
     """The name of this kind of model."""
-    vae: str | None = None
+    vae: Annotated[str | None, IS_PATH] = None
     """Path or URI of a trained `motion_vae`; its weights become part of the checkpoints. Not read with `teacher`."""
-    teacher: str | None = None
+    teacher: Annotated[str | None, IS_PATH] = None
     """Path or URI of a trained `motion_flow` of the same sizes, from whose weights the training starts."""
     width: Count = 512
     """Units of each block."""
@@ -79,6 +79,6 @@ class FlowConfig(ModelOptions):
 class FlowData(WindowData):
     """Windows of the features of a data set; or pairs of noise and latents, for the student of a flow."""
 
-    pairs: str | None = None
+    pairs: Annotated[str | None, IS_PATH] = None
     """Path or URI of pairs that `mocap-ray reflow` drew with `model.teacher`: the student trains on them, and on no
     windows."""

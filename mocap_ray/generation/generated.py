@@ -28,7 +28,7 @@ from mocap_ray.shards.build import Build, plan_run
 from mocap_ray.shards.product import Product, Resources
 from mocap_ray.shards.receipts import Receipt
 from mocap_ray.shards.recipe import Recipe, SourceRecipe, require_same
-from mocap_ray.storage import Place, expand
+from mocap_ray.storage import Place, lasting
 from mocap_ray.wording import counted
 
 COLUMNS = ("features", "joints")
@@ -208,8 +208,7 @@ def plan(
         inputs[one.name], homes[one.name] = one, where
     require_same(out, recipe(generator), overwrite=overwrite, remedy=OTHERWISE)
     # Workers may run in another folder.
-    path = generator.sampling.model
-    model = path if "://" in path else str(expand(path).absolute())
+    model = lasting(generator.sampling.model)
     return plan_run(
         GeneratedClips(replace(generator.sampling, model=model), generator.sha256, generator.profile),
         inputs.values(),

@@ -30,7 +30,7 @@ from mocap_ray.shards.layout import COMMON_REASONS, Layout, ProductWords, Sums
 from mocap_ray.shards.product import Product, Resources
 from mocap_ray.shards.receipts import Receipt
 from mocap_ray.shards.recipe import Recipe, SourceRecipe, require_same
-from mocap_ray.storage import Place, expand
+from mocap_ray.storage import Place, lasting
 from mocap_ray.wording import counted
 
 BLOCK = 64
@@ -295,8 +295,7 @@ def plan(
         _block(number, tuple(requests[number * BLOCK : (number + 1) * BLOCK]), generator, width)
         for number in range(-(-len(requests) // BLOCK))
     ]
-    s, path = generator.sampling, generator.sampling.model
-    lasting = path if "://" in path else str(expand(path).absolute())
+    s = generator.sampling
     shared = {"product": REFLOW, "recipe_version": RECIPE_VERSION, "block": BLOCK}
     own = {
         "teacher": generator.sha256,
@@ -308,7 +307,7 @@ def plan(
     run = Recipe(shared, SourceRecipe(REFLOW, own))
     require_same(out, run, overwrite=overwrite, remedy=OTHERWISE)
     return plan_run(
-        ReflowPairs(replace(s, model=lasting), generator.sha256, width),
+        ReflowPairs(replace(s, model=lasting(s.model)), generator.sha256, width),
         blocks,
         {b.name: (("val",) if k % EVERY == EVERY - 1 else ("train",)) for k, b in enumerate(blocks)},
         out=out,

@@ -11,7 +11,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field, field_validator, model_validator
 
 from mocap_ray.errors import UserError
-from mocap_ray.options import MAY_CHANGE, NotNegative, Positive, Section
+from mocap_ray.options import IS_PATH, MAY_CHANGE, NotNegative, Positive, Section
 
 
 class ModelOptions(Section):
@@ -33,7 +33,7 @@ class DataOptions(Section):
         "return_dict": "Leave it out: batches are tensors.",
     }
 
-    root: str
+    root: Annotated[str, IS_PATH]
     """Path or URI (s3://..., gs://...) of a data set."""
     batch_size: Annotated[int, Field(ge=1)] = 32
     """Rows of one step, over all workers together: more workers compute the same steps faster."""
@@ -154,7 +154,7 @@ TrackerName = Literal["mlflow", "wandb"]
 class TrainOutput(Section):
     """Where a training writes."""
 
-    root: str
+    root: Annotated[str, IS_PATH]
     """Folder for config.yaml, checkpoints/, export/, metrics.csv, tensorboard/, summary.json; with `data.folds`,
     each of `folds/0`, `folds/1`, ... is such a folder."""
     tensorboard: bool = True

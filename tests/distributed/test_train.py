@@ -8,8 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mocap_ray.config import load
 from mocap_ray.distributed.resources import Capacity, Share, share
-from mocap_ray.runs.train import TrainRay
+from mocap_ray.distributed.train import absolute
+from mocap_ray.options import paths
+from mocap_ray.runs.train import TrainConfig, TrainRay
 from tests.distributed.training import (
     EPOCHS,
     command,
@@ -140,3 +143,17 @@ def test_auto_uses_the_resources_of_the_cluster() -> None:
     assert share(TrainRay(workers=1), Capacity(4, 0), whole=True) == Share(1, 4, 0), (
         "a local Ray instance is used by one run only"
     )
+
+
+def test_workers_get_absolute_paths_of_all_that_they_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    keys = ["data.root=data", "output.root=runs/flow", "model.vae=runs/vae", "data.pairs=s3://bucket/pairs"]
+    config = absolute(load("motion_flow", TrainConfig, kind="train", overrides=keys))
+    assert paths(config) == {
+        "data.root": str(tmp_path / "data"),
+        "data.pairs": "s3://bucket/pairs",
+        "model.vae": str(tmp_path / "runs/vae"),
+        "output.root": str(tmp_path / "runs/flow"),
+    }
