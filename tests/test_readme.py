@@ -233,7 +233,8 @@ def test_what_makes_a_command_shorter_only_adds_to_it(tmp_path: Path) -> None:
 def _cases() -> list[pytest.ParameterSet]:
     """Each document, shorter; and whole where that takes minutes longer. The tutorials whole, one after the other.
 
-    How-tos take half a minute each, together more than `make test` has: `make test-all` types them.
+    How-tos take half a minute each and docs/extending.md a whole one, together more than `make test` has: `make test-all`
+    types them.
     """
     cases = [pytest.param(TUTORIALS, True, marks=pytest.mark.slow, id="tutorials")]
     for document in filter(steps, DOCUMENTS):
@@ -241,7 +242,8 @@ def _cases() -> list[pytest.ParameterSet]:
             continue
         name, long = _name(document), any(s.text.startswith(tuple(SHORTER)) for s in steps(document))
         if document.name not in ("priors.md", "generation.md"):  # trainings and evaluations: minutes even so
-            marks = [pytest.mark.slow] if document.parent.name == "how-to" else []
+            minutes = document.parent.name == "how-to" or document.name == "extending.md"
+            marks = [pytest.mark.slow] if minutes else []
             cases.append(pytest.param([document], False, marks=marks, id=name))
         if long:
             cases.append(pytest.param([document], True, marks=pytest.mark.slow, id=f"{name}, whole"))
