@@ -233,7 +233,7 @@ def test_what_makes_a_command_shorter_only_adds_to_it(tmp_path: Path) -> None:
 def _cases() -> list[pytest.ParameterSet]:
     """Each document, shorter; and whole where that takes minutes longer. The tutorials whole, one after the other.
 
-    How-tos take half a minute each and docs/extending.md a whole one, together more than `make test` has: `make test-all`
+    How-tos take half a minute each, docs/extending.md a whole one, together more than `make test` has: `make test-all`
     types them.
     """
     cases = [pytest.param(TUTORIALS, True, marks=pytest.mark.slow, id="tutorials")]

@@ -47,11 +47,14 @@ def _typed(words: list[str], inputs: Path) -> str:
 
 
 def _content(out: Path) -> dict[str, bytes]:
-    """All files but the logs, the locks and the times of runs."""
+    """All files but the logs, the locks and the receipts of `motion`, which have the times of the tracks' files."""
     return {
-        p.relative_to(out).as_posix(): p.read_bytes()
+        name: p.read_bytes()
         for p in sorted(out.rglob("*"))
-        if p.is_file() and "_runs" not in p.parts and not p.name.startswith(".lock")
+        if p.is_file()
+        and "_runs" not in p.parts
+        and not p.name.startswith(".lock")
+        and not (name := p.relative_to(out).as_posix()).startswith("motion/receipts/")
     }
 
 
