@@ -9,12 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import mocap_ray
 from mocap_ray.cli.main import main
 from mocap_ray.errors import UserError
 from mocap_ray.generation.judging import flows
+from mocap_ray.generation.judging.evaluate import evaluator_at, held_out, held_out_rows
 from mocap_ray.generation.judging.flows import evaluate_flow
+from mocap_ray.generation.task import WORDS
 from mocap_ray.pages.flow import flow_page
 from mocap_ray.training.lockstep import train_locally
+from mocap_ray.training.trained import read_trained
 from tests.generation.made import TINY_FLOW, setup, two_domains
 
 
@@ -57,26 +61,24 @@ def test_an_evaluation_draws_a_motion_for_each_window_and_is_repeatable(runs: Pa
     assert "Without --evaluator" in other.notes[0]
 
 
-def test_motions_that_are_the_real_ones_have_their_figures(
-    runs: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    held: list[np.ndarray] = []
-    requests_of = flows._requests
-
-    def remember(model, windows, *, seed):  # type: ignore[no-untyped-def]
-        held[:] = [windows.features[k, :n].numpy() for k, n in enumerate(windows.length.tolist())]
-        return requests_of(model, windows, seed=seed)
-
-    monkeypatch.setattr(flows, "_requests", remember)
-    monkeypatch.setattr(flows, "sample", lambda model, requests, **options: list(held))
-    report = evaluate_flow(runs / "flow", split="val", evaluator=runs / "evaluator", steps=(1,))
-    for domain in report.domains:
-        drawn = domain.drawn[1]
-        assert drawn.fid == pytest.approx(0, abs=1e-5)
-        for name in ("jitter", "skate", "diversity"):
-            assert getattr(drawn, name) == getattr(domain.real, name)
-        a, b = drawn.style_accuracy, domain.real.style_accuracy
-        assert a == b or (math.isnan(a) and math.isnan(b))
+def test_motions_that_are_the_real_ones_have_their_figures(runs: Path) -> None:
+    trained = read_trained(runs / "flow", WORDS)
+    model = mocap_ray.load_motion_model(runs / "flow")
+    judge, _ = evaluator_at(runs / "evaluator", "cpu")
+    source, split = held_out(trained, None, "val")
+    windows = flows._windows(held_out_rows(model.facts, source, split, quick=False, seed=0))
+    real = [windows.features[k, :n].numpy() for k, n in enumerate(windows.length.tolist())]
+    ruler = flows._Ruler(judge, model.facts, "cpu")
+    every = np.ones(len(real), bool)
+    found = flows._figures(
+        "all", every, ruler.measured(real), {1: ruler.measured(real)}, windows.style.numpy(), seed=0
+    )
+    drawn = found.drawn[1]
+    assert drawn.fid == pytest.approx(0, abs=1e-5)
+    for name in ("jitter", "skate", "diversity"):
+        assert getattr(drawn, name) == getattr(found.real, name)
+    a, b = drawn.style_accuracy, found.real.style_accuracy
+    assert a == b or (math.isnan(a) and math.isnan(b))
 
 
 def test_the_command_writes_tables_a_page_and_json(

@@ -62,7 +62,8 @@ def measure(
     parts: list[dict[str, Any]] = []
     done, total = 0, sum(rows.counts.values())
     for batch in _batches(rows):
-        parts.append(_of_batch(model, judge, unpack(torch.from_numpy(batch).to(device))))
+        windows = unpack(torch.from_numpy(batch).to(device))
+        parts.append(of_batch(model, judge, windows, reconstructed(model, windows)))
         done += len(batch)
         progress("reconstructing", done / total)
     joined: dict[str, Any] = {}
@@ -90,9 +91,10 @@ def _batches(rows: WindowRows) -> Iterator[Float[np.ndarray, "n R 263"]]:
         yield np.concatenate(held)
 
 
-def _of_batch(model: MotionVAE, judge: MotionEvaluator | None, windows: Windows) -> dict[str, Any]:
-    """The entries of `Found` of some windows."""
-    found = reconstructed(model, windows)
+def of_batch(
+    model: MotionVAE, judge: MotionEvaluator | None, windows: Windows, found: Float[Tensor, "B T 263"]
+) -> dict[str, Any]:
+    """The entries of `Found` of some windows and their reconstructions."""
     # The style head must not be told what it is asked.
     posterior = model.encode(windows.features, length=windows.length, domain=windows.domain)
     logits = posterior.style.clone()
